@@ -1,0 +1,140 @@
+/*
+ * loop: one shard's window on the kernel; ops in, callbacks out.
+ *
+ * Sockets are slots of the ring's direct-descriptor table: small integers
+ * 0 .. socks_max-1 that never occupy the process's descriptor table.  Each
+ * slot has a kind, given at accept or connect; the kind's handlers are its
+ * callbacks, so an idle connection costs the loop a few bytes and no object.
+ * Every callback runs inside loop_run, never inside a call made by the owner.
+ *
+ *   listen ─▶ on_accept ─▶ recv_arm ─▶ on_recv … ─▶ on_end ─▶ close ─▶ on_closed
+ *
+ * Sending.  loop_send_now queues an attempt that leaves with the next enter;
+ * the bytes stay valid until that enter returns.  A complete send reports
+ * nothing.  Otherwise on_send tells how many bytes went (possibly 0) and the
+ * caller keeps the rest, and uses loop_send_wait, which completes once, when
+ * all of it went or the socket failed.  At most one send of either sort is
+ * under way per socket: two would interleave (io_uring.md, must 10).
+ * After loop_enter returns every failed loop_send_now of the turn before is
+ * reported by the following loop_run before that socket may send again.
+ *
+ * Receiving is multishot into the ring's own buffers: `data` is borrowed for
+ * the callback.  A starved buffer ring re-arms by itself.
+ *
+ * Thread:  the owner shard only, except loop_wake.  Created on any thread,
+ *          used from the thread that first calls loop_start.
+ * Source:  loop_uring.c (design: ring flags and rules there); tests/sim/loop_sim.c
+ * Tests:   tests/unit/core/test_loop.c
+ */
+#pragma once
+
+#include "core/bytes.h"
+#include "core/err.h"
+
+struct sockaddr;
+struct loop;
+
+enum sock_kind {
+    SOCK_CONN, /* accepted clients */
+    SOCK_LINK, /* our own connections to Redis */
+    SOCK_KIND_COUNT,
+};
+
+#define SOCK_NONE UINT32_MAX
+
+/* `owner` is what loop_handle was given.  `error` is 0 or a positive errno. */
+struct sock_handlers {
+    /* An accepted socket; nothing is armed yet.  SOCK_CONN only. */
+    void (*on_accept)(void *owner, uint32_t sock);
+    /* The end of loop_connect.  After an error only loop_close is allowed. */
+    void (*on_connect)(void *owner, uint32_t sock, int error);
+    /* Bytes arrived; `data` may be written to (unmasking) and is borrowed for
+     * the call.  `size` > 0. */
+    void (*on_recv)(void *owner, uint32_t sock, uint8_t *data, uint32_t size);
+    /* The peer is gone (error 0: it closed its side); receiving is disarmed.
+     * Comes at most once, and not after loop_close. */
+    void (*on_end)(void *owner, uint32_t sock, int error);
+    /* A loop_send_now that did not go whole (error EAGAIN: the socket is full;
+     * other errors: it is dead), or the one answer of a loop_send_wait
+     * (error 0: all of it went). */
+    void (*on_send)(void *owner, uint32_t sock, uint32_t sent, int error);
+    /* The slot is free again; last callback of this socket. */
+    void (*on_closed)(void *owner, uint32_t sock);
+};
+
+struct loop_options {
+    uint32_t socks_max;    /* slots of the direct-descriptor table */
+    uint32_t recv_buffers; /* count, power of two */
+    uint32_t recv_buffer_size;
+    uint32_t sq_entries;
+    uint32_t cq_entries;
+};
+
+/* A durable append: writes data[size] at `offset` of `file` (a disk handle),
+ * continues short writes, then fdatasyncs, then calls on_done once, with 0 or a
+ * positive errno.  After an error some of the bytes may be on the disk. */
+struct write_op {
+    int file;
+    uint64_t offset;
+    const uint8_t *data; /* kept by the caller until on_done */
+    uint32_t size;
+    bool is_synced; /* false: skip the fdatasync ("written" durability) */
+    uint32_t written; /* private */
+    void (*on_done)(struct write_op *op, int error);
+};
+
+/* What the kernel lacks, as a sentence that says what to do, or NULL when this
+ * machine can run a loop.  Call once, before anything else. */
+const char *loop_probe(void);
+
+/* ERR_UNSUPPORTED or ERR_LIMIT_MEMORY, with the reason logged. */
+must_use enum err loop_create(const struct loop_options *options, struct loop **loop);
+/* Accepts NULL.  All sockets are closed. */
+void loop_destroy(struct loop *loop);
+/* Makes the calling thread the loop's owner. */
+void loop_start(struct loop *loop);
+
+void loop_handle(struct loop *loop, enum sock_kind kind, const struct sock_handlers *handlers,
+                 void *owner);
+
+/* Accepts from a listening descriptor (core/net.h) as SOCK_CONN.  Stops by
+ * itself near a full table and goes on when slots free up. */
+void loop_listen(struct loop *loop, int listener);
+void loop_listen_stop(struct loop *loop);
+/* Starts a connection; on_connect follows.  SOCK_NONE when no slot is free. */
+must_use uint32_t loop_connect(struct loop *loop, enum sock_kind kind, const struct sockaddr *address,
+                               uint32_t address_size);
+
+void loop_recv_arm(struct loop *loop, uint32_t sock);
+/* Stops receiving.  Bytes that the kernel already gave to the ring may still
+ * arrive; the owner keeps them.  Arm again at will. */
+void loop_recv_disarm(struct loop *loop, uint32_t sock);
+
+void loop_send_now(struct loop *loop, uint32_t sock, const void *data, uint32_t size);
+void loop_send_wait(struct loop *loop, uint32_t sock, const void *data, uint32_t size);
+/* Ends the socket both ways; a waiting send ends with an error callback first.
+ * Then on_closed, in a later turn.  `is_abort`: reset instead of an orderly end. */
+void loop_close(struct loop *loop, uint32_t sock, bool is_abort);
+/* Ends our direction only, once what was queued has gone: the peer reads it to
+ * the end.  on_end still follows. */
+void loop_shutdown(struct loop *loop, uint32_t sock);
+
+void loop_write_sync(struct loop *loop, struct write_op *op);
+
+/* Wakes the loop if it sleeps in loop_enter.  Any thread. */
+void loop_wake(struct loop *loop);
+
+/* One system call: submits everything prepared and waits for a completion or
+ * until `wake_ms` (absolute, clock_turn_ms; 0: do not wait). */
+void loop_enter(struct loop *loop, uint64_t wake_ms);
+/* Runs the callbacks of everything that completed; returns their count. */
+uint32_t loop_run(struct loop *loop);
+
+/* Slots in use by any kind. */
+uint32_t loop_socks(const struct loop *loop);
+
+struct loop_counters {
+    uint64_t enters, completions, sends, sends_blocked, recvs, recv_starved, accepts, accept_errors,
+        overflows;
+};
+void loop_count(const struct loop *loop, struct loop_counters *counters);

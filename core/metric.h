@@ -1,0 +1,33 @@
+/*
+ * metric: plain counters of one shard, from core/metric.def.
+ *
+ * Written and read by their shard alone; a scrape asks every shard by letter
+ * for a copy and sums the copies.
+ *
+ * Thread:  owner shard; copies anywhere.
+ * Tests:   tests/unit/core/test_metric.c
+ */
+#pragma once
+
+#include "core/base.h"
+
+enum metric_id {
+#define METRIC(id, kind, name, text) METRIC_##id,
+#include "core/metric.def"
+#undef METRIC
+    METRIC_COUNT,
+};
+
+struct metrics {
+    uint64_t values[METRIC_COUNT];
+};
+
+struct metric_row {
+    const char *name, *kind, *text; /* kind: "counter" or "gauge" */
+};
+
+const struct metric_row *metric_row(enum metric_id id);
+static inline void metric_add(struct metrics *m, enum metric_id id, uint64_t n) { m->values[id] += n; }
+static inline void metric_sub(struct metrics *m, enum metric_id id, uint64_t n) { m->values[id] -= n; }
+static inline void metric_set(struct metrics *m, enum metric_id id, uint64_t n) { m->values[id] = n; }
+void metrics_sum(struct metrics *total, const struct metrics *shard);

@@ -1,0 +1,7 @@
+/*
+ * main: the process.
+ */
+int main(void)
+{
+    return 0;
+}
