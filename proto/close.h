@@ -1,0 +1,26 @@
+/*
+ * close: every reason a connection ends by our will, from proto/close.def.
+ *
+ * Thread:  any; pure.
+ * Source:  Centrifuge client protocol, disconnect codes; RFC 6455 section 7.4.
+ * Tests:   tests/unit/proto/test_outcome.c
+ */
+#pragma once
+
+#include "core/base.h"
+
+enum close {
+    CLOSE_NONE,
+#define CLOSE(id, code, reconnect, label, text) CLOSE_##id,
+#include "proto/close.def"
+#undef CLOSE
+    CLOSE_COUNT,
+};
+
+struct close_row {
+    uint16_t code;
+    bool reconnect;
+    const char *label, *text;
+};
+
+const struct close_row *close_row(enum close close);

@@ -1,0 +1,70 @@
+/*
+ * http: HTTP/1.1 requests in, responses out.
+ *
+ * Strict RFC 9112: what is doubtful is refused, with its status and a sentence.
+ * http_parse looks at everything received so far and is called again with more;
+ * the request's views point into that buffer.  One framing header rule
+ * (section 6.3); a chunked body is decoded in place once it is whole.
+ *
+ * Thread:  any; pure.
+ * Bound:   linear; HTTP_HEAD_MAX, HTTP_LINE_MAX, HTTP_HEADERS_MAX, body_max.
+ * Tests:   tests/unit/proto/test_http.c; fuzzed against http-parser (tests/fuzz/fuzz_http.c)
+ */
+#pragma once
+
+#include "core/bytes.h"
+#include "core/err.h"
+#include "core/limits.h"
+
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_OPTIONS, HTTP_OTHER };
+
+struct http_header {
+    struct bytes name, value;
+};
+
+struct http_request {
+    enum http_method method;
+    struct bytes method_text, target, path, query; /* path: up to '?', as sent */
+    uint8_t minor;                                 /* HTTP/1.minor */
+    bool keep_alive;
+    bool expects_continue;
+    bool is_chunked;
+    struct bytes host;
+    struct http_header headers[HTTP_HEADERS_MAX];
+    uint32_t headers_count;
+    struct bytes body;
+    size_t size; /* bytes of the buffer that this request took */
+};
+
+/* Why a request was refused; `reason` is a short sentence, sent as the body. */
+struct http_fault {
+    uint16_t status;
+    const char *reason;
+};
+
+enum http_result {
+    HTTP_MORE,      /* the head is not whole */
+    HTTP_MORE_BODY, /* the head is whole and valid (in `request`), the body is not */
+    HTTP_WHOLE,
+    HTTP_REFUSED, /* answer `fault` and close */
+};
+
+enum http_result http_parse(uint8_t *at, size_t size, size_t body_max, struct http_request *request,
+                            struct http_fault *fault);
+
+/* The value of the first header of that name, case-insensitive; BYTES_NONE when absent. */
+struct bytes http_header(const struct http_request *request, const char *name);
+/* True when a comma-separated header field holds `token`, case-insensitive. */
+bool http_header_has(const struct http_request *request, const char *name, const char *token);
+/* A percent-decoded query parameter into out[size], NUL-terminated; false when
+ * absent, malformed or too long. */
+bool http_query(const struct http_request *request, const char *name, char *out, size_t size);
+
+/* "OK", "Bad Request", …: "" for statuses we do not send. */
+const char *http_status_text(uint16_t status);
+/* Status line, Content-Type (when not NULL), Content-Length, Connection, `extra`
+ * (whole header lines with CRLF, or NULL), blank line.  The body is the caller's.
+ * At most HTTP_RESPONSE_HEAD_MAX bytes plus extra. */
+#define HTTP_RESPONSE_HEAD_MAX 512
+void http_write_head(struct writer *writer, uint16_t status, const char *content_type,
+                     size_t body_size, bool keep_alive, const char *extra);
