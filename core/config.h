@@ -1,0 +1,128 @@
+/*
+ * config: every option of the gateway as one immutable snapshot.
+ *
+ * core/config.def is the table: path, field, type, default, range, whether a
+ * reload takes it, and a sentence.  `struct config` is generated from it, so a
+ * field exists exactly when an option does.  A file (YAML, or JSON when its
+ * name ends in ".json") is walked against the table; what it leaves out keeps
+ * its default, and what it gets wrong is told as one sentence per mistake with
+ * the file, the line and the way out.  Options of Centrifugo that are not
+ * served yet stand in core/config_known.def: they warn once by name and never
+ * stop the start.  Secrets are never part of a sentence.
+ *
+ * Memory:  a snapshot owns its texts; a reload makes a new one, which replaces
+ *          the old between turns, freed when every shard has let go of it.
+ * Thread:  a loaded snapshot is read-only: any thread.
+ * Source:  config.c (files, YAML), config_json.c, config_table.c (the walk),
+ *          config_value.c (what people may write), config_check.c (rules between options)
+ * Tests:   tests/unit/core/test_config.c, tests/fuzz/fuzz_config.c
+ */
+#pragma once
+
+#include "core/bytes.h"
+#include "core/err.h"
+
+/* A file above this is not a configuration. */
+#define CONFIG_FILE_MAX (1u << 20)
+#define CONFIG_DEPTH_MAX 16
+#define CONFIG_NAMESPACES_MAX 4096
+#define CONFIG_NAMESPACE_NAME_MAX 128
+/* Mistakes told in one go; more are counted. */
+#define CONFIG_ERRORS_MAX 20
+
+/* NUL-terminated texts, in the order of the file. */
+struct config_texts {
+    const char *const *items;
+    uint32_t count;
+};
+
+/* Values of the ENUM fields, in the order of their rows. */
+enum config_engine { CONFIG_ENGINE_EMBEDDED, CONFIG_ENGINE_REDIS, CONFIG_ENGINE_MEMORY };
+/* durable: acknowledged after fdatasync.  written: after the write; a crash of
+ * the process loses nothing, a crash of the machine may, and changes epochs. */
+enum config_durability { CONFIG_DURABLE, CONFIG_WRITTEN };
+
+/* The C type behind each type of a row. */
+#define CONFIG_C_BOOL bool
+#define CONFIG_C_U32 uint32_t
+#define CONFIG_C_U64 uint64_t
+#define CONFIG_C_MS uint64_t         /* milliseconds; the field ends in _ms */
+#define CONFIG_C_BYTES uint64_t      /* the field ends in _bytes */
+#define CONFIG_C_TEXT const char *   /* NUL-terminated, never NULL */
+#define CONFIG_C_SECRET const char * /* the same, and never printed */
+#define CONFIG_C_ENUM uint32_t       /* position in the row's list */
+#define CONFIG_C_TEXT_LIST struct config_texts
+
+/* What one namespace of channels may do.  Generated from NAMESPACE_OPTION rows;
+ * `history_meta_ttl_ms` is resolved: never 0. */
+struct config_namespace {
+    const char *name; /* "" for channels without a namespace */
+#define OPTION(path, field, type, fallback, least, most, reload, text)
+#define NAMESPACE_OPTION(path, field, type, fallback, least, most, text) CONFIG_C_##type field;
+#include "core/config.def"
+#undef OPTION
+#undef NAMESPACE_OPTION
+};
+
+struct arena;
+
+struct config {
+#define OPTION(path, field, type, fallback, least, most, reload, text) CONFIG_C_##type field;
+#define NAMESPACE_OPTION(path, field, type, fallback, least, most, text)
+#include "core/config.def"
+#undef OPTION
+#undef NAMESPACE_OPTION
+    struct config_namespace without_namespace;
+    const struct config_namespace *namespaces; /* sorted by name */
+    uint32_t namespaces_count;
+    struct arena *arena; /* private: holds every text */
+};
+
+/* True exactly when channels of this namespace keep publications. */
+static inline bool config_has_history(const struct config_namespace *space)
+{
+    return space->history_size > 0 && space->history_ttl_ms > 0;
+}
+
+/* The options of `channel`: a leading '$' is passed over, then the text before
+ * the first ':' names the namespace; without ':' it is config->without_namespace.
+ * NULL when that namespace is not configured.  O(log namespaces), no allocation. */
+const struct config_namespace *config_namespace_of(const struct config *config,
+                                                   struct bytes channel);
+
+enum config_voice {
+    CONFIG_SAYS_WARNING, /* the start goes on */
+    CONFIG_SAYS_ERROR,   /* this file is not taken */
+};
+
+/* Hears one sentence, without a line end: "config.yaml:12: client.ping_interval:
+ * 'abc' is not a duration; write for example 25s".  `context` is the caller's. */
+typedef void (*config_say_fn)(void *context, enum config_voice voice, const char *sentence);
+
+/* An option given elsewhere than in the file; it wins over the file. */
+struct config_override {
+    const char *path;   /* "http_server.port" */
+    const char *value;  /* as it would stand in the file; a list is split at commas */
+    const char *source; /* how a sentence names it: "--port" */
+};
+
+/* Reads the file at `path` and the overrides on top; NULL path: defaults and
+ * overrides alone.  Every mistake is said, up to CONFIG_ERRORS_MAX; then
+ * ERR_BAD_REQUEST (ERR_IO when the file cannot be read) and *config untouched. */
+must_use enum err config_load(const char *path, const struct config_override *overrides,
+                              uint32_t overrides_count, config_say_fn say, void *context,
+                              struct config **config);
+/* The same from memory; `name` stands for the file in sentences and its ending
+ * decides between YAML and JSON. */
+must_use enum err config_parse(struct bytes text, const char *name,
+                               const struct config_override *overrides, uint32_t overrides_count,
+                               config_say_fn say, void *context, struct config **config);
+/* Accepts NULL.  Secrets are wiped. */
+void config_destroy(struct config *config);
+
+/* Says a warning for every option that differs and that a reload cannot take;
+ * returns their count. */
+uint32_t config_compare(const struct config *before, const struct config *after, config_say_fn say,
+                        void *context);
+/* The table as Markdown, for the README: one line per option. */
+void config_describe(void (*print)(void *context, const char *line), void *context);
