@@ -4,7 +4,7 @@
  * RFC 6455 section 4.2.1 without regard to case where the RFC says so; version
  * 13 only (426 otherwise, with the header that names it).  The Origin rule: no
  * Origin is fine; one that equals the Host is fine; else it must match a glob
- * of `client.allowed_origins` ("*" matches all; "https://*.example.com").
+ * of `client.allowed_origins` ("*" matches all; e.g. a scheme and "*.example.com").
  * The wire: Protobuf when its subprotocol is offered or the query says
  * format=protobuf or cf_protocol=protobuf, else JSON.
  *

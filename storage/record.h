@@ -1,0 +1,42 @@
+/*
+ * record: what is stored, as plain structs and as bytes.
+ *
+ * The same encoding serves the log's payload, SQLite's blob, the Redis stream
+ * entry, the memory window and the letters between shards, so a publication is
+ * encoded once on its way.  Numbers are little-endian.
+ *
+ *   publication   u8 version (1) · u8 flags (1: info) · u64 offset · u64 time_ms
+ *                 · sized data · sized tags
+ *                 · [info: 16 client · sized user · sized conn_info]
+ *
+ * Reading checks every length; an unknown version is ERR_STORE_CORRUPT.  Views
+ * that come out point into the bytes that went in.
+ *
+ * Thread:  any; pure.
+ * Tests:   tests/unit/storage/test_record.c, tests/fuzz/fuzz_record.c
+ */
+#pragma once
+
+#include "core/bytes.h"
+#include "core/err.h"
+
+struct publication {
+    uint64_t offset;  /* 0: live only, not stored */
+    uint64_t time_ms; /* Unix milliseconds of acceptance */
+    struct bytes data; /* raw, as given */
+    struct bytes tags; /* raw JSON object, may be empty */
+    bool has_info;     /* published by a client; false: by the server API */
+    uint8_t client[16];
+    struct bytes user;
+    struct bytes conn_info; /* raw JSON, may be empty */
+};
+
+size_t publication_size(const struct publication *publication);
+void publication_write(struct writer *writer, const struct publication *publication);
+must_use enum err publication_read(struct reader *reader, struct publication *publication);
+
+enum record_type {
+    RECORD_PUBLICATION = 1,
+    RECORD_MEMBERS = 2, /* the whole member list of a channel, from now on */
+    RECORD_CURSOR = 3,  /* a member has read up to an offset */
+};

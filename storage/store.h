@@ -1,0 +1,209 @@
+/*
+ * store: the durable log behind one shard's channels, one interface, three engines.
+ *
+ * Promises, for every engine as far as it says it is durable:
+ *  1. Per channel, offsets are gapless from 1 within an epoch.
+ *  2. on_appended with ERR_OK means durable at the configured level; the feed
+ *     brings a publication only after that; and feed order is offset order.
+ *  3. An append with a key that was seen before in its (channel, scope) within
+ *     the horizon changes nothing and answers the first offset, also while the
+ *     first is still under way (it joins its answer) and after a restart.
+ *  4. ERR_STORE_UNKNOWN means: it may or may not have happened; retry with the
+ *     same key.  No other error leaves anything behind.
+ *  5. Loss is told: a channel whose stored data vanished gets on_lost and a new epoch.
+ *
+ * A channel is opened before anything else is asked of it.  Opening loads its
+ * epoch, head, members and newest publications, and starts the feed: everything
+ * after the head of the snapshot comes through the sink, in order, exactly once,
+ * the shard's own appends included and, with Redis, those of other nodes.
+ * `memory` keeps everything in the process and promises nothing past it.
+ *
+ *   home: store_open ─▶ on_opened(snapshot)
+ *         store_append ─▶ …commit… ─▶ on_appended, then sink.on_publication
+ *         store_read  ─▶ on_read        store_close (no op under way)
+ *
+ * Callbacks run inside loop_run, inbox_read, wheel_run or store_submit of the
+ * owner shard, never inside the call that asked.
+ *
+ * Thread:  a struct store belongs to its shard; struct store_node to the process
+ *          (opened before and closed after the shards).
+ * Source:  storage/embed, storage/redis, storage/memory
+ * Tests:   tests/unit/storage/test_store.c (one contract, every engine)
+ */
+#pragma once
+
+#include "core/clock.h"
+#include "core/config.h"
+#include "core/inbox.h"
+#include "core/list.h"
+#include "core/limits.h"
+#include "core/metric.h"
+#include "core/rng.h"
+#include "core/wheel.h"
+#include "core/worker.h"
+#include "storage/record.h"
+
+struct loop;
+struct store;
+struct store_node;
+
+/* How much of a channel is kept; from its namespace.  size or ttl_ms 0: none,
+ * publications are live only and get offset 0. */
+struct history_rule {
+    uint32_t size;
+    uint64_t ttl_ms;
+};
+static inline bool history_is_kept(struct history_rule rule) { return rule.size > 0 && rule.ttl_ms > 0; }
+
+/* The store's part of a channel; a field of the home's channel object, which
+ * keeps `name` alive.  `head` and `epoch` are read by anyone on the shard. */
+struct store_channel {
+    struct bytes name;
+    uint64_t head;             /* last offset given to the sink: durable, confirmed */
+    char epoch[EPOCH_MAX + 1]; /* set from on_opened on */
+    struct history_rule history;
+    void *engine; /* private to the engine */
+};
+
+struct store_member {
+    struct bytes user;
+    uint64_t joined; /* first offset that is for this member: head at join + 1 */
+    uint64_t read;   /* cursor; equals joined - 1 at join */
+};
+
+/* Borrowed for the callback. */
+struct store_snapshot {
+    const struct publication *publications; /* the newest, ascending, ending at channel->head */
+    uint32_t publications_count;
+    const struct store_member *members;
+    uint32_t members_count;
+};
+
+/* Ops are fields of the object they serve, kept alive until their callback. */
+struct store_open {
+    struct store_channel *channel;
+    uint32_t window_max; /* at most that many publications in the snapshot */
+    void (*on_opened)(struct store_open *op, enum err err, const struct store_snapshot *snapshot);
+    /* private to the engine */
+    struct list link;
+    struct job job;
+    void *engine;
+};
+
+struct store_append {
+    struct store_channel *channel;
+    enum record_type type;
+    /* All views are copied before store_append returns. */
+    struct publication publication; /* offset and time_ms are given by the store */
+    struct bytes scope, key;        /* empty key: none */
+    const struct bytes *users;      /* RECORD_MEMBERS: the whole list */
+    uint32_t users_count;
+    struct bytes user; /* RECORD_CURSOR */
+    uint64_t offset;   /* RECORD_CURSOR: read up to here */
+    /* `offset`: of the publication (0 when live only); `is_repeat`: the key was seen before. */
+    void (*on_appended)(struct store_append *op, enum err err, uint64_t offset, bool is_repeat);
+    /* private to the engine */
+    struct list link;
+    void *engine;
+};
+
+struct store_read {
+    struct store_channel *channel;
+    uint64_t since;  /* exclusive; forward: offsets > since; reverse: offsets < since, 0 = from the head */
+    uint32_t limit;  /* at most that many; UINT32_MAX: everything */
+    bool is_reverse;
+    /* Ascending, or descending when reverse; views borrowed for the callback.
+     * Only what the channel's history rule still keeps. */
+    void (*on_read)(struct store_read *op, enum err err, const struct publication *publications,
+                    uint32_t publications_count);
+    /* private to the engine */
+    struct list link;
+    struct job job;
+    void *engine;
+};
+
+/* Where the feed of all channels of a shard ends.  Views are borrowed. */
+struct store_sink {
+    void *context;
+    /* channel->head was moved to publication->offset before, unless it is 0. */
+    void (*on_publication)(void *context, struct store_channel *channel,
+                           const struct publication *publication);
+    /* The list in force from here on; new members join at head + 1. */
+    void (*on_members)(void *context, struct store_channel *channel, const struct bytes *users,
+                       uint32_t users_count);
+    void (*on_cursor)(void *context, struct store_channel *channel, struct bytes user,
+                      uint64_t offset);
+    /* The epoch changed under us; positions before are void.  channel->epoch and
+     * head are the new ones; the owner tells its listeners and reopens. */
+    void (*on_lost)(void *context, struct store_channel *channel);
+};
+
+/* What a shard lends its store. */
+struct store_env {
+    uint32_t shard, shards_count;
+    struct loop *loop;
+    struct inbox *inbox;
+    struct wheel *wheel;
+    struct clock *clock;
+    struct rng *rng;
+    struct metrics *metrics;
+    struct workers *workers;
+    const struct config *config;
+    struct store_sink sink;
+};
+
+struct store_health {
+    bool is_ok;            /* appends can become durable now */
+    char detail[160];      /* one sentence for people */
+    uint64_t lag_bytes;    /* embedded: log not yet applied */
+    uint64_t latency_us;   /* of the last commit or round trip */
+    const char *durability; /* "durable", "written" or "memory" */
+};
+
+/* What an engine is. */
+struct store_engine {
+    const char *name; /* storage.engine */
+    enum err (*node_open)(const struct config *config, struct workers *workers,
+                          uint32_t shards_count, struct store_node **node);
+    void (*node_close)(struct store_node *node);
+    struct store *(*attach)(struct store_node *node, const struct store_env *env);
+    void (*detach)(struct store *store);
+    void (*open)(struct store *store, struct store_open *op);
+    void (*close)(struct store *store, struct store_channel *channel);
+    void (*append)(struct store *store, struct store_append *op);
+    void (*read)(struct store *store, struct store_read *op);
+    void (*submit)(struct store *store);
+    uint32_t (*pending)(const struct store *store);
+    void (*health)(const struct store *store, struct store_health *health);
+};
+
+/* Every engine's node and store begin with these. */
+struct store_node {
+    const struct store_engine *engine;
+};
+struct store {
+    const struct store_engine *engine;
+    struct store_env env;
+};
+
+/* Opens the engine that config->storage_engine names; blocking: recovery and
+ * its progress lines happen here.  Before shards start. */
+must_use enum err store_node_open(const struct config *config, struct workers *workers,
+                                  uint32_t shards_count, struct store_node **node);
+/* After every shard has detached: writes out what is left.  Accepts NULL. */
+void store_node_close(struct store_node *node);
+
+/* On the shard's thread, before its first turn.  NULL only when the engine said why in the log. */
+must_use struct store *store_attach(struct store_node *node, const struct store_env *env);
+/* No op may be under way and no channel open. */
+void store_detach(struct store *store);
+
+static inline void store_open(struct store *store, struct store_open *op) { store->engine->open(store, op); }
+static inline void store_close(struct store *store, struct store_channel *channel) { store->engine->close(store, channel); }
+static inline void store_append(struct store *store, struct store_append *op) { store->engine->append(store, op); }
+static inline void store_read(struct store *store, struct store_read *op) { store->engine->read(store, op); }
+/* Step 6 of the turn: what the turn appended leaves as one batch. */
+static inline void store_submit(struct store *store) { store->engine->submit(store); }
+/* Ops under way; a drain waits for 0. */
+static inline uint32_t store_pending(const struct store *store) { return store->engine->pending(store); }
+static inline void store_health(const struct store *store, struct store_health *health) { store->engine->health(store, health); }
