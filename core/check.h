@@ -4,13 +4,14 @@
  * `check` stays on in release and costs one predictable branch; `verify` runs
  * only in VERIFY builds; `impossible` marks the branch that cannot be and says
  * why; `sometimes` documents that both answers are fine and, in the simulator,
- * counts them.  A failure prints file, line, the fact, the shard and the turn
- * and the newest flight events, then aborts.
+ * counts them.  A failure writes out the pending log lines, prints file, line,
+ * function, the fact, the shard and the turn, then aborts.
  *
  * Bytes from outside are never checked here, they are parsed: a peer cannot
  * stop the process.  Side effects stay outside a check.
  *
  * Thread:  any.
+ * Tests:   tests/unit/core/test_check.c
  */
 #pragma once
 
@@ -19,8 +20,8 @@
 /* Prints the story and aborts. */
 _Noreturn void check_failed(const char *file, int line, const char *function, const char *fact);
 
-#define check(fact)                                                      \
-    do {                                                                 \
+#define check(fact)                                                               \
+    do {                                                                          \
         if (unlikely(!(fact))) check_failed(__FILE__, __LINE__, __func__, #fact); \
     } while (0)
 
@@ -34,6 +35,13 @@ _Noreturn void check_failed(const char *file, int line, const char *function, co
 
 /* Counts that `fact` was seen both ways, in builds with the simulator. */
 void check_sometimes(const char *file, int line, const char *fact, bool value);
+struct check_sometimes_row {
+    const char *file, *fact;
+    int line;
+    uint64_t true_count, false_count;
+};
+/* Copies the row of the `index`-th place seen; false past the last. */
+bool check_sometimes_row(uint32_t index, struct check_sometimes_row *row);
 #ifdef SLUICE_SOMETIMES
 #define sometimes(fact) check_sometimes(__FILE__, __LINE__, #fact, (fact))
 #else

@@ -4,9 +4,10 @@
  *   2026-11-21T07:47:18.123Z info shard=2 listening address=127.0.0.1:8000
  *
  * One line per event: time, level, shard, a fixed sentence, then key=value
- * pairs; values with spaces are quoted.  A shard formats into its own ring and
- * a writer thread drains it, so a line never blocks and never allocates; lines
- * that found no room are counted and reported.  No message bodies, no tokens,
+ * pairs; values with spaces are quoted.  A line is formatted on its thread's
+ * stack and copied into one bounded ring that a writer thread drains, so a line
+ * never waits for a disk or a terminal and never allocates; lines that found no
+ * room are counted and reported.  No message bodies, no tokens,
  * no keys: callers pass none, and log_user shortens nothing.
  *
  * Thread:  any.  log_start once, before shards; before that lines go straight
@@ -19,14 +20,18 @@
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_NONE };
 
+/* Before threads start; LOG_INFO until then. */
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 /* "debug", "info", "warn", "error", "none"; false for others. */
 bool log_level_parse(const char *name, enum log_level *level);
-/* Writes go to descriptor `fd` from now on. */
+/* Lines go to descriptor `fd` from now on, by the writer thread. */
 void log_start(int fd);
-/* Writes out everything and joins the writer. */
+/* Writes out everything and joins the writer; a no-op when none was started. */
 void log_stop(void);
+/* Writes out what waits, from a thread that is about to abort. */
+void log_crash(void);
+/* Lines that found no room since the start. */
 uint64_t log_dropped(void);
 
 /* `format` gives the sentence and pairs: log_line(LOG_INFO, "listening address=%s", a) */
