@@ -18,3 +18,6 @@ uint64_t hash_u64(uint64_t value, uint64_t seed);
 uint32_t hash_jump(uint64_t key, uint32_t buckets);
 /* CRC32C (Castagnoli), continuing from `crc` (0 to begin). */
 uint32_t hash_crc32c(uint32_t crc, const void *at, size_t size);
+/* The same by a table: what machines without the instruction run, and what the
+ * tests hold the instruction against. */
+uint32_t hash_crc32c_table(uint32_t crc, const void *at, size_t size);
