@@ -7,7 +7,7 @@
  * never fail and never allocates.  Deadlines past the horizon (64^4 ms, about
  * 4 h 40 min) park in the last slot and are re-armed when it comes round.
  *
- * Thread:  the owner shard only; checked in every call.
+ * Thread:  the owner shard only.
  * Clock:   `now_ms` is clock_turn_ms() of that shard, never read here.
  * Source:  Varghese & Lauck 1987, scheme 7.
  * Tests:   tests/unit/core/test_wheel.c, tests/prop/prop_wheel.c (model: a
@@ -15,8 +15,7 @@
  */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "core/base.h"
 
 struct timer;
 
@@ -34,9 +33,11 @@ struct timer {
 
 /* Fields are private to wheel.c. */
 struct wheel {
-    uint64_t now_ms;
+    uint64_t now_ms;  /* of the last run */
+    uint64_t tick_ms; /* how far the slots are done; now_ms unless a run was cut short */
+    struct timer *overdue;
     struct timer *slots[4][64];
-    uint64_t occupied[4]; /* a bit per slot that may hold a timer */
+    uint64_t occupied[4]; /* a bit per slot, set exactly when it holds a timer */
     uint32_t count;
 };
 
@@ -49,8 +50,7 @@ void wheel_init(struct wheel *wheel, uint64_t now_ms);
  *
  * Owns nothing: the caller keeps `timer` alive until it fires or is disarmed.
  * Re-arming an armed timer moves it.  Cannot fail. */
-void wheel_arm(struct wheel *wheel, struct timer *timer, uint64_t due_ms,
-               timer_fn on_due);
+void wheel_arm(struct wheel *wheel, struct timer *timer, uint64_t due_ms, timer_fn on_due);
 
 /* Disarms `timer`; a no-op when it is not armed. */
 void wheel_disarm(struct wheel *wheel, struct timer *timer);
@@ -62,7 +62,10 @@ bool timer_is_armed(const struct timer *timer);
  * the caller runs another turn without sleeping. */
 uint32_t wheel_run(struct wheel *wheel, uint64_t now_ms, uint32_t fire_max);
 
-/* The next deadline in ms, or UINT64_MAX when no timer is armed. */
+/* When to run next, or UINT64_MAX when no timer is armed.  Never later than the
+ * next deadline, and exactly it when that lies in the same 64 ms; for a farther
+ * one it is the moment at which its slot wants placing nearer, so a run then may
+ * fire nothing (at most three times for a timer).  O(1). */
 uint64_t wheel_next_due_ms(const struct wheel *wheel);
 
 /* Walks every slot and checks that each timer sits where its deadline says.
