@@ -1,0 +1,48 @@
+/*
+ * call: a question under way from this shard, and who waits for its answer.
+ *
+ * Made on the asking shard before the letter leaves; its handle travels in the
+ * question and comes back in the ANSWER.  While a call is open its connection
+ * stays: a dying one is DYING until calls_count is 0 (design: leaving races
+ * nothing), and a handler that undoes what the answer created runs then.
+ *
+ * Thread:  owner shard only.
+ * Tests:   through tests/unit/shards and the simulator
+ */
+#pragma once
+
+#include "core/slab.h"
+#include "shards/letter.h"
+
+struct shard;
+struct conn;
+struct call;
+
+/* `conn` is NULL when the call belongs to no connection.  It may be DYING: then
+ * nothing can be sent, only undone.  The call is freed after it returns. */
+typedef void (*call_fn)(struct shard *shard, struct call *call, struct conn *conn,
+                        const struct answer *answer);
+
+struct call {
+    call_fn on_answer;
+    uint32_t conn;  /* index, or UINT32_MAX */
+    uint32_t id;    /* command id of the reply, or the handler's own use */
+    uint32_t sub;   /* subscription index, or the handler's own use */
+    uint16_t to;    /* the shard that was asked */
+    uint8_t kind;   /* handler's own use */
+    uint8_t pad;
+    void *context;  /* handler's own use */
+};
+
+/* Takes a credit to shard `to` and a call; ERR_CREDIT_SPENT when the pair is
+ * out of credit (a connection's commands then wait: cmd/dispatch.c; an API call
+ * gets 503), ERR_LIMIT_MEMORY at the pool's limit.  `conn` may be NULL. */
+must_use enum err call_begin(struct shard *shard, struct conn *conn, uint32_t to, call_fn on_answer,
+                             struct call **call, struct handle *handle);
+/* Sends the question of a call just begun. */
+void call_post(struct shard *shard, struct letter *question);
+
+void call_on_answer(void *shard, struct letter *letter);
+/* Packs and posts the answer to `question`. */
+void call_answer(struct shard *shard, const struct letter *question, const struct answer *answer);
+void call_answer_to(struct shard *shard, uint32_t to, const struct answer *answer);

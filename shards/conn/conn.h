@@ -1,0 +1,113 @@
+/*
+ * conn: one accepted socket, from its first byte to its last.
+ *
+ *   state    may become          while here
+ *   HTTP     WS, DYING           reading requests; an API answer may be under way
+ *   WS       CLOSING, DYING      upgraded; commands both ways
+ *   CLOSING  DYING               our close frame is queued; input is ignored
+ *   DYING    FREE                the socket is closing, or calls are unanswered;
+ *                                takes no frames; FREE with the last of both
+ *   FREE     HTTP                a slot of the slab
+ *
+ * The slab index is the loop's socket number, so no table lies between them.
+ * Output is a list of counted frames; what a turn pushed leaves in one send at
+ * its end.  A connection that the kernel refuses to take more for is BLOCKED:
+ * it has one waiting send and everything else queues behind it, up to
+ * client.queue_max_size bytes, beyond which it ends with SLOW.
+ *
+ * Thread:  owner shard only.
+ * Source:  conn.c (life), conn_in.c (bytes → requests, messages, commands),
+ *          conn_out.c (frames → sends), conn_http.c (requests → answers)
+ * Tests:   the simulator, tests/conformance
+ */
+#pragma once
+
+#include "core/frame.h"
+#include "core/slab.h"
+#include "proto/close.h"
+#include "proto/codec.h"
+#include "proto/ws.h"
+
+struct shard;
+struct out_chunk;
+
+enum conn_state { CONN_FREE, CONN_HTTP, CONN_WS, CONN_CLOSING, CONN_DYING, CONN_STATE_COUNT };
+
+enum conn_flag {
+    CONN_CONNECTED = 1,      /* the connect command was answered with a result */
+    CONN_CONNECT_FAILED = 2, /* it was answered with an error: commands end it */
+    CONN_BLOCKED = 4,        /* a loop_send_wait is under way */
+    CONN_DIRTY = 8,          /* in the shard's dirty list */
+    CONN_IN_FLIGHT = 16,     /* a loop_send_now left with the last enter */
+    CONN_SOCK_CLOSED = 32,   /* on_closed came */
+    CONN_PINGED = 64,        /* a ping waits for its pong */
+    CONN_PAUSED = 128,       /* input waits (credit, an API answer): receive is disarmed */
+    CONN_PEER_GONE = 256,    /* on_end came */
+    CONN_CLOSE_SENT = 512,   /* end once the queue is empty */
+    CONN_KEEP_ALIVE = 1024,  /* HTTP: another request may follow */
+    CONN_ABORT = 2048,       /* close without flushing */
+};
+
+struct conn {
+    uint8_t state;
+    uint8_t wire;        /* enum wire */
+    uint16_t flags;
+    struct ws ws;
+    uint32_t subs_first; /* list of subscriptions; UINT32_MAX: none */
+    uint32_t subs_count;
+    uint32_t calls_count;
+    uint32_t due_next, due_prev; /* links of the ping wheel; UINT32_MAX: none */
+    uint32_t due_s;              /* second (shard clock) of the next ping, pong or idle check */
+    uint32_t out_skip;           /* bytes of the first pending frame that went already */
+    uint32_t out_bytes;          /* pending bytes */
+    struct out_chunk *out_first, *out_last;
+    uint8_t *input; /* saved bytes: a partial HTTP request, or commands that wait */
+    uint32_t input_size, input_room;
+    uint32_t expires_s; /* Unix second at which the token ends; 0: never */
+    uint8_t client[16]; /* id, once connected */
+    char *user;         /* NULL until connected */
+    uint8_t user_size;
+    uint8_t close; /* enum close that ended it */
+    uint16_t pad;
+    char *info; /* raw JSON of the token's info, NUL-terminated, or NULL */
+};
+
+struct conn *conn_at(struct shard *shard, uint32_t index);
+uint32_t conn_index(const struct shard *shard, const struct conn *conn);
+static inline struct bytes conn_user(const struct conn *conn)
+{
+    return bytes_of(conn->user, conn->user_size);
+}
+
+/* Takes a count on `frame` and appends it to what leaves at the turn's end.
+ * A connection that takes no frames (CLOSING, DYING) ignores it. */
+void conn_push(struct shard *shard, struct conn *conn, struct frame *frame);
+/* Encodes and pushes. */
+void conn_reply(struct shard *shard, struct conn *conn, const struct reply *reply);
+void conn_reply_error(struct shard *shard, struct conn *conn, uint32_t id, enum err err);
+void conn_send_push(struct shard *shard, struct conn *conn, const struct push *push);
+/* Ends the connection with a row of close.def; idempotent: the first reason stays.
+ * A WebSocket gets its close frame after what is queued (not for SLOW). */
+void conn_end(struct shard *shard, struct conn *conn, enum close reason);
+
+/* HTTP: answers the request under way with a whole response, then reads on (or
+ * ends, without keep-alive).  `body` is copied. */
+void conn_respond(struct shard *shard, struct conn *conn, uint16_t status, const char *content_type,
+                  struct bytes body, const char *extra);
+/* HTTP: the answer comes later, by conn_respond; input waits. */
+void conn_await(struct shard *shard, struct conn *conn);
+
+/* Queues what waits for credit or an answer to be looked at again this turn. */
+void conn_resume(struct shard *shard, struct conn *conn);
+
+/* Socket handlers of SOCK_CONN. */
+struct sock_handlers;
+extern const struct sock_handlers conn_handlers;
+/* End of turn: one send per dirty connection. */
+void conn_flush(struct shard *shard);
+/* After the enter: gives back the frames of sends that went whole. */
+void conn_flush_done(struct shard *shard);
+/* Once a second: pings, missed pongs, stale and expired connections. */
+void conn_tick(struct shard *shard);
+/* Bytes arrived, or saved input may be looked at again. */
+void conn_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t size);

@@ -1,0 +1,27 @@
+/*
+ * fanout: home → shards → connections.
+ *
+ * The home encodes a push once per wire in use and posts one letter per
+ * listening shard; the shard's pass appends the frame to each listener's
+ * pending list and nothing else.  The letter goes home when the last local
+ * reader is done, and the home then drops its count on the frame.
+ *
+ * Thread:  fanout_publish on the home shard; fanout_on_frame on each listener.
+ * Bound:   one letter per listening shard; one append per listener.
+ */
+#pragma once
+
+#include "core/mesh.h"
+#include "storage/record.h"
+
+struct shard;
+struct channel;
+
+/* Delivers `publication` to every listening shard of `channel`. */
+void fanout_publish(struct shard *shard, struct channel *channel,
+                    const struct publication *publication);
+void fanout_on_frame(void *shard, struct letter *letter);
+void fanout_on_frame_home(void *shard, struct letter *letter);
+/* Positions of the channel are void: each listener gets Unsubscribe 2500 and comes back. */
+void fanout_lose(struct shard *shard, struct channel *channel);
+void fanout_on_lost(void *shard, struct letter *letter);

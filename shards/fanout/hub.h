@@ -1,0 +1,60 @@
+/*
+ * hub: which connections of this shard listen to which channel.
+ *
+ * An entry per channel with a listener or a subscription under way here.  The
+ * home knows the entry by its handle, so a frame finds it without hashing the
+ * name; a stale handle finds nothing, which is a normal answer.  Listeners are
+ * a dense array of (connection, subscription): a pass appends to pending
+ * lists only, and leaving swaps with the last, O(1).
+ *
+ * Thread:  owner shard only.
+ * Tests:   tests/unit/shards/test_hub.c
+ */
+#pragma once
+
+#include "core/map.h"
+#include "core/slab.h"
+
+struct shard;
+
+struct hub_listener {
+    uint32_t conn;
+    uint32_t sub;
+};
+
+struct hub_entry {
+    char *name;
+    uint32_t name_size;
+    uint32_t home;
+    struct hub_listener *listeners;
+    uint32_t count, room;
+    uint32_t pending; /* subscriptions asked for and not answered: they hold the entry */
+    uint64_t entered; /* last offset delivered here; verifies order of frames */
+};
+
+struct hub {
+    struct map by_name;
+    struct slab entries;
+    uint32_t home_shards; /* shards_count, for home_of_channel */
+    uint64_t listeners_count;
+};
+
+void hub_init(struct hub *hub, uint64_t seed, uint32_t entries_max, uint32_t shards_count);
+void hub_fini(struct hub *hub);
+/* NULL when nobody here listens or is about to. */
+struct hub_entry *hub_find(struct hub *hub, struct bytes channel);
+struct hub_entry *hub_at(struct hub *hub, struct handle handle);
+struct handle hub_handle(struct hub *hub, const struct hub_entry *entry);
+/* Finds or makes; NULL at the limit.  Adds one to `pending`. */
+must_use struct hub_entry *hub_expect(struct hub *hub, struct bytes channel);
+/* The subscription became live: takes one from `pending`; returns its position. */
+uint32_t hub_enter(struct hub *hub, struct hub_entry *entry, uint32_t conn, uint32_t sub);
+/* It came to nothing: takes one from `pending`; frees an entry without any. */
+void hub_forget(struct hub *hub, struct hub_entry *entry);
+/* Removes position `at`; returns the subscription that moved there, or UINT32_MAX. */
+uint32_t hub_leave(struct hub *hub, struct hub_entry *entry, uint32_t at);
+static inline struct bytes hub_name(const struct hub_entry *entry)
+{
+    return bytes_of(entry->name, entry->name_size);
+}
+void hub_verify(const struct hub *hub);

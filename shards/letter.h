@@ -1,0 +1,134 @@
+/*
+ * letter: the payloads of the letters between shards, packed and read.
+ *
+ * A payload is fields in order, little-endian, views as u32 size and bytes; the
+ * struct here is its unpacked form.  Both sides check: a payload that does not
+ * read back to its end is a bug and stops the process.
+ *
+ * Thread:  pack on the sender, read on the receiver; views that come out
+ *          point into the letter and live as long as it does.
+ * Tests:   tests/unit/shards/test_letter.c
+ */
+#pragma once
+
+#include "core/limits.h"
+#include "core/mesh.h"
+#include "core/metric.h"
+#include "core/slab.h"
+#include "storage/record.h"
+
+enum letter_kind {
+#define LETTER(id, on_letter, on_home) LETTER_##id,
+#include "shards/letter.def"
+#undef LETTER
+    LETTER_KIND_COUNT,
+};
+
+/* The rows as the mesh wants them. */
+extern const struct letter_handlers letter_table[LETTER_KIND_COUNT];
+
+/* `call` names the asker's call (shards/call.h). */
+struct letter_subscribe {
+    struct handle call;
+    struct handle hub; /* the listening shard's entry for the channel */
+    struct bytes channel;
+    struct bytes epoch; /* recover from here; empty: any epoch */
+    uint64_t offset;
+    bool recover;
+    bool reject_unrecovered; /* answer ERR_UNRECOVERABLE instead of recovered: false */
+};
+struct letter_leave {
+    struct handle hub;
+    struct bytes channel;
+};
+struct letter_publish {
+    struct handle call;
+    struct bytes channel;
+    struct bytes scope, key; /* idempotency; an empty key is none */
+    struct publication publication;
+    bool is_live_only; /* skip_history */
+};
+struct letter_history {
+    struct handle call;
+    struct bytes channel;
+    struct bytes since_epoch; /* empty: any */
+    uint64_t since;           /* exclusive */
+    uint32_t limit;           /* 0: position only; UINT32_MAX: everything */
+    bool is_reverse;
+};
+struct letter_members_set {
+    struct handle call;
+    struct bytes channel;
+    const struct bytes *users; /* on the sender an array; the reader fills an arena */
+    uint32_t users_count;
+};
+struct letter_receipt_read {
+    struct handle call;
+    struct bytes channel, user;
+    uint64_t offset;
+};
+struct letter_receipt_counts {
+    struct handle call;
+    struct bytes channel, user; /* the asker: a member; empty: the server */
+    uint64_t offsets[RECEIPT_OFFSETS_MAX];
+    uint32_t offsets_count;
+};
+struct letter_frame {
+    struct handle hub;
+    uint64_t offset;
+    const uint8_t *bytes[2]; /* by enum wire; NULL when not encoded; owned by the home's frames */
+    uint32_t sizes[2];
+    void *frames[2]; /* struct frame of the home shard */
+};
+struct letter_lost {
+    struct handle hub;
+};
+
+struct arena;
+
+/* Letter drafts, ready to post. */
+struct letter *letter_pack_subscribe(struct post *post, uint32_t to, const struct letter_subscribe *in);
+struct letter *letter_pack_leave(struct post *post, uint32_t to, const struct letter_leave *in);
+struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in);
+struct letter *letter_pack_history(struct post *post, uint32_t to, const struct letter_history *in);
+struct letter *letter_pack_members_set(struct post *post, uint32_t to, const struct letter_members_set *in);
+struct letter *letter_pack_receipt_read(struct post *post, uint32_t to, const struct letter_receipt_read *in);
+struct letter *letter_pack_receipt_counts(struct post *post, uint32_t to, const struct letter_receipt_counts *in);
+struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle call);
+struct letter *letter_pack_frame(struct post *post, uint32_t to, const struct letter_frame *in);
+struct letter *letter_pack_lost(struct post *post, uint32_t to, const struct letter_lost *in);
+
+void letter_read_subscribe(const struct letter *letter, struct letter_subscribe *out);
+void letter_read_leave(const struct letter *letter, struct letter_leave *out);
+void letter_read_publish(const struct letter *letter, struct letter_publish *out);
+void letter_read_history(const struct letter *letter, struct letter_history *out);
+void letter_read_members_set(const struct letter *letter, struct arena *arena, struct letter_members_set *out);
+void letter_read_receipt_read(const struct letter *letter, struct letter_receipt_read *out);
+void letter_read_receipt_counts(const struct letter *letter, struct letter_receipt_counts *out);
+void letter_read_survey(const struct letter *letter, struct handle *call);
+void letter_read_frame(const struct letter *letter, struct letter_frame *out);
+void letter_read_lost(const struct letter *letter, struct letter_lost *out);
+
+/* Answers.  One struct for all: which fields mean something follows from the
+ * question.  With an error only `call` and `err` do. */
+struct answer {
+    struct handle call;
+    enum err err;
+    struct bytes epoch; /* subscribe, history, publish */
+    uint64_t offset;    /* subscribe: position; history: head; publish: offset; read: cursor */
+    bool is_repeat;     /* publish: the key was seen before */
+    bool recovered, was_recovering, is_recoverable; /* subscribe */
+    const struct publication *publications;         /* subscribe, history */
+    uint32_t publications_count;
+    const uint32_t *readers, *eligible; /* receipt counts */
+    uint32_t counts_count;
+    /* survey */
+    const struct metrics *metrics;
+    uint64_t clients, users, subscriptions, channels;
+    bool store_ok;
+    struct bytes store_detail;
+    uint64_t store_lag_bytes, store_latency_us;
+};
+struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct answer *in);
+/* Arrays come from `arena`, views point into the letter. */
+void letter_read_answer(const struct letter *letter, struct arena *arena, struct answer *out);

@@ -1,0 +1,124 @@
+/*
+ * shard: everything one thread owns, and the turn.
+ *
+ * The struct is the list of rooms; the turn is shard.c.  A shard is made and
+ * ended by the node, runs on one thread (in the simulator all of them on one),
+ * and is passed to every function: there is no global shard.
+ *
+ * Thread:  the owner, but shard_create and shard_destroy (the node's thread).
+ * Tests:   the simulator
+ */
+#pragma once
+
+#include "core/arena.h"
+#include "core/clock.h"
+#include "core/config.h"
+#include "core/frame.h"
+#include "core/inbox.h"
+#include "core/loop.h"
+#include "core/mesh.h"
+#include "core/metric.h"
+#include "core/rng.h"
+#include "core/slab.h"
+#include "core/wheel.h"
+#include "shards/channel/channel.h"
+#include "shards/conn/conn.h"
+#include "shards/fanout/hub.h"
+#include "storage/store.h"
+
+struct node;
+struct jwt_key;
+
+#define PING_WHEEL_SLOTS 128 /* seconds; longer waits go round again */
+
+/* A subscription of a local connection. */
+enum sub_state {
+    SUB_ASKED,    /* the home has not answered */
+    SUB_LIVE,     /* in the hub */
+    SUB_LEAVING,  /* given up before the answer; undone when it comes */
+};
+struct sub {
+    uint32_t conn;
+    uint32_t next, prev; /* in the connection's list; UINT32_MAX: none */
+    uint32_t at;         /* position in the hub entry, while LIVE */
+    struct handle hub;
+    uint8_t state;
+    uint8_t flags; /* SUBSCRIBE_FLAG_… of the request */
+    uint16_t pad;
+};
+
+struct shard {
+    struct node *node;
+    uint32_t index;
+    uint32_t shards_count;
+    const struct config *config; /* snapshot; replaced between turns */
+    const struct jwt_key *token_key; /* of that snapshot; NULL without a key */
+    struct loop *loop;
+    struct post *post;
+    struct inbox inbox;
+    struct clock clock;
+    struct wheel wheel;
+    struct arena arena;
+    struct rng rng;
+    struct metrics metrics;
+    struct frames frames;
+    struct store *store;
+
+    struct slab conns; /* index = socket */
+    struct slab subs;
+    struct slab calls;
+    struct slab out_chunks;
+    struct ws_pool *ws_pool;
+    struct hub hub;
+    struct channels channels;
+
+    uint32_t *dirty; /* connections to flush at the end of the turn */
+    uint32_t dirty_count, dirty_room;
+    uint32_t *flushed; /* whose send left with the coming enter */
+    uint32_t flushed_count, flushed_room;
+    uint32_t *resumed; /* whose waiting input is looked at this turn */
+    uint32_t resumed_count, resumed_room;
+    uint32_t *waiting; /* whose commands wait for credit */
+    uint32_t waiting_count, waiting_room;
+    uint32_t ping_wheel[PING_WHEEL_SLOTS]; /* first connection per second */
+    uint32_t ping_second;                  /* last second that was run */
+
+    uint64_t turn;
+    uint64_t letters_left; /* 1: the last read was full, do not sleep */
+    int listener; /* or -1 */
+    bool is_in_turn;
+    bool is_draining; /* no new connections; ending */
+    bool is_stopped;  /* drained: the thread may leave */
+    uint64_t drain_until_ms;
+    uint32_t clients_count; /* connected ones */
+    struct note drain_note, reload_note;
+};
+
+/* The shard's own monotonic second. */
+static inline uint32_t shard_second(const struct shard *shard)
+{
+    return (uint32_t)(shard->clock.mono_ns / 1000000000u);
+}
+
+/* Makes shard `index` of `node`; its loop exists, its store is not attached. */
+must_use enum err shard_create(struct node *node, uint32_t index, struct shard **shard);
+/* On the shard's thread: attaches the store, arms the listener. */
+must_use enum err shard_start(struct shard *shard);
+/* One turn (shard.c). */
+void shard_turn(struct shard *shard);
+/* When nothing happens before, the shard must run again then (clock_turn_ms). */
+uint64_t shard_wake_ms(struct shard *shard);
+/* On the shard's thread, after is_stopped: detaches the store. */
+void shard_stop(struct shard *shard);
+/* Everything must be home: connections, letters, frames, calls. */
+void shard_destroy(struct shard *shard);
+/* Checks every structure of the shard: VERIFY builds and the simulator, each turn. */
+void shard_verify(struct shard *shard);
+
+/* What is not home, for drains and leak checks. */
+struct shard_census {
+    uint32_t conns, subs, calls, channels, frames, out_chunks, letters_out, letters_kept, ws_contexts,
+        store_pending;
+    uint64_t frame_bytes;
+};
+void shard_census(const struct shard *shard, struct shard_census *census);
