@@ -29,7 +29,7 @@ struct note {
 struct inbox {
     pthread_mutex_t mutex;
     struct note *first, **last;
-    struct loop *loop; /* woken when the list was empty */
+    struct loop *loop; /* woken when the list was empty; NULL: nobody to wake */
 };
 
 void inbox_init(struct inbox *inbox, struct loop *loop);

@@ -35,7 +35,7 @@ struct loop;
 struct mesh;
 struct post; /* one shard's post office */
 
-#define LETTER_INLINE_MAX 496 /* payload bytes of the small size class */
+#define LETTER_INLINE_MAX 480 /* payload bytes of a letter of 512 bytes, header included */
 
 struct letter {
     struct letter *next; /* private: chain */
@@ -43,12 +43,14 @@ struct letter {
     uint16_t kind;      /* of the table given to mesh_create */
     uint8_t is_request; /* holds a credit */
     uint8_t is_answer;  /* gives back the credit of the request it answers */
-    uint8_t state;      /* private: draft, sent, kept, homeward */
+    uint8_t state;      /* private: draft, sent, open, homeward */
     uint8_t size_class; /* private */
-    uint16_t pad;
-    uint32_t size; /* payload bytes */
+    uint16_t keeps;     /* private: who still holds it open on the receiving shard */
+    uint32_t size;      /* payload bytes */
     _Alignas(16) uint8_t payload[];
 };
+
+static_assert(sizeof(struct letter) == 32, "size classes are whole cache lines");
 
 struct letter_handlers {
     const char *name;
@@ -64,12 +66,15 @@ struct mesh *mesh_create(uint32_t shards_count, const struct letter_handlers *ki
                          uint32_t kinds_count, uint32_t credits_max);
 /* All letters must be home.  Accepts NULL. */
 void mesh_destroy(struct mesh *mesh);
-/* Before shards start: where `shard`'s letters are handled and how it is woken. */
+/* Before shards start: where `shard`'s letters are handled and how it is woken;
+ * without a loop (NULL) nobody rings.  Borrowed until mesh_destroy. */
 struct post *mesh_open(struct mesh *mesh, uint32_t shard, void *shard_context, struct loop *loop);
 
 /* A letter to fill in, zeroed; never NULL: requests are bounded by credits, the
  * rest by what was asked. */
 must_use struct letter *letter_new(struct post *post, uint32_t to, uint32_t kind, uint32_t size);
+/* Frees a draft that is not wanted after all. */
+void letter_discard(struct post *post, struct letter *letter);
 /* Sends a draft; the sender no longer writes to it. */
 void letter_post(struct post *post, struct letter *letter);
 /* True when a request to `to` may be posted now; takes the credit.  The next
@@ -82,7 +87,8 @@ void letter_credit_return(struct post *post, uint32_t to);
 /* Posts a draft as the answer to a request from letter->to. */
 void letter_post_answer(struct post *post, struct letter *letter);
 
-/* In on_letter: the letter stays here until letter_release. */
+/* In on_letter, or while it is kept: the letter stays here until letter_release,
+ * which comes once for each letter_keep. */
 void letter_keep(struct post *post, struct letter *letter);
 void letter_release(struct post *post, struct letter *letter);
 
@@ -91,7 +97,9 @@ void letter_release(struct post *post, struct letter *letter);
 uint32_t mesh_read(struct post *post, uint32_t letters_max);
 /* Hands every staged chain to its ring and rings the sleeping. */
 void mesh_flush(struct post *post);
-/* Announces sleep; false when something is waiting and sleeping would be wrong. */
+/* Announces sleep; false when something is waiting and sleeping would be wrong.
+ * A chain that a full ring left staged is no reason to stay awake: who reads
+ * that ring rings back. */
 must_use bool mesh_sleep(struct post *post);
 /* After loop_enter. */
 void mesh_awake(struct post *post);
@@ -104,6 +112,9 @@ uint32_t mesh_letters_out(const struct post *post);
 uint32_t mesh_letters_kept(const struct post *post);
 
 struct mesh_counters {
-    uint64_t letters_sent, letters_read, bells, ring_full, credits_spent;
+    uint64_t letters_sent, letters_read; /* homeward trips not counted */
+    uint64_t bells;
+    uint64_t ring_full;     /* flushes that left a chain staged */
+    uint64_t credits_spent; /* letter_credit said no */
 };
 void mesh_count(const struct post *post, struct mesh_counters *counters);
