@@ -97,6 +97,8 @@ struct letter *letter_pack_receipt_counts(struct post *post, uint32_t to, const 
 struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle call);
 struct letter *letter_pack_frame(struct post *post, uint32_t to, const struct letter_frame *in);
 struct letter *letter_pack_lost(struct post *post, uint32_t to, const struct letter_lost *in);
+/* One without a payload. */
+struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kind kind);
 
 void letter_read_subscribe(const struct letter *letter, struct letter_subscribe *out);
 void letter_read_leave(const struct letter *letter, struct letter_leave *out);

@@ -31,6 +31,12 @@ struct jwt_key;
 
 #define PING_WHEEL_SLOTS 128 /* seconds; longer waits go round again */
 
+/* A growing list of connection indexes. */
+struct indexes {
+    uint32_t *items;
+    uint32_t count, room;
+};
+
 /* A subscription of a local connection. */
 enum sub_state {
     SUB_ASKED,    /* the home has not answered */
@@ -42,9 +48,11 @@ struct sub {
     uint32_t next, prev; /* in the connection's list; UINT32_MAX: none */
     uint32_t at;         /* position in the hub entry, while LIVE */
     struct handle hub;
+    uint32_t expires_s; /* Unix second at which its token ends; 0: never */
     uint8_t state;
-    uint8_t flags; /* SUBSCRIBE_FLAG_… of the request */
-    uint16_t pad;
+    uint8_t flags;       /* SUBSCRIBE_FLAG_… of the request */
+    bool is_recoverable; /* the reply shows a position */
+    bool was_recovering;
 };
 
 struct shard {
@@ -72,14 +80,11 @@ struct shard {
     struct hub hub;
     struct channels channels;
 
-    uint32_t *dirty; /* connections to flush at the end of the turn */
-    uint32_t dirty_count, dirty_room;
-    uint32_t *flushed; /* whose send left with the coming enter */
-    uint32_t flushed_count, flushed_room;
-    uint32_t *resumed; /* whose waiting input is looked at this turn */
-    uint32_t resumed_count, resumed_room;
-    uint32_t *waiting; /* whose commands wait for credit */
-    uint32_t waiting_count, waiting_room;
+    struct indexes dirty;   /* connections to flush at the end of the turn */
+    struct indexes flushed; /* whose send left with the coming enter */
+    struct indexes resumed; /* whose saved input is looked at in the coming turn */
+    struct indexes waiting; /* whose commands wait for credit */
+    bool is_credit_back;    /* an answer came this turn: the waiting may try again */
     uint32_t ping_wheel[PING_WHEEL_SLOTS]; /* first connection per second */
     uint32_t ping_second;                  /* last second that was run */
 
@@ -89,10 +94,17 @@ struct shard {
     bool is_in_turn;
     bool is_draining; /* no new connections; ending */
     bool is_stopped;  /* drained: the thread may leave */
+    bool is_quiet_told;   /* this shard told shard 0 that it has nothing left */
+    bool is_stop_asked;   /* every shard is quiet: leave when the last letter is home */
+    uint32_t quiet_count; /* shard 0: shards that are quiet */
     uint64_t drain_until_ms;
+    uint32_t drain_at;      /* next connection to close */
     uint32_t clients_count; /* connected ones */
-    struct note drain_note, reload_note;
+    struct timer tick, drain_timer;
+    struct note drain_note;
 };
+
+void indexes_add(struct indexes *indexes, uint32_t index);
 
 /* The shard's own monotonic second. */
 static inline uint32_t shard_second(const struct shard *shard)

@@ -45,7 +45,9 @@ enum conn_flag {
     CONN_PEER_GONE = 256,    /* on_end came */
     CONN_CLOSE_SENT = 512,   /* end once the queue is empty */
     CONN_KEEP_ALIVE = 1024,  /* HTTP: another request may follow */
-    CONN_ABORT = 2048,       /* close without flushing */
+    CONN_PING_PHASE = 2048,  /* ping_s is the end of the wait for a pong */
+    CONN_CONTINUED = 4096,   /* HTTP: 100 Continue was sent for this request */
+    CONN_CLOSING_SOCK = 8192, /* loop_close was called */
 };
 
 struct conn {
@@ -57,12 +59,15 @@ struct conn {
     uint32_t subs_count;
     uint32_t calls_count;
     uint32_t due_next, due_prev; /* links of the ping wheel; UINT32_MAX: none */
-    uint32_t due_s;              /* second (shard clock) of the next ping, pong or idle check */
+    uint32_t due_s;              /* second (shard clock) of the next look at it */
+    uint32_t ping_s;             /* second of the next ping, or of the end of the wait for a pong */
     uint32_t out_skip;           /* bytes of the first pending frame that went already */
-    uint32_t out_bytes;          /* pending bytes */
+    uint32_t out_bytes;          /* pending bytes, without out_skip */
+    uint32_t out_flight;         /* bytes of the send that left with the last enter */
     struct out_chunk *out_first, *out_last;
     uint8_t *input; /* saved bytes: a partial HTTP request, or commands that wait */
     uint32_t input_size, input_room;
+    uint32_t input_message; /* the first so many saved bytes are a message's rest, unmasked */
     uint32_t expires_s; /* Unix second at which the token ends; 0: never */
     uint8_t client[16]; /* id, once connected */
     char *user;         /* NULL until connected */
@@ -99,6 +104,25 @@ void conn_await(struct shard *shard, struct conn *conn);
 
 /* Queues what waits for credit or an answer to be looked at again this turn. */
 void conn_resume(struct shard *shard, struct conn *conn);
+
+/* Looks at the connection in second `at_s`. */
+void conn_due(struct shard *shard, struct conn *conn, uint32_t at_s);
+/* Moves a dying connection on: closes its socket when no call is under way, frees
+ * it when the socket is closed. */
+void conn_settle(struct shard *shard, struct conn *conn);
+/* conn_out.c: appends `frame` whatever the state; takes a count. */
+void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame);
+/* conn_out.c: drops what is pending, but the rest of a frame that went in part. */
+void conn_drop_output(struct shard *shard, struct conn *conn, bool keep_partial);
+/* conn_out.c: a sealed WebSocket frame around `payload`; NULL at the limit. */
+struct frame *conn_frame(struct shard *shard, enum ws_opcode opcode, struct bytes payload);
+/* conn_out.c: the kernel's answer to a send that did not go whole, or to a waiting one. */
+void conn_on_send(void *shard, uint32_t sock, uint32_t sent, int error);
+/* conn_http.c: handles one whole request. */
+struct http_request;
+void conn_request(struct shard *shard, struct conn *conn, const struct http_request *request);
+/* conn_in.c: goes on with saved input. */
+void conn_continue(struct shard *shard, struct conn *conn);
 
 /* Socket handlers of SOCK_CONN. */
 struct sock_handlers;

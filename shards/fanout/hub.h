@@ -42,9 +42,9 @@ struct hub {
 void hub_init(struct hub *hub, uint64_t seed, uint32_t entries_max, uint32_t shards_count);
 void hub_fini(struct hub *hub);
 /* NULL when nobody here listens or is about to. */
-struct hub_entry *hub_find(struct hub *hub, struct bytes channel);
-struct hub_entry *hub_at(struct hub *hub, struct handle handle);
-struct handle hub_handle(struct hub *hub, const struct hub_entry *entry);
+struct hub_entry *hub_find(const struct hub *hub, struct bytes channel);
+struct hub_entry *hub_at(const struct hub *hub, struct handle handle);
+struct handle hub_handle(const struct hub *hub, const struct hub_entry *entry);
 /* Finds or makes; NULL at the limit.  Adds one to `pending`. */
 must_use struct hub_entry *hub_expect(struct hub *hub, struct bytes channel);
 /* The subscription became live: takes one from `pending`; returns its position. */

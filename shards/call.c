@@ -1,0 +1,71 @@
+/*
+ * call: questions under way.
+ */
+#include "shards/call.h"
+
+#include "core/check.h"
+#include "shards/shard.h"
+
+enum err call_begin(struct shard *shard, struct conn *conn, uint32_t to, call_fn on_answer,
+                    struct call **call, struct handle *handle)
+{
+    check(to < shard->shards_count);
+    check(on_answer != NULL);
+
+    if (!letter_credit(shard->post, to)) {
+        metric_add(&shard->metrics, METRIC_CREDITS_WAITED, 1);
+        return ERR_CREDIT_SPENT;
+    }
+    struct call *made = slab_get(&shard->calls, handle);
+    if (made == NULL) {
+        letter_credit_return(shard->post, to);
+        return ERR_LIMIT_MEMORY;
+    }
+    made->on_answer = on_answer;
+    made->conn = UINT32_MAX;
+    made->to = (uint16_t)to;
+    if (conn != NULL) {
+        made->conn = conn_index(shard, conn);
+        conn->calls_count++;
+    }
+    *call = made;
+    return ERR_OK;
+}
+
+void call_post(struct shard *shard, struct letter *question)
+{
+    letter_post_request(shard->post, question);
+}
+
+void call_on_answer(void *context, struct letter *letter)
+{
+    struct shard *shard = context;
+    struct answer answer;
+    letter_read_answer(letter, &shard->arena, &answer);
+
+    struct call *call = slab_find(&shard->calls, answer.call);
+    check(call != NULL);
+    check(call->to == letter->from);
+    struct conn *conn = call->conn == UINT32_MAX ? NULL : conn_at(shard, call->conn);
+    if (call->conn != UINT32_MAX) check(conn != NULL);
+
+    shard->is_credit_back = true;
+    call->on_answer(shard, call, conn, &answer);
+    slab_put(&shard->calls, call);
+    if (conn != NULL) {
+        check(conn->calls_count > 0);
+        conn->calls_count--;
+        if (conn->state == CONN_DYING) conn_settle(shard, conn);
+    }
+}
+
+void call_answer_to(struct shard *shard, uint32_t to, const struct answer *answer)
+{
+    letter_post_answer(shard->post, letter_pack_answer(shard->post, to, answer));
+}
+
+void call_answer(struct shard *shard, const struct letter *question, const struct answer *answer)
+{
+    check(question->is_request);
+    call_answer_to(shard, question->from, answer);
+}

@@ -1,0 +1,404 @@
+/*
+ * letter: fields in, fields out.
+ *
+ * Each pack sizes its fields first, so a letter is exactly as large as what it
+ * says; each read checks that it ended where the payload ends.
+ */
+#include "shards/letter.h"
+
+#include <string.h>
+
+#include "core/arena.h"
+#include "core/check.h"
+#include "shards/call.h"
+#include "shards/channel/channel.h"
+#include "shards/fanout/fanout.h"
+#include "shards/ops/drain.h"
+#include "shards/ops/survey.h"
+
+const struct letter_handlers letter_table[LETTER_KIND_COUNT] = {
+#define LETTER(id, on_letter, on_home) [LETTER_##id] = {#id, on_letter, on_home},
+#include "shards/letter.def"
+#undef LETTER
+};
+
+#define HANDLE_SIZE 8
+#define SIZED(view) (4 + (view).size)
+
+static struct letter *draft(struct post *post, uint32_t to, enum letter_kind kind, size_t size,
+                            struct writer *writer)
+{
+    check(size <= UINT32_MAX);
+    struct letter *letter = letter_new(post, to, kind, (uint32_t)size);
+    *writer = writer_of(letter->payload, size);
+    return letter;
+}
+
+static struct letter *packed(struct letter *letter, const struct writer *writer)
+{
+    check(!writer->failed);
+    check(writer->used == letter->size);
+    return letter;
+}
+
+static struct reader opened(const struct letter *letter, enum letter_kind kind)
+{
+    check(letter->kind == kind);
+    return reader_of(bytes_of(letter->payload, letter->size));
+}
+
+static void read_to_end(const struct reader *reader)
+{
+    check(!reader->failed);
+    check(reader->left == 0);
+}
+
+static void write_handle(struct writer *writer, struct handle handle)
+{
+    write_u32(writer, handle.index);
+    write_u32(writer, handle.generation);
+}
+
+static struct handle read_handle(struct reader *reader)
+{
+    struct handle handle;
+    handle.index = read_u32(reader);
+    handle.generation = read_u32(reader);
+    return handle;
+}
+
+/* subscribe · call · hub · u8 flags · u64 offset · sized channel · sized epoch */
+struct letter *letter_pack_subscribe(struct post *post, uint32_t to, const struct letter_subscribe *in)
+{
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_SUBSCRIBE,
+                                  2 * HANDLE_SIZE + 1 + 8 + SIZED(in->channel) + SIZED(in->epoch), &w);
+    write_handle(&w, in->call);
+    write_handle(&w, in->hub);
+    write_u8(&w, (uint8_t)(in->recover | in->reject_unrecovered << 1));
+    write_u64(&w, in->offset);
+    write_sized(&w, in->channel);
+    write_sized(&w, in->epoch);
+    return packed(letter, &w);
+}
+
+void letter_read_subscribe(const struct letter *letter, struct letter_subscribe *out)
+{
+    struct reader r = opened(letter, LETTER_SUBSCRIBE);
+    out->call = read_handle(&r);
+    out->hub = read_handle(&r);
+    uint8_t flags = read_u8(&r);
+    out->recover = flags & 1;
+    out->reject_unrecovered = flags >> 1 & 1;
+    out->offset = read_u64(&r);
+    out->channel = read_sized(&r);
+    out->epoch = read_sized(&r);
+    read_to_end(&r);
+}
+
+/* leave · hub · sized channel */
+struct letter *letter_pack_leave(struct post *post, uint32_t to, const struct letter_leave *in)
+{
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_LEAVE, HANDLE_SIZE + SIZED(in->channel), &w);
+    write_handle(&w, in->hub);
+    write_sized(&w, in->channel);
+    return packed(letter, &w);
+}
+
+void letter_read_leave(const struct letter *letter, struct letter_leave *out)
+{
+    struct reader r = opened(letter, LETTER_LEAVE);
+    out->hub = read_handle(&r);
+    out->channel = read_sized(&r);
+    read_to_end(&r);
+}
+
+/* publish · call · u8 live only · sized channel · scope · key · publication */
+struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in)
+{
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_PUBLISH,
+                                  HANDLE_SIZE + 1 + SIZED(in->channel) + SIZED(in->scope) +
+                                      SIZED(in->key) + publication_size(&in->publication),
+                                  &w);
+    write_handle(&w, in->call);
+    write_u8(&w, in->is_live_only);
+    write_sized(&w, in->channel);
+    write_sized(&w, in->scope);
+    write_sized(&w, in->key);
+    publication_write(&w, &in->publication);
+    return packed(letter, &w);
+}
+
+void letter_read_publish(const struct letter *letter, struct letter_publish *out)
+{
+    struct reader r = opened(letter, LETTER_PUBLISH);
+    out->call = read_handle(&r);
+    out->is_live_only = read_u8(&r) != 0;
+    out->channel = read_sized(&r);
+    out->scope = read_sized(&r);
+    out->key = read_sized(&r);
+    enum err err = publication_read(&r, &out->publication);
+    check(err == ERR_OK);
+    read_to_end(&r);
+}
+
+/* history · call · u64 since · u32 limit · u8 reverse · sized channel · since_epoch */
+struct letter *letter_pack_history(struct post *post, uint32_t to, const struct letter_history *in)
+{
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_HISTORY,
+                                  HANDLE_SIZE + 8 + 4 + 1 + SIZED(in->channel) + SIZED(in->since_epoch), &w);
+    write_handle(&w, in->call);
+    write_u64(&w, in->since);
+    write_u32(&w, in->limit);
+    write_u8(&w, in->is_reverse);
+    write_sized(&w, in->channel);
+    write_sized(&w, in->since_epoch);
+    return packed(letter, &w);
+}
+
+void letter_read_history(const struct letter *letter, struct letter_history *out)
+{
+    struct reader r = opened(letter, LETTER_HISTORY);
+    out->call = read_handle(&r);
+    out->since = read_u64(&r);
+    out->limit = read_u32(&r);
+    out->is_reverse = read_u8(&r) != 0;
+    out->channel = read_sized(&r);
+    out->since_epoch = read_sized(&r);
+    read_to_end(&r);
+}
+
+/* members_set · call · sized channel · u32 count · sized users */
+struct letter *letter_pack_members_set(struct post *post, uint32_t to,
+                                       const struct letter_members_set *in)
+{
+    size_t size = HANDLE_SIZE + SIZED(in->channel) + 4;
+    for (uint32_t i = 0; i < in->users_count; i++)
+        size += SIZED(in->users[i]);
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_MEMBERS_SET, size, &w);
+    write_handle(&w, in->call);
+    write_sized(&w, in->channel);
+    write_u32(&w, in->users_count);
+    for (uint32_t i = 0; i < in->users_count; i++)
+        write_sized(&w, in->users[i]);
+    return packed(letter, &w);
+}
+
+void letter_read_members_set(const struct letter *letter, struct arena *arena,
+                             struct letter_members_set *out)
+{
+    struct reader r = opened(letter, LETTER_MEMBERS_SET);
+    out->call = read_handle(&r);
+    out->channel = read_sized(&r);
+    out->users_count = read_u32(&r);
+    check(out->users_count <= MEMBERS_MAX);
+    struct bytes *users = arena_get(arena, (out->users_count + 1) * sizeof *users);
+    for (uint32_t i = 0; i < out->users_count; i++)
+        users[i] = read_sized(&r);
+    out->users = users;
+    read_to_end(&r);
+}
+
+/* receipt_read · call · u64 offset · sized channel · sized user */
+struct letter *letter_pack_receipt_read(struct post *post, uint32_t to,
+                                        const struct letter_receipt_read *in)
+{
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_RECEIPT_READ,
+                                  HANDLE_SIZE + 8 + SIZED(in->channel) + SIZED(in->user), &w);
+    write_handle(&w, in->call);
+    write_u64(&w, in->offset);
+    write_sized(&w, in->channel);
+    write_sized(&w, in->user);
+    return packed(letter, &w);
+}
+
+void letter_read_receipt_read(const struct letter *letter, struct letter_receipt_read *out)
+{
+    struct reader r = opened(letter, LETTER_RECEIPT_READ);
+    out->call = read_handle(&r);
+    out->offset = read_u64(&r);
+    out->channel = read_sized(&r);
+    out->user = read_sized(&r);
+    read_to_end(&r);
+}
+
+/* receipt_counts · call · sized channel · sized user · u32 count · u64 offsets */
+struct letter *letter_pack_receipt_counts(struct post *post, uint32_t to,
+                                          const struct letter_receipt_counts *in)
+{
+    check(in->offsets_count <= RECEIPT_OFFSETS_MAX);
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_RECEIPT_COUNTS,
+                                  HANDLE_SIZE + SIZED(in->channel) + SIZED(in->user) + 4 +
+                                      8 * (size_t)in->offsets_count,
+                                  &w);
+    write_handle(&w, in->call);
+    write_sized(&w, in->channel);
+    write_sized(&w, in->user);
+    write_u32(&w, in->offsets_count);
+    for (uint32_t i = 0; i < in->offsets_count; i++)
+        write_u64(&w, in->offsets[i]);
+    return packed(letter, &w);
+}
+
+void letter_read_receipt_counts(const struct letter *letter, struct letter_receipt_counts *out)
+{
+    struct reader r = opened(letter, LETTER_RECEIPT_COUNTS);
+    out->call = read_handle(&r);
+    out->channel = read_sized(&r);
+    out->user = read_sized(&r);
+    out->offsets_count = read_u32(&r);
+    check(out->offsets_count <= RECEIPT_OFFSETS_MAX);
+    for (uint32_t i = 0; i < out->offsets_count; i++)
+        out->offsets[i] = read_u64(&r);
+    read_to_end(&r);
+}
+
+struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle call)
+{
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_SURVEY, HANDLE_SIZE, &w);
+    write_handle(&w, call);
+    return packed(letter, &w);
+}
+
+void letter_read_survey(const struct letter *letter, struct handle *call)
+{
+    struct reader r = opened(letter, LETTER_SURVEY);
+    *call = read_handle(&r);
+    read_to_end(&r);
+}
+
+/* A frame letter is the struct itself: its pointers mean something only in this process. */
+struct letter *letter_pack_frame(struct post *post, uint32_t to, const struct letter_frame *in)
+{
+    struct letter *letter = letter_new(post, to, LETTER_FRAME, sizeof *in);
+    memcpy(letter->payload, in, sizeof *in);
+    return letter;
+}
+
+void letter_read_frame(const struct letter *letter, struct letter_frame *out)
+{
+    check(letter->kind == LETTER_FRAME);
+    check(letter->size == sizeof *out);
+    memcpy(out, letter->payload, sizeof *out);
+}
+
+struct letter *letter_pack_lost(struct post *post, uint32_t to, const struct letter_lost *in)
+{
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_LOST, HANDLE_SIZE, &w);
+    write_handle(&w, in->hub);
+    return packed(letter, &w);
+}
+
+void letter_read_lost(const struct letter *letter, struct letter_lost *out)
+{
+    struct reader r = opened(letter, LETTER_LOST);
+    out->hub = read_handle(&r);
+    read_to_end(&r);
+}
+
+struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kind kind)
+{
+    return letter_new(post, to, kind, 0);
+}
+
+/* answer · call · u32 err · u8 flags · u64 offset · sized epoch
+ *        · u32 n, n publications · u32 n, n × (u32 readers, u32 eligible)
+ *        · u8 survey? · [metrics · 4 × u64 · u8 ok · sized detail · 2 × u64] */
+struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct answer *in)
+{
+    size_t size = HANDLE_SIZE + 4 + 1 + 8 + SIZED(in->epoch) + 4 + 4 + 8 * (size_t)in->counts_count + 1;
+    for (uint32_t i = 0; i < in->publications_count; i++)
+        size += publication_size(&in->publications[i]);
+    if (in->metrics != NULL)
+        size += sizeof *in->metrics + 4 * 8 + 1 + SIZED(in->store_detail) + 2 * 8;
+
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_ANSWER, size, &w);
+    write_handle(&w, in->call);
+    write_u32(&w, in->err);
+    write_u8(&w, (uint8_t)(in->is_repeat | in->recovered << 1 | in->was_recovering << 2 |
+                           in->is_recoverable << 3));
+    write_u64(&w, in->offset);
+    write_sized(&w, in->epoch);
+    write_u32(&w, in->publications_count);
+    for (uint32_t i = 0; i < in->publications_count; i++)
+        publication_write(&w, &in->publications[i]);
+    write_u32(&w, in->counts_count);
+    for (uint32_t i = 0; i < in->counts_count; i++) {
+        write_u32(&w, in->readers[i]);
+        write_u32(&w, in->eligible[i]);
+    }
+    write_u8(&w, in->metrics != NULL);
+    if (in->metrics != NULL) {
+        write_bytes(&w, bytes_of(in->metrics, sizeof *in->metrics));
+        write_u64(&w, in->clients);
+        write_u64(&w, in->users);
+        write_u64(&w, in->subscriptions);
+        write_u64(&w, in->channels);
+        write_u8(&w, in->store_ok);
+        write_sized(&w, in->store_detail);
+        write_u64(&w, in->store_lag_bytes);
+        write_u64(&w, in->store_latency_us);
+    }
+    return packed(letter, &w);
+}
+
+static void read_answer_survey(struct reader *r, struct arena *arena, struct answer *out)
+{
+    struct bytes raw = read_bytes(r, sizeof(struct metrics));
+    struct metrics *metrics = arena_get(arena, sizeof *metrics);
+    memcpy(metrics, raw.at, sizeof *metrics);
+    out->metrics = metrics;
+    out->clients = read_u64(r);
+    out->users = read_u64(r);
+    out->subscriptions = read_u64(r);
+    out->channels = read_u64(r);
+    out->store_ok = read_u8(r) != 0;
+    out->store_detail = read_sized(r);
+    out->store_lag_bytes = read_u64(r);
+    out->store_latency_us = read_u64(r);
+}
+
+void letter_read_answer(const struct letter *letter, struct arena *arena, struct answer *out)
+{
+    memset(out, 0, sizeof *out);
+    struct reader r = opened(letter, LETTER_ANSWER);
+    out->call = read_handle(&r);
+    out->err = (enum err)read_u32(&r);
+    check(out->err < ERR_COUNT);
+    uint8_t flags = read_u8(&r);
+    out->is_repeat = flags & 1;
+    out->recovered = flags >> 1 & 1;
+    out->was_recovering = flags >> 2 & 1;
+    out->is_recoverable = flags >> 3 & 1;
+    out->offset = read_u64(&r);
+    out->epoch = read_sized(&r);
+    out->publications_count = read_u32(&r);
+    check(out->publications_count <= r.left);
+    struct publication *publications =
+        arena_get(arena, (out->publications_count + (size_t)1) * sizeof *publications);
+    for (uint32_t i = 0; i < out->publications_count; i++) {
+        enum err err = publication_read(&r, &publications[i]);
+        check(err == ERR_OK);
+    }
+    out->publications = publications;
+    out->counts_count = read_u32(&r);
+    check(out->counts_count <= RECEIPT_OFFSETS_MAX);
+    uint32_t *counts = arena_get(arena, 2 * (out->counts_count + (size_t)1) * sizeof *counts);
+    for (uint32_t i = 0; i < out->counts_count; i++) {
+        counts[i] = read_u32(&r);
+        counts[out->counts_count + i] = read_u32(&r);
+    }
+    out->readers = counts;
+    out->eligible = counts + out->counts_count;
+    if (read_u8(&r) != 0) read_answer_survey(&r, arena, out);
+    read_to_end(&r);
+}
