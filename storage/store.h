@@ -100,6 +100,7 @@ struct store_append {
     uint32_t users_count;
     struct bytes user; /* RECORD_CURSOR */
     uint64_t offset;   /* RECORD_CURSOR: read up to here */
+    bool is_live_only; /* RECORD_PUBLICATION: deliver it, keep nothing but its key; offset 0 */
     /* `offset`: of the publication (0 when live only); `is_repeat`: the key was seen before. */
     void (*on_appended)(struct store_append *op, enum err err, uint64_t offset, bool is_repeat);
     /* private to the engine */

@@ -1,0 +1,44 @@
+/*
+ * survey: one question to every shard: counters, counts, health.
+ *
+ * The asker sends a SURVEY letter to each shard, itself included, and hears one
+ * callback when the last has answered.  A shard that has no credit to give is
+ * left out and counted as missing: a page about health may be incomplete, it
+ * may not wait.
+ *
+ * Thread:  any shard; the callback runs on the asker.
+ * Bound:   a letter and an answer per shard.
+ * Tests:   tests/unit/shards/test_channel.c, tests/conformance
+ */
+#pragma once
+
+#include "core/err.h"
+#include "core/limits.h"
+#include "core/metric.h"
+
+struct shard;
+struct conn;
+struct letter;
+
+struct survey_shard {
+    bool has_answered;
+    bool store_ok;
+    uint64_t clients, users, subscriptions, channels;
+    uint64_t store_lag_bytes, store_latency_us;
+    char store_detail[160];
+};
+
+struct survey {
+    uint32_t shards_count;
+    uint32_t missing; /* shards that were not asked, or answered with an error */
+    struct survey_shard shards[SHARDS_MAX];
+    struct metrics metrics; /* summed over the shards that answered */
+};
+
+/* `conn` is NULL when it has gone or takes nothing any more. */
+typedef void (*survey_fn)(struct shard *shard, struct conn *conn, const struct survey *survey);
+
+/* Asks every shard; `done` runs once, in a later turn.  ERR_CREDIT_SPENT when
+ * not one shard could be asked. */
+must_use enum err survey_begin(struct shard *shard, struct conn *conn, survey_fn done);
+void survey_on_letter(void *shard, struct letter *letter);

@@ -1,0 +1,25 @@
+/*
+ * rpc: chat operations that the client protocol lacks, as RPC methods.
+ *
+ * shards/rpc/rpc.def is the table; one file a method.  A method without a row
+ * is answered 108: there is no backend to hand it to.
+ *
+ *   message.send    {"channel","data","key"?}  → {"offset","epoch"}
+ *   receipt.read    {"channel","offset"}       → {"offset"}
+ *   receipt.counts  {"channel","offsets":[…]}  → {"counts":[…],"eligible":[…]}
+ *
+ * Thread:  owner shard of the connection.
+ * Tests:   tests/unit/shards/test_rpc.c, tests/conformance
+ */
+#pragma once
+
+#include "core/err.h"
+#include "proto/cmd.h"
+
+struct shard;
+struct conn;
+
+/* Handles a CMD_RPC: ERR_OK when it is answered or will be, by a reply.
+ * Otherwise nothing has happened: the caller replies with the error, or, for
+ * ERR_CREDIT_SPENT, gives the same command again once there is credit. */
+must_use enum err rpc_on_cmd(struct shard *shard, struct conn *conn, const struct cmd *cmd);
