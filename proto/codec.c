@@ -1,0 +1,66 @@
+/*
+ * codec: which wire this build speaks, and ids as text.
+ */
+#include "proto/codec.h"
+
+#include "core/check.h"
+#include "proto/codec_json.h"
+
+const struct codec *codec_of(enum wire wire)
+{
+    check(wire < WIRE_COUNT);
+    return wire == WIRE_JSON ? &codec_json : NULL;
+}
+
+/* RFC 4122 section 3: 8-4-4-4-12 digits. */
+static bool is_dash(uint32_t at)
+{
+    return at == 8 || at == 13 || at == 18 || at == 23;
+}
+
+void codec_uuid(const uint8_t id[16], char text[37])
+{
+    static const char digits[] = "0123456789abcdef";
+    uint32_t out = 0;
+    for (uint32_t i = 0; i < 16; i++) {
+        if (is_dash(out)) text[out++] = '-';
+        text[out++] = digits[id[i] >> 4];
+        text[out++] = digits[id[i] & 15];
+    }
+    check(out == 36);
+    text[out] = '\0';
+}
+
+static bool hex_digit(uint8_t c, uint8_t *value)
+{
+    if (c >= '0' && c <= '9')
+        *value = (uint8_t)(c - '0');
+    else if (c >= 'a' && c <= 'f')
+        *value = (uint8_t)(c - 'a' + 10);
+    else if (c >= 'A' && c <= 'F')
+        *value = (uint8_t)(c - 'A' + 10);
+    else
+        return false;
+    return true;
+}
+
+enum err codec_uuid_parse(struct bytes text, uint8_t id[16])
+{
+    if (text.size != 36) return ERR_BAD_REQUEST;
+    uint32_t nibbles = 0;
+    for (uint32_t i = 0; i < 36; i++) {
+        uint8_t value;
+        if (is_dash(i)) {
+            if (text.at[i] != '-') return ERR_BAD_REQUEST;
+            continue;
+        }
+        if (!hex_digit(text.at[i], &value)) return ERR_BAD_REQUEST;
+        if (nibbles % 2 == 0)
+            id[nibbles / 2] = (uint8_t)(value << 4);
+        else
+            id[nibbles / 2] |= value;
+        nibbles++;
+    }
+    check(nibbles == 32);
+    return ERR_OK;
+}
