@@ -1,0 +1,79 @@
+/*
+ * keys: the idempotency keys that one shard remembers.
+ *
+ * (owner, scope, key) → an offset, or "under way" with the appends that wait
+ * for the same answer, or "refused": its fate on the disk is unknown and stays
+ * so until a restart reads the log.  An owner is a channel.
+ *
+ *   keys_begin ─▶ PENDING ─ keys_end ─▶ KNOWN ─ horizon or capacity ─▶ gone
+ *                    ├───── keys_refuse ─▶ REFUSED (until the store is closed)
+ *                    └───── keys_cancel ─▶ gone
+ *
+ * At the capacity the oldest KNOWN entry goes, counted by METRIC_KEYS_EARLY
+ * when its horizon had not ended.
+ *
+ * Memory:  one heap block an entry.
+ * Thread:  owner shard only.
+ * Bound:   O(1); eviction passes over what is pending.
+ * Tests:   tests/unit/storage/test_keys.c
+ */
+#pragma once
+
+#include "core/list.h"
+#include "core/map.h"
+#include "core/metric.h"
+
+#define KEY_PART_MAX 511 /* bytes of a scope, and of a key */
+
+enum key_state { KEY_PENDING, KEY_KNOWN, KEY_REFUSED };
+
+struct key_entry {
+    struct list by_age;
+    struct list by_owner;
+    struct list waiters; /* appends that joined; empty unless PENDING */
+    enum key_state state;
+    uint64_t offset;  /* KNOWN */
+    uint64_t time_ms; /* wall time of the first append */
+    uint16_t scope_size;
+    uint16_t key_size;
+    uint8_t text[]; /* u64 owner · u16 scope size · scope · key */
+};
+
+struct key_owner {
+    uint64_t id;
+    struct list entries;
+};
+
+struct keys {
+    struct map map;
+    struct list by_age; /* oldest first */
+    uint32_t count_max;
+    uint64_t horizon_ms;
+    uint64_t owner_last;
+    struct metrics *metrics;
+};
+
+void keys_init(struct keys *keys, uint64_t seed, uint32_t count_max, uint64_t horizon_ms,
+               struct metrics *metrics);
+/* Nothing may be pending. */
+void keys_fini(struct keys *keys);
+
+void keys_own(struct keys *keys, struct key_owner *owner);
+/* Forgets the owner's entries; none may be pending. */
+void keys_disown(struct keys *keys, struct key_owner *owner);
+
+/* NULL when unknown or past its horizon. */
+struct key_entry *keys_find(struct keys *keys, const struct key_owner *owner, struct bytes scope,
+                            struct bytes key, uint64_t now_ms);
+/* A PENDING entry for a key that keys_find did not know. */
+must_use struct key_entry *keys_begin(struct keys *keys, struct key_owner *owner,
+                                      struct bytes scope, struct bytes key, uint64_t now_ms);
+/* The caller has taken the waiters before each of these. */
+void keys_end(struct key_entry *entry, uint64_t offset);
+void keys_refuse(struct key_entry *entry);
+void keys_cancel(struct keys *keys, struct key_entry *entry);
+/* A KNOWN entry from the disk; a no-op when the key is present. */
+void keys_load(struct keys *keys, struct key_owner *owner, struct bytes scope, struct bytes key,
+               uint64_t offset, uint64_t time_ms);
+/* Forgets up to `count_max` entries at the old end whose horizon has ended. */
+void keys_expire(struct keys *keys, uint64_t now_ms, uint32_t count_max);

@@ -1,0 +1,58 @@
+/* The bytes of a publication; the layout stands in record.h. */
+#include "storage/record.h"
+
+#include "core/check.h"
+
+#define PUBLICATION_VERSION 1
+#define PUBLICATION_HAS_INFO 1
+#define PUBLICATION_FIXED (1 + 1 + 8 + 8)
+
+size_t publication_size(const struct publication *publication)
+{
+    check(publication != NULL);
+    size_t size = PUBLICATION_FIXED + 4 + publication->data.size + 4 + publication->tags.size;
+    if (publication->has_info) {
+        size += sizeof publication->client + 4 + publication->user.size + 4 + publication->conn_info.size;
+    }
+    return size;
+}
+
+void publication_write(struct writer *writer, const struct publication *publication)
+{
+    size_t used = writer->used;
+    write_u8(writer, PUBLICATION_VERSION);
+    write_u8(writer, publication->has_info ? PUBLICATION_HAS_INFO : 0);
+    write_u64(writer, publication->offset);
+    write_u64(writer, publication->time_ms);
+    write_sized(writer, publication->data);
+    write_sized(writer, publication->tags);
+    if (publication->has_info) {
+        write_bytes(writer, bytes_of(publication->client, sizeof publication->client));
+        write_sized(writer, publication->user);
+        write_sized(writer, publication->conn_info);
+    }
+    if (!writer->failed) check(writer->used - used == publication_size(publication));
+}
+
+enum err publication_read(struct reader *reader, struct publication *publication)
+{
+    *publication = (struct publication){0};
+    uint8_t version = read_u8(reader);
+    uint8_t flags = read_u8(reader);
+    /* A flag that this version does not know changes what follows. */
+    if (reader->failed || version != PUBLICATION_VERSION || (flags & ~PUBLICATION_HAS_INFO) != 0) {
+        return ERR_STORE_CORRUPT;
+    }
+    publication->offset = read_u64(reader);
+    publication->time_ms = read_u64(reader);
+    publication->data = read_sized(reader);
+    publication->tags = read_sized(reader);
+    if ((flags & PUBLICATION_HAS_INFO) != 0) {
+        struct bytes client = read_bytes(reader, sizeof publication->client);
+        publication->has_info = true;
+        if (client.size > 0) memcpy(publication->client, client.at, client.size);
+        publication->user = read_sized(reader);
+        publication->conn_info = read_sized(reader);
+    }
+    return reader->failed ? ERR_STORE_CORRUPT : ERR_OK;
+}

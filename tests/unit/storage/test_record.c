@@ -1,0 +1,107 @@
+/* What is written is read; what was cut or changed in kind is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "storage/record.h"
+
+static struct publication sample(bool has_info)
+{
+    struct publication publication = {.offset = 7,
+                                      .time_ms = 1700000000123,
+                                      .data = BYTES_LITERAL("{\"text\":\"hello\"}"),
+                                      .tags = BYTES_LITERAL("{\"a\":\"b\"}"),
+                                      .has_info = has_info};
+    if (has_info) {
+        memset(publication.client, 0xab, sizeof publication.client);
+        publication.user = BYTES_LITERAL("ann");
+        publication.conn_info = BYTES_LITERAL("{\"name\":\"Ann\"}");
+    }
+    return publication;
+}
+
+static void publication_comes_back_as_written(void **state)
+{
+    (void)state;
+    for (int has_info = 0; has_info < 2; has_info++) {
+        struct publication before = sample(has_info), after;
+        uint8_t buffer[256];
+        struct writer writer = writer_of(buffer, sizeof buffer);
+        publication_write(&writer, &before);
+        assert_false(writer.failed);
+        assert_int_equal(writer.used, publication_size(&before));
+        struct reader reader = reader_of(writer_bytes(&writer));
+        assert_int_equal(publication_read(&reader, &after), ERR_OK);
+        assert_int_equal(reader.left, 0);
+        assert_int_equal(after.offset, before.offset);
+        assert_int_equal(after.time_ms, before.time_ms);
+        assert_int_equal(after.has_info, before.has_info);
+        assert_true(bytes_equal(after.data, before.data));
+        assert_true(bytes_equal(after.tags, before.tags));
+        assert_true(bytes_equal(after.user, before.user));
+        assert_true(bytes_equal(after.conn_info, before.conn_info));
+        assert_memory_equal(after.client, before.client, sizeof after.client);
+    }
+}
+
+static void publication_cut_at_any_byte_is_refused(void **state)
+{
+    (void)state;
+    for (int has_info = 0; has_info < 2; has_info++) {
+        struct publication publication = sample(has_info);
+        uint8_t buffer[256];
+        struct writer writer = writer_of(buffer, sizeof buffer);
+        publication_write(&writer, &publication);
+        for (size_t size = 0; size < writer.used; size++) {
+            struct reader reader = reader_of(bytes_of(buffer, size));
+            assert_int_equal(publication_read(&reader, &publication), ERR_STORE_CORRUPT);
+        }
+    }
+}
+
+static void publication_of_unknown_version_or_flag_is_refused(void **state)
+{
+    (void)state;
+    struct publication publication = sample(true);
+    uint8_t buffer[256];
+    struct writer writer = writer_of(buffer, sizeof buffer);
+    publication_write(&writer, &publication);
+    for (int value = 0; value < 256; value++) {
+        uint8_t changed[256];
+        memcpy(changed, buffer, writer.used);
+        changed[0] = (uint8_t)value;
+        struct reader reader = reader_of(bytes_of(changed, writer.used));
+        assert_int_equal(publication_read(&reader, &publication), value == 1 ? ERR_OK : ERR_STORE_CORRUPT);
+        memcpy(changed, buffer, writer.used);
+        changed[1] = (uint8_t)value;
+        reader = reader_of(bytes_of(changed, writer.used));
+        assert_int_equal(publication_read(&reader, &publication), value <= 1 ? ERR_OK : ERR_STORE_CORRUPT);
+    }
+}
+
+static void publication_without_room_latches(void **state)
+{
+    (void)state;
+    struct publication publication = sample(true);
+    uint8_t buffer[256];
+    for (size_t size = 0; size < publication_size(&publication); size++) {
+        struct writer writer = writer_of(buffer, size);
+        publication_write(&writer, &publication);
+        assert_true(writer.failed);
+        assert_true(writer.used <= size);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(publication_comes_back_as_written),
+        cmocka_unit_test(publication_cut_at_any_byte_is_refused),
+        cmocka_unit_test(publication_of_unknown_version_or_flag_is_refused),
+        cmocka_unit_test(publication_without_room_latches),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
