@@ -14,7 +14,8 @@
  *          the old between turns, freed when every shard has let go of it.
  * Thread:  a loaded snapshot is read-only: any thread.
  * Source:  config.c (files, YAML), config_json.c, config_table.c (the walk),
- *          config_value.c (what people may write), config_check.c (rules between options)
+ *          config_near.c (nearest names), config_value.c (what people may write),
+ *          config_check.c (rules between options, snapshots compared)
  * Tests:   tests/unit/core/test_config.c, tests/fuzz/fuzz_config.c
  */
 #pragma once
@@ -66,6 +67,13 @@ struct config_namespace {
 
 struct arena;
 
+/* An option given elsewhere than in the file; it wins over the file. */
+struct config_override {
+    const char *path;   /* "http_server.port" */
+    const char *value;  /* as it would stand in the file; a list is split at commas */
+    const char *source; /* how a sentence names it: "--port" */
+};
+
 struct config {
 #define OPTION(path, field, type, fallback, least, most, reload, text) CONFIG_C_##type field;
 #define NAMESPACE_OPTION(path, field, type, fallback, least, most, text)
@@ -73,9 +81,12 @@ struct config {
 #undef OPTION
 #undef NAMESPACE_OPTION
     struct config_namespace without_namespace;
-    const struct config_namespace *namespaces; /* sorted by name */
+    struct config_namespace *namespaces; /* sorted by name */
     uint32_t namespaces_count;
     struct arena *arena; /* private: holds every text */
+    const char *path;    /* private: where config_reload reads; NULL: no file */
+    struct config_override *overrides; /* private: what it lays on top */
+    uint32_t overrides_count;
 };
 
 /* True exactly when channels of this namespace keep publications. */
@@ -99,13 +110,6 @@ enum config_voice {
  * 'abc' is not a duration; write for example 25s".  `context` is the caller's. */
 typedef void (*config_say_fn)(void *context, enum config_voice voice, const char *sentence);
 
-/* An option given elsewhere than in the file; it wins over the file. */
-struct config_override {
-    const char *path;   /* "http_server.port" */
-    const char *value;  /* as it would stand in the file; a list is split at commas */
-    const char *source; /* how a sentence names it: "--port" */
-};
-
 /* Reads the file at `path` and the overrides on top; NULL path: defaults and
  * overrides alone.  Every mistake is said, up to CONFIG_ERRORS_MAX; then
  * ERR_BAD_REQUEST (ERR_IO when the file cannot be read) and *config untouched. */
@@ -117,6 +121,9 @@ must_use enum err config_load(const char *path, const struct config_override *ov
 must_use enum err config_parse(struct bytes text, const char *name,
                                const struct config_override *overrides, uint32_t overrides_count,
                                config_say_fn say, void *context, struct config **config);
+/* What config_load was asked for `before`, once more: a new snapshot. */
+must_use enum err config_reload(const struct config *before, config_say_fn say, void *context,
+                                struct config **config);
 /* Accepts NULL.  Secrets are wiped. */
 void config_destroy(struct config *config);
 
@@ -124,5 +131,10 @@ void config_destroy(struct config *config);
  * returns their count. */
 uint32_t config_compare(const struct config *before, const struct config *after, config_say_fn say,
                         void *context);
+/* The CPUs of a list such as "0-3,8", ascending, each once: `cpus[0 .. *count)`.
+ * An empty text gives none.  ERR_BAD_REQUEST when it is malformed or names one
+ * at or above CONFIG_CPUS_MAX. */
+#define CONFIG_CPUS_MAX 1024
+must_use enum err config_cpus(const char *text, uint16_t cpus[CONFIG_CPUS_MAX], uint32_t *count);
 /* The table as Markdown, for the README: one line per option. */
 void config_describe(void (*print)(void *context, const char *line), void *context);

@@ -1,0 +1,143 @@
+/*
+ * config_check: rules between options, and what two snapshots differ in.
+ *
+ * An error is a combination that cannot do what it says; a warning is one that
+ * works and probably is not meant.
+ */
+#include <stdio.h>
+
+#include "core/check.h"
+#include "core/config_parts.h"
+
+static void check_namespace(struct config_reader *reader, const struct config_namespace *space)
+{
+    char path[CONFIG_PATH_MAX];
+    if (space->name[0] == 0) snprintf(path, sizeof(path), "%s", CONFIG_WITHOUT_PATH);
+    else snprintf(path, sizeof(path), "%s[%s]", CONFIG_NAMESPACES_PATH, space->name);
+
+    if ((space->history_size > 0) != (space->history_ttl_ms > 0))
+        config_error(reader, 0, path, "history needs both history_size and history_ttl; %s is not set",
+                     space->history_size > 0 ? "history_ttl" : "history_size");
+    bool is_positioned = space->force_recovery || space->allow_recovery || space->force_positioning ||
+                         space->allow_positioning;
+    if (is_positioned && !config_has_history(space))
+        config_error(reader, 0, path,
+                     "recovery and positioning need history; set history_size and history_ttl");
+    if (config_has_history(space) && space->history_meta_ttl_ms < space->history_ttl_ms)
+        config_error(reader, 0, path,
+                     "history_meta_ttl is shorter than history_ttl: positions would be "
+                     "forgotten before publications");
+}
+
+/* True exactly when only this machine can reach the port. */
+static bool is_loopback(const char *address)
+{
+    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0 ||
+           strcmp(address, "localhost") == 0;
+}
+
+static void check_access(struct config_reader *reader, const struct config *config)
+{
+    bool is_local = is_loopback(config->http_server_address);
+    if (config->client_insecure && !is_local)
+        config_warn(reader, 0, "client.insecure",
+                    "everybody who reaches this port may read and publish everything");
+    if (config->http_api_insecure && !is_local)
+        config_warn(reader, 0, "http_api.insecure",
+                    "everybody who reaches this port may call the server API");
+    if (!config->client_insecure && !config->client_allow_anonymous_connect_without_token &&
+        config->client_token_hmac_secret_key[0] == 0)
+        config_warn(reader, 0, "client.token.hmac_secret_key",
+                    "no key is set, so no client can connect");
+    size_t key_size = strlen(config->client_token_hmac_secret_key);
+    if (key_size > 0 && key_size < 16)
+        config_warn(reader, 0, "client.token.hmac_secret_key",
+                    "the key is short and can be guessed; 32 random bytes are good");
+}
+
+static void check_prefix(struct config_reader *reader, const char *path, const char *prefix)
+{
+    size_t size = strlen(prefix);
+    bool is_fine = size > 1 && size <= 200 && prefix[0] == '/' && prefix[size - 1] != '/';
+    for (size_t i = 0; i < size; i++)
+        if (prefix[i] <= ' ' || prefix[i] > '~' || strchr("?#%", prefix[i]) != NULL) is_fine = false;
+    if (!is_fine)
+        config_error(reader, 0, path, "wants a path such as /api: it begins with '/', does not end "
+                                      "with one, and has no '?', '#', '%%' or spaces");
+}
+
+void config_check(struct config_reader *reader, const struct config *config)
+{
+    check(config != NULL);
+    if (config->client_pong_timeout_ms >= config->client_ping_interval_ms)
+        config_error(reader, 0, "client.pong_timeout", "wants to be shorter than client.ping_interval");
+    check_prefix(reader, "http_api.handler_prefix", config->http_api_handler_prefix);
+    check_prefix(reader, "websocket.handler_prefix", config->websocket_handler_prefix);
+    if (config->storage_engine == CONFIG_ENGINE_EMBEDDED && config->storage_path[0] == 0)
+        config_error(reader, 0, "storage.path", "the embedded store needs a directory");
+    if (config->storage_engine == CONFIG_ENGINE_REDIS && config->redis_address[0] == 0)
+        config_error(reader, 0, "redis.address", "the Redis store needs an address");
+    if (strpbrk(config->redis_prefix, "{} \t\r\n") != NULL)
+        config_error(reader, 0, "redis.prefix", "holds a brace or a space; braces choose cluster slots");
+    uint16_t cpus[CONFIG_CPUS_MAX];
+    uint32_t cpus_count;
+    if (config_cpus(config->shards_cpus, cpus, &cpus_count) != ERR_OK)
+        config_error(reader, 0, "shards.cpus", "wants CPU numbers such as 0-3,8");
+    check_namespace(reader, &config->without_namespace);
+    for (uint32_t i = 0; i < config->namespaces_count; i++)
+        check_namespace(reader, &config->namespaces[i]);
+    check_access(reader, config);
+}
+
+uint32_t config_compare(const struct config *before, const struct config *after, config_say_fn say,
+                        void *context)
+{
+    struct config_reader reader = {.name = "reload", .say = say, .context = context};
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < config_rows_count; i++) {
+        const struct config_row *row = &config_rows[i];
+        if (row->is_now || config_value_equal(row, before, after)) continue;
+        config_warn(&reader, 0, row->path, "changed, and takes effect at the next start");
+        count++;
+    }
+    return count;
+}
+
+static void describe_row(const char *prefix, const struct config_row *row, bool has_reload,
+                         void (*print)(void *context, const char *line), void *context)
+{
+    static const char *const types[] = {"truth", "number", "number", "duration", "size",
+                                        "text",  "secret", "one of", "list"};
+    char line[700], values[200] = "", fallback[100] = "";
+    if (row->type == CONFIG_ENUM) {
+        size_t used = 0;
+        for (const char *at = row->least; *at != 0 && used < sizeof(values) - 4; at++) {
+            if (*at == '|') values[used++] = ',';
+            values[used++] = *at == '|' ? ' ' : *at;
+        }
+    } else if (row->least[0] != 0 || row->most[0] != 0) {
+        snprintf(values, sizeof(values), "%.80s to %.80s", row->least, row->most);
+    }
+    if (row->fallback[0] != 0) snprintf(fallback, sizeof(fallback), "`%.90s`", row->fallback);
+    snprintf(line, sizeof(line), "| `%s%s` | %s%s%s | %s | %s |%s", prefix, row->path,
+             types[row->type], values[0] != 0 ? " " : "", values, fallback, row->text,
+             !has_reload ? "" : row->is_now ? " reload |" : " start |");
+    print(context, line);
+}
+
+void config_describe(void (*print)(void *context, const char *line), void *context)
+{
+    check(print != NULL);
+    print(context, "| option | value | default | meaning | taken at |");
+    print(context, "|---|---|---|---|---|");
+    for (uint32_t i = 0; i < config_rows_count; i++)
+        describe_row("", &config_rows[i], true, print, context);
+    print(context, "");
+    print(context, "In `channel.without_namespace` and in each of `channel.namespaces[]` (which also "
+                   "have a `name`):");
+    print(context, "");
+    print(context, "| option | value | default | meaning |");
+    print(context, "|---|---|---|---|");
+    for (uint32_t i = 0; i < config_namespace_rows_count; i++)
+        describe_row("", &config_namespace_rows[i], false, print, context);
+}
