@@ -32,11 +32,11 @@
 #define show(at, size) ((void)(at), (void)(size))
 #endif
 
-#define ALIGN 16
+#define ALIGN      16
 #define CHUNK_SIZE (32u << 10)
-#define CELL_HEAD (VERIFY ? ALIGN : 0)
-#define RED_ZONE (VERIFY || POISONS ? ALIGN : 0)
-#define RED_BYTE 0xfb
+#define CELL_HEAD  (VERIFY ? ALIGN : 0)
+#define RED_ZONE   (VERIFY || POISONS ? ALIGN : 0)
+#define RED_BYTE   0xfb
 
 struct arena_chunk {
     struct arena_chunk *next;

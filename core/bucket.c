@@ -10,7 +10,7 @@
 #include "core/check.h"
 
 #define SECOND_NS UINT64_C(1000000000)
-#define MS_NS UINT64_C(1000000)
+#define MS_NS     UINT64_C(1000000)
 
 static uint64_t step_ns(const struct bucket_rate *rate)
 {

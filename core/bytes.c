@@ -8,7 +8,10 @@
 
 #include "core/check.h"
 
-static uint8_t lower(uint8_t c) { return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c; }
+static uint8_t lower(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
+}
 
 bool bytes_equal_nocase(struct bytes a, struct bytes b)
 {
@@ -65,10 +68,22 @@ static uint64_t reader_number(struct reader *reader, size_t size)
     return value;
 }
 
-uint8_t read_u8(struct reader *reader) { return (uint8_t)reader_number(reader, 1); }
-uint16_t read_u16(struct reader *reader) { return (uint16_t)reader_number(reader, 2); }
-uint32_t read_u32(struct reader *reader) { return (uint32_t)reader_number(reader, 4); }
-uint64_t read_u64(struct reader *reader) { return reader_number(reader, 8); }
+uint8_t read_u8(struct reader *reader)
+{
+    return (uint8_t)reader_number(reader, 1);
+}
+uint16_t read_u16(struct reader *reader)
+{
+    return (uint16_t)reader_number(reader, 2);
+}
+uint32_t read_u32(struct reader *reader)
+{
+    return (uint32_t)reader_number(reader, 4);
+}
+uint64_t read_u64(struct reader *reader)
+{
+    return reader_number(reader, 8);
+}
 
 struct bytes read_bytes(struct reader *reader, size_t size)
 {
@@ -102,10 +117,22 @@ static void writer_number(struct writer *writer, uint64_t value, size_t size)
     for (size_t i = 0; i < size; i++) at[i] = (uint8_t)(value >> (8 * i));
 }
 
-void write_u8(struct writer *writer, uint8_t value) { writer_number(writer, value, 1); }
-void write_u16(struct writer *writer, uint16_t value) { writer_number(writer, value, 2); }
-void write_u32(struct writer *writer, uint32_t value) { writer_number(writer, value, 4); }
-void write_u64(struct writer *writer, uint64_t value) { writer_number(writer, value, 8); }
+void write_u8(struct writer *writer, uint8_t value)
+{
+    writer_number(writer, value, 1);
+}
+void write_u16(struct writer *writer, uint16_t value)
+{
+    writer_number(writer, value, 2);
+}
+void write_u32(struct writer *writer, uint32_t value)
+{
+    writer_number(writer, value, 4);
+}
+void write_u64(struct writer *writer, uint64_t value)
+{
+    writer_number(writer, value, 8);
+}
 
 void write_bytes(struct writer *writer, struct bytes bytes)
 {
@@ -116,8 +143,7 @@ void write_bytes(struct writer *writer, struct bytes bytes)
 void write_sized(struct writer *writer, struct bytes bytes)
 {
     /* Whole or not at all: a length without its bytes would mislead a reader. */
-    if (bytes.size > UINT32_MAX || writer->failed ||
-        writer->size - writer->used < 4 + bytes.size) {
+    if (bytes.size > UINT32_MAX || writer->failed || writer->size - writer->used < 4 + bytes.size) {
         writer->failed = true;
         return;
     }
@@ -125,7 +151,10 @@ void write_sized(struct writer *writer, struct bytes bytes)
     write_bytes(writer, bytes);
 }
 
-void write_text(struct writer *writer, const char *text) { write_bytes(writer, bytes_of_text(text)); }
+void write_text(struct writer *writer, const char *text)
+{
+    write_bytes(writer, bytes_of_text(text));
+}
 
 void write_decimal(struct writer *writer, uint64_t value)
 {

@@ -53,7 +53,10 @@ void check_context(uint32_t shard, uint64_t turn)
     context.turn = turn;
 }
 
-uint32_t check_context_shard(void) { return context.shard; }
+uint32_t check_context_shard(void)
+{
+    return context.shard;
+}
 
 /* One row per place in the source; a place is its line and the address of its
  * file's name.  A mutex, because VERIFY builds of the real program count too. */

@@ -23,5 +23,11 @@ void clock_turn(struct clock *clock)
     clock->wall_ms = clock_wall_ms();
 }
 
-uint64_t clock_mono_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
-uint64_t clock_wall_ms(void) { return clock_ns(CLOCK_REALTIME) / 1000000u; }
+uint64_t clock_mono_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+uint64_t clock_wall_ms(void)
+{
+    return clock_ns(CLOCK_REALTIME) / 1000000u;
+}

@@ -70,8 +70,7 @@ uint32_t hash_jump(uint64_t key, uint32_t buckets)
     while (next < (int64_t)buckets) {
         bucket = next;
         key = key * 2862933555777941757u + 1;
-        next = (int64_t)((double)(bucket + 1) *
-                         ((double)(1u << 31) / (double)((key >> 33) + 1)));
+        next = (int64_t)((double)(bucket + 1) * ((double)(1u << 31) / (double)((key >> 33) + 1)));
     }
     check(bucket >= 0);
     return (uint32_t)bucket;
@@ -123,7 +122,7 @@ uint32_t hash_crc32c_table(uint32_t crc, const void *at, size_t size)
 
 #if defined(__x86_64__)
 __attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const void *at,
-                                                                size_t size)
+                                                               size_t size)
 {
     const uint8_t *next = at;
     uint64_t state = ~crc;

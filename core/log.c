@@ -25,7 +25,7 @@
 #include "core/clock.h"
 
 #define LINE_MAX_BYTES 1024
-#define RING_BYTES (256u << 10)
+#define RING_BYTES     (256u << 10)
 
 static enum log_level level_min = LOG_INFO;
 
@@ -38,7 +38,8 @@ static struct {
     uint64_t head, tail; /* counted from the start; the place is modulo RING_BYTES */
     uint64_t dropped, dropped_told;
     uint8_t ring[RING_BYTES];
-} sink = {.mutex = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER, .fd = STDERR_FILENO};
+} sink = {
+    .mutex = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER, .fd = STDERR_FILENO};
 
 static const char *const names[] = {"debug", "info", "warn", "error", "none"};
 static_assert(array_count(names) == LOG_NONE + 1, "one name per level");
@@ -49,7 +50,10 @@ void log_set_level(enum log_level level)
     level_min = level;
 }
 
-enum log_level log_get_level(void) { return level_min; }
+enum log_level log_get_level(void)
+{
+    return level_min;
+}
 
 bool log_level_parse(const char *name, enum log_level *level)
 {

@@ -6,7 +6,7 @@
 #include "core/check.h"
 
 #define KIND_COUNTER "counter"
-#define KIND_GAUGE "gauge"
+#define KIND_GAUGE   "gauge"
 
 static const struct metric_row rows[METRIC_COUNT] = {
 #define METRIC(id, kind, name, text) [METRIC_##id] = {name, KIND_##kind, text},

@@ -5,7 +5,10 @@
 
 #include "core/check.h"
 
-static uint64_t rotate(uint64_t x, unsigned bits) { return x << bits | x >> (64 - bits); }
+static uint64_t rotate(uint64_t x, unsigned bits)
+{
+    return x << bits | x >> (64 - bits);
+}
 
 /* Spreads a small seed over the state; never gives four zeros. */
 static uint64_t splitmix(uint64_t *state)

@@ -52,8 +52,14 @@ static void memory_give(struct slab *slab, uint32_t index)
 }
 #endif
 
-static size_t indexes_size(const struct slab *slab) { return slab->count_max * sizeof(uint32_t); }
-static bool is_taken(const struct slab *slab, uint32_t index) { return slab->generations[index] & 1; }
+static size_t indexes_size(const struct slab *slab)
+{
+    return slab->count_max * sizeof(uint32_t);
+}
+static bool is_taken(const struct slab *slab, uint32_t index)
+{
+    return slab->generations[index] & 1;
+}
 
 void slab_init(struct slab *slab, const char *name, uint32_t object_size, uint32_t count_max)
 {

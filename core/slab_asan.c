@@ -19,9 +19,15 @@ struct block {
     _Alignas(16) uint8_t object[];
 };
 
-static size_t memory_size(const struct slab *slab) { return sizeof(void *) * slab->count_max; }
+static size_t memory_size(const struct slab *slab)
+{
+    return sizeof(void *) * slab->count_max;
+}
 
-static struct block **blocks(const struct slab *slab) { return (struct block **)(void *)slab->objects; }
+static struct block **blocks(const struct slab *slab)
+{
+    return (struct block **)(void *)slab->objects;
+}
 
 static void *memory_at(const struct slab *slab, uint32_t index)
 {
@@ -33,7 +39,8 @@ static void *memory_at(const struct slab *slab, uint32_t index)
 static uint32_t memory_index(const struct slab *slab, const void *object)
 {
     const struct block *block =
-        (const struct block *)(const void *)((const uint8_t *)object - offsetof(struct block, object));
+        (const struct block *)(const void *)((const uint8_t *)object -
+                                             offsetof(struct block, object));
     check(block->slab == slab);
     return block->index;
 }

@@ -26,4 +26,7 @@ struct utf8 {
 /* Takes the next piece; false once the text cannot be UTF-8. */
 bool utf8_feed(struct utf8 *utf8, struct bytes piece);
 /* The text may end here. */
-static inline bool utf8_is_whole(const struct utf8 *utf8) { return !utf8->failed && utf8->left == 0; }
+static inline bool utf8_is_whole(const struct utf8 *utf8)
+{
+    return !utf8->failed && utf8->left == 0;
+}

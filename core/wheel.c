@@ -21,13 +21,19 @@
 
 #include "core/check.h"
 
-#define LEVELS 4
+#define LEVELS     4
 #define DIGIT_BITS 6
-#define SLOTS 64u
-#define TOP (LEVELS - 1)
+#define SLOTS      64u
+#define TOP        (LEVELS - 1)
 
-static uint64_t units(uint64_t ms, uint32_t level) { return ms >> (DIGIT_BITS * level); }
-static uint32_t digit(uint64_t ms, uint32_t level) { return units(ms, level) % SLOTS; }
+static uint64_t units(uint64_t ms, uint32_t level)
+{
+    return ms >> (DIGIT_BITS * level);
+}
+static uint32_t digit(uint64_t ms, uint32_t level)
+{
+    return units(ms, level) % SLOTS;
+}
 
 struct place {
     uint32_t level, slot;
@@ -117,7 +123,10 @@ void wheel_disarm(struct wheel *wheel, struct timer *timer)
     wheel->count--;
 }
 
-bool timer_is_armed(const struct timer *timer) { return timer->prev_next != NULL; }
+bool timer_is_armed(const struct timer *timer)
+{
+    return timer->prev_next != NULL;
+}
 
 /* The first tick after tick_ms at which a slot is due or wants placing again;
  * UINT64_MAX when nothing is in a slot.  Lower levels come first: all their

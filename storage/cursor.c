@@ -34,14 +34,14 @@
 #include "storage/roster.h"
 
 #define CURSOR_SCAN_MAX (VERIFY ? 8 : 256)
-#define HOLE UINT16_MAX
+#define HOLE            UINT16_MAX
 /* Below 65,534 with room; each rebase costs a pass, about 100 µs for 100,000
  * members every 58,000 offsets. */
-#define SPAN_MAX (VERIFY ? 4000 : 60000)
-#define SPAN_KEPT (2 * RECEIPT_WINDOW)
-#define BLOCK 32u
+#define SPAN_MAX        (VERIFY ? 4000 : 60000)
+#define SPAN_KEPT       (2 * RECEIPT_WINDOW)
+#define BLOCK           32u
 /* Holes are closed above this many and a quarter of the slots. */
-#define HOLES_MAX (VERIFY ? 2 : 32)
+#define HOLES_MAX       (VERIFY ? 2 : 32)
 
 static_assert((RECEIPT_WINDOW & (RECEIPT_WINDOW - 1)) == 0, "the ring is addressed by mask");
 static_assert(SPAN_MAX > SPAN_KEPT && SPAN_MAX < HOLE, "a rebase makes room and cursors fit");
@@ -63,11 +63,11 @@ struct cursor_index {
     uint64_t head;
     uint64_t origin;
     struct roster roster;
-    uint32_t slots_max; /* of the two arrays */
-    uint16_t *cursors;  /* per slot */
-    uint64_t *joined;   /* per slot */
-    struct ring *reads; /* cursors up to head; NULL exactly when counts are scans */
-    struct ring *joins; /* joined up to head + 1; as above */
+    uint32_t slots_max;    /* of the two arrays */
+    uint16_t *cursors;     /* per slot */
+    uint64_t *joined;      /* per slot */
+    struct ring *reads;    /* cursors up to head; NULL exactly when counts are scans */
+    struct ring *joins;    /* joined up to head + 1; as above */
     struct behind *behind; /* by slot; cursor below origin */
     uint32_t behind_count, behind_max;
 };
@@ -111,7 +111,8 @@ static uint32_t ring_sum(const struct ring *ring, uint64_t first, uint64_t last)
 {
     uint32_t sum = 0;
     uint64_t value = first;
-    for (; value <= last && value % BLOCK != 0; value++) sum += ring->counts[value % RECEIPT_WINDOW];
+    for (; value <= last && value % BLOCK != 0; value++)
+        sum += ring->counts[value % RECEIPT_WINDOW];
     for (; value + BLOCK - 1 <= last; value += BLOCK)
         sum += ring->blocks[value % RECEIPT_WINDOW / BLOCK];
     for (; value <= last; value++) sum += ring->counts[value % RECEIPT_WINDOW];
@@ -392,7 +393,10 @@ void cursor_post(struct cursor_index *index, uint64_t head)
     if (head - index->origin > SPAN_MAX) cursor_rebase(index);
 }
 
-uint64_t cursor_head(const struct cursor_index *index) { return index->head; }
+uint64_t cursor_head(const struct cursor_index *index)
+{
+    return index->head;
+}
 
 enum err cursor_move(struct cursor_index *index, struct bytes user, uint64_t offset,
                      uint64_t *before, uint64_t *after)

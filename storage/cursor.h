@@ -44,8 +44,8 @@ void cursor_destroy(struct cursor_index *index);
  *
  * ERR_CONFLICT when already a member, ERR_LIMIT_MEMBERS at MEMBERS_MAX,
  * ERR_BAD_REQUEST for an empty or overlong name. */
-must_use enum err cursor_join(struct cursor_index *index, struct bytes user,
-                              uint64_t joined_offset, uint64_t read);
+must_use enum err cursor_join(struct cursor_index *index, struct bytes user, uint64_t joined_offset,
+                              uint64_t read);
 /* ERR_NOT_MEMBER. */
 must_use enum err cursor_leave(struct cursor_index *index, struct bytes user);
 bool cursor_is_member(const struct cursor_index *index, struct bytes user);

@@ -14,13 +14,13 @@
 
 #include "core/rng.h"
 
-#define expect(fact)                                                                        \
-    do {                                                                                    \
-        if (!(fact)) {                                                                      \
-            fprintf(stderr, "%s:%d: not so: %s (seed %" PRIu64 ")\n", __FILE__, __LINE__, #fact, \
-                    prop_seed);                                                             \
-            abort();                                                                        \
-        }                                                                                   \
+#define expect(fact)                                                                               \
+    do {                                                                                           \
+        if (!(fact)) {                                                                             \
+            fprintf(stderr, "%s:%d: not so: %s (seed %" PRIu64 ")\n", __FILE__, __LINE__, #fact,   \
+                    prop_seed);                                                                    \
+            abort();                                                                               \
+        }                                                                                          \
     } while (0)
 
 static uint64_t prop_seed;

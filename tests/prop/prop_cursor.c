@@ -124,8 +124,7 @@ static void round_cursor(struct rng *rng)
         if (draw < join || step < users_count) {
             step_join(index, rng, step < users_count ? step : i);
         } else if (draw < join + leave) {
-            expect(cursor_leave(index, name(i)) ==
-                   (users[i].is_member ? ERR_OK : ERR_NOT_MEMBER));
+            expect(cursor_leave(index, name(i)) == (users[i].is_member ? ERR_OK : ERR_NOT_MEMBER));
             users[i].is_member = false;
         } else if (draw < join + leave + post) {
             head += rng_below(rng, leap) + 1;
@@ -140,4 +139,7 @@ static void round_cursor(struct rng *rng)
     cursor_destroy(index);
 }
 
-int main(int argc, char **argv) { return prop_main(argc, argv, 60, round_cursor); }
+int main(int argc, char **argv)
+{
+    return prop_main(argc, argv, 60, round_cursor);
+}

@@ -104,7 +104,8 @@ static void hash_is_the_same_for_ever(void **state)
     assert_int_equal(hash_bytes(BYTES_LITERAL("a"), 0), 0x4f72676c1142292au);
     assert_int_equal(hash_bytes(BYTES_LITERAL("chat:1"), 0), 0xa359cbe0bde2db7cu);
     assert_int_equal(hash_bytes(BYTES_LITERAL("chat:room-12"), 0), 0x35f52a96dfc112f6u);
-    assert_int_equal(hash_bytes(BYTES_LITERAL("a name that is longer than two words"), 1), 0x8c743485160aba2au);
+    assert_int_equal(hash_bytes(BYTES_LITERAL("a name that is longer than two words"), 1),
+                     0x8c743485160aba2au);
     assert_int_equal(hash_u64(1, 0), 0xd3ac795d26ac8407u);
 }
 

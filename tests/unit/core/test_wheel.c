@@ -51,8 +51,9 @@ static uint32_t run_until(uint64_t now_ms)
 static void timer_fires_at_its_deadline_and_not_before(void **state)
 {
     (void)state;
-    static const uint64_t after[] = {1, 2, 63, 64, 65, 4095, 4096, 4097, 262143, 262144, 262145,
-                                     16777215, 16777216, 16777217, 40000000, 100000000};
+    static const uint64_t after[] = {1,        2,        63,       64,       65,     4095,
+                                     4096,     4097,     262143,   262144,   262145, 16777215,
+                                     16777216, 16777217, 40000000, 100000000};
     for (size_t i = 0; i < array_count(after); i++) {
         for (uint64_t start = 1000000; start < 1000000 + 3 * 64; start += 37) {
             struct alarm alarm = {0};
@@ -104,8 +105,7 @@ static void run_is_cut_at_its_bound(void **state)
 {
     (void)state;
     struct alarm alarms[10] = {0};
-    for (uint64_t i = 0; i < 10; i++)
-        wheel_arm(&wheel, &alarms[i].timer, 1000010 + i / 5, on_due);
+    for (uint64_t i = 0; i < 10; i++) wheel_arm(&wheel, &alarms[i].timer, 1000010 + i / 5, on_due);
     assert_int_equal(wheel_run(&wheel, 1000100, 3), 3);
     wheel_verify(&wheel);
     assert_true(wheel_next_due_ms(&wheel) <= 1000100);
@@ -158,7 +158,10 @@ static void callback_may_disarm_one_due_at_the_same_time(void **state)
     wheel_verify(&wheel);
 }
 
-static void go_back(void) { wheel_run(&wheel, 1, 1); }
+static void go_back(void)
+{
+    wheel_run(&wheel, 1, 1);
+}
 static void arm_nothing(void)
 {
     struct timer timer = {0};

@@ -85,8 +85,8 @@ static void late_joiner_is_not_asked_about_earlier_messages(void **state)
     struct cursor_index *index = cursor_create(0);
     join(index, 0, 1, 0);
     cursor_post(index, 5);
-    join(index, 1, 6, 0); /* late: sees from 6 */
-    join(index, 2, 1, 0); /* reads the history */
+    join(index, 1, 6, 0);     /* late: sees from 6 */
+    join(index, 2, 1, 0);     /* reads the history */
     join(index, 3, 999, 999); /* cut to head + 1 and head */
     cursor_post(index, 6);
     expect(index, 5, BYTES_NONE, 0, 2);
@@ -131,8 +131,7 @@ static void window_ends_where_it_says(void **state)
         cursor_post(index, head);
         move(index, 0, head / 2, head / 2);
         uint32_t readers, eligible;
-        assert_int_equal(cursor_counts(index, 0, BYTES_NONE, &readers, &eligible),
-                         ERR_BAD_REQUEST);
+        assert_int_equal(cursor_counts(index, 0, BYTES_NONE, &readers, &eligible), ERR_BAD_REQUEST);
         assert_int_equal(cursor_counts(index, head + 1, BYTES_NONE, &readers, &eligible),
                          ERR_BAD_REQUEST);
         uint64_t first = head < RECEIPT_WINDOW ? 1 : head - RECEIPT_WINDOW + 1;
