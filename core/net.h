@@ -14,6 +14,9 @@
 
 #include "core/err.h"
 
+/* Connections that wait to be accepted; net.core.somaxconn may bound it further. */
+#define NET_BACKLOG 4096
+
 struct net_address {
     struct sockaddr_storage storage;
     uint32_t size;
