@@ -23,7 +23,7 @@
  *
  * Thread:  the owner shard only, except loop_wake.  Created on any thread,
  *          used from the thread that first calls loop_start.
- * Source:  loop_uring.c (design: ring flags and rules there); tests/sim/loop_sim.c
+ * Source:  loop_os.c over ring.h and loop_uring.c; loop_probe_os.c; tests/sim/loop_sim.c
  * Tests:   tests/unit/core/test_loop.c
  */
 #pragma once
@@ -63,7 +63,8 @@ struct sock_handlers {
 };
 
 struct loop_options {
-    uint32_t socks_max;    /* slots of the direct-descriptor table */
+    uint32_t socks_max;    /* slots of the direct-descriptor table; RLIMIT_NOFILE bounds it */
+    uint32_t links_max;    /* of them, for loop_connect only; 0: 64, at most half */
     uint32_t recv_buffers; /* count, power of two */
     uint32_t recv_buffer_size;
     uint32_t sq_entries;
@@ -79,17 +80,25 @@ struct write_op {
     const uint8_t *data; /* kept by the caller until on_done */
     uint32_t size;
     bool is_synced; /* false: skip the fdatasync ("written" durability) */
+    uint8_t pending;  /* private: events still to come */
     uint32_t written; /* private */
+    int error;        /* private */
     void (*on_done)(struct write_op *op, int error);
 };
 
 /* What the kernel lacks, as a sentence that says what to do, or NULL when this
  * machine can run a loop.  Call once, before anything else. */
 const char *loop_probe(void);
+/* The sentence for one refusal, into text[text_size]; NULL when there is none.
+ *   error     errno of setting up a ring, 0 when it worked
+ *   release   uname's, such as "6.1.0-18-amd64"
+ *   disabled  kernel.io_uring_disabled, or -1 where the kernel has no such switch */
+const char *loop_refusal(int error, const char *release, int disabled, char *text,
+                         size_t text_size);
 
 /* ERR_UNSUPPORTED or ERR_LIMIT_MEMORY, with the reason logged. */
 must_use enum err loop_create(const struct loop_options *options, struct loop **loop);
-/* Accepts NULL.  All sockets are closed. */
+/* Accepts NULL.  All sockets are closed; no loop_write_sync may be under way. */
 void loop_destroy(struct loop *loop);
 /* Makes the calling thread the loop's owner. */
 void loop_start(struct loop *loop);
@@ -100,6 +109,7 @@ void loop_handle(struct loop *loop, enum sock_kind kind, const struct sock_handl
 /* Accepts from a listening descriptor (core/net.h) as SOCK_CONN.  Stops by
  * itself near a full table and goes on when slots free up. */
 void loop_listen(struct loop *loop, int listener);
+/* No more accepts; what the kernel accepted before is still handed over. */
 void loop_listen_stop(struct loop *loop);
 /* Starts a connection; on_connect follows.  SOCK_NONE when no slot is free. */
 must_use uint32_t loop_connect(struct loop *loop, enum sock_kind kind, const struct sockaddr *address,
@@ -130,6 +140,8 @@ void loop_enter(struct loop *loop, uint64_t wake_ms);
 /* Runs the callbacks of everything that completed; returns their count. */
 uint32_t loop_run(struct loop *loop);
 
+/* Slots that this loop has, after RLIMIT_NOFILE had its say. */
+uint32_t loop_socks_max(const struct loop *loop);
 /* Slots in use by any kind. */
 uint32_t loop_socks(const struct loop *loop);
 

@@ -1,0 +1,170 @@
+/*
+ * accept_os: how sockets come: accepted from a listener, or connected by us.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/loop_os.h"
+#include "core/net.h"
+
+/* A multishot accept takes a whole backlog at once, and what finds no slot is
+ * lost.  So it is used only while a backlog and some more fit; nearer to a full
+ * table each accept is asked for by itself. */
+#define ACCEPT_MANY_SLOTS   (NET_BACKLOG + NET_BACKLOG / 4)
+/* Failures in a row after which accepting pauses. */
+#define ACCEPT_FAILURES_MAX 16
+#define ACCEPT_PAUSE_MS     100
+
+/* ── accepting ─────────────────────────────────────────────────────────── */
+
+static uint32_t loop_slots_free(const struct loop *loop)
+{
+    uint32_t accepted = loop->socks_used - loop->links_used;
+    check(accepted <= loop->socks_max - loop->links_max);
+    return loop->socks_max - loop->links_max - accepted;
+}
+
+static enum accept_state loop_accept_wanted(const struct loop *loop)
+{
+    uint32_t free = loop_slots_free(loop);
+    if (loop->listener < 0 || free == 0) return ACCEPT_IDLE;
+    /* Going back to many wants some more room than staying, so that the two do
+     * not take turns. */
+    uint32_t many = loop->accept == ACCEPT_MANY ? ACCEPT_MANY_SLOTS : 2 * ACCEPT_MANY_SLOTS;
+    return free >= many ? ACCEPT_MANY : ACCEPT_ONE;
+}
+
+void loop_accept(struct loop *loop)
+{
+    enum accept_state wanted = loop_accept_wanted(loop);
+    if (loop->accept == ACCEPT_IDLE) {
+        if (wanted == ACCEPT_IDLE || loop->accept_pause_ms != 0) return;
+        loop->accept = wanted;
+        loop->accept_generation++;
+        ring_accept(loop->ring, loop->listener, wanted == ACCEPT_MANY,
+                    ring_tag(RING_ACCEPT, loop->accept_generation, 0));
+        return;
+    }
+    bool is_fine = loop->accept == wanted || (loop->accept == ACCEPT_ONE && wanted != ACCEPT_IDLE);
+    if (is_fine || loop->accept == ACCEPT_CANCELLED) return;
+    loop->accept = ACCEPT_CANCELLED;
+    ring_cancel(loop->ring, ring_tag(RING_ACCEPT, loop->accept_generation, 0));
+}
+
+void loop_listen(struct loop *loop, int listener)
+{
+    check(listener >= 0);
+    check(loop->listener < 0);
+    check(loop->handlers[SOCK_CONN].on_accept != NULL);
+    loop->listener = listener;
+    loop->accept_pause_ms = 0;
+    loop->accept_failures = 0;
+    loop_accept(loop);
+}
+
+void loop_listen_stop(struct loop *loop)
+{
+    loop->listener = -1;
+    loop_accept(loop);
+}
+
+/* An accept that failed for want of something gets a pause, because it would
+ * fail again at once; one lost connection (ECONNABORTED) does not. */
+static void loop_accept_failed(struct loop *loop, int error)
+{
+    if (error == ECANCELED) return;
+    loop->counters.accept_errors++;
+    loop->accept_failures++;
+    bool is_scarce = error == ENFILE || error == EMFILE || error == ENOMEM || error == ENOBUFS;
+    if (!is_scarce && loop->accept_failures < ACCEPT_FAILURES_MAX) return;
+    log_warn("accept failed error=\"%s\" failures=%u pause_ms=%u", strerror(error),
+             loop->accept_failures, ACCEPT_PAUSE_MS);
+    loop->accept_pause_ms = clock_mono_ns() / 1000000u + ACCEPT_PAUSE_MS;
+}
+
+void on_accept_event(struct loop *loop, const struct ring_event *event)
+{
+    uint32_t generation = loop->accept_generation & RING_GENERATION_MASK;
+    if (!event->has_more && ring_tag_generation(event->tag) == generation)
+        loop->accept = ACCEPT_IDLE;
+    if (event->result < 0) {
+        loop_accept_failed(loop, -event->result);
+        return;
+    }
+    struct sock *sock = sock_at(loop, (uint32_t)event->result);
+    check(!sock_is_link(loop, sock));
+    /* Kernels before 6.10 may tell of the new tenant before the old one's close. */
+    if (sock->state == SOCK_CLOSED) on_close_event(loop, sock);
+    sock_take(loop, sock, SOCK_CONN, SOCK_OPEN);
+    loop->accept_failures = 0;
+    loop->counters.accepts++;
+    sock_handlers(loop, sock)->on_accept(sock_owner(loop, sock), sock_index(loop, sock));
+}
+
+uint64_t loop_accept_pause(struct loop *loop, uint64_t wake_ms, uint64_t now_ms)
+{
+    if (loop->accept_pause_ms == 0) return wake_ms;
+    if (now_ms < loop->accept_pause_ms) return min_u64(wake_ms, loop->accept_pause_ms);
+    loop->accept_pause_ms = 0;
+    loop_accept(loop);
+    return wake_ms;
+}
+
+/* ── connecting ────────────────────────────────────────────────────────── */
+
+/* A link is made by the ordinary calls and then moved into its slot: links are
+ * few, and before kernel 6.7 a slot's socket cannot be given TCP_NODELAY,
+ * without which a pipeline waits for delayed acknowledgements. */
+static int link_open(struct loop *loop, uint32_t index, const struct sockaddr *address)
+{
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    int on = 1;
+    bool is_internet = address->sa_family == AF_INET || address->sa_family == AF_INET6;
+    int result = 0;
+    if (is_internet && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0)
+        result = -errno;
+    if (result == 0 && setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) != 0)
+        result = -errno;
+    if (result == 0) result = ring_place(loop->ring, index, fd);
+    close(fd);
+    return result;
+}
+
+uint32_t loop_connect(struct loop *loop, enum sock_kind kind, const struct sockaddr *address,
+                      uint32_t address_size)
+{
+    check(kind < SOCK_KIND_COUNT && loop->handlers[kind].on_connect != NULL);
+    check(address_size <= sizeof *loop->addresses);
+    uint32_t index = 0;
+    while (index < loop->links_max && loop->socks[index].state != SOCK_FREE) index++;
+    if (index == loop->links_max) return SOCK_NONE;
+
+    struct sock *sock = sock_at(loop, index);
+    sock_take(loop, sock, kind, SOCK_CONNECTING);
+    sock->is_connecting = true;
+    uint64_t tag = sock_tag(loop, sock, RING_CONNECT);
+    int result = link_open(loop, index, address);
+    if (result < 0) {
+        ring_post(loop->ring, tag, result);
+        return index;
+    }
+    memcpy(&loop->addresses[index], address, address_size);
+    ring_connect(loop->ring, index, (struct sockaddr *)&loop->addresses[index], address_size, tag);
+    return index;
+}
+
+void on_connect_event(struct loop *loop, struct sock *sock, int result)
+{
+    check(sock->is_connecting);
+    sock->is_connecting = false;
+    if (sock->state == SOCK_CLOSING) return;
+    check(sock->state == SOCK_CONNECTING);
+    if (result == 0) sock->state = SOCK_OPEN;
+    sock_handlers(loop, sock)->on_connect(sock_owner(loop, sock), sock_index(loop, sock), -result);
+}
