@@ -136,5 +136,9 @@ uint32_t config_compare(const struct config *before, const struct config *after,
  * at or above CONFIG_CPUS_MAX. */
 #define CONFIG_CPUS_MAX 1024
 must_use enum err config_cpus(const char *text, uint16_t cpus[CONFIG_CPUS_MAX], uint32_t *count);
+/* Reads a duration such as 250ms, 25s or 1h30m; false with a clause for people in
+ * `why`: "'abc' is not a duration; write for example 25s, 5m or 1h30m". */
+#define CONFIG_WHY_MAX 256
+must_use bool config_duration(const char *text, uint64_t *ms, char why[CONFIG_WHY_MAX]);
 /* The table as Markdown, for the README: one line per option. */
 void config_describe(void (*print)(void *context, const char *line), void *context);

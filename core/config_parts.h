@@ -18,7 +18,6 @@
 #define CONFIG_TEXT_MAX 8192
 /* Keys in one section; bounds the search for duplicates. */
 #define CONFIG_KEYS_MAX 256
-#define CONFIG_WHY_MAX 256
 
 enum config_kind { CONFIG_NULL, CONFIG_SCALAR, CONFIG_LIST, CONFIG_MAP };
 

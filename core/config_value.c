@@ -94,7 +94,7 @@ static bool take_duration_part(const char **at, uint64_t *total)
     return *total <= DURATION_NS_MAX;
 }
 
-static bool read_duration(const char *text, uint64_t *ms, char why[CONFIG_WHY_MAX])
+bool config_duration(const char *text, uint64_t *ms, char why[CONFIG_WHY_MAX])
 {
     char text_shown[48];
     const char *at = text;
@@ -182,7 +182,7 @@ static bool read_by_type(const struct config_row *row, const char *text, uint64_
     case CONFIG_BOOL: return read_bool(text, value, why);
     case CONFIG_U32:
     case CONFIG_U64: return read_number(text, value, why);
-    case CONFIG_MS: return read_duration(text, value, why);
+    case CONFIG_MS: return config_duration(text, value, why);
     case CONFIG_BYTES: return read_size(text, value, why);
     case CONFIG_ENUM: return read_enum(row, text, value, why);
     case CONFIG_TEXT:

@@ -1,0 +1,207 @@
+/*
+ * test_config_value: what people write, and what they are told when it is wrong.
+ *
+ * Every type at its limits, one below and one above; every refusal by its whole
+ * sentence; no sentence with a secret.
+ */
+#include "config_said.h"
+
+#include "core/log.h"
+
+static void every_row_has_a_default_within_its_limits(void **state)
+{
+    (void)state;
+    struct config *config = good("");
+    char why[CONFIG_WHY_MAX];
+    for (uint32_t i = 0; i < config_rows_count; i++) {
+        const struct config_row *row = &config_rows[i];
+        assert_true(strlen(row->text) > 10);
+        assert_true(strlen(row->path) < 90);
+        if (row->type == CONFIG_ENUM || row->type == CONFIG_TEXT_LIST) continue;
+        if (row->least[0] != 0)
+            assert_true(config_value_set(row, row->least, config, config->arena, why));
+        if (row->most[0] != 0)
+            assert_true(config_value_set(row, row->most, config, config->arena, why));
+    }
+    config_destroy(config);
+}
+
+static void enumerators_follow_their_rows(void **state)
+{
+    (void)state;
+    struct config *config = good("storage: {engine: redis, durability: written}\nlog: {level: warn}\n");
+    assert_int_equal(config->storage_engine, CONFIG_ENGINE_REDIS);
+    assert_int_equal(config->storage_durability, CONFIG_WRITTEN);
+    assert_int_equal(config->log_level, LOG_WARN);
+    config_destroy(config);
+    config = good("storage: {engine: memory}\nlog: {level: none}\n");
+    assert_int_equal(config->storage_engine, CONFIG_ENGINE_MEMORY);
+    assert_int_equal(config->log_level, LOG_NONE);
+    config_destroy(config);
+}
+
+static void durations_mean_what_they_say(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t ms;
+    } rows[] = {{"25s", 25000},    {"5m", 300000},      {"1500ms", 1500},     {"1h", 3600000},
+                {"1.5s", 1500},    {"1m30s", 90000},    {"0.5h", 1800000},    {"1s500ms", 1500},
+                {"1000000us", 1000}, {"1000000001ns", 1001}, {"30m30m", 3600000}};
+    for (size_t i = 0; i < array_count(rows); i++) {
+        char text[120];
+        snprintf(text, sizeof(text), "shutdown: {timeout: %s}", rows[i].text);
+        struct config *config = good(text);
+        if (config->shutdown_timeout_ms != rows[i].ms) print_message("%s\n", rows[i].text);
+        assert_int_equal(config->shutdown_timeout_ms, rows[i].ms);
+        config_destroy(config);
+    }
+    struct config *config = good("shutdown: {timeout: 0}\nstorage: {dedup_horizon: 30d}");
+    assert_int_equal(config->shutdown_timeout_ms, 0);
+    assert_int_equal(config->storage_dedup_horizon_ms, UINT64_C(30) * 86400 * 1000);
+    config_destroy(config);
+}
+
+static void durations_without_sense_are_refused(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"abc", "25 s", "s", "-5s", "5x", "1..5s", "1.s", ".5s", "+5s",
+                                        "5s5", "1e3s", "99999999999999999999h", "2562047h2562047h"};
+    for (size_t i = 0; i < array_count(texts); i++) {
+        char text[120], sentence[200];
+        snprintf(text, sizeof(text), "shutdown: {timeout: '%s'}", texts[i]);
+        snprintf(sentence, sizeof(sentence), "c.yaml:1: shutdown.timeout: '%s' is not a duration; "
+                                             "write for example 25s, 5m or 1h30m", texts[i]);
+        bad(text, sentence);
+    }
+    bad("client:\n  ping_interval: 25\n",
+        "c.yaml:2: client.ping_interval: '25' has no unit; write for example 25s or 25ms");
+    bad("client:\n  ping_interval: abc\n", "c.yaml:2: client.ping_interval: 'abc' is not a duration; "
+                                           "write for example 25s, 5m or 1h30m");
+    bad_as("c.json", "{\"client\":{\"ping_interval\":25}}",
+           "c.json: client.ping_interval: '25' has no unit; write for example 25s or 25ms");
+}
+
+static void sizes_are_binary(void **state)
+{
+    (void)state;
+    struct config *config = good("client: {queue_max_size: 65536}\nstorage: {index_lag_max: 1GiB}\n"
+                                 "websocket: {message_size_limit: 64KiB}");
+    assert_int_equal(config->client_queue_max_bytes, 65536);
+    assert_int_equal(config->storage_index_lag_max_bytes, 1u << 30);
+    assert_int_equal(config->websocket_message_max_bytes, 65536);
+    config_destroy(config);
+    bad("client: {queue_max_size: 64KB}", "c.yaml:1: client.queue_max_size: '64KB' is not a size; "
+                                          "write for example 65536, 64KiB or 1MiB");
+    bad("client: {queue_max_size: 99999999999GiB}",
+        "c.yaml:1: client.queue_max_size: '99999999999GiB' is not a size; "
+        "write for example 65536, 64KiB or 1MiB");
+}
+
+static void limits_hold_at_one_below_and_one_above(void **state)
+{
+    (void)state;
+    struct config *config = good("client: {channel_limit: 1}\nhttp_server: {port: 65535}");
+    assert_int_equal(config->client_channel_limit, 1);
+    assert_int_equal(config->http_server_port, 65535);
+    config_destroy(config);
+    bad("client: {channel_limit: 0}", "c.yaml:1: client.channel_limit: '0' is less than the least, 1");
+    bad("http_server: {port: 65536}", "c.yaml:1: http_server.port: '65536' is more than the most, 65535");
+    bad("http_server: {port: 4294967296}",
+        "c.yaml:1: http_server.port: '4294967296' is more than the most, 65535");
+    bad("client: {connection_limit: 4294967296}",
+        "c.yaml:1: client.connection_limit: '4294967296' is more than the most, 4294967295");
+    bad("client: {ping_interval: 999ms}",
+        "c.yaml:1: client.ping_interval: '999ms' is less than the least, 1s");
+    bad("websocket: {message_size_limit: 65MiB}",
+        "c.yaml:1: websocket.message_size_limit: '65MiB' is more than the most, 64MiB");
+}
+
+static void other_values_are_refused_with_what_is_wanted(void **state)
+{
+    (void)state;
+    bad("client: {insecure: yes}",
+        "c.yaml:1: client.insecure: 'yes' is not a truth value; write true or false");
+    bad("client: {channel_limit: 1.5}", "c.yaml:1: client.channel_limit: '1.5' is not a whole number");
+    bad("client: {channel_limit: -1}", "c.yaml:1: client.channel_limit: '-1' is not a whole number");
+    bad("log: {level: loud}",
+        "c.yaml:1: log.level: 'loud' is not one of debug|info|warn|error|none");
+    bad("log: {level: ''}", "c.yaml:1: log.level: '' is not one of debug|info|warn|error|none");
+    bad("channel: {namespace_boundary: /}", "c.yaml:1: channel.namespace_boundary: '/' is not one of :");
+    bad("client: {insecure: [true]}", "c.yaml:1: client.insecure: wants true or false, not a list");
+    bad("client: {allowed_origins: '*'}",
+        "c.yaml:1: client.allowed_origins: wants a list of texts, for example "
+        "[\"https://chat.example\"], not a single value");
+    bad("client: {allowed_origins: [a, [b]]}",
+        "c.yaml:1: client.allowed_origins: item 2 of the list is not a text");
+    bad("client:\n  insecure:\n",
+        "c.yaml:2: client.insecure: has no value; write true or false, or remove the line");
+    bad("client: 5", "c.yaml:1: client: wants a section of options");
+    bad("- a", "c.yaml:1: wants a section of options");
+}
+
+static void an_unknown_name_is_answered_with_the_nearest(void **state)
+{
+    (void)state;
+    bad("client:\n  insecur: true\n",
+        "c.yaml:2: client.insecur: unknown option; did you mean client.insecure?");
+    bad("allowed_origins: ['*']\n",
+        "c.yaml:1: allowed_origins: unknown option; did you mean client.allowed_origins?");
+    bad("cleint: {}\n", "c.yaml:1: cleint: unknown option; allowed here: client, http_api, health, "
+                        "prometheus, log, http_server, websocket, channel, storage, redis, shards, "
+                        "shutdown, node");
+    bad("health: {some_thing_else: 1}",
+        "c.yaml:1: health.some_thing_else: unknown option; allowed here: enabled");
+    bad("channel:\n  namespaces:\n    - name: chat\n      histroy_size: 10\n",
+        "c.yaml:4: channel.namespaces[chat].histroy_size: unknown option; "
+        "did you mean channel.without_namespace.history_size?");
+}
+
+static void every_mistake_is_told_up_to_a_limit(void **state)
+{
+    (void)state;
+    assert_null(read_as("c.yaml", "client: {insecure: 1, channel_limit: x}\nlog: {level: y}\n"));
+    assert_int_equal(said.errors_count, 3);
+    char text[4000] = "";
+    for (uint32_t i = 0; i < 50; i++)
+        snprintf(text + strlen(text), 40, "nothing_of_ours_%u: 1\n", i);
+    assert_null(read_as("c.yaml", text));
+    assert_int_equal(said.errors_count, CONFIG_ERRORS_MAX + 1);
+    assert_string_equal(said.errors[CONFIG_ERRORS_MAX], "c.yaml: and 30 mistakes more");
+}
+
+static void secrets_are_never_shown(void **state)
+{
+    (void)state;
+    read_as("c.yaml", "client: {token: {hmac_secret_key: [s3cr3t]}}\nhttp_api: {key: {s3cr3t: s3cr3t}}\n"
+                      "redis: {password: s3cr3t, db: x}\n");
+    assert_true(said.errors_count >= 3);
+    for (uint32_t i = 0; i < said.errors_count; i++) assert_null(strstr(said.errors[i], "s3cr3t"));
+    struct config *before = good("redis: {password: s3cr3t}\nhttp_api: {key: s3cr3t}");
+    struct config *after = good("redis: {password: other}\nclient: {insecure: true}");
+    memset(&said, 0, sizeof(said));
+    assert_int_equal(config_compare(before, after, on_say, &said), 1);
+    assert_string_equal(said.warnings[0],
+                        "reload: redis.password: changed, and takes effect at the next start");
+    config_destroy(before);
+    config_destroy(after);
+}
+
+int main(void)
+{
+    doc_setup();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_row_has_a_default_within_its_limits),
+        cmocka_unit_test(enumerators_follow_their_rows),
+        cmocka_unit_test(durations_mean_what_they_say),
+        cmocka_unit_test(durations_without_sense_are_refused),
+        cmocka_unit_test(sizes_are_binary),
+        cmocka_unit_test(limits_hold_at_one_below_and_one_above),
+        cmocka_unit_test(other_values_are_refused_with_what_is_wanted),
+        cmocka_unit_test(an_unknown_name_is_answered_with_the_nearest),
+        cmocka_unit_test(every_mistake_is_told_up_to_a_limit),
+        cmocka_unit_test(secrets_are_never_shown),
+    };
+    return cmocka_run_group_tests_name("config_value", tests, NULL, NULL);
+}
