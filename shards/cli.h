@@ -1,0 +1,34 @@
+/*
+ * cli: the command line.
+ *
+ *   sluice serve | gen-token | check-config | options | version | help
+ *
+ * One table of commands and options (cli.c) is what is parsed, what --help
+ * prints and what mistakes are compared with, so the three cannot disagree.
+ *
+ * Exit codes: 0 it was done; 1 it was tried and failed; 2 the command line or
+ * the configuration is wrong and nothing was tried.
+ *
+ * Thread:  the main thread, before any other.
+ * Tests:   tests/unit/shards/test_cli.c
+ */
+#pragma once
+
+#include "core/base.h"
+#include "core/bytes.h"
+
+enum cli_exit { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG = 2 };
+
+struct config;
+
+/* Serves until told to stop; `config` becomes the callee's.  Returns an exit code. */
+typedef int (*cli_serve_fn)(struct config *config);
+
+/* Runs the command that argv names and returns the exit code.  Answers go to
+ * standard output, mistakes and warnings to standard error. */
+int cli_run(int argc, char **argv, cli_serve_fn serve);
+
+/* A token of HS256 (RFC 7519): of a connection, or of a subscription when
+ * `channel` is not NULL.  `ttl_ms` 0: it never expires.  The text is mem_alloc'ed. */
+must_use char *cli_token(struct bytes key, const char *user, const char *channel, uint64_t now_ms,
+                         uint64_t ttl_ms);
