@@ -25,13 +25,13 @@ typedef void (*call_fn)(struct shard *shard, struct call *call, struct conn *con
 
 struct call {
     call_fn on_answer;
-    uint32_t conn;  /* index, or UINT32_MAX */
-    uint32_t id;    /* command id of the reply, or the handler's own use */
-    uint32_t sub;   /* subscription index, or the handler's own use */
-    uint16_t to;    /* the shard that was asked */
-    uint8_t kind;   /* handler's own use */
+    uint32_t conn; /* index, or UINT32_MAX */
+    uint32_t id;   /* command id of the reply, or the handler's own use */
+    uint32_t sub;  /* subscription index, or the handler's own use */
+    uint16_t to;   /* the shard that was asked */
+    uint8_t kind;  /* handler's own use */
     uint8_t pad;
-    void *context;  /* handler's own use */
+    void *context; /* handler's own use */
 };
 
 /* Takes a credit to shard `to` and a call; ERR_CREDIT_SPENT when the pair is

@@ -68,11 +68,13 @@ static struct handle read_handle(struct reader *reader)
 }
 
 /* subscribe · call · hub · u8 flags · u64 offset · sized channel · sized epoch */
-struct letter *letter_pack_subscribe(struct post *post, uint32_t to, const struct letter_subscribe *in)
+struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
+                                     const struct letter_subscribe *in)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_SUBSCRIBE,
-                                  2 * HANDLE_SIZE + 1 + 8 + SIZED(in->channel) + SIZED(in->epoch), &w);
+    struct letter *letter =
+        draft(post, to, LETTER_SUBSCRIBE,
+              2 * HANDLE_SIZE + 1 + 8 + SIZED(in->channel) + SIZED(in->epoch), &w);
     write_handle(&w, in->call);
     write_handle(&w, in->hub);
     write_u8(&w, (uint8_t)(in->recover | in->reject_unrecovered << 1));
@@ -148,8 +150,9 @@ void letter_read_publish(const struct letter *letter, struct letter_publish *out
 struct letter *letter_pack_history(struct post *post, uint32_t to, const struct letter_history *in)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_HISTORY,
-                                  HANDLE_SIZE + 8 + 4 + 1 + SIZED(in->channel) + SIZED(in->since_epoch), &w);
+    struct letter *letter =
+        draft(post, to, LETTER_HISTORY,
+              HANDLE_SIZE + 8 + 4 + 1 + SIZED(in->channel) + SIZED(in->since_epoch), &w);
     write_handle(&w, in->call);
     write_u64(&w, in->since);
     write_u32(&w, in->limit);
@@ -176,15 +179,13 @@ struct letter *letter_pack_members_set(struct post *post, uint32_t to,
                                        const struct letter_members_set *in)
 {
     size_t size = HANDLE_SIZE + SIZED(in->channel) + 4;
-    for (uint32_t i = 0; i < in->users_count; i++)
-        size += SIZED(in->users[i]);
+    for (uint32_t i = 0; i < in->users_count; i++) size += SIZED(in->users[i]);
     struct writer w;
     struct letter *letter = draft(post, to, LETTER_MEMBERS_SET, size, &w);
     write_handle(&w, in->call);
     write_sized(&w, in->channel);
     write_u32(&w, in->users_count);
-    for (uint32_t i = 0; i < in->users_count; i++)
-        write_sized(&w, in->users[i]);
+    for (uint32_t i = 0; i < in->users_count; i++) write_sized(&w, in->users[i]);
     return packed(letter, &w);
 }
 
@@ -197,8 +198,7 @@ void letter_read_members_set(const struct letter *letter, struct arena *arena,
     out->users_count = read_u32(&r);
     check(out->users_count <= MEMBERS_MAX);
     struct bytes *users = arena_get(arena, (out->users_count + 1) * sizeof *users);
-    for (uint32_t i = 0; i < out->users_count; i++)
-        users[i] = read_sized(&r);
+    for (uint32_t i = 0; i < out->users_count; i++) users[i] = read_sized(&r);
     out->users = users;
     read_to_end(&r);
 }
@@ -233,16 +233,14 @@ struct letter *letter_pack_receipt_counts(struct post *post, uint32_t to,
 {
     check(in->offsets_count <= RECEIPT_OFFSETS_MAX);
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_RECEIPT_COUNTS,
-                                  HANDLE_SIZE + SIZED(in->channel) + SIZED(in->user) + 4 +
-                                      8 * (size_t)in->offsets_count,
-                                  &w);
+    struct letter *letter = draft(
+        post, to, LETTER_RECEIPT_COUNTS,
+        HANDLE_SIZE + SIZED(in->channel) + SIZED(in->user) + 4 + 8 * (size_t)in->offsets_count, &w);
     write_handle(&w, in->call);
     write_sized(&w, in->channel);
     write_sized(&w, in->user);
     write_u32(&w, in->offsets_count);
-    for (uint32_t i = 0; i < in->offsets_count; i++)
-        write_u64(&w, in->offsets[i]);
+    for (uint32_t i = 0; i < in->offsets_count; i++) write_u64(&w, in->offsets[i]);
     return packed(letter, &w);
 }
 
@@ -254,8 +252,7 @@ void letter_read_receipt_counts(const struct letter *letter, struct letter_recei
     out->user = read_sized(&r);
     out->offsets_count = read_u32(&r);
     check(out->offsets_count <= RECEIPT_OFFSETS_MAX);
-    for (uint32_t i = 0; i < out->offsets_count; i++)
-        out->offsets[i] = read_u64(&r);
+    for (uint32_t i = 0; i < out->offsets_count; i++) out->offsets[i] = read_u64(&r);
     read_to_end(&r);
 }
 
@@ -314,7 +311,8 @@ struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kin
  *        · u8 survey? · [metrics · 4 × u64 · u8 ok · sized detail · 2 × u64] */
 struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct answer *in)
 {
-    size_t size = HANDLE_SIZE + 4 + 1 + 8 + SIZED(in->epoch) + 4 + 4 + 8 * (size_t)in->counts_count + 1;
+    size_t size =
+        HANDLE_SIZE + 4 + 1 + 8 + SIZED(in->epoch) + 4 + 4 + 8 * (size_t)in->counts_count + 1;
     for (uint32_t i = 0; i < in->publications_count; i++)
         size += publication_size(&in->publications[i]);
     if (in->metrics != NULL)

@@ -87,13 +87,17 @@ struct letter_lost {
 struct arena;
 
 /* Letter drafts, ready to post. */
-struct letter *letter_pack_subscribe(struct post *post, uint32_t to, const struct letter_subscribe *in);
+struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
+                                     const struct letter_subscribe *in);
 struct letter *letter_pack_leave(struct post *post, uint32_t to, const struct letter_leave *in);
 struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in);
 struct letter *letter_pack_history(struct post *post, uint32_t to, const struct letter_history *in);
-struct letter *letter_pack_members_set(struct post *post, uint32_t to, const struct letter_members_set *in);
-struct letter *letter_pack_receipt_read(struct post *post, uint32_t to, const struct letter_receipt_read *in);
-struct letter *letter_pack_receipt_counts(struct post *post, uint32_t to, const struct letter_receipt_counts *in);
+struct letter *letter_pack_members_set(struct post *post, uint32_t to,
+                                       const struct letter_members_set *in);
+struct letter *letter_pack_receipt_read(struct post *post, uint32_t to,
+                                        const struct letter_receipt_read *in);
+struct letter *letter_pack_receipt_counts(struct post *post, uint32_t to,
+                                          const struct letter_receipt_counts *in);
 struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle call);
 struct letter *letter_pack_frame(struct post *post, uint32_t to, const struct letter_frame *in);
 struct letter *letter_pack_lost(struct post *post, uint32_t to, const struct letter_lost *in);
@@ -104,7 +108,8 @@ void letter_read_subscribe(const struct letter *letter, struct letter_subscribe 
 void letter_read_leave(const struct letter *letter, struct letter_leave *out);
 void letter_read_publish(const struct letter *letter, struct letter_publish *out);
 void letter_read_history(const struct letter *letter, struct letter_history *out);
-void letter_read_members_set(const struct letter *letter, struct arena *arena, struct letter_members_set *out);
+void letter_read_members_set(const struct letter *letter, struct arena *arena,
+                             struct letter_members_set *out);
 void letter_read_receipt_read(const struct letter *letter, struct letter_receipt_read *out);
 void letter_read_receipt_counts(const struct letter *letter, struct letter_receipt_counts *out);
 void letter_read_survey(const struct letter *letter, struct handle *call);

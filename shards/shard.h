@@ -39,9 +39,9 @@ struct indexes {
 
 /* A subscription of a local connection. */
 enum sub_state {
-    SUB_ASKED,    /* the home has not answered */
-    SUB_LIVE,     /* in the hub */
-    SUB_LEAVING,  /* given up before the answer; undone when it comes */
+    SUB_ASKED,   /* the home has not answered */
+    SUB_LIVE,    /* in the hub */
+    SUB_LEAVING, /* given up before the answer; undone when it comes */
 };
 struct sub {
     uint32_t conn;
@@ -59,7 +59,7 @@ struct shard {
     struct node *node;
     uint32_t index;
     uint32_t shards_count;
-    const struct config *config; /* snapshot; replaced between turns */
+    const struct config *config;     /* snapshot; replaced between turns */
     const struct jwt_key *token_key; /* of that snapshot; NULL without a key */
     struct loop *loop;
     struct post *post;
@@ -80,26 +80,27 @@ struct shard {
     struct hub hub;
     struct channels channels;
 
-    struct indexes dirty;   /* connections to flush at the end of the turn */
-    struct indexes flushed; /* whose send left with the coming enter */
-    struct indexes resumed; /* whose saved input is looked at in the coming turn */
-    struct indexes waiting; /* whose commands wait for credit */
-    bool is_credit_back;    /* an answer came this turn: the waiting may try again */
+    struct indexes dirty;                  /* connections to flush at the end of the turn */
+    struct indexes flushed;                /* whose send left with the coming enter */
+    struct indexes resumed;                /* whose saved input is looked at in the coming turn */
+    struct indexes waiting;                /* whose commands wait for credit */
+    bool is_credit_back;                   /* an answer came this turn: the waiting may try again */
     uint32_t ping_wheel[PING_WHEEL_SLOTS]; /* first connection per second */
     uint32_t ping_second;                  /* last second that was run */
 
     uint64_t turn;
     uint64_t letters_left; /* 1: the last read was full, do not sleep */
-    int listener; /* or -1 */
+    int listener;          /* or -1 */
     bool is_in_turn;
-    bool is_draining; /* no new connections; ending */
-    bool is_stopped;  /* drained: the thread may leave */
-    bool is_quiet_told;   /* this shard told shard 0 that it has nothing left */
-    bool is_stop_asked;   /* every shard is quiet: leave when the last letter is home */
-    uint32_t quiet_count; /* shard 0: shards that are quiet */
-    uint64_t drain_until_ms;
-    uint32_t drain_at;      /* next connection to close */
-    uint32_t clients_count; /* connected ones */
+    bool is_draining;         /* no new connections; ending */
+    bool is_stopped;          /* drained: the thread may leave */
+    uint8_t drain_round;      /* how many times shard 0 said STOP (ops/drain.c) */
+    bool is_quiet_told;       /* in this round */
+    uint32_t quiet_count;     /* shard 0: shards that are quiet in this round */
+    uint64_t drain_until_ms;  /* then what is left is cut off */
+    uint64_t drain_spread_ms; /* until then clients are closed at an even pace */
+    uint32_t drain_at;        /* next connection to close */
+    uint32_t clients_count;   /* connected ones */
     struct timer tick, drain_timer;
     struct note drain_note;
 };
@@ -129,8 +130,8 @@ void shard_verify(struct shard *shard);
 
 /* What is not home, for drains and leak checks. */
 struct shard_census {
-    uint32_t conns, subs, calls, channels, frames, out_chunks, letters_out, letters_kept, ws_contexts,
-        store_pending;
+    uint32_t conns, subs, calls, channels, frames, out_chunks, letters_out, letters_kept,
+        ws_contexts, store_pending;
     uint64_t frame_bytes;
 };
 void shard_census(const struct shard *shard, struct shard_census *census);

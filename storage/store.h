@@ -35,8 +35,8 @@
 #include "core/clock.h"
 #include "core/config.h"
 #include "core/inbox.h"
-#include "core/list.h"
 #include "core/limits.h"
+#include "core/list.h"
 #include "core/metric.h"
 #include "core/rng.h"
 #include "core/wheel.h"
@@ -53,7 +53,10 @@ struct history_rule {
     uint32_t size;
     uint64_t ttl_ms;
 };
-static inline bool history_is_kept(struct history_rule rule) { return rule.size > 0 && rule.ttl_ms > 0; }
+static inline bool history_is_kept(struct history_rule rule)
+{
+    return rule.size > 0 && rule.ttl_ms > 0;
+}
 
 /* The store's part of a channel; a field of the home's channel object, which
  * keeps `name` alive.  `head` and `epoch` are read by anyone on the shard. */
@@ -110,8 +113,9 @@ struct store_append {
 
 struct store_read {
     struct store_channel *channel;
-    uint64_t since;  /* exclusive; forward: offsets > since; reverse: offsets < since, 0 = from the head */
-    uint32_t limit;  /* at most that many; UINT32_MAX: everything */
+    uint64_t
+        since; /* exclusive; forward: offsets > since; reverse: offsets < since, 0 = from the head */
+    uint32_t limit; /* at most that many; UINT32_MAX: everything */
     bool is_reverse;
     /* Ascending, or descending when reverse; views borrowed for the callback.
      * Only what the channel's history rule still keeps. */
@@ -154,10 +158,10 @@ struct store_env {
 };
 
 struct store_health {
-    bool is_ok;            /* appends can become durable now */
-    char detail[160];      /* one sentence for people */
-    uint64_t lag_bytes;    /* embedded: log not yet applied */
-    uint64_t latency_us;   /* of the last commit or round trip */
+    bool is_ok;             /* appends can become durable now */
+    char detail[160];       /* one sentence for people */
+    uint64_t lag_bytes;     /* embedded: log not yet applied */
+    uint64_t latency_us;    /* of the last commit or round trip */
     const char *durability; /* "durable", "written" or "memory" */
 };
 
@@ -199,12 +203,33 @@ must_use struct store *store_attach(struct store_node *node, const struct store_
 /* No op may be under way and no channel open. */
 void store_detach(struct store *store);
 
-static inline void store_open(struct store *store, struct store_open *op) { store->engine->open(store, op); }
-static inline void store_close(struct store *store, struct store_channel *channel) { store->engine->close(store, channel); }
-static inline void store_append(struct store *store, struct store_append *op) { store->engine->append(store, op); }
-static inline void store_read(struct store *store, struct store_read *op) { store->engine->read(store, op); }
+static inline void store_open(struct store *store, struct store_open *op)
+{
+    store->engine->open(store, op);
+}
+static inline void store_close(struct store *store, struct store_channel *channel)
+{
+    store->engine->close(store, channel);
+}
+static inline void store_append(struct store *store, struct store_append *op)
+{
+    store->engine->append(store, op);
+}
+static inline void store_read(struct store *store, struct store_read *op)
+{
+    store->engine->read(store, op);
+}
 /* Step 6 of the turn: what the turn appended leaves as one batch. */
-static inline void store_submit(struct store *store) { store->engine->submit(store); }
+static inline void store_submit(struct store *store)
+{
+    store->engine->submit(store);
+}
 /* Ops under way; a drain waits for 0. */
-static inline uint32_t store_pending(const struct store *store) { return store->engine->pending(store); }
-static inline void store_health(const struct store *store, struct store_health *health) { store->engine->health(store, health); }
+static inline uint32_t store_pending(const struct store *store)
+{
+    return store->engine->pending(store);
+}
+static inline void store_health(const struct store *store, struct store_health *health)
+{
+    store->engine->health(store, health);
+}

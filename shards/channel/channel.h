@@ -52,7 +52,7 @@ struct channel_window {
         uint64_t time_ms;
         uint8_t *record; /* publication_write bytes, heap */
         uint32_t size;
-    } *items;            /* ring of `room` */
+    } * items; /* ring of `room` */
     uint32_t first, count, room;
     uint64_t bytes;
 };
@@ -66,14 +66,14 @@ struct channel {
     const struct config_namespace *options; /* of the current snapshot */
     struct store_channel store;
     struct store_open opening;
-    enum err failure;           /* why FAILED */
-    struct letter **waiting;    /* kept letters, in order, while OPENING */
+    enum err failure;        /* why FAILED */
+    struct letter **waiting; /* kept letters, in order, while OPENING */
     uint32_t waiting_count, waiting_room;
     struct channel_listener *listeners;
     uint32_t listeners_count, listeners_room;
     struct channel_window window;
     struct cursor_index *cursors; /* NULL until it has members */
-    uint32_t ops; /* store ops under way */
+    uint32_t ops;                 /* store ops under way */
     uint64_t idle_since_ms;
 };
 

@@ -30,29 +30,35 @@
 
 struct shard;
 struct out_chunk;
+/* A peer has this long to answer our close frame. */
+#define CONN_CLOSING_S   5
+#define OUT_CHUNK_SIZE   112 /* bytes of one link of a queue: a dozen frames */
+/* An unblocked connection may be given this many queue limits within one turn. */
+#define OUT_BURST_FACTOR 4
 
 enum conn_state { CONN_FREE, CONN_HTTP, CONN_WS, CONN_CLOSING, CONN_DYING, CONN_STATE_COUNT };
 
 enum conn_flag {
-    CONN_CONNECTED = 1,      /* the connect command was answered with a result */
-    CONN_CONNECT_FAILED = 2, /* it was answered with an error: commands end it */
-    CONN_BLOCKED = 4,        /* a loop_send_wait is under way */
-    CONN_DIRTY = 8,          /* in the shard's dirty list */
-    CONN_IN_FLIGHT = 16,     /* a loop_send_now left with the last enter */
-    CONN_SOCK_CLOSED = 32,   /* on_closed came */
-    CONN_PINGED = 64,        /* a ping waits for its pong */
-    CONN_PAUSED = 128,       /* input waits (credit, an API answer): receive is disarmed */
-    CONN_PEER_GONE = 256,    /* on_end came */
-    CONN_CLOSE_SENT = 512,   /* end once the queue is empty */
-    CONN_KEEP_ALIVE = 1024,  /* HTTP: another request may follow */
-    CONN_PING_PHASE = 2048,  /* ping_s is the end of the wait for a pong */
-    CONN_CONTINUED = 4096,   /* HTTP: 100 Continue was sent for this request */
+    CONN_CONNECTED = 1,       /* the connect command was answered with a result */
+    CONN_CONNECT_FAILED = 2,  /* it was answered with an error: commands end it */
+    CONN_BLOCKED = 4,         /* a loop_send_wait is under way */
+    CONN_DIRTY = 8,           /* in the shard's dirty list */
+    CONN_IN_FLIGHT = 16,      /* a loop_send_now left with the last enter */
+    CONN_SOCK_CLOSED = 32,    /* on_closed came */
+    CONN_PINGED = 64,         /* a ping waits for its pong */
+    CONN_PAUSED = 128,        /* input waits (credit, an API answer): receive is disarmed */
+    CONN_PEER_GONE = 256,     /* on_end came */
+    CONN_CLOSE_SENT = 512,    /* end once the queue is empty */
+    CONN_KEEP_ALIVE = 1024,   /* HTTP: another request may follow */
+    CONN_PING_PHASE = 2048,   /* ping_s is the end of the wait for a pong */
+    CONN_CONTINUED = 4096,    /* HTTP: 100 Continue was sent for this request */
     CONN_CLOSING_SOCK = 8192, /* loop_close was called */
+    CONN_HEAD_ONLY = 16384,   /* HTTP: the request was HEAD */
 };
 
 struct conn {
     uint8_t state;
-    uint8_t wire;        /* enum wire */
+    uint8_t wire; /* enum wire */
     uint16_t flags;
     struct ws ws;
     uint32_t subs_first; /* list of subscriptions; UINT32_MAX: none */
@@ -68,9 +74,9 @@ struct conn {
     uint8_t *input; /* saved bytes: a partial HTTP request, or commands that wait */
     uint32_t input_size, input_room;
     uint32_t input_message; /* the first so many saved bytes are a message's rest, unmasked */
-    uint32_t expires_s; /* Unix second at which the token ends; 0: never */
-    uint8_t client[16]; /* id, once connected */
-    char *user;         /* NULL until connected */
+    uint32_t expires_s;     /* Unix second at which the token ends; 0: never */
+    uint8_t client[16];     /* id, once connected */
+    char *user;             /* NULL until connected */
     uint8_t user_size;
     uint8_t close; /* enum close that ended it */
     uint16_t pad;
@@ -107,6 +113,21 @@ void conn_resume(struct shard *shard, struct conn *conn);
 
 /* Looks at the connection in second `at_s`. */
 void conn_due(struct shard *shard, struct conn *conn, uint32_t at_s);
+/* conn.c: the table's one mover. */
+void conn_move(struct conn *conn, enum conn_state state);
+/* The connection as a client is over: subscriptions, counts, the log's line. */
+void conn_leave(struct shard *shard, struct conn *conn, enum close reason);
+/* conn_http.c: echoes the peer's close and ends once that went. */
+void conn_answer_close(struct shard *shard, struct conn *conn, uint16_t code);
+void conn_continue_100(struct shard *shard, struct conn *conn);
+/* The peer said goodbye, or nothing can be said any more. */
+void conn_close_peer(struct shard *shard, struct conn *conn);
+/* Starts the heartbeat of a client that just connected. */
+void conn_begin_pings(struct shard *shard, struct conn *conn);
+/* The next look at a connected client: its ping, or the end of its token. */
+void conn_schedule(struct shard *shard, struct conn *conn);
+/* conn_http.c: answers an error of HTTP itself and ends the connection. */
+void conn_refuse(struct shard *shard, struct conn *conn, uint16_t status, const char *reason);
 /* Moves a dying connection on: closes its socket when no call is under way, frees
  * it when the socket is closed. */
 void conn_settle(struct shard *shard, struct conn *conn);

@@ -1,0 +1,94 @@
+/*
+ * dispatch: one message's commands.
+ */
+#include "shards/cmd/dispatch.h"
+
+#include "core/check.h"
+#include "core/limits.h"
+#include "core/log.h"
+#include "shards/rpc/rpc.h"
+#include "shards/shard.h"
+
+/* The answer to a ping; one that nobody asked for breaks the protocol. */
+static enum err cmd_pong(struct shard *shard, struct conn *conn, const struct cmd *cmd)
+{
+    (void)cmd;
+    if (!(conn->flags & CONN_PINGED))
+        conn_end(shard, conn, CLOSE_BAD_REQUEST);
+    else
+        conn->flags &= (uint16_t)~CONN_PINGED;
+    return ERR_OK;
+}
+
+/* Presence and the command ping are known and off. */
+static enum err cmd_unavailable(struct shard *shard, struct conn *conn, const struct cmd *cmd)
+{
+    (void)shard;
+    (void)conn;
+    (void)cmd;
+    return ERR_NOT_AVAILABLE;
+}
+
+/* `send` has no reply, so that nothing takes it must be told by the close. */
+static enum err cmd_send(struct shard *shard, struct conn *conn, const struct cmd *cmd)
+{
+    (void)cmd;
+    conn_end(shard, conn, CLOSE_NOT_AVAILABLE);
+    return ERR_OK;
+}
+
+typedef enum err (*cmd_fn)(struct shard *shard, struct conn *conn, const struct cmd *cmd);
+
+static const cmd_fn handlers[CMD_COUNT] = {
+    [CMD_PONG] = cmd_pong,
+    [CMD_CONNECT] = cmd_connect,
+    [CMD_SUBSCRIBE] = cmd_subscribe,
+    [CMD_UNSUBSCRIBE] = cmd_unsubscribe,
+    [CMD_PUBLISH] = cmd_publish,
+    [CMD_PRESENCE] = cmd_unavailable,
+    [CMD_PRESENCE_STATS] = cmd_unavailable,
+    [CMD_HISTORY] = cmd_history,
+    [CMD_PING] = cmd_unavailable,
+    [CMD_RPC] = rpc_on_cmd,
+    [CMD_SEND] = cmd_send,
+    [CMD_REFRESH] = cmd_refresh,
+    [CMD_SUB_REFRESH] = cmd_sub_refresh,
+};
+
+/* Rules that hold before any handler: connect goes first and once, every command
+ * that wants a reply has an id. */
+static bool is_in_order(const struct conn *conn, const struct cmd *cmd)
+{
+    if (cmd->kind == CMD_PONG) return conn->flags & CONN_CONNECTED;
+    if (cmd->id == 0 && cmd->kind != CMD_SEND) return false;
+    if (conn->flags & CONN_CONNECT_FAILED) return false;
+    return (cmd->kind == CMD_CONNECT) == !(conn->flags & CONN_CONNECTED);
+}
+
+enum dispatch dispatch_message(struct shard *shard, struct conn *conn, struct reader *frame,
+                               bool is_first)
+{
+    const struct codec *codec = codec_of((enum wire)conn->wire);
+    check(codec != NULL);
+    for (uint32_t count = 0; conn->state == CONN_WS; count++) {
+        struct reader before = *frame;
+        struct cmd cmd;
+        enum err err = codec->next(frame, is_first && count == 0, &shard->arena, &cmd);
+        if (err == ERR_END) break;
+        if (err != ERR_OK || count == COMMANDS_PER_FRAME_MAX || !is_in_order(conn, &cmd)) {
+            conn_end(shard, conn, CLOSE_BAD_REQUEST);
+            break;
+        }
+        metric_add(&shard->metrics, METRIC_COMMANDS, 1);
+        err = handlers[cmd.kind](shard, conn, &cmd);
+        if (err == ERR_CREDIT_SPENT) {
+            *frame = before;
+            return DISPATCH_WAIT;
+        }
+        if (err != ERR_OK) {
+            log_debug("command refused kind=%s err=%s", cmd_name(cmd.kind), err_name(err));
+            conn_reply_error(shard, conn, cmd.id, err);
+        }
+    }
+    return DISPATCH_DONE;
+}

@@ -1,0 +1,34 @@
+/*
+ * rules: may this client do that in this channel?
+ *
+ * The order of Centrifugo's permission checks, as one function per action.
+ * Pure but for reading the shard's configuration snapshot and, for
+ * subscribers' rights, the connection's subscriptions.
+ *
+ * Thread:  the connection's shard.
+ * Source:  protocol.md of Centrifugo's behaviour: namespace, name, private
+ *          channels, tokens, allow_… options, insecure mode.
+ * Tests:   tests/unit/shards/test_rules.c, tests/conformance
+ */
+#pragma once
+
+#include "core/bytes.h"
+#include "core/err.h"
+
+struct shard;
+struct conn;
+struct config_namespace;
+
+/* ERR_UNKNOWN_CHANNEL (102) or ERR_BAD_CHANNEL (107); else the channel's options. */
+must_use enum err rules_channel(const struct shard *shard, struct bytes channel,
+                                const struct config_namespace **options);
+
+/* What a token allows, read from it by the caller. */
+must_use enum err rules_may_subscribe(const struct shard *shard, const struct conn *conn,
+                                      struct bytes channel, const struct config_namespace *options);
+must_use enum err rules_may_publish(const struct shard *shard, const struct conn *conn,
+                                    struct bytes channel, const struct config_namespace *options);
+/* ERR_NOT_AVAILABLE (108) when the channel keeps none; before permission. */
+must_use enum err rules_may_read_history(const struct shard *shard, const struct conn *conn,
+                                         struct bytes channel,
+                                         const struct config_namespace *options);

@@ -1,0 +1,368 @@
+/*
+ * conn: the life of a connection.
+ *
+ * Who makes which move:
+ *   FREE → HTTP       conn_on_accept
+ *   HTTP → WS         conn_upgrade (conn_http.c)
+ *   WS → CLOSING      conn_end: our close frame is queued, the peer's is awaited
+ *   any → DYING       conn_end, conn_on_end, the closing deadline
+ *   DYING → FREE      conn_settle, with the last answer and on_closed
+ *
+ * A dying connection with calls under way keeps its slot: its sends are off and
+ * our direction is shut down, but the socket is closed only after the last
+ * answer, so that the number cannot come back as somebody else.
+ */
+#include "shards/conn/conn.h"
+
+#include <string.h>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "core/sm.h"
+#include "shards/cmd/subscription.h"
+#include "shards/shard.h"
+
+static void conn_invariant(const void *object)
+{
+    const struct conn *conn = object;
+    if (conn->state == CONN_DYING || conn->state == CONN_FREE)
+        check(conn->subs_count == 0 || conn->calls_count > 0);
+    if (conn->state == CONN_WS) check((conn->flags & CONN_CLOSE_SENT) == 0);
+    if (conn->state == CONN_FREE) check(conn->calls_count == 0);
+}
+
+static const struct sm_state states[CONN_STATE_COUNT] = {
+    [CONN_FREE] = {"free", SM_TO(CONN_HTTP)},
+    [CONN_HTTP] = {"http", SM_TO(CONN_WS) | SM_TO(CONN_DYING)},
+    [CONN_WS] = {"ws", SM_TO(CONN_CLOSING) | SM_TO(CONN_DYING)},
+    [CONN_CLOSING] = {"closing", SM_TO(CONN_DYING)},
+    [CONN_DYING] = {"dying", SM_TO(CONN_FREE)},
+};
+
+static const struct sm conn_sm = {"conn", states, CONN_STATE_COUNT, conn_invariant};
+
+struct conn *conn_at(struct shard *shard, uint32_t index)
+{
+    return slab_at(&shard->conns, index);
+}
+
+uint32_t conn_index(const struct shard *shard, const struct conn *conn)
+{
+    return slab_handle(&shard->conns, conn).index;
+}
+
+void conn_move(struct conn *conn, enum conn_state state)
+{
+    sm_move(&conn_sm, &conn->state, (uint8_t)state, conn);
+}
+
+/* --- the wheel of seconds ------------------------------------------------ */
+
+static void due_unlink(struct shard *shard, struct conn *conn)
+{
+    if (conn->due_s == 0) return;
+    uint32_t *first = &shard->ping_wheel[conn->due_s % PING_WHEEL_SLOTS];
+    if (conn->due_prev != UINT32_MAX)
+        conn_at(shard, conn->due_prev)->due_next = conn->due_next;
+    else
+        *first = conn->due_next;
+    if (conn->due_next != UINT32_MAX) conn_at(shard, conn->due_next)->due_prev = conn->due_prev;
+    conn->due_s = 0;
+}
+
+void conn_due(struct shard *shard, struct conn *conn, uint32_t at_s)
+{
+    due_unlink(shard, conn);
+    conn->due_s = max_u32(at_s, shard->ping_second + 1);
+    uint32_t *first = &shard->ping_wheel[conn->due_s % PING_WHEEL_SLOTS];
+    uint32_t index = conn_index(shard, conn);
+    conn->due_prev = UINT32_MAX;
+    conn->due_next = *first;
+    if (*first != UINT32_MAX) conn_at(shard, *first)->due_prev = index;
+    *first = index;
+}
+
+/* --- beginning and end ---------------------------------------------------- */
+
+static void conn_on_accept(void *context, uint32_t sock)
+{
+    struct shard *shard = context;
+    struct handle handle;
+    struct conn *conn = slab_get_at(&shard->conns, sock, &handle);
+    check(conn != NULL); /* one slot per socket of the loop's table */
+
+    conn->subs_first = conn->due_next = conn->due_prev = UINT32_MAX;
+    conn_move(conn, CONN_HTTP);
+    metric_add(&shard->metrics, METRIC_CONNECTIONS, 1);
+    if (shard->is_draining) {
+        conn_end(shard, conn, CLOSE_SHUTDOWN);
+        return;
+    }
+    conn_due(shard, conn, shard_second(shard) + (HTTP_HEAD_MS + 999) / 1000);
+    loop_recv_arm(shard->loop, sock);
+}
+
+static void conn_forget_input(struct shard *shard, struct conn *conn)
+{
+    ws_end(&conn->ws, shard->ws_pool);
+    mem_free(conn->input);
+    conn->input = NULL;
+    conn->input_size = conn->input_room = conn->input_message = 0;
+}
+
+void conn_leave(struct shard *shard, struct conn *conn, enum close reason)
+{
+    subscription_leave_all(shard, conn);
+    if (conn->flags & CONN_CONNECTED) {
+        conn->flags &= (uint16_t)~CONN_CONNECTED;
+        shard->clients_count--;
+        metric_sub(&shard->metrics, METRIC_CLIENTS, 1);
+        char id[37], user[64];
+        codec_uuid(conn->client, id);
+        log_debug("client gone client=%s user=%s reason=%s", id,
+                  log_quote(user, sizeof user, conn->user, conn->user_size),
+                  reason == CLOSE_NONE ? "peer" : close_row(reason)->label);
+    }
+}
+
+static void conn_die(struct shard *shard, struct conn *conn)
+{
+    check(conn->state != CONN_FREE);
+    if (conn->state == CONN_DYING) return;
+    conn_leave(shard, conn, conn->close);
+    conn_forget_input(shard, conn);
+    conn_move(conn, CONN_DYING);
+    due_unlink(shard, conn);
+    conn_settle(shard, conn);
+}
+
+static void conn_free(struct shard *shard, struct conn *conn)
+{
+    check(conn->out_flight == 0);
+    conn_drop_output(shard, conn, false);
+    conn_forget_input(shard, conn);
+    mem_free(conn->user);
+    mem_free(conn->info);
+    conn_move(conn, CONN_FREE);
+    metric_sub(&shard->metrics, METRIC_CONNECTIONS, 1);
+    slab_put(&shard->conns, conn);
+}
+
+void conn_settle(struct shard *shard, struct conn *conn)
+{
+    check(conn->state == CONN_DYING);
+    uint32_t sock = conn_index(shard, conn);
+    if (conn->calls_count > 0) {
+        if (!(conn->flags & CONN_PEER_GONE)) loop_recv_disarm(shard->loop, sock);
+        return;
+    }
+    if (conn->out_flight > 0) return; /* conn_flush_done comes back here */
+    if (!(conn->flags & CONN_CLOSING_SOCK)) {
+        conn->flags |= CONN_CLOSING_SOCK;
+        loop_close(shard->loop, sock, false);
+        return;
+    }
+    if (conn->flags & CONN_SOCK_CLOSED) conn_free(shard, conn);
+}
+
+static void conn_on_closed(void *context, uint32_t sock)
+{
+    struct shard *shard = context;
+    struct conn *conn = conn_at(shard, sock);
+    check(conn != NULL);
+    check(conn->state == CONN_DYING);
+    conn->flags |= CONN_SOCK_CLOSED;
+    conn_settle(shard, conn);
+}
+
+static void conn_on_end(void *context, uint32_t sock, int error)
+{
+    (void)error; /* however it went, the peer is gone */
+    struct shard *shard = context;
+    struct conn *conn = conn_at(shard, sock);
+    check(conn != NULL);
+    conn->flags |= CONN_PEER_GONE;
+    if (conn->state != CONN_DYING) conn_die(shard, conn);
+}
+
+static void conn_on_recv(void *context, uint32_t sock, uint8_t *data, uint32_t size)
+{
+    struct shard *shard = context;
+    struct conn *conn = conn_at(shard, sock);
+    check(conn != NULL);
+    metric_add(&shard->metrics, METRIC_RECEIVED_BYTES, size);
+    conn_input(shard, conn, data, size);
+}
+
+const struct sock_handlers conn_handlers = {
+    .on_accept = conn_on_accept,
+    .on_recv = conn_on_recv,
+    .on_end = conn_on_end,
+    .on_send = conn_on_send,
+    .on_closed = conn_on_closed,
+};
+
+void conn_close_peer(struct shard *shard, struct conn *conn)
+{
+    conn_die(shard, conn);
+}
+
+/* What the peer must still read, then the close frame.  A slow reader's queue is
+ * dropped but for the frame it is in the middle of (protocol: 3000 and 3008 do
+ * not flush). */
+static void conn_queue_close(struct shard *shard, struct conn *conn, enum close reason)
+{
+    const struct close_row *row = close_row(reason);
+    if (reason == CLOSE_SLOW || reason == CLOSE_CONNECTION) conn_drop_output(shard, conn, true);
+    uint8_t bytes[127];
+    uint32_t size = ws_close_frame(bytes, row->code, row->text);
+    struct frame *frame = frame_new(&shard->frames, size);
+    if (frame == NULL) return; /* the socket's end says it without a code */
+    memcpy(frame_payload(frame), bytes, size);
+    frame_seal(frame, BYTES_NONE, size);
+    conn_queue(shard, conn, frame);
+    frame_unref(&shard->frames, frame);
+}
+
+void conn_end(struct shard *shard, struct conn *conn, enum close reason)
+{
+    check(reason > CLOSE_NONE && reason < CLOSE_COUNT);
+    if (conn->state == CONN_DYING || conn->state == CONN_CLOSING) return;
+    check(conn->state == CONN_HTTP || conn->state == CONN_WS);
+    conn->close = (uint8_t)reason;
+    metric_add(&shard->metrics, METRIC_DISCONNECTS, 1);
+    if (reason == CLOSE_SLOW) metric_add(&shard->metrics, METRIC_SLOW, 1);
+
+    if (conn->state == CONN_HTTP) {
+        conn_die(shard, conn);
+        return;
+    }
+    conn_leave(shard, conn, reason);
+    conn_move(conn, CONN_CLOSING);
+    conn_queue_close(shard, conn, reason);
+    conn_due(shard, conn, shard_second(shard) + CONN_CLOSING_S);
+    /* Input that was waiting is of no more use; the peer's close still is. */
+    conn->input_size = conn->input_message = 0;
+    if (conn->flags & CONN_PAUSED) {
+        conn->flags &= (uint16_t)~CONN_PAUSED;
+        if (!(conn->flags & CONN_PEER_GONE)) loop_recv_arm(shard->loop, conn_index(shard, conn));
+    }
+}
+
+/* --- once a second -------------------------------------------------------- */
+
+static uint32_t seconds_up(uint64_t ms)
+{
+    return (uint32_t)max_u64(1, (ms + 999) / 1000);
+}
+
+/* The next look: the ping's time, or the end of the token and the time to renew it. */
+void conn_schedule(struct shard *shard, struct conn *conn)
+{
+    uint32_t at = conn->ping_s;
+    if (conn->expires_s != 0) {
+        uint64_t now = shard->clock.wall_ms / 1000;
+        uint64_t end = conn->expires_s + seconds_up(shard->config->client_expired_close_delay_ms);
+        uint64_t left = end > now ? end - now : 0;
+        at = (uint32_t)min_u64(at, shard_second(shard) + left + 1);
+    }
+    conn_due(shard, conn, at);
+}
+
+/* A fleet that connected together must not ping together: the first ping comes
+ * at a random point of the interval's second half. */
+void conn_begin_pings(struct shard *shard, struct conn *conn)
+{
+    uint32_t interval = seconds_up(shard->config->client_ping_interval_ms);
+    uint32_t half = (interval + 1) / 2;
+    conn->ping_s =
+        shard_second(shard) + half + (uint32_t)rng_below(&shard->rng, interval - half + 1);
+    conn_schedule(shard, conn);
+}
+
+static void conn_ping(struct shard *shard, struct conn *conn)
+{
+    const struct codec *codec = codec_of((enum wire)conn->wire);
+    struct frame *frame =
+        conn_frame(shard, codec->is_binary ? WS_OP_BINARY : WS_OP_TEXT, codec->ping);
+    if (frame != NULL) {
+        conn_push(shard, conn, frame);
+        frame_unref(&shard->frames, frame);
+        conn->flags |= CONN_PINGED;
+    }
+    conn->flags |= CONN_PING_PHASE;
+    conn->ping_s = shard_second(shard) + seconds_up(shard->config->client_pong_timeout_ms);
+}
+
+static void conn_tick_client(struct shard *shard, struct conn *conn)
+{
+    uint32_t now = shard_second(shard);
+    uint64_t wall_s = shard->clock.wall_ms / 1000;
+    if (conn->expires_s != 0 &&
+        wall_s >= conn->expires_s + seconds_up(shard->config->client_expired_close_delay_ms)) {
+        conn_end(shard, conn, CLOSE_EXPIRED);
+        return;
+    }
+    if (now >= conn->ping_s) {
+        if (!(conn->flags & CONN_PING_PHASE)) {
+            conn_ping(shard, conn);
+            subscription_tick(shard, conn);
+        } else if (conn->flags & CONN_PINGED) {
+            conn_end(shard, conn, CLOSE_NO_PONG);
+            return;
+        } else {
+            uint32_t interval = seconds_up(shard->config->client_ping_interval_ms);
+            uint32_t waited = seconds_up(shard->config->client_pong_timeout_ms);
+            conn->flags &= (uint16_t)~CONN_PING_PHASE;
+            conn->ping_s = now + (interval > waited ? interval - waited : 1);
+        }
+    }
+    if (conn->state == CONN_WS) conn_schedule(shard, conn);
+}
+
+static void conn_tick_one(struct shard *shard, struct conn *conn)
+{
+    switch ((enum conn_state)conn->state) {
+    case CONN_HTTP:
+        /* Nothing more in time: say so when half a request is there. */
+        if (conn->flags & CONN_PAUSED)
+            conn_due(shard, conn, shard_second(shard) + HTTP_IDLE_MS / 1000);
+        else if (conn->input_size > 0)
+            conn_refuse(shard, conn, 408, "the request did not arrive in time");
+        else
+            conn_die(shard, conn);
+        break;
+    case CONN_WS:
+        if (conn->flags & CONN_CONNECTED)
+            conn_tick_client(shard, conn);
+        else
+            conn_end(shard, conn, CLOSE_STALE);
+        break;
+    case CONN_CLOSING: conn_die(shard, conn); break;
+    case CONN_DYING:
+    case CONN_FREE:
+    case CONN_STATE_COUNT: impossible("only live connections are in the wheel");
+    }
+}
+
+void conn_tick(struct shard *shard)
+{
+    uint32_t now = shard_second(shard);
+    check(now >= shard->ping_second);
+    /* After a long stall each slot is looked at once. */
+    if (now - shard->ping_second > PING_WHEEL_SLOTS) shard->ping_second = now - PING_WHEEL_SLOTS;
+    while (shard->ping_second < now) {
+        shard->ping_second++;
+        uint32_t index = shard->ping_wheel[shard->ping_second % PING_WHEEL_SLOTS];
+        while (index != UINT32_MAX) {
+            struct conn *conn = conn_at(shard, index);
+            uint32_t next = conn->due_next;
+            if (conn->due_s <= now) {
+                due_unlink(shard, conn);
+                conn_tick_one(shard, conn);
+            }
+            index = next;
+        }
+    }
+}

@@ -1,0 +1,223 @@
+/*
+ * conn_in: bytes → requests and messages → commands.
+ *
+ * Whole messages are handled in the kernel's buffer.  What must wait (a partial
+ * HTTP request, or commands when a pair of shards is out of credit) is saved in
+ * `input`, receiving is disarmed, and conn_continue goes on from there:
+ *
+ *     input = | rest of a message, unmasked (input_message bytes) | raw bytes |
+ *
+ * Bytes that the ring already had still arrive while paused and are appended,
+ * so order is kept.
+ */
+#include "shards/conn/conn.h"
+
+#include <string.h>
+
+#include "core/check.h"
+#include "core/mem.h"
+#include "proto/http.h"
+#include "shards/cmd/dispatch.h"
+#include "shards/shard.h"
+
+static void input_save(struct conn *conn, const uint8_t *data, uint32_t size)
+{
+    if (size == 0) return;
+    uint32_t need = conn->input_size + size;
+    if (need > conn->input_room) {
+        uint32_t room = max_u32(need, conn->input_room * 2);
+        conn->input = mem_resize(conn->input, room);
+        conn->input_room = room;
+    }
+    memcpy(conn->input + conn->input_size, data, size);
+    conn->input_size = need;
+}
+
+static void pause_input(struct shard *shard, struct conn *conn)
+{
+    if (conn->flags & CONN_PAUSED) return;
+    conn->flags |= CONN_PAUSED;
+    if (!(conn->flags & CONN_PEER_GONE)) loop_recv_disarm(shard->loop, conn_index(shard, conn));
+}
+
+void conn_await(struct shard *shard, struct conn *conn)
+{
+    check(conn->state == CONN_HTTP);
+    pause_input(shard, conn);
+}
+
+void conn_resume(struct shard *shard, struct conn *conn)
+{
+    indexes_add(&shard->resumed, conn_index(shard, conn));
+}
+
+/* --- HTTP ------------------------------------------------------------------ */
+
+/* Handles whole requests at data[size]; returns how many bytes they took. */
+static uint32_t http_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t size)
+{
+    uint32_t used = 0;
+    while (conn->state == CONN_HTTP && !(conn->flags & (CONN_PAUSED | CONN_CLOSE_SENT)) &&
+           used < size) {
+        struct http_request request;
+        struct http_fault fault;
+        switch (http_parse(data + used, size - used, HTTP_BODY_MAX, &request, &fault)) {
+        case HTTP_MORE: return used;
+        case HTTP_MORE_BODY:
+            conn_due(shard, conn, shard_second(shard) + HTTP_BODY_MS / 1000);
+            if (request.expects_continue && !(conn->flags & CONN_CONTINUED)) {
+                conn->flags |= CONN_CONTINUED;
+                conn_continue_100(shard, conn);
+            }
+            return used;
+        case HTTP_REFUSED: conn_refuse(shard, conn, fault.status, fault.reason); return size;
+        case HTTP_WHOLE:
+            check(request.size > 0 && request.size <= size - used);
+            conn->flags &= (uint16_t)~CONN_CONTINUED;
+            used += (uint32_t)request.size;
+            conn_request(shard, conn, &request);
+            break;
+        }
+    }
+    return used;
+}
+
+/* --- WebSocket -------------------------------------------------------------- */
+
+static void ws_control(struct shard *shard, struct conn *conn, enum ws_event event,
+                       const struct ws_message *message)
+{
+    if (event == WS_PONG) return; /* RFC 6455 section 5.5.3: unsolicited ones are fine */
+    struct frame *frame;
+    if (event == WS_PING) {
+        frame = conn_frame(shard, WS_OP_PONG, message->data);
+        if (frame == NULL) return;
+        conn_push(shard, conn, frame);
+        frame_unref(&shard->frames, frame);
+        return;
+    }
+    check(event == WS_CLOSE);
+    if (conn->state == CONN_CLOSING) {
+        /* Both sides have said it: end as soon as ours went. */
+        conn->flags |= CONN_CLOSE_SENT;
+        if (conn->out_bytes == 0) conn_close_peer(shard, conn);
+        return;
+    }
+    /* Their close first: echo its code, then end. */
+    conn_answer_close(shard, conn, message->close_code);
+}
+
+/* A message of commands; true when its rest must wait. */
+static bool ws_commands(struct shard *shard, struct conn *conn, struct bytes message, bool is_first)
+{
+    struct reader frame = reader_of(message);
+    if (dispatch_message(shard, conn, &frame, is_first) != DISPATCH_WAIT) return false;
+    /* Credit comes back with an answer: shard.c moves the waiting on then. */
+    pause_input(shard, conn);
+    indexes_add(&shard->waiting, conn_index(shard, conn));
+    check(conn->input_size == 0);
+    input_save(conn, frame.at, (uint32_t)frame.left);
+    conn->input_message = (uint32_t)frame.left;
+    return true;
+}
+
+static void ws_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t size)
+{
+    uint8_t *at = data;
+    size_t left = size;
+    size_t message_max = shard->config->websocket_message_max_bytes;
+    while ((conn->state == CONN_WS || conn->state == CONN_CLOSING) &&
+           !(conn->flags & CONN_CLOSE_SENT)) {
+        struct ws_message message;
+        enum ws_event event = ws_next(&conn->ws, shard->ws_pool, &at, &left, message_max, &message);
+        switch (event) {
+        case WS_MORE: check(left == 0); return;
+        case WS_TEXT:
+        case WS_BINARY:
+            if (conn->state == CONN_CLOSING) break; /* said goodbye: only their close counts */
+            metric_add(&shard->metrics, METRIC_RECEIVED, 1);
+            if (ws_commands(shard, conn, message.data, true)) {
+                input_save(conn, at, (uint32_t)left);
+                return;
+            }
+            break;
+        case WS_PING:
+        case WS_PONG:
+        case WS_CLOSE: ws_control(shard, conn, event, &message); break;
+        case WS_FAULT:
+            if (conn->state == CONN_WS) conn_end(shard, conn, message.fault);
+            /* The stream has lost its frames: nothing after can be read. */
+            if (conn->state == CONN_CLOSING) {
+                conn->flags |= CONN_CLOSE_SENT;
+                if (conn->out_bytes == 0) conn_close_peer(shard, conn);
+            }
+            return;
+        }
+    }
+}
+
+/* --- both --------------------------------------------------------------------- */
+
+void conn_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t size)
+{
+    if (conn->state == CONN_DYING || conn->flags & CONN_CLOSE_SENT) return;
+    if (conn->flags & CONN_PAUSED) {
+        input_save(conn, data, size);
+        return;
+    }
+    if (conn->state != CONN_HTTP) {
+        ws_input(shard, conn, data, size);
+        return;
+    }
+    uint32_t used;
+    if (conn->input_size > 0) {
+        input_save(conn, data, size);
+        conn_continue(shard, conn);
+        return;
+    }
+    used = http_input(shard, conn, data, size);
+    if (used == size || conn->state == CONN_DYING) return;
+    if (conn->state == CONN_WS)
+        ws_input(shard, conn, data + used, size - used);
+    else
+        input_save(conn, data + used, size - used);
+}
+
+/* Goes on with what was saved: first the message's rest, then raw bytes.  The
+ * saved buffer is taken off the connection meanwhile, because handling may save
+ * again. */
+void conn_continue(struct shard *shard, struct conn *conn)
+{
+    if (conn->state == CONN_DYING || conn->state == CONN_CLOSING) return;
+    uint8_t *input = conn->input;
+    uint32_t size = conn->input_size, message = conn->input_message;
+    conn->input = NULL;
+    conn->input_size = conn->input_room = conn->input_message = 0;
+    if (conn->flags & CONN_PAUSED) {
+        conn->flags &= (uint16_t)~CONN_PAUSED;
+        if (!(conn->flags & CONN_PEER_GONE)) loop_recv_arm(shard->loop, conn_index(shard, conn));
+    }
+    if (size == 0) {
+        mem_free(input);
+        return;
+    }
+    uint8_t *at = input;
+    bool waits = false;
+    if (message > 0) {
+        waits = ws_commands(shard, conn, bytes_of(at, message), false);
+        at += message;
+        size -= message;
+    }
+    if (waits)
+        input_save(conn, at, size);
+    else if (size > 0 && conn->state == CONN_HTTP) {
+        uint32_t used = http_input(shard, conn, at, size);
+        if (conn->state == CONN_WS)
+            ws_input(shard, conn, at + used, size - used);
+        else if (conn->state == CONN_HTTP)
+            input_save(conn, at + used, size - used);
+    } else if (size > 0) {
+        ws_input(shard, conn, at, size);
+    }
+    mem_free(input);
+}

@@ -1,0 +1,349 @@
+/*
+ * conn_out: frames → sends.
+ *
+ * What a turn pushed to a connection leaves in one send at its end: the frame
+ * itself when it is alone, else a gathered copy, and connections whose pending
+ * frames are the same list share one copy.  A send that goes whole reports
+ * nothing; after the enter conn_flush_done gives its frames back.  Otherwise the
+ * connection is BLOCKED until one waiting send has finished the frame that went
+ * in part; everything else queues.
+ *
+ * Budget of a push: one count, one pointer stored; no allocation but a chunk
+ * from a slab for the first of a dozen frames.
+ *
+ * Invariant:  out_bytes + out_skip = sum of sizes of the frames in the chunks,
+ *             out_flight <= out_bytes, BLOCKED implies out_flight == 0.
+ */
+#include "shards/conn/conn.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "proto/outcome.h"
+#include "shards/shard.h"
+
+#define CHUNK_FRAMES 12
+
+struct out_chunk {
+    struct out_chunk *next;
+    uint16_t first, count; /* frames[first .. first + count) are pending */
+    struct frame *frames[CHUNK_FRAMES];
+};
+static_assert(sizeof(struct out_chunk) == OUT_CHUNK_SIZE, "two cache lines");
+
+static void mark_dirty(struct shard *shard, struct conn *conn)
+{
+    if (conn->flags & CONN_DIRTY) return;
+    conn->flags |= CONN_DIRTY;
+    indexes_add(&shard->dirty, conn_index(shard, conn));
+}
+
+void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame)
+{
+    check(conn->state != CONN_FREE && conn->state != CONN_DYING);
+    struct out_chunk *last = conn->out_last;
+    if (last == NULL || last->first + last->count == CHUNK_FRAMES) {
+        struct handle handle;
+        struct out_chunk *chunk = slab_get(&shard->out_chunks, &handle);
+        if (chunk == NULL) {
+            /* The shard's pool of queues is spent: this reader waits longest for it. */
+            conn->close = conn->close == CLOSE_NONE ? CLOSE_SLOW : conn->close;
+            conn_close_peer(shard, conn);
+            return;
+        }
+        if (last == NULL)
+            conn->out_first = chunk;
+        else
+            last->next = chunk;
+        conn->out_last = last = chunk;
+    }
+    frame_ref(frame);
+    last->frames[last->first + last->count++] = frame;
+    conn->out_bytes += frame->size;
+    mark_dirty(shard, conn);
+}
+
+/* A reader that does not keep up is ended, never skipped.  The limit is about what
+ * the kernel would not take: a connection that is not blocked gets everything
+ * of this turn, and one message always fits. */
+static bool is_too_slow(const struct shard *shard, const struct conn *conn, uint32_t size)
+{
+    uint64_t limit =
+        max_u64(shard->config->client_queue_max_bytes, shard->config->websocket_message_max_bytes);
+    if (conn->out_bytes == 0) return false;
+    uint64_t after = (uint64_t)conn->out_bytes + size;
+    return conn->flags & CONN_BLOCKED ? after > limit : after > OUT_BURST_FACTOR * limit;
+}
+
+void conn_push(struct shard *shard, struct conn *conn, struct frame *frame)
+{
+    if (conn->state != CONN_WS && conn->state != CONN_HTTP) return;
+    if (is_too_slow(shard, conn, frame->size)) {
+        conn_end(shard, conn, CLOSE_SLOW);
+        return;
+    }
+    metric_add(&shard->metrics, METRIC_DELIVERED, 1);
+    conn_queue(shard, conn, frame);
+}
+
+struct frame *conn_frame(struct shard *shard, enum ws_opcode opcode, struct bytes payload)
+{
+    struct frame *frame = frame_new(&shard->frames, (uint32_t)payload.size);
+    if (frame == NULL) return NULL;
+    if (payload.size > 0) memcpy(frame_payload(frame), payload.at, payload.size);
+    uint8_t header[FRAME_HEADROOM];
+    uint32_t header_size = ws_header(header, opcode, payload.size);
+    frame_seal(frame, bytes_of(header, header_size), (uint32_t)payload.size);
+    return frame;
+}
+
+/* Seals what `writer` wrote into the frame's payload and pushes it. */
+static void push_encoded(struct shard *shard, struct conn *conn, struct frame *frame,
+                         const struct writer *writer, bool is_binary)
+{
+    check(!writer->failed);
+    uint8_t header[FRAME_HEADROOM];
+    uint32_t size = ws_header(header, is_binary ? WS_OP_BINARY : WS_OP_TEXT, writer->used);
+    frame_seal(frame, bytes_of(header, size), (uint32_t)writer->used);
+    conn_push(shard, conn, frame);
+    frame_unref(&shard->frames, frame);
+}
+
+void conn_reply(struct shard *shard, struct conn *conn, const struct reply *reply)
+{
+    if (conn->state != CONN_WS) return;
+    const struct codec *codec = codec_of((enum wire)conn->wire);
+    size_t bound = codec->reply_bound(reply);
+    struct frame *frame = bound > UINT32_MAX ? NULL : frame_new(&shard->frames, (uint32_t)bound);
+    if (frame == NULL) {
+        conn_end(shard, conn, CLOSE_INTERNAL);
+        return;
+    }
+    struct writer writer = writer_of(frame_payload(frame), bound);
+    codec->reply(&writer, reply);
+    push_encoded(shard, conn, frame, &writer, codec->is_binary);
+}
+
+void conn_reply_error(struct shard *shard, struct conn *conn, uint32_t id, enum err err)
+{
+    const struct outcome *outcome = outcome_of(err);
+    metric_add(&shard->metrics, METRIC_REPLY_ERRORS, 1);
+    struct reply reply = {
+        .id = id,
+        .error_code = outcome->code,
+        .error_text = outcome->text,
+        .error_temporary = outcome->temporary,
+    };
+    conn_reply(shard, conn, &reply);
+}
+
+void conn_send_push(struct shard *shard, struct conn *conn, const struct push *push)
+{
+    if (conn->state != CONN_WS) return;
+    const struct codec *codec = codec_of((enum wire)conn->wire);
+    size_t bound = codec->push_bound(push);
+    struct frame *frame = frame_new(&shard->frames, (uint32_t)bound);
+    if (frame == NULL) {
+        conn_end(shard, conn, CLOSE_INTERNAL);
+        return;
+    }
+    struct writer writer = writer_of(frame_payload(frame), bound);
+    codec->push(&writer, push);
+    push_encoded(shard, conn, frame, &writer, codec->is_binary);
+}
+
+/* --- taking away what went ------------------------------------------------ */
+
+/* `sent` bytes of the pending ones went: gives back the frames that are done. */
+static void out_pop(struct shard *shard, struct conn *conn, uint32_t sent)
+{
+    check(sent <= conn->out_bytes);
+    conn->out_bytes -= sent;
+    uint32_t gone = sent + conn->out_skip;
+    while (gone > 0) {
+        struct out_chunk *chunk = conn->out_first;
+        struct frame *frame = chunk->frames[chunk->first];
+        if (gone < frame->size) break;
+        gone -= frame->size;
+        frame_unref(&shard->frames, frame);
+        chunk->first++;
+        chunk->count--;
+        if (chunk->count == 0) {
+            conn->out_first = chunk->next;
+            if (chunk->next == NULL) conn->out_last = NULL;
+            slab_put(&shard->out_chunks, chunk);
+        }
+    }
+    conn->out_skip = gone;
+}
+
+void conn_drop_output(struct shard *shard, struct conn *conn, bool keep_partial)
+{
+    bool keep =
+        keep_partial && (conn->out_skip > 0 || conn->flags & CONN_BLOCKED || conn->out_flight > 0);
+    struct frame *partial = NULL;
+    if (keep && conn->out_flight == 0 && conn->out_first != NULL) {
+        partial = conn->out_first->frames[conn->out_first->first];
+        frame_ref(partial);
+    }
+    if (keep && conn->out_flight > 0) return; /* its fate is not known yet: let all of it go */
+    for (struct out_chunk *chunk = conn->out_first, *next; chunk != NULL; chunk = next) {
+        next = chunk->next;
+        for (uint32_t i = 0; i < chunk->count; i++)
+            frame_unref(&shard->frames, chunk->frames[chunk->first + i]);
+        slab_put(&shard->out_chunks, chunk);
+    }
+    conn->out_first = conn->out_last = NULL;
+    conn->out_bytes = 0;
+    if (partial == NULL) {
+        conn->out_skip = 0;
+        return;
+    }
+    uint32_t skip = conn->out_skip;
+    conn_queue(shard, conn, partial);
+    conn->out_bytes -= skip;
+    frame_unref(&shard->frames, partial);
+}
+
+/* The queue is empty: what waited for that happens now. */
+static void out_empty(struct shard *shard, struct conn *conn)
+{
+    if (conn->flags & CONN_CLOSE_SENT && conn->state != CONN_DYING) conn_close_peer(shard, conn);
+}
+
+static void send_rest(struct shard *shard, struct conn *conn)
+{
+    check(conn->out_first != NULL);
+    const struct frame *frame = conn->out_first->frames[conn->out_first->first];
+    check(conn->out_skip < frame->size);
+    conn->flags |= CONN_BLOCKED;
+    loop_send_wait(shard->loop, conn_index(shard, conn), frame->bytes + conn->out_skip,
+                   frame->size - conn->out_skip);
+}
+
+void conn_on_send(void *context, uint32_t sock, uint32_t sent, int error)
+{
+    struct shard *shard = context;
+    struct conn *conn = conn_at(shard, sock);
+    check(conn != NULL);
+    bool was_waiting = conn->flags & CONN_BLOCKED;
+    conn->flags &= (uint16_t)~CONN_BLOCKED;
+    if (was_waiting)
+        check(conn->out_flight == 0);
+    else
+        check(sent <= conn->out_flight);
+    conn->out_flight = 0;
+    metric_add(&shard->metrics, METRIC_SENT_BYTES, sent);
+    out_pop(shard, conn, sent);
+
+    bool is_dead = error != 0 && (was_waiting || error != EAGAIN);
+    if (conn->state == CONN_DYING) {
+        conn_settle(shard, conn);
+    } else if (is_dead) {
+        conn->close = conn->close == CLOSE_NONE ? CLOSE_WRITE : conn->close;
+        conn_close_peer(shard, conn);
+    } else if (conn->out_bytes == 0) {
+        out_empty(shard, conn);
+    } else if (was_waiting) {
+        mark_dirty(shard, conn);
+    } else {
+        send_rest(shard, conn);
+    }
+}
+
+/* --- the end of the turn -------------------------------------------------- */
+
+/* The last gathered list, to be shared by those whose list is the same. */
+struct gather {
+    struct frame *frames[CHUNK_FRAMES];
+    uint32_t count;
+    const uint8_t *bytes;
+    uint32_t size;
+};
+
+/* A whole list in one chunk is compared by its pointers; longer ones are rare
+ * and gathered on their own. */
+static bool gather_is_same(const struct gather *gather, const struct conn *conn)
+{
+    const struct out_chunk *chunk = conn->out_first;
+    return gather->bytes != NULL && chunk == conn->out_last && chunk->count == gather->count &&
+           conn->out_skip == 0 && conn->out_bytes == gather->size &&
+           memcmp(&chunk->frames[chunk->first], gather->frames,
+                  gather->count * sizeof gather->frames[0]) == 0;
+}
+
+static void gather_copy(struct shard *shard, const struct conn *conn, struct gather *gather)
+{
+    uint32_t size = min_u32(conn->out_bytes, SEND_GATHER_MAX);
+    uint8_t *bytes = arena_get(&shard->arena, size);
+    uint32_t used = 0, skip = conn->out_skip;
+    for (const struct out_chunk *chunk = conn->out_first; chunk != NULL && used < size;
+         chunk = chunk->next)
+        for (uint32_t i = chunk->first; i < (uint32_t)chunk->first + chunk->count && used < size;
+             i++) {
+            const struct frame *frame = chunk->frames[i];
+            uint32_t take = min_u32(frame->size - skip, size - used);
+            memcpy(bytes + used, frame->bytes + skip, take);
+            used += take;
+            skip = 0;
+        }
+    check(used == size);
+    gather->bytes = bytes;
+    gather->size = size;
+    const struct out_chunk *chunk = conn->out_first;
+    bool is_shareable = chunk == conn->out_last && size == conn->out_bytes && conn->out_skip == 0;
+    gather->count = is_shareable ? chunk->count : 0;
+    memcpy(gather->frames, &chunk->frames[chunk->first], gather->count * sizeof gather->frames[0]);
+}
+
+static void flush_one(struct shard *shard, struct conn *conn, struct gather *gather)
+{
+    uint32_t sock = conn_index(shard, conn);
+    const struct frame *first = conn->out_first->frames[conn->out_first->first];
+    if (conn->out_bytes == first->size - conn->out_skip ||
+        first->size - conn->out_skip >= SEND_GATHER_MAX) {
+        conn->out_flight = first->size - conn->out_skip;
+        loop_send_now(shard->loop, sock, first->bytes + conn->out_skip, conn->out_flight);
+    } else {
+        if (!gather_is_same(gather, conn)) gather_copy(shard, conn, gather);
+        conn->out_flight = gather->size;
+        loop_send_now(shard->loop, sock, gather->bytes, gather->size);
+    }
+    indexes_add(&shard->flushed, sock);
+}
+
+void conn_flush(struct shard *shard)
+{
+    struct gather gather = {.bytes = NULL};
+    for (uint32_t i = 0; i < shard->dirty.count; i++) {
+        struct conn *conn = conn_at(shard, shard->dirty.items[i]);
+        if (conn == NULL) continue;
+        conn->flags &= (uint16_t)~CONN_DIRTY;
+        if (conn->state == CONN_DYING || conn->flags & CONN_BLOCKED || conn->out_bytes == 0)
+            continue;
+        check(conn->out_flight == 0);
+        flush_one(shard, conn, &gather);
+    }
+    shard->dirty.count = 0;
+}
+
+void conn_flush_done(struct shard *shard)
+{
+    for (uint32_t i = 0; i < shard->flushed.count; i++) {
+        struct conn *conn = conn_at(shard, shard->flushed.items[i]);
+        /* Not whole: conn_on_send has dealt with it. */
+        if (conn == NULL || conn->out_flight == 0) continue;
+        uint32_t sent = conn->out_flight;
+        conn->out_flight = 0;
+        metric_add(&shard->metrics, METRIC_SENT_BYTES, sent);
+        out_pop(shard, conn, sent);
+        if (conn->state == CONN_DYING)
+            conn_settle(shard, conn);
+        else if (conn->out_bytes > 0)
+            mark_dirty(shard, conn);
+        else
+            out_empty(shard, conn);
+    }
+    shard->flushed.count = 0;
+}

@@ -1,0 +1,262 @@
+/*
+ * node: set up in order, run, tear down in reverse.
+ */
+#include "shards/node.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/check.h"
+#include "core/entropy.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "core/net.h"
+#include "proto/jwt.h"
+#include "shards/letter.h"
+#include "shards/ops/drain.h"
+#include "shards/shard.h"
+
+/* A drain that has not ended this long after its own limit is given up. */
+#define DRAIN_GRACE_MS 5000
+
+static uint32_t cpus_available(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    return max_u32(1, (uint32_t)CPU_COUNT(&set));
+}
+
+/* "0-3,8" → the `at`-th CPU of the list, cyclic; -1 without a list. */
+static int cpu_of(const char *list, uint32_t at)
+{
+    int cpus[CPU_SETSIZE];
+    uint32_t count = 0;
+    for (const char *p = list; *p != '\0';) {
+        char *end;
+        long first = strtol(p, &end, 10), last = first;
+        if (end == p) break;
+        if (*end == '-') last = strtol(end + 1, &end, 10);
+        for (long cpu = first; cpu <= last && count < CPU_SETSIZE; cpu++) cpus[count++] = (int)cpu;
+        p = *end == ',' ? end + 1 : end;
+    }
+    return count == 0 ? -1 : cpus[at % count];
+}
+
+static void name_node(struct node *node)
+{
+    entropy_fill(node->id, sizeof node->id);
+    if (node->config->node_name[0] != '\0') {
+        snprintf(node->name, sizeof node->name, "%s", node->config->node_name);
+        return;
+    }
+    char host[40] = "localhost";
+    if (gethostname(host, sizeof host - 1) != 0) snprintf(host, sizeof host, "localhost");
+    snprintf(node->name, sizeof node->name, "%s_%u", host,
+             (unsigned)node->config->http_server_port);
+}
+
+enum err node_create(struct config *config, struct node **out)
+{
+    struct node *node = mem_alloc(sizeof *node);
+    node->config = config;
+    node->started_ms = clock_wall_ms();
+    node->shards_count = config->shards_count != 0 ? config->shards_count : cpus_available();
+    node->shards_count = min_u32(node->shards_count, SHARDS_MAX);
+    name_node(node);
+    if (config->client_token_hmac_secret_key[0] != '\0') {
+        enum err err =
+            jwt_key_hmac(bytes_of_text(config->client_token_hmac_secret_key), &node->token_key);
+        check(err == ERR_OK);
+    }
+    node->mesh = mesh_create(node->shards_count, letter_table, LETTER_KIND_COUNT, MESH_CREDITS);
+    node->workers = workers_create();
+    enum err err = store_node_open(config, node->workers, node->shards_count, &node->store);
+    node->shards = mem_alloc(node->shards_count * sizeof *node->shards);
+    for (uint32_t i = 0; err == ERR_OK && i < node->shards_count; i++)
+        err = shard_create(node, i, &node->shards[i]);
+    if (err != ERR_OK) {
+        node_destroy(node);
+        return err;
+    }
+    *out = node;
+    return ERR_OK;
+}
+
+void node_destroy(struct node *node)
+{
+    if (node == NULL) return;
+    for (uint32_t i = 0; node->shards != NULL && i < node->shards_count; i++) {
+        if (node->shards[i] == NULL) continue;
+        if (node->shards[i]->listener >= 0) close(node->shards[i]->listener);
+        shard_destroy(node->shards[i]);
+    }
+    mem_free(node->shards);
+    store_node_close(node->store);
+    workers_destroy(node->workers);
+    mesh_destroy(node->mesh);
+    jwt_key_destroy(node->token_key);
+    config_destroy(node->config);
+    mem_free(node);
+}
+
+enum err node_listen(struct node *node)
+{
+    const char *host = node->config->http_server_address;
+    if (host[0] == '\0') host = "*";
+    uint16_t port = (uint16_t)node->config->http_server_port;
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        struct net_address address;
+        if (net_address_parse(host, port, &address) != ERR_OK) {
+            log_error(
+                "http_server.address is no address; write a number such as 127.0.0.1 address=%s",
+                host);
+            return ERR_BAD_REQUEST;
+        }
+        int listener = net_listen(&address, node->shards_count > 1);
+        if (listener < 0) {
+            log_error("cannot listen address=%s port=%u error=\"%s\"; %s", host, port,
+                      strerror(-listener),
+                      listener == -EADDRINUSE
+                          ? "another program has the port: stop it or choose another with --port"
+                          : "check http_server.address and http_server.port");
+            return ERR_IO;
+        }
+        node->shards[i]->listener = listener;
+        port = net_port(listener); /* the shards share the port that the kernel chose for 0 */
+    }
+    node->port = port;
+    log_info("listening address=%s port=%u shards=%u", host, port, node->shards_count);
+    return ERR_OK;
+}
+
+/* --- running --------------------------------------------------------------------- */
+
+struct runner {
+    struct shard *shard;
+    pthread_t thread;
+    int cpu;
+    enum err started;
+    struct run *run;
+};
+
+/* Threads start their shards, meet, hear whether all did, and go. */
+struct run {
+    struct node *node;
+    pthread_barrier_t met, told;
+    bool is_go;
+    struct runner runners[SHARDS_MAX];
+};
+
+static void *shard_thread(void *context)
+{
+    struct runner *runner = context;
+    struct shard *shard = runner->shard;
+    char name[16];
+    snprintf(name, sizeof name, "shard-%u", shard->index);
+    pthread_setname_np(pthread_self(), name);
+    if (runner->cpu >= 0) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET((unsigned)runner->cpu, &set);
+        if (pthread_setaffinity_np(pthread_self(), sizeof set, &set) != 0)
+            log_warn("cannot run on the CPU asked for; --cpus lists one that this process may not "
+                     "use cpu=%d",
+                     runner->cpu);
+    }
+    runner->started = shard_start(shard);
+    pthread_barrier_wait(&runner->run->met);
+    pthread_barrier_wait(&runner->run->told);
+    if (runner->run->is_go)
+        while (!shard->is_stopped) shard_turn(shard);
+    if (runner->started == ERR_OK) shard_stop(shard);
+    return NULL;
+}
+
+void node_drain(struct node *node)
+{
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        struct shard *shard = node->shards[i];
+        shard->drain_note.on_note = drain_begin;
+        inbox_post(&shard->inbox, &shard->drain_note);
+    }
+}
+
+/* Until SIGTERM or SIGINT. */
+static void wait_for_end(const sigset_t *signals)
+{
+    for (;;) {
+        int signal = 0;
+        if (sigwait(signals, &signal) != 0) continue;
+        if (signal == SIGHUP) {
+            log_warn("SIGHUP: a reload is not served yet; restart to take a new configuration");
+            continue;
+        }
+        log_info("asked to end signal=%s", signal == SIGTERM ? "SIGTERM" : "SIGINT");
+        return;
+    }
+}
+
+static bool join_all(struct run *run, uint64_t timeout_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)(timeout_ms / 1000) + 1;
+    for (uint32_t i = 0; i < run->node->shards_count; i++)
+        if (pthread_timedjoin_np(run->runners[i].thread, NULL, &until) != 0) return false;
+    return true;
+}
+
+int node_run(struct node *node)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    struct run *run = mem_alloc(sizeof *run);
+    run->node = node;
+    pthread_barrier_init(&run->met, NULL, node->shards_count + 1);
+    pthread_barrier_init(&run->told, NULL, node->shards_count + 1);
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        struct runner *runner = &run->runners[i];
+        *runner = (struct runner){.shard = node->shards[i], .run = run};
+        runner->cpu = cpu_of(node->config->shards_cpus, i);
+        int error = pthread_create(&runner->thread, NULL, shard_thread, runner);
+        check(error == 0);
+    }
+    pthread_barrier_wait(&run->met);
+    run->is_go = true;
+    for (uint32_t i = 0; i < node->shards_count; i++)
+        if (run->runners[i].started != ERR_OK) run->is_go = false;
+    bool is_go = run->is_go;
+    pthread_barrier_wait(&run->told);
+    if (is_go) {
+        log_info("ready version=%s engine=%s name=%s", SLUICE_VERSION, node->store->engine->name,
+                 node->name);
+        wait_for_end(&signals);
+        node_drain(node);
+    } else {
+        log_error("a shard did not start; see the lines above");
+    }
+    if (!join_all(run, node->config->shutdown_timeout_ms + DRAIN_GRACE_MS)) {
+        log_error("the drain did not end in time; leaving without the rest timeout_ms=%llu",
+                  (unsigned long long)node->config->shutdown_timeout_ms);
+        log_stop();
+        _exit(1);
+    }
+    pthread_barrier_destroy(&run->met);
+    pthread_barrier_destroy(&run->told);
+    mem_free(run);
+    log_info("ended");
+    return is_go ? 0 : 1;
+}

@@ -1,0 +1,282 @@
+/*
+ * shard: the rooms, and the turn.
+ */
+#include "shards/shard.h"
+
+#include "core/check.h"
+#include "core/entropy.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "shards/node.h"
+#include "shards/ops/drain.h"
+
+/* Kernel buffers for receiving: 2 MiB a shard; starvation re-arms by itself. */
+#define RECV_BUFFERS     1024
+#define RECV_BUFFER_SIZE 2048
+#define SQ_ENTRIES       1024
+#define CQ_ENTRIES       16384
+
+/* Slots of the socket table that are not clients: links to Redis. */
+#define LINK_SOCKS        16
+/* Address space only; pages are touched when they are used. */
+#define CALLS_MAX(shards) ((shards)*MESH_CREDITS)
+#define SUBS_PER_CONN     64 /* on average over a full shard */
+#define FRAMES_MAX        (1u << 20)
+#define OUT_CHUNKS_MAX    (1u << 22)
+/* Connections in the middle of a split frame or message. */
+#define WS_CONTEXTS_MAX   65536
+
+void indexes_add(struct indexes *indexes, uint32_t index)
+{
+    if (indexes->count == indexes->room) {
+        indexes->room = indexes->room == 0 ? 64 : 2 * indexes->room;
+        indexes->items = mem_resize(indexes->items, indexes->room * sizeof *indexes->items);
+    }
+    indexes->items[indexes->count++] = index;
+}
+
+static void indexes_fini(struct indexes *indexes)
+{
+    mem_free(indexes->items);
+    *indexes = (struct indexes){NULL, 0, 0};
+}
+
+/* --- life -------------------------------------------------------------------- */
+
+static void shard_init_pools(struct shard *shard, uint32_t socks_max)
+{
+    uint64_t seed;
+    entropy_fill(&seed, sizeof seed);
+    rng_seed(&shard->rng, seed);
+    arena_init(&shard->arena, TURN_ARENA_KEEP);
+    frames_init(&shard->frames, shard->post, FRAMES_MAX);
+    slab_init(&shard->conns, "conn", sizeof(struct conn), socks_max);
+    slab_init(&shard->subs, "sub", sizeof(struct sub), socks_max * SUBS_PER_CONN);
+    slab_init(&shard->calls, "call", sizeof(struct call), CALLS_MAX(shard->shards_count));
+    slab_init(&shard->out_chunks, "out_chunk", OUT_CHUNK_SIZE, OUT_CHUNKS_MAX);
+    shard->ws_pool = ws_pool_create(WS_CONTEXTS_MAX);
+    hub_init(&shard->hub, rng_next(&shard->rng), socks_max * 4, shard->shards_count);
+    for (uint32_t i = 0; i < PING_WHEEL_SLOTS; i++) shard->ping_wheel[i] = UINT32_MAX;
+}
+
+enum err shard_create(struct node *node, uint32_t index, struct shard **out)
+{
+    struct shard *shard = mem_alloc(sizeof *shard);
+    shard->node = node;
+    shard->index = index;
+    shard->shards_count = node->shards_count;
+    shard->config = node->config;
+    shard->token_key = node->token_key;
+    shard->listener = -1;
+    struct loop_options options = {
+        .socks_max = shard->config->shards_connections_max + LINK_SOCKS,
+        .recv_buffers = RECV_BUFFERS,
+        .recv_buffer_size = RECV_BUFFER_SIZE,
+        .sq_entries = SQ_ENTRIES,
+        .cq_entries = CQ_ENTRIES,
+    };
+    enum err err = loop_create(&options, &shard->loop);
+    if (err != ERR_OK) {
+        mem_free(shard);
+        return err;
+    }
+    inbox_init(&shard->inbox, shard->loop);
+    shard->post = mesh_open(node->mesh, index, shard, shard->loop);
+    clock_turn(&shard->clock);
+    wheel_init(&shard->wheel, clock_turn_ms(&shard->clock));
+    shard->ping_second = shard_second(shard);
+    shard_init_pools(shard, options.socks_max);
+    *out = shard;
+    return ERR_OK;
+}
+
+static void on_tick(struct timer *timer)
+{
+    struct shard *shard = container_of(timer, struct shard, tick);
+    conn_tick(shard);
+    uint64_t now = clock_turn_ms(&shard->clock);
+    wheel_arm(&shard->wheel, &shard->tick, now - now % 1000 + 1000, on_tick);
+}
+
+enum err shard_start(struct shard *shard)
+{
+    check_context(shard->index, 0);
+    loop_start(shard->loop);
+    clock_turn(&shard->clock);
+    struct store_env env = {
+        .shard = shard->index,
+        .shards_count = shard->shards_count,
+        .loop = shard->loop,
+        .inbox = &shard->inbox,
+        .wheel = &shard->wheel,
+        .clock = &shard->clock,
+        .rng = &shard->rng,
+        .metrics = &shard->metrics,
+        .workers = shard->node->workers,
+        .config = shard->config,
+        .sink = {.context = shard,
+                 .on_publication = channel_on_publication,
+                 .on_members = channel_on_members,
+                 .on_cursor = channel_on_cursor,
+                 .on_lost = channel_on_lost},
+    };
+    shard->store = store_attach(shard->node->store, &env);
+    if (shard->store == NULL) return ERR_STORE_DOWN;
+    channels_init(shard);
+    loop_handle(shard->loop, SOCK_CONN, &conn_handlers, shard);
+    loop_listen(shard->loop, shard->listener);
+    wheel_arm(&shard->wheel, &shard->tick, clock_turn_ms(&shard->clock) + 1000, on_tick);
+    return ERR_OK;
+}
+
+void shard_stop(struct shard *shard)
+{
+    wheel_disarm(&shard->wheel, &shard->tick);
+    channels_fini(shard);
+    store_detach(shard->store);
+    shard->store = NULL;
+}
+
+void shard_destroy(struct shard *shard)
+{
+    if (shard == NULL) return;
+    check(shard->store == NULL);
+    hub_fini(&shard->hub);
+    ws_pool_destroy(shard->ws_pool);
+    slab_fini(&shard->out_chunks);
+    slab_fini(&shard->calls);
+    slab_fini(&shard->subs);
+    slab_fini(&shard->conns);
+    frames_fini(&shard->frames);
+    arena_fini(&shard->arena);
+    indexes_fini(&shard->dirty);
+    indexes_fini(&shard->flushed);
+    indexes_fini(&shard->resumed);
+    indexes_fini(&shard->waiting);
+    inbox_fini(&shard->inbox);
+    loop_destroy(shard->loop);
+    mem_free(shard);
+}
+
+/* --- the turn ------------------------------------------------------------------ */
+
+uint64_t shard_wake_ms(struct shard *shard)
+{
+    if (shard->letters_left || shard->dirty.count > 0 || shard->resumed.count > 0 ||
+        shard->flushed.count > 0 || !inbox_is_empty(&shard->inbox))
+        return 0;
+    return wheel_next_due_ms(&shard->wheel);
+}
+
+/* Connections whose saved input may go on: an HTTP answer was given, or credit
+ * came back with an answer of another shard. */
+static void resume_inputs(struct shard *shard)
+{
+    if (shard->is_credit_back) {
+        for (uint32_t i = 0; i < shard->waiting.count; i++)
+            indexes_add(&shard->resumed, shard->waiting.items[i]);
+        shard->waiting.count = 0;
+        shard->is_credit_back = false;
+    }
+    /* Handling may add to the list again; those wait for the next turn. */
+    uint32_t count = shard->resumed.count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct conn *conn = conn_at(shard, shard->resumed.items[i]);
+        if (conn != NULL && conn->flags & CONN_PAUSED) conn_continue(shard, conn);
+    }
+    shard->resumed.count -= count;
+    for (uint32_t i = 0; i < shard->resumed.count; i++)
+        shard->resumed.items[i] = shard->resumed.items[count + i];
+}
+
+static void account(struct shard *shard)
+{
+    struct mesh_counters mesh;
+    mesh_count(shard->post, &mesh);
+    metric_set(&shard->metrics, METRIC_TURNS, shard->turn);
+    metric_set(&shard->metrics, METRIC_LETTERS, mesh.letters_sent);
+    metric_set(&shard->metrics, METRIC_BELLS, mesh.bells);
+    metric_set(&shard->metrics, METRIC_LETTERS_STAGED, mesh.ring_full);
+    metric_set(&shard->metrics, METRIC_FRAME_BYTES, shard->frames.bytes);
+    if (shard->index == 0) metric_set(&shard->metrics, METRIC_LOG_DROPPED, log_dropped());
+}
+
+/* One turn.  The first line hands the kernel everything that the last turn
+ * prepared and waits; the rest is memory work.  Each step is bounded by a limit
+ * of core/limits.h, so a turn is too, and no connection waits on another's luck.
+ *
+ * The arena is reset right after the enter: sends point into it until then.
+ * Letters come before timers: a letter may disarm the timer that was about to
+ * fire.  The store's batch is prepared before the sends, so the disk works
+ * while the network does; an acknowledgement waits for that batch's completion,
+ * which is an op of a later turn. */
+void shard_turn(struct shard *shard)
+{
+    check(!shard->is_in_turn);
+    shard->is_in_turn = true;
+    shard->turn++;
+    check_context(shard->index, shard->turn);
+
+    uint64_t wake_ms = shard_wake_ms(shard);
+    if (wake_ms != 0 && !mesh_sleep(shard->post)) wake_ms = 0;
+    loop_enter(shard->loop, wake_ms);
+    mesh_awake(shard->post);
+    arena_reset(&shard->arena);
+    clock_turn(&shard->clock);
+
+    loop_run(shard->loop);
+    conn_flush_done(shard);
+    inbox_read(&shard->inbox, shard);
+    shard->letters_left = mesh_read(shard->post, TURN_LETTERS_MAX) == TURN_LETTERS_MAX;
+    resume_inputs(shard);
+    wheel_run(&shard->wheel, clock_turn_ms(&shard->clock), TURN_TIMERS_MAX);
+    store_submit(shard->store);
+    conn_flush(shard);
+    mesh_flush(shard->post);
+    account(shard);
+    if (shard->is_draining) drain_turn(shard);
+
+    shard->is_in_turn = false;
+    if (VERIFY) shard_verify(shard);
+}
+
+/* --- looking ---------------------------------------------------------------------- */
+
+void shard_census(const struct shard *shard, struct shard_census *census)
+{
+    *census = (struct shard_census){
+        .conns = shard->conns.count,
+        .subs = shard->subs.count,
+        .calls = shard->calls.count,
+        .channels = shard->channels.channels.count,
+        .frames = shard->frames.frames.count,
+        .out_chunks = shard->out_chunks.count,
+        .letters_out = mesh_letters_out(shard->post),
+        .letters_kept = mesh_letters_kept(shard->post),
+        .ws_contexts = ws_pool_used(shard->ws_pool),
+        .store_pending = shard->store == NULL ? 0 : store_pending(shard->store),
+        .frame_bytes = shard->frames.bytes,
+    };
+}
+
+void shard_verify(struct shard *shard)
+{
+    slab_verify(&shard->conns);
+    slab_verify(&shard->subs);
+    slab_verify(&shard->calls);
+    hub_verify(&shard->hub);
+    wheel_verify(&shard->wheel);
+    uint32_t at = 0, subs = 0, calls = 0;
+    for (uint32_t i = 0; i < shard->conns.touched; i++) {
+        const struct conn *conn = conn_at(shard, i);
+        if (conn == NULL) continue;
+        subs += conn->subs_count;
+        calls += conn->calls_count;
+        check(conn->out_flight <= conn->out_bytes);
+        check((conn->out_first == NULL) == (conn->out_bytes == 0));
+    }
+    check(subs == shard->subs.count);
+    check(calls <= shard->calls.count);
+    for (struct channel *channel; (channel = map_next(&shard->channels.by_name, &at)) != NULL;)
+        channel_verify(channel);
+}
