@@ -25,8 +25,13 @@ struct ws {
     uint32_t context; /* index + 1 in the pool while a frame or message is split; 0: none */
 };
 
+/* `contexts_max` connections may stand inside a split frame or message at once; it
+ * may be the number of connections, since a context costs nothing until used.
+ * Past it a connection that needs one is ended with CLOSE_INTERNAL. */
 struct ws_pool *ws_pool_create(uint32_t contexts_max);
+/* Accepts NULL; contexts still lent are freed too. */
 void ws_pool_destroy(struct ws_pool *pool);
+/* Contexts lent now. */
 uint32_t ws_pool_used(const struct ws_pool *pool);
 
 enum ws_event {
@@ -40,7 +45,7 @@ enum ws_event {
 };
 
 struct ws_message {
-    struct bytes data; /* valid until the next call for this connection */
+    struct bytes data; /* valid until the next ws_next of this pool; a close's: code and reason */
     uint16_t close_code;
     enum close fault;
 };
