@@ -3,8 +3,11 @@
  *
  *   state      may become      while here
  *   OPENING    LIVE, FAILED    the store loads it; questions wait as kept letters
- *   LIVE       CLOSED          questions are answered; the feed arrives
- *   FAILED     CLOSED          the store said no; questions get its error
+ *   LIVE       LOST, CLOSED    questions are answered; the feed arrives
+ *   LOST       OPENING         its data vanished: closed at the store once no op is
+ *                              under way, then opened again; questions wait
+ *   FAILED     OPENING, CLOSED the store said no: those who waited got its error,
+ *                              the next question tries again
  *   CLOSED     -               given back to the store and freed
  *
  * The home holds the hot window (the newest publications as bytes), which
@@ -18,7 +21,8 @@
  * An idle channel (no listener, no op, untouched for CHANNEL_IDLE_MS) is closed.
  *
  * Thread:  home shard only.
- * Source:  channel.c (life), window.c, subscribe.c, publish.c, history.c, receipt.c
+ * Source:  channel.c (life), question.c (ops, the feed), window.c, subscribe.c,
+ *          publish.c, history.c, receipt.c
  * Tests:   tests/unit/shards/test_channel.c, the simulator
  */
 #pragma once
@@ -28,52 +32,47 @@
 #include "core/slab.h"
 #include "core/wheel.h"
 #include "shards/call.h"
+#include "shards/channel/window.h"
 #include "storage/cursor.h"
 #include "storage/store.h"
 
-struct config_namespace;
-
 #define CHANNEL_IDLE_MS 60000
 
-enum channel_state { CHANNEL_OPENING, CHANNEL_LIVE, CHANNEL_FAILED, CHANNEL_CLOSED };
+/* Channels that one shard holds at once, subscribed or not yet idle. */
+#define CHANNELS_MAX (1u << 20)
 
-/* One shard that listens. */
-struct channel_listener {
-    uint32_t shard;
-    uint32_t count;    /* its subscriptions */
-    struct handle hub; /* its hub entry */
+enum channel_state {
+    CHANNEL_OPENING,
+    CHANNEL_LIVE,
+    CHANNEL_LOST,
+    CHANNEL_FAILED,
+    CHANNEL_CLOSED,
+    CHANNEL_STATE_COUNT,
 };
 
-/* The newest publications, ascending and contiguous, ending at store.head.
- * Invariant: count == 0, or last offset == head and offsets have no hole. */
-struct channel_window {
-    struct window_item {
-        uint64_t offset;
-        uint64_t time_ms;
-        uint8_t *record; /* publication_write bytes, heap */
-        uint32_t size;
-    } * items; /* ring of `room` */
-    uint32_t first, count, room;
-    uint64_t bytes;
+/* One shard that listens.  Each subscription that was answered as live is told
+ * to leave by exactly one LEAVE, also after a loss; so the count is exact. */
+struct channel_listener {
+    uint32_t shard;
+    uint32_t count;    /* its subscriptions, > 0 */
+    struct handle hub; /* its hub entry */
 };
 
 struct channel {
     struct shard *shard;
-    struct list idle_link; /* in shard->channels_idle while nothing holds the channel */
+    struct list link; /* in channels.idle while nothing holds it, in channels.lost while LOST */
     char *name;
     uint32_t name_size;
     uint8_t state;
-    const struct config_namespace *options; /* of the current snapshot */
     struct store_channel store;
     struct store_open opening;
-    enum err failure;        /* why FAILED */
-    struct letter **waiting; /* kept letters, in order, while OPENING */
+    struct letter **waiting; /* kept questions, in order, until LIVE or FAILED */
     uint32_t waiting_count, waiting_room;
     struct channel_listener *listeners;
     uint32_t listeners_count, listeners_room;
-    struct channel_window window;
+    struct window window;
     struct cursor_index *cursors; /* NULL until it has members */
-    uint32_t ops;                 /* store ops under way */
+    uint32_t ops; /* store ops under way, the opening not counted */
     uint64_t idle_since_ms;
 };
 
@@ -81,8 +80,10 @@ struct channels {
     struct map by_name;
     struct slab channels;
     struct slab ops; /* struct channel_op: one per question under way at the store */
-    struct list idle;
-    struct timer idle_timer;
+    struct list idle; /* longest idle first */
+    struct list lost;
+    struct timer idle_timer, lost_timer;
+    uint64_t frame_bytes_out[SHARDS_MAX]; /* of frames whose letter to that shard is not home */
 };
 
 struct shard;

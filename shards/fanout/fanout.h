@@ -6,8 +6,12 @@
  * pending list and nothing else.  The letter goes home when the last local
  * reader is done, and the home then drops its count on the frame.
  *
+ * A frame that cannot be made, at either end, is a publication that its readers
+ * would miss: they get Unsubscribe 2500 instead and come back for it.
+ *
  * Thread:  fanout_publish on the home shard; fanout_on_frame on each listener.
  * Bound:   one letter per listening shard; one append per listener.
+ * Tests:   tests/unit/shards/test_channel.c, the simulator
  */
 #pragma once
 
@@ -22,6 +26,8 @@ void fanout_publish(struct shard *shard, struct channel *channel,
                     const struct publication *publication);
 void fanout_on_frame(void *shard, struct letter *letter);
 void fanout_on_frame_home(void *shard, struct letter *letter);
+/* What shard `to` has not given back: letters, and the frames that they show. */
+uint64_t fanout_backlog_bytes(const struct shard *shard, uint32_t to);
 /* Positions of the channel are void: each listener gets Unsubscribe 2500 and comes back. */
 void fanout_lose(struct shard *shard, struct channel *channel);
 void fanout_on_lost(void *shard, struct letter *letter);

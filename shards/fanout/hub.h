@@ -29,7 +29,7 @@ struct hub_entry {
     struct hub_listener *listeners;
     uint32_t count, room;
     uint32_t pending; /* subscriptions asked for and not answered: they hold the entry */
-    uint64_t entered; /* last offset delivered here; verifies order of frames */
+    uint64_t entered; /* last offset delivered since it had a listener; verifies order of frames */
 };
 
 struct hub {

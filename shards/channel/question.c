@@ -1,0 +1,180 @@
+/*
+ * question: letters that ask a channel for something.
+ *
+ * Each names its channel and its asker's call at fixed places of its payload,
+ * so one function finds the channel, and either asks now or keeps the letter
+ * until the channel is loaded.  The order of one asker's questions is kept
+ * while they wait.
+ */
+#include "core/mem.h"
+#include "shards/channel/channel_parts.h"
+
+/* Every question begins so (shards/letter.h). */
+struct question {
+    struct handle call;
+    struct bytes channel;
+};
+
+static void question_read(struct shard *shard, const struct letter *letter, struct question *out)
+{
+    switch (letter->kind) {
+    case LETTER_SUBSCRIBE: {
+        struct letter_subscribe in;
+        letter_read_subscribe(letter, &in);
+        *out = (struct question){in.call, in.channel};
+        return;
+    }
+    case LETTER_PUBLISH: {
+        struct letter_publish in;
+        letter_read_publish(letter, &in);
+        *out = (struct question){in.call, in.channel};
+        return;
+    }
+    case LETTER_HISTORY: {
+        struct letter_history in;
+        letter_read_history(letter, &in);
+        *out = (struct question){in.call, in.channel};
+        return;
+    }
+    case LETTER_MEMBERS_SET: {
+        struct letter_members_set in;
+        letter_read_members_set(letter, &shard->arena, &in);
+        *out = (struct question){in.call, in.channel};
+        return;
+    }
+    case LETTER_RECEIPT_READ: {
+        struct letter_receipt_read in;
+        letter_read_receipt_read(letter, &in);
+        *out = (struct question){in.call, in.channel};
+        return;
+    }
+    case LETTER_RECEIPT_COUNTS: {
+        struct letter_receipt_counts in;
+        letter_read_receipt_counts(letter, &in);
+        *out = (struct question){in.call, in.channel};
+        return;
+    }
+    default: impossible("only questions about channels come here");
+    }
+}
+
+static question_fn question_of(uint16_t kind)
+{
+    switch (kind) {
+    case LETTER_SUBSCRIBE: return subscribe_ask;
+    case LETTER_PUBLISH: return publish_ask;
+    case LETTER_HISTORY: return history_ask;
+    case LETTER_MEMBERS_SET: return members_set_ask;
+    case LETTER_RECEIPT_READ: return receipt_read_ask;
+    case LETTER_RECEIPT_COUNTS: return receipt_counts_ask;
+    default: impossible("only questions about channels come here");
+    }
+}
+
+void question_refuse(struct shard *shard, uint32_t to, struct handle call, enum err err)
+{
+    check(err != ERR_OK);
+    call_answer_to(shard, to, &(struct answer){.call = call, .err = err});
+}
+
+void question_wait(struct channel *channel, struct letter *letter, bool is_kept)
+{
+    check(channel->state != CHANNEL_LIVE && channel->state != CHANNEL_CLOSED);
+    if (channel->waiting_count == channel->waiting_room) {
+        channel->waiting_room = max_u32(4, channel->waiting_room * 2);
+        channel->waiting =
+            mem_resize(channel->waiting, channel->waiting_room * sizeof channel->waiting[0]);
+    }
+    channel->waiting[channel->waiting_count++] = letter;
+    if (!is_kept) letter_keep(channel->shard->post, letter);
+    if (channel->state == CHANNEL_FAILED) channel_reopen(channel);
+}
+
+static void question_ask(struct channel *channel, struct letter *letter, bool is_kept)
+{
+    struct post *post = channel->shard->post;
+    if (channel->state != CHANNEL_LIVE) {
+        question_wait(channel, letter, is_kept);
+        return;
+    }
+    channel_trim(channel);
+    bool is_needed = question_of(letter->kind)(channel, letter);
+    if (is_needed && !is_kept) letter_keep(post, letter);
+    if (!is_needed && is_kept) letter_release(post, letter);
+}
+
+void question_wake(struct channel *channel, enum err err)
+{
+    struct shard *shard = channel->shard;
+    struct letter **waiting = channel->waiting;
+    uint32_t count = channel->waiting_count;
+    channel->waiting = NULL;
+    channel->waiting_count = channel->waiting_room = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (err == ERR_OK) {
+            question_ask(channel, waiting[i], true);
+            continue;
+        }
+        struct question question;
+        question_read(shard, waiting[i], &question);
+        question_refuse(shard, waiting[i]->from, question.call, err);
+        letter_release(shard->post, waiting[i]);
+    }
+    mem_free(waiting);
+}
+
+static void question_on_letter(struct shard *shard, struct letter *letter)
+{
+    struct question question;
+    question_read(shard, letter, &question);
+    struct channel *channel;
+    enum err err = channel_find_or_open(shard, question.channel, &channel);
+    if (err != ERR_OK) {
+        question_refuse(shard, letter->from, question.call, err);
+        return;
+    }
+    question_ask(channel, letter, false);
+    channel_settle(channel);
+}
+
+void channel_on_subscribe(void *shard, struct letter *letter) { question_on_letter(shard, letter); }
+void channel_on_publish(void *shard, struct letter *letter) { question_on_letter(shard, letter); }
+void channel_on_history(void *shard, struct letter *letter) { question_on_letter(shard, letter); }
+void channel_on_members_set(void *shard, struct letter *letter) { question_on_letter(shard, letter); }
+void channel_on_receipt_read(void *shard, struct letter *letter) { question_on_letter(shard, letter); }
+void channel_on_receipt_counts(void *shard, struct letter *letter)
+{
+    question_on_letter(shard, letter);
+}
+
+struct channel_op *op_begin(struct channel *channel, const struct letter *letter, struct handle call)
+{
+    struct channel_op *op = slab_get(&channel->shard->channels.ops, NULL);
+    check(op != NULL);
+    op->channel = channel;
+    op->to = letter->from;
+    op->call = call;
+    channel->ops++;
+    return op;
+}
+
+void op_end(struct channel_op *op)
+{
+    struct channel *channel = op->channel;
+    struct shard *shard = channel->shard;
+    check(channel->ops > 0);
+    if (op->letter != NULL) letter_release(shard->post, op->letter);
+    mem_free(op->name);
+    slab_put(&shard->channels.ops, op);
+    channel->ops--;
+    channel_settle(channel);
+}
+
+void op_requeue(struct channel_op *op)
+{
+    check(op->letter != NULL);
+    check(op->channel->state == CHANNEL_LOST);
+    question_wait(op->channel, op->letter, true);
+    op->letter = NULL;
+    op_end(op);
+}

@@ -1,0 +1,228 @@
+/*
+ * subscribe: a shard begins to listen, and gets what it missed.
+ *
+ * The answer is a position and, when the recovery succeeds, every publication
+ * between the asker's offset O and the head T.  T is read and the listener is
+ * entered in the same turn, and frames follow the answer on the same FIFO, so
+ * the asker's stream has neither hole nor double (design.md decision 7).
+ *
+ * Decision (protocol.md 3.2), with L the recovery limit and `floor` the oldest
+ * offset that is kept:
+ *
+ *    epoch given and not ours            no
+ *    O > T                               no
+ *    O == T                              yes, nothing to send
+ *    T - O > L                           no: the limit would cut the tail
+ *    O + 1 < floor                       no: a gap at the start
+ *    O + 1 in the window                 yes
+ *    else                                read the store from O, then decide again
+ *
+ * What the store gave and what the window has by then must meet; when the
+ * channel moved on so fast that they do not, the store is read again, and after
+ * RECOVERY_ROUNDS_MAX times the answer is no, which is always safe.
+ */
+#include "core/mem.h"
+#include "shards/channel/channel_parts.h"
+
+#define RECOVERY_ROUNDS_MAX 8
+
+enum recovery {
+    RECOVERY_NO,
+    RECOVERY_YES,
+    RECOVERY_READ, /* the store has to be asked */
+};
+
+/* What goes into an answer besides the position. */
+struct recovered {
+    bool is_whole; /* recovered: true */
+    const struct publication *publications;
+    uint32_t count;
+};
+
+static enum recovery recovery_decide(const struct channel *channel, const struct letter_subscribe *in)
+{
+    const struct window *window = &channel->window;
+    uint64_t head = window->head, limit = channel->shard->config->client_recovery_max_publications;
+    if (in->epoch.size > 0 && !bytes_equal_text(in->epoch, channel->store.epoch)) return RECOVERY_NO;
+    if (in->offset > head) return RECOVERY_NO;
+    if (in->offset == head) return RECOVERY_YES;
+    if (head - in->offset > limit) return RECOVERY_NO;
+    if (in->offset + 1 < window->floor) return RECOVERY_NO;
+    if (in->offset + 1 >= window_first(window)) return RECOVERY_YES;
+    return RECOVERY_READ;
+}
+
+/* The listening shard's entry; room is made first, so nothing here can fail. */
+static void listener_enter(struct channel *channel, uint32_t shard, struct handle hub)
+{
+    for (uint32_t i = 0; i < channel->listeners_count; i++) {
+        struct channel_listener *listener = &channel->listeners[i];
+        if (listener->shard != shard) continue;
+        /* The hub keeps its entry while anything listens or waits, so it is the same. */
+        check(listener->hub.index == hub.index && listener->hub.generation == hub.generation);
+        listener->count++;
+        return;
+    }
+    if (channel->listeners_count == channel->listeners_room) {
+        channel->listeners_room = max_u32(1, channel->listeners_room * 2);
+        channel->listeners =
+            mem_resize(channel->listeners, channel->listeners_room * sizeof channel->listeners[0]);
+    }
+    if (channel->listeners_count == 0) metric_add(&channel->shard->metrics, METRIC_CHANNELS, 1);
+    channel->listeners[channel->listeners_count++] =
+        (struct channel_listener){.shard = shard, .count = 1, .hub = hub};
+}
+
+static void listener_leave(struct channel *channel, uint32_t shard, struct handle hub)
+{
+    for (uint32_t i = 0; i < channel->listeners_count; i++) {
+        struct channel_listener *listener = &channel->listeners[i];
+        if (listener->shard != shard) continue;
+        check(listener->hub.index == hub.index && listener->hub.generation == hub.generation);
+        check(listener->count > 0);
+        if (--listener->count > 0) return;
+        *listener = channel->listeners[--channel->listeners_count];
+        if (channel->listeners_count == 0) metric_sub(&channel->shard->metrics, METRIC_CHANNELS, 1);
+        return;
+    }
+    impossible("a shard leaves only what it was answered to be in");
+}
+
+void channel_on_leave(void *context, struct letter *letter)
+{
+    struct shard *shard = context;
+    struct letter_leave in;
+    letter_read_leave(letter, &in);
+    struct channel *channel = channel_find(shard, in.channel);
+    check(channel != NULL); /* listeners hold it */
+    listener_leave(channel, letter->from, in.hub);
+    channel_settle(channel);
+}
+
+/* The one turn in which the subscription becomes live. */
+static void subscribe_finish(struct channel *channel, uint32_t to, const struct letter_subscribe *in,
+                             struct recovered recovered)
+{
+    struct shard *shard = channel->shard;
+    bool is_recoverable = history_is_kept(channel->store.history);
+    bool was_recovering = in->recover && is_recoverable;
+    check(recovered.is_whole || recovered.count == 0);
+    if (was_recovering && !recovered.is_whole && in->reject_unrecovered) {
+        question_refuse(shard, to, in->call, ERR_UNRECOVERABLE);
+        return;
+    }
+    listener_enter(channel, to, in->hub);
+    call_answer_to(shard, to,
+                   &(struct answer){
+                       .call = in->call,
+                       .epoch = is_recoverable ? bytes_of_text(channel->store.epoch) : BYTES_NONE,
+                       /* The asker counts on from its own offset while it applies what came. */
+                       .offset = !is_recoverable      ? 0
+                                 : recovered.is_whole ? in->offset
+                                                      : channel->window.head,
+                       .is_recoverable = is_recoverable,
+                       .was_recovering = was_recovering,
+                       .recovered = was_recovering && recovered.is_whole,
+                       .publications = recovered.publications,
+                       .publications_count = recovered.count,
+                   });
+}
+
+/* Recovered publications in the arena: `stored` first, then the window up to the head. */
+static struct recovered recovered_join(struct channel *channel, uint64_t offset,
+                                       const struct publication *stored, uint32_t stored_count)
+{
+    uint64_t head = channel->window.head;
+    uint32_t count = (uint32_t)(head - offset);
+    check(stored_count <= count);
+    struct recovered recovered = {.is_whole = true, .count = count};
+    if (count == 0) return recovered;
+    struct publication *publications = arena_get(&channel->shard->arena, count * sizeof *publications);
+    for (uint32_t i = 0; i < stored_count; i++) publications[i] = stored[i];
+    for (uint32_t i = stored_count; i < count; i++)
+        window_get(&channel->window, offset + 1 + i, &publications[i]);
+    recovered.publications = publications;
+    return recovered;
+}
+
+static void subscribe_on_read(struct store_read *read, enum err err,
+                              const struct publication *publications, uint32_t count);
+
+static void subscribe_read(struct channel *channel, struct channel_op *op, uint64_t since)
+{
+    op->rounds++;
+    op->read = (struct store_read){
+        .channel = &channel->store,
+        .since = since,
+        .limit = channel->shard->config->client_recovery_max_publications,
+        .on_read = subscribe_on_read,
+    };
+    store_read(channel->shard->store, &op->read);
+}
+
+/* How many of what the store gave follow `offset` without a hole, up to the head. */
+static uint32_t stored_count(const struct channel *channel, uint64_t offset,
+                             const struct publication *publications, uint32_t count)
+{
+    uint32_t used = 0;
+    while (used < count && publications[used].offset == offset + 1 + used &&
+           publications[used].offset <= channel->window.head)
+        used++;
+    return used;
+}
+
+static void subscribe_on_read(struct store_read *read, enum err err,
+                              const struct publication *publications, uint32_t count)
+{
+    struct channel_op *op = container_of(read, struct channel_op, read);
+    struct channel *channel = op->channel;
+    if (channel->state == CHANNEL_LOST) {
+        op_requeue(op);
+        return;
+    }
+    struct letter_subscribe in;
+    letter_read_subscribe(op->letter, &in);
+    if (err != ERR_OK) {
+        question_refuse(channel->shard, op->to, in.call, err);
+        op_end(op);
+        return;
+    }
+    channel_trim(channel);
+    enum recovery recovery = recovery_decide(channel, &in);
+    uint32_t used = 0;
+    if (recovery == RECOVERY_READ) {
+        used = stored_count(channel, in.offset, publications, count);
+        bool is_joined = in.offset + used + 1 >= window_first(&channel->window);
+        recovery = is_joined ? RECOVERY_YES : RECOVERY_NO;
+        /* Whole as far as it went, but the window has moved past its end. */
+        if (!is_joined && used > 0 && used == count && op->rounds < RECOVERY_ROUNDS_MAX) {
+            subscribe_read(channel, op, in.offset);
+            return;
+        }
+    }
+    struct recovered recovered = {0};
+    if (recovery == RECOVERY_YES)
+        recovered = recovered_join(channel, in.offset, publications, used);
+    subscribe_finish(channel, op->to, &in, recovered);
+    op_end(op);
+}
+
+bool subscribe_ask(struct channel *channel, struct letter *letter)
+{
+    check(channel->state == CHANNEL_LIVE);
+    struct letter_subscribe in;
+    letter_read_subscribe(letter, &in);
+    struct recovered recovered = {0};
+    if (in.recover && history_is_kept(channel->store.history)) {
+        enum recovery recovery = recovery_decide(channel, &in);
+        if (recovery == RECOVERY_READ) {
+            struct channel_op *op = op_begin(channel, letter, in.call);
+            op->letter = letter;
+            subscribe_read(channel, op, in.offset);
+            return true;
+        }
+        if (recovery == RECOVERY_YES) recovered = recovered_join(channel, in.offset, NULL, 0);
+    }
+    subscribe_finish(channel, letter->from, &in, recovered);
+    return false;
+}

@@ -1,0 +1,121 @@
+/*
+ * window: a ring of records.
+ *
+ * Records are heap blocks of their exact size: a message is written once when
+ * it becomes durable and read from here by every recovery, and a block per
+ * publication (not per delivery) is what that costs.
+ */
+#include "shards/channel/window.h"
+
+#include "core/check.h"
+#include "core/mem.h"
+
+#define ROOM_FIRST 8
+
+void window_init(struct window *window, uint64_t head)
+{
+    check(window->items == NULL);
+    *window = (struct window){.head = head, .floor = 1};
+}
+
+static struct window_item *item_at(const struct window *window, uint32_t index)
+{
+    return &window->items[(window->start + index) & (window->room - 1)];
+}
+
+static void drop_first(struct window *window)
+{
+    check(window->count > 0);
+    struct window_item *item = item_at(window, 0);
+    window->bytes -= item->size;
+    mem_free(item->record);
+    *item = (struct window_item){0};
+    window->start = (window->start + 1) & (window->room - 1);
+    window->count--;
+}
+
+void window_fini(struct window *window)
+{
+    while (window->count > 0) drop_first(window);
+    mem_free(window->items);
+    *window = (struct window){0};
+}
+
+/* Room for one more, the ring laid out from 0 again when it grows. */
+static void make_room(struct window *window)
+{
+    if (window->count < window->room) return;
+    uint32_t room = window->room == 0 ? ROOM_FIRST : window->room * 2;
+    check(room > window->room);
+    struct window_item *items = mem_alloc(room * sizeof *items);
+    for (uint32_t i = 0; i < window->count; i++) items[i] = *item_at(window, i);
+    mem_free(window->items);
+    window->items = items;
+    window->start = 0;
+    window->room = room;
+}
+
+static void item_write(struct window *window, struct window_item *item,
+                       const struct publication *publication)
+{
+    size_t size = publication_size(publication);
+    check(size <= UINT32_MAX);
+    uint8_t *record = mem_alloc(size);
+    struct writer writer = writer_of(record, size);
+    publication_write(&writer, publication);
+    check(!writer.failed && writer.used == size);
+    *item = (struct window_item){publication->time_ms, record, (uint32_t)size};
+    window->bytes += size;
+}
+
+void window_push(struct window *window, const struct publication *publication)
+{
+    check(publication->offset == window->head + 1);
+    make_room(window);
+    window->count++;
+    window->head++;
+    item_write(window, item_at(window, window->count - 1), publication);
+}
+
+void window_trim(struct window *window, struct window_rule rule, uint64_t now_ms)
+{
+    /* The rule first: it moves the floor. */
+    if (window->head >= rule.history_max)
+        window->floor = max_u64(window->floor, window->head - rule.history_max + 1);
+    while (window->count > 0) {
+        bool is_old = item_at(window, 0)->time_ms + rule.ttl_ms <= now_ms;
+        if (!is_old && window_first(window) >= window->floor) break;
+        window->floor = max_u64(window->floor, window_first(window) + 1);
+        drop_first(window);
+    }
+    while (window->count > rule.items_max || (window->bytes > WINDOW_BYTES_MAX && window->count > 1))
+        drop_first(window);
+    check(window->floor <= window->head + 1);
+}
+
+void window_get(const struct window *window, uint64_t offset, struct publication *publication)
+{
+    check(offset >= window_first(window));
+    check(offset <= window->head);
+    const struct window_item *item = item_at(window, (uint32_t)(offset - window_first(window)));
+    struct reader reader = reader_of(bytes_of(item->record, item->size));
+    enum err err = publication_read(&reader, publication);
+    check(err == ERR_OK);
+    check(publication->offset == offset);
+}
+
+void window_verify(const struct window *window)
+{
+    uint64_t bytes = 0;
+    check(window->count <= window->room);
+    check(window->count <= window->head);
+    check(window->floor >= 1);
+    check(window->floor <= window_first(window));
+    for (uint32_t i = 0; i < window->count; i++) {
+        struct publication publication;
+        window_get(window, window_first(window) + i, &publication);
+        check(publication.time_ms == item_at(window, i)->time_ms);
+        bytes += item_at(window, i)->size;
+    }
+    check(bytes == window->bytes);
+}

@@ -1,0 +1,74 @@
+/*
+ * window: the newest publications of one channel, as bytes in memory.
+ *
+ * A ring of stored records, ascending and contiguous, ending at the head.  Two
+ * things end an item's stay and they are not the same: the history rule (age,
+ * count) says that it is no longer kept anywhere, the size of the window only
+ * that it is read from the store from now on.  `floor` is what the rule took.
+ *
+ *        1 ……… floor ………………… first ………………… head
+ *        gone       in the store      in the window
+ *
+ * Invariant: floor <= first <= head + 1; count == head + 1 - first.
+ *
+ * Thread:  home shard of the channel.
+ * Bound:   push and trim amortised O(1); items_max items, WINDOW_BYTES_MAX bytes.
+ * Tests:   tests/unit/shards/test_window.c
+ */
+#pragma once
+
+#include "storage/record.h"
+
+/* Records of one channel in memory, whatever their count; what is older is read
+ * from the store. */
+#define WINDOW_BYTES_MAX (16u << 20)
+
+struct window_item {
+    uint64_t time_ms; /* Unix milliseconds, as in the record */
+    uint8_t *record;  /* publication_write bytes, owned */
+    uint32_t size;
+};
+
+struct window {
+    struct window_item *items; /* ring of `room`, a power of two */
+    uint32_t start, count, room;
+    uint64_t head;  /* newest offset of the channel; 0: none */
+    uint64_t floor; /* offsets below it are kept nowhere; at least 1 */
+    uint64_t bytes; /* of the records */
+};
+
+/* What a channel keeps. */
+struct window_rule {
+    uint32_t items_max;   /* in memory */
+    uint32_t history_max; /* anywhere */
+    uint64_t ttl_ms;
+};
+
+/* An empty window of a channel whose newest offset is `head`; everything may
+ * still be kept by the store, so the floor is 1. */
+void window_init(struct window *window, uint64_t head);
+/* Accepts a zeroed window. */
+void window_fini(struct window *window);
+
+/* Offset of the oldest item; head + 1 when there is none. */
+static inline uint64_t window_first(const struct window *window)
+{
+    return window->head + 1 - window->count;
+}
+/* True exactly when every publication that is still kept is in the window. */
+static inline bool window_is_whole(const struct window *window)
+{
+    return window_first(window) <= window->floor;
+}
+
+/* Appends the publication at head + 1. */
+void window_push(struct window *window, const struct publication *publication);
+/* Drops what the rule no longer keeps at `now_ms` (Unix) and what exceeds the
+ * window's own size. */
+void window_trim(struct window *window, struct window_rule rule, uint64_t now_ms);
+
+/* The publication at `offset`, first <= offset <= head.  Views point into the
+ * window, valid until the next push or trim. */
+void window_get(const struct window *window, uint64_t offset, struct publication *publication);
+
+void window_verify(const struct window *window);
