@@ -86,7 +86,10 @@ void channels_init(struct shard *shard)
     list_init(&channels->lost);
 }
 
-uint32_t channels_pending(const struct shard *shard) { return shard->channels.ops.count; }
+uint32_t channels_pending(const struct shard *shard)
+{
+    return shard->channels.ops.count;
+}
 
 struct channel *channel_find(struct shard *shard, struct bytes name)
 {
@@ -99,9 +102,10 @@ static void channel_refresh(struct channel *channel)
 {
     const struct config_namespace *space =
         config_namespace_of(channel->shard->config, channel_name(channel));
-    channel->store.history = space == NULL || !config_has_history(space)
-                                 ? (struct history_rule){0}
-                                 : (struct history_rule){space->history_size, space->history_ttl_ms};
+    channel->store.history =
+        space == NULL || !config_has_history(space)
+            ? (struct history_rule){0}
+            : (struct history_rule){space->history_size, space->history_ttl_ms};
 }
 
 struct window_rule channel_rule(const struct channel *channel)
@@ -183,7 +187,8 @@ static void channel_on_opened(struct store_open *op, enum err err,
     } else {
         char quoted[64];
         log_warn("a channel could not be loaded channel=%s error=%s",
-                 log_quote(quoted, sizeof quoted, channel->name, channel->name_size), err_name(err));
+                 log_quote(quoted, sizeof quoted, channel->name, channel->name_size),
+                 err_name(err));
         channel_move(channel, CHANNEL_FAILED);
     }
     question_wake(channel, err);
@@ -299,8 +304,7 @@ static void channels_on_lost_timer(struct timer *timer)
 {
     struct channels *channels = container_of(timer, struct channels, lost_timer);
     struct shard *shard = shard_of(channels);
-    list_each(node, &channels->lost)
-    {
+    list_each (node, &channels->lost) {
         struct channel *channel = container_of(node, struct channel, link);
         if (channel->ops > 0) continue;
         list_remove(&channel->link);

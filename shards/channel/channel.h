@@ -72,14 +72,14 @@ struct channel {
     uint32_t listeners_count, listeners_room;
     struct window window;
     struct cursor_index *cursors; /* NULL until it has members */
-    uint32_t ops; /* store ops under way, the opening not counted */
+    uint32_t ops;                 /* store ops under way, the opening not counted */
     uint64_t idle_since_ms;
 };
 
 struct channels {
     struct map by_name;
     struct slab channels;
-    struct slab ops; /* struct channel_op: one per question under way at the store */
+    struct slab ops;  /* struct channel_op: one per question under way at the store */
     struct list idle; /* longest idle first */
     struct list lost;
     struct timer idle_timer, lost_timer;

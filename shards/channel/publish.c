@@ -37,7 +37,8 @@ static void publish_on_appended(struct store_append *append, enum err err, uint6
 static bool is_backlogged(const struct channel *channel)
 {
     for (uint32_t i = 0; i < channel->listeners_count; i++)
-        if (fanout_backlog_bytes(channel->shard, channel->listeners[i].shard) > MESH_BACKLOG_BYTES_MAX)
+        if (fanout_backlog_bytes(channel->shard, channel->listeners[i].shard) >
+            MESH_BACKLOG_BYTES_MAX)
             return true;
     return false;
 }

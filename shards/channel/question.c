@@ -137,17 +137,33 @@ static void question_on_letter(struct shard *shard, struct letter *letter)
     channel_settle(channel);
 }
 
-void channel_on_subscribe(void *shard, struct letter *letter) { question_on_letter(shard, letter); }
-void channel_on_publish(void *shard, struct letter *letter) { question_on_letter(shard, letter); }
-void channel_on_history(void *shard, struct letter *letter) { question_on_letter(shard, letter); }
-void channel_on_members_set(void *shard, struct letter *letter) { question_on_letter(shard, letter); }
-void channel_on_receipt_read(void *shard, struct letter *letter) { question_on_letter(shard, letter); }
+void channel_on_subscribe(void *shard, struct letter *letter)
+{
+    question_on_letter(shard, letter);
+}
+void channel_on_publish(void *shard, struct letter *letter)
+{
+    question_on_letter(shard, letter);
+}
+void channel_on_history(void *shard, struct letter *letter)
+{
+    question_on_letter(shard, letter);
+}
+void channel_on_members_set(void *shard, struct letter *letter)
+{
+    question_on_letter(shard, letter);
+}
+void channel_on_receipt_read(void *shard, struct letter *letter)
+{
+    question_on_letter(shard, letter);
+}
 void channel_on_receipt_counts(void *shard, struct letter *letter)
 {
     question_on_letter(shard, letter);
 }
 
-struct channel_op *op_begin(struct channel *channel, const struct letter *letter, struct handle call)
+struct channel_op *op_begin(struct channel *channel, const struct letter *letter,
+                            struct handle call)
 {
     struct channel_op *op = slab_get(&channel->shard->channels.ops, NULL);
     check(op != NULL);

@@ -21,8 +21,8 @@ void receipt_load(struct channel *channel, const struct store_member *members, u
     if (count == 0) return;
     channel->cursors = cursor_create(channel->store.head);
     for (uint32_t i = 0; i < count; i++) {
-        enum err err = cursor_join(channel->cursors, members[i].user, members[i].joined,
-                                   members[i].read);
+        enum err err =
+            cursor_join(channel->cursors, members[i].user, members[i].joined, members[i].read);
         check(err == ERR_OK); /* the store has each member once, and no more than the limit */
     }
 }

@@ -39,11 +39,13 @@ struct recovered {
     uint32_t count;
 };
 
-static enum recovery recovery_decide(const struct channel *channel, const struct letter_subscribe *in)
+static enum recovery recovery_decide(const struct channel *channel,
+                                     const struct letter_subscribe *in)
 {
     const struct window *window = &channel->window;
     uint64_t head = window->head, limit = channel->shard->config->client_recovery_max_publications;
-    if (in->epoch.size > 0 && !bytes_equal_text(in->epoch, channel->store.epoch)) return RECOVERY_NO;
+    if (in->epoch.size > 0 && !bytes_equal_text(in->epoch, channel->store.epoch))
+        return RECOVERY_NO;
     if (in->offset > head) return RECOVERY_NO;
     if (in->offset == head) return RECOVERY_YES;
     if (head - in->offset > limit) return RECOVERY_NO;
@@ -100,8 +102,8 @@ void channel_on_leave(void *context, struct letter *letter)
 }
 
 /* The one turn in which the subscription becomes live. */
-static void subscribe_finish(struct channel *channel, uint32_t to, const struct letter_subscribe *in,
-                             struct recovered recovered)
+static void subscribe_finish(struct channel *channel, uint32_t to,
+                             const struct letter_subscribe *in, struct recovered recovered)
 {
     struct shard *shard = channel->shard;
     bool is_recoverable = history_is_kept(channel->store.history);
@@ -137,7 +139,8 @@ static struct recovered recovered_join(struct channel *channel, uint64_t offset,
     check(stored_count <= count);
     struct recovered recovered = {.is_whole = true, .count = count};
     if (count == 0) return recovered;
-    struct publication *publications = arena_get(&channel->shard->arena, count * sizeof *publications);
+    struct publication *publications =
+        arena_get(&channel->shard->arena, count * sizeof *publications);
     for (uint32_t i = 0; i < stored_count; i++) publications[i] = stored[i];
     for (uint32_t i = stored_count; i < count; i++)
         window_get(&channel->window, offset + 1 + i, &publications[i]);

@@ -88,7 +88,8 @@ void window_trim(struct window *window, struct window_rule rule, uint64_t now_ms
         window->floor = max_u64(window->floor, window_first(window) + 1);
         drop_first(window);
     }
-    while (window->count > rule.items_max || (window->bytes > WINDOW_BYTES_MAX && window->count > 1))
+    while (window->count > rule.items_max ||
+           (window->bytes > WINDOW_BYTES_MAX && window->count > 1))
         drop_first(window);
     check(window->floor <= window->head + 1);
 }

@@ -150,7 +150,8 @@ static void window_agrees_with_a_plain_array(void **state)
         if (window.head + 1 - first > rule.items_max) first = window.head + 1 - rule.items_max;
         assert_int_equal(window.floor, floor);
         assert_int_equal(window_first(&window), first);
-        for (uint64_t at = first; at <= window.head; at++) assert_int_equal(number_at(&window, at), at);
+        for (uint64_t at = first; at <= window.head; at++)
+            assert_int_equal(number_at(&window, at), at);
     }
     window_fini(&window);
 }
