@@ -1,0 +1,186 @@
+/*
+ * client_say: commands of simulated clients.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client_sim.h"
+#include "core/check.h"
+#include "core/mem.h"
+#include "net_sim.h"
+#include "proto/jwt.h"
+#include "world.h"
+
+static struct ask *ask_new(struct client_sim *client, enum ask_kind kind, uint32_t channel)
+{
+    if (client->asks_count == ASKS_MAX) return NULL;
+    struct ask *ask = &client->asks[client->asks_count++];
+    *ask = (struct ask){.id = ++client->ids, .kind = kind, .channel = channel};
+    if (channel != UINT32_MAX) ask->head_before = book.channels[channel].head;
+    return ask;
+}
+
+void client_say(struct client_sim *client, enum ws_opcode opcode, struct bytes payload)
+{
+    uint8_t *out = malloc(payload.size + 64);
+    check(out != NULL);
+    size_t used = 0, done = 0;
+    /* A control frame may stand between fragments; a data frame may not. */
+    while (opcode == WS_TEXT && payload.size - done > 1 && used < 40 && chance(book.plan->fragment_percent)) {
+        size_t part = 1 + chance_below(min_u64(payload.size - done - 1, 8));
+        used += ws_put(out + used, done == 0 ? WS_TEXT : WS_CONTINUE, false, bytes_of(payload.at + done, part),
+                       (uint32_t)rng_next(&world.rng));
+        done += part;
+        if (used > 20) break;
+    }
+    used += ws_put(out + used, done == 0 ? opcode : WS_CONTINUE, true, bytes_of(payload.at + done, payload.size - done),
+                   (uint32_t)rng_next(&world.rng));
+    net_write(client->link, out, used);
+    free(out);
+}
+
+static void say_text(struct client_sim *client, const char *text, int size)
+{
+    check(size > 0);
+    client_say(client, WS_TEXT, bytes_of(text, (size_t)size));
+}
+
+/* SDKs make tokens with a library; ours is the gateway's own, on the heap of
+ * this program. */
+static const char *client_token(struct client_sim *client)
+{
+    if (client->token == NULL) {
+        char user[16], *text;
+        snprintf(user, sizeof(user), "u%u", client->user);
+        enum err err = jwt_sign(BYTES_LITERAL("simulated secret"), user, NULL, world.wall_start_ms / 1000, 86400, &text);
+        check(err == ERR_OK);
+        client->token = strdup(text);
+        mem_free(text);
+    }
+    return client->token;
+}
+
+bool client_say_connect(struct client_sim *client)
+{
+    char text[1024];
+    const struct ask *ask = ask_new(client, ASK_CONNECT, UINT32_MAX);
+    if (ask == NULL) return false;
+    if (book.plan->has_tokens)
+        say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"connect\":{\"token\":\"%s\",\"name\":\"sim\"}}", ask->id, client_token(client)));
+    else
+        say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"connect\":{\"name\":\"sim\"}}", ask->id));
+    /* Some SDKs do not wait for the answer. */
+    for (uint32_t i = 0; i < client->subs_count && chance(30); i++)
+        if (client->subs[i].is_wanted) (void)client_say_subscribe(client, &client->subs[i]);
+    return true;
+}
+
+bool client_say_subscribe(struct client_sim *client, struct sub_sim *sub)
+{
+    char text[512];
+    struct ask *ask = ask_new(client, ASK_SUBSCRIBE, sub->channel);
+    if (ask == NULL) return false;
+    const char *name = book.plan->channels[sub->channel].name;
+    check(sub->state == SUB_SIM_OFF);
+    sub->state = SUB_SIM_ASKED;
+    world_note(TRACE_SUBSCRIBE, client->number, sub->channel, sub->offset);
+    if (sub->has_position) {
+        ask->is_recovering = true;
+        ask->offset = sub->offset;
+        say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"subscribe\":{\"channel\":\"%s\",\"recover\":true,\"epoch\":\"%s\",\"offset\":%" PRIu64 "}}",
+                                        ask->id, name, sub->epoch, sub->offset));
+    } else {
+        say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"subscribe\":{\"channel\":\"%s\"}}", ask->id, name));
+    }
+    return true;
+}
+
+bool client_say_unsubscribe(struct client_sim *client, struct sub_sim *sub)
+{
+    char text[128];
+    const struct ask *ask = ask_new(client, ASK_UNSUBSCRIBE, sub->channel);
+    if (ask == NULL) return false;
+    sub->state = SUB_SIM_LEAVING;
+    world_note(TRACE_UNSUBSCRIBE, client->number, sub->channel, 0);
+    say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"unsubscribe\":{\"channel\":\"%s\"}}", ask->id, book.plan->channels[sub->channel].name));
+    return true;
+}
+
+uint32_t message_write(char *out, size_t size, uint32_t number)
+{
+    uint32_t pad = (uint32_t)(chance(book.plan->large_percent) ? chance_below(book.plan->large_max) : chance_below(60));
+    int used = snprintf(out, size, "{\"m\":%u,\"s\":%u,\"p\":\"", number, pad);
+    check(used > 0 && (size_t)used + pad + 3 <= size);
+    memset(out + used, 'a' + (int)(number % 26), pad);
+    memcpy(out + used + pad, "\"}", 3);
+    return (uint32_t)used + pad + 2;
+}
+
+bool client_say_publish(struct client_sim *client, uint32_t channel, bool is_forbidden)
+{
+    char *text = malloc(MESSAGE_ROOM);
+    check(text != NULL);
+    struct ask *ask = ask_new(client, ASK_PUBLISH, channel);
+    if (ask != NULL) {
+        ask->number = book_message_new(channel, client->number);
+        book.messages[ask->number].session = client->session;
+        ask->is_forbidden = is_forbidden;
+        world_note(TRACE_PUBLISH, client->number, channel, ask->number);
+        int used = snprintf(text, MESSAGE_ROOM, "{\"id\":%u,\"publish\":{\"channel\":\"%s\",\"data\":", ask->id, book.plan->channels[channel].name);
+        used += (int)message_write(text + used, MESSAGE_ROOM - (size_t)used - 3, ask->number);
+        memcpy(text + used, "}}", 3);
+        say_text(client, text, used + 2);
+    }
+    free(text);
+    return ask != NULL;
+}
+
+bool client_say_history(struct client_sim *client, uint32_t channel, bool is_forbidden)
+{
+    char text[256];
+    struct ask *ask = ask_new(client, ASK_HISTORY, channel);
+    if (ask == NULL) return false;
+    ask->is_forbidden = is_forbidden;
+    uint32_t limit = (uint32_t)chance_below(20);
+    const struct book_channel *known = &book.channels[channel];
+    int used = snprintf(text, sizeof(text), "{\"id\":%u,\"history\":{\"channel\":\"%s\",\"limit\":%u", ask->id, known->plan->name, limit);
+    if (known->epoch[0] != '\0' && chance(50)) {
+        ask->offset = chance_below(known->head + 1);
+        used += snprintf(text + used, sizeof(text) - (size_t)used, ",\"since\":{\"offset\":%" PRIu64 ",\"epoch\":\"%s\"}", ask->offset, known->epoch);
+    }
+    used += snprintf(text + used, sizeof(text) - (size_t)used, "}}");
+    say_text(client, text, used);
+    return true;
+}
+
+bool client_say_read(struct client_sim *client, uint32_t channel, uint64_t offset)
+{
+    char text[256];
+    struct ask *ask = ask_new(client, ASK_READ, channel);
+    if (ask == NULL) return false;
+    uint64_t *asked = &book.channels[channel].read_asked[client->user];
+    *asked = max_u64(*asked, offset);
+    ask->offset = offset;
+    say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"rpc\":{\"method\":\"receipt.read\",\"data\":{\"channel\":\"%s\",\"offset\":%" PRIu64 "}}}",
+                                    ask->id, book.plan->channels[channel].name, offset));
+    return true;
+}
+
+bool client_say_ping(struct client_sim *client)
+{
+    uint8_t data[4] = {'s', 'i', 'm', 0};
+    client_say(client, WS_PING, bytes_of(data, chance_below(5)));
+    return true;
+}
+
+bool client_say_forbidden(struct client_sim *client, uint32_t channel)
+{
+    char text[128];
+    struct ask *ask = ask_new(client, ASK_SUBSCRIBE, channel);
+    if (ask == NULL) return false;
+    ask->is_forbidden = true;
+    say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"subscribe\":{\"channel\":\"%s\"}}", ask->id, book.plan->channels[channel].name));
+    return true;
+}

@@ -1,0 +1,116 @@
+/*
+ * client_sim: the simulated people and backends.
+ *
+ * A client speaks HTTP upgrade, masked WebSocket and Centrifuge JSON as an SDK
+ * does: it reconnects by itself, subscribes again with the position it has,
+ * answers pings, and now and then is rude (resets, slow reading, forbidden
+ * requests).  A backend speaks the server API over HTTP and retries a publish
+ * with the same key until it is answered.
+ *
+ *   OFF ─dial─▶ DIALING ─101─▶ GREETING ─connect reply─▶ ON
+ *    ▲             any end of the connection              │
+ *    └──────────── after a while, by seed ◀───────────────┘
+ */
+#pragma once
+
+#include "book.h"
+#include "wire_sim.h"
+
+#define ASKS_MAX 64
+#define SUBS_SIM_MAX 8
+
+struct link;
+
+enum ask_kind { ASK_CONNECT, ASK_SUBSCRIBE, ASK_UNSUBSCRIBE, ASK_PUBLISH, ASK_HISTORY, ASK_READ, ASK_PING, ASK_COUNTS };
+
+/* A command that waits for its reply. */
+struct ask {
+    uint32_t id;
+    enum ask_kind kind;
+    uint32_t channel;
+    uint32_t number;      /* of the message */
+    uint64_t offset;      /* since, or read up to */
+    uint64_t head_before; /* what the book knew */
+    bool is_forbidden;    /* must be answered with an error */
+    bool is_recovering;
+};
+
+enum sub_sim_state { SUB_SIM_OFF, SUB_SIM_ASKED, SUB_SIM_LIVE, SUB_SIM_LEAVING };
+
+struct sub_sim {
+    uint32_t channel;
+    enum sub_sim_state state;
+    bool is_wanted, has_position;
+    uint64_t offset;
+    char epoch[EPOCH_SIM_MAX];
+    uint32_t *newest; /* channels without history: newest message + 1 by publisher */
+};
+
+enum client_state { CLIENT_OFF, CLIENT_DIALING, CLIENT_GREETING, CLIENT_ON };
+
+struct client_sim {
+    uint32_t number, user;
+    enum client_state state;
+    uint64_t session; /* counts connections; events of older ones are void */
+    struct link *link;
+    struct intake intake;
+    uint32_t ids;
+    struct ask asks[ASKS_MAX];
+    uint32_t asks_count;
+    struct sub_sim subs[SUBS_SIM_MAX];
+    uint32_t subs_count;
+    uint32_t tries;
+    uint32_t close_code;
+    bool is_paused;
+    char *token;
+};
+
+extern struct client_sim clients[CLIENTS_SIM_MAX];
+
+void clients_init(const struct plan *plan);
+void clients_fini(void);
+/* No more publications and no more rudeness; everyone comes back. */
+void clients_calm(void);
+/* Everyone is connected, subscribed to what it wants and has everything; else
+ * `why` tells about the first who is not. */
+bool clients_are_complete(char *why, size_t size);
+uint32_t clients_on(void);
+/* Everyone goes away for good. */
+void clients_stop(void);
+
+/* client_say.c: commands out.  False when too many wait for their replies. */
+bool client_say_connect(struct client_sim *client);
+bool client_say_subscribe(struct client_sim *client, struct sub_sim *sub);
+bool client_say_unsubscribe(struct client_sim *client, struct sub_sim *sub);
+bool client_say_publish(struct client_sim *client, uint32_t channel, bool is_forbidden);
+bool client_say_history(struct client_sim *client, uint32_t channel, bool is_forbidden);
+bool client_say_read(struct client_sim *client, uint32_t channel, uint64_t offset);
+bool client_say_ping(struct client_sim *client);
+/* A subscribe that must be refused. */
+bool client_say_forbidden(struct client_sim *client, uint32_t channel);
+/* Sends a WebSocket message, in fragments now and then. */
+void client_say(struct client_sim *client, enum ws_opcode opcode, struct bytes payload);
+/* Writes {"m":…} of a new message of `channel`. */
+uint32_t message_write(char *out, size_t size, uint32_t number);
+#define MESSAGE_ROOM (32u << 10)
+
+/* client_hear.c: what the gateway says. */
+void client_hear(struct client_sim *client, const struct ws_message *message);
+/* The connection is gone: what was asked is unknown. */
+void client_forget_asks(struct client_sim *client);
+
+/* check_access.c: may this client be given a publication of `name` now? */
+struct sub_sim *check_receiver(struct client_sim *client, struct bytes name);
+/* A publication without offset: not doubled, in order of its publisher. */
+void check_live(struct client_sim *client, struct sub_sim *sub, uint32_t number);
+struct sub_sim *client_sub(struct client_sim *client, uint32_t channel);
+
+/* api_sim.c: the backends. */
+void apis_init(const struct plan *plan);
+void apis_fini(void);
+void apis_calm(void);
+/* Every publish has its answer. */
+bool apis_are_idle(void);
+/* Reads every channel's history whole and checks it; apis_are_idle when done. */
+void apis_read_all(void);
+void apis_stop(void);
