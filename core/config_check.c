@@ -103,7 +103,7 @@ uint32_t config_compare(const struct config *before, const struct config *after,
     return count;
 }
 
-static void describe_row(const char *prefix, const struct config_row *row, bool has_reload,
+static void describe_row(const struct config_row *row,
                          void (*print)(void *context, const char *line), void *context)
 {
     static const char *const types[] = {"truth", "number", "number", "duration", "size",
@@ -119,19 +119,18 @@ static void describe_row(const char *prefix, const struct config_row *row, bool 
         snprintf(values, sizeof(values), "%.80s to %.80s", row->least, row->most);
     }
     if (row->fallback[0] != 0) snprintf(fallback, sizeof(fallback), "`%.90s`", row->fallback);
-    snprintf(line, sizeof(line), "| `%s%s` | %s%s%s | %s | %s |%s", prefix, row->path,
-             types[row->type], values[0] != 0 ? " " : "", values, fallback, row->text,
-             !has_reload ? "" : row->is_now ? " reload |" : " start |");
+    snprintf(line, sizeof(line), "| `%s` | %s%s%s | %s | %s |", row->path, types[row->type],
+             values[0] != 0 ? " " : "", values, fallback, row->text);
     print(context, line);
 }
 
 void config_describe(void (*print)(void *context, const char *line), void *context)
 {
     check(print != NULL);
-    print(context, "| option | value | default | meaning | taken at |");
-    print(context, "|---|---|---|---|---|");
+    print(context, "| option | value | default | meaning |");
+    print(context, "|---|---|---|---|");
     for (uint32_t i = 0; i < config_rows_count; i++)
-        describe_row("", &config_rows[i], true, print, context);
+        describe_row(&config_rows[i], print, context);
     print(context, "");
     print(context, "In `channel.without_namespace` and in each of `channel.namespaces[]` (which also "
                    "have a `name`):");
@@ -139,5 +138,5 @@ void config_describe(void (*print)(void *context, const char *line), void *conte
     print(context, "| option | value | default | meaning |");
     print(context, "|---|---|---|---|");
     for (uint32_t i = 0; i < config_namespace_rows_count; i++)
-        describe_row("", &config_namespace_rows[i], false, print, context);
+        describe_row(&config_namespace_rows[i], print, context);
 }

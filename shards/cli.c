@@ -200,7 +200,7 @@ static const struct command commands[] = {
     {"serve", "run the gateway", run_serve,
      BIT(CONFIG) | BIT(PORT) | BIT(DATA) | BIT(SHARDS) | BIT(CPUS),
      "Options given here win over the file.  Lines of the log go to standard error.\n"
-     "SIGTERM and SIGINT hand the clients over and end; SIGHUP reads the file again.\n\n"
+     "SIGTERM and SIGINT disconnect the clients, who reconnect elsewhere, and end.\n\n"
      "  sluice serve --config config.yaml\n"
      "  sluice serve --config config.yaml --port 9000 --data /var/lib/sluice\n"
      "  sluice serve --config config.yaml --shards 4 --cpus 0-3\n"},
@@ -217,7 +217,7 @@ static const struct command commands[] = {
      "Centrifugo that are not served yet are warnings.  Secrets are never printed.\n\n"
      "  sluice check-config --config config.yaml && systemctl restart sluice\n"},
     {"options", "print every option of a configuration file", run_options, 0,
-     "As Markdown: name, values, default, meaning, and whether a reload takes it.\n\n"
+     "As Markdown: name, values, default, meaning.\n\n"
      "  sluice options | grep history\n"},
     {"version", "print the version", run_version, 0, ""},
 };
