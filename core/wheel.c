@@ -11,9 +11,12 @@
  *
  *   invariant   due_ms > tick_ms for each timer in a slot, and its slot is the
  *               one that slot_of() names (level 3: that one, or parked)
- *   overdue     what was armed for a time that had come, and what fire_max cut
- *               off; it fires first, in the next run
  *   tick_ms     every slot up to it is empty; below now_ms only after a cut
+ *
+ * Two lists stand beside the slots, and fire first in the next run: `due`, what
+ * fire_max cut off, and `overdue`, what was armed for a time that had come.
+ * Both are handed on whole, so that a crowd due in one millisecond, fired over
+ * many runs, is not walked again in each of them.
  */
 #include "core/wheel.h"
 
@@ -67,7 +70,7 @@ static void timer_unlink(struct timer *timer)
     timer->prev_next = NULL;
 }
 
-/* Moves a whole list to another head. */
+/* Moves a whole list to another head, an empty one. */
 static void timers_take(struct timer **from, struct timer **to)
 {
     check(*to == NULL);
@@ -76,12 +79,8 @@ static void timers_take(struct timer **from, struct timer **to)
     if (*to != NULL) (*to)->prev_next = to;
 }
 
-static void wheel_place(struct wheel *wheel, struct timer *timer)
+static void slot_link(struct wheel *wheel, struct timer *timer)
 {
-    if (timer->due_ms <= wheel->now_ms) {
-        timer_link(&wheel->overdue, timer);
-        return;
-    }
     struct place place = slot_of(wheel, timer->due_ms);
     timer_link(&wheel->slots[place.level][place.slot], timer);
     wheel->occupied[place.level] |= UINT64_C(1) << place.slot;
@@ -112,7 +111,10 @@ void wheel_arm(struct wheel *wheel, struct timer *timer, uint64_t due_ms, timer_
         wheel->count++;
     timer->due_ms = due_ms;
     timer->on_due = on_due;
-    wheel_place(wheel, timer);
+    if (due_ms <= wheel->now_ms)
+        timer_link(&wheel->overdue, timer);
+    else
+        slot_link(wheel, timer);
 }
 
 void wheel_disarm(struct wheel *wheel, struct timer *timer)
@@ -151,7 +153,7 @@ static uint64_t wheel_next_tick(const struct wheel *wheel)
 
 /* Places the timers of a slot that the tick has entered again; those due at the
  * tick itself go to `due`. */
-static void wheel_cascade(struct wheel *wheel, uint32_t level, struct timer **due)
+static void wheel_cascade(struct wheel *wheel, uint32_t level)
 {
     uint32_t slot = digit(wheel->tick_ms, level);
     struct timer *timers = NULL;
@@ -160,33 +162,44 @@ static void wheel_cascade(struct wheel *wheel, uint32_t level, struct timer **du
     while (timers != NULL) {
         struct timer *timer = timers;
         timer_unlink(timer);
-        if (timer->due_ms <= wheel->tick_ms) {
-            timer_link(due, timer);
-            continue;
-        }
-        struct place place = slot_of(wheel, timer->due_ms);
-        timer_link(&wheel->slots[place.level][place.slot], timer);
-        wheel->occupied[place.level] |= UINT64_C(1) << place.slot;
+        if (timer->due_ms <= wheel->tick_ms)
+            timer_link(&wheel->due, timer);
+        else
+            slot_link(wheel, timer);
     }
 }
 
-/* Fires from `due` until it is empty or `fire_max` is reached; what is left
- * becomes overdue. */
-static uint32_t wheel_fire(struct wheel *wheel, struct timer **due, uint32_t fire_max)
+/* Fires from `due` until it is empty or `fire_max` is reached. */
+static uint32_t wheel_fire(struct wheel *wheel, uint32_t fire_max)
 {
     uint32_t fired = 0;
-    while (*due != NULL && fired < fire_max) {
-        struct timer *timer = *due;
+    while (wheel->due != NULL && fired < fire_max) {
+        struct timer *timer = wheel->due;
         timer_unlink(timer);
         wheel->count--;
         fired++;
         timer->on_due(timer); /* may free it, and arm or disarm any other */
     }
-    while (*due != NULL) {
-        struct timer *timer = *due;
-        timer_unlink(timer);
-        timer_link(&wheel->overdue, timer);
+    return fired;
+}
+
+/* Fires what the last run left and what was overdue before this one; what its
+ * callbacks arm for the past waits for the next. */
+static uint32_t wheel_fire_late(struct wheel *wheel, uint32_t fire_max)
+{
+    struct timer *late = NULL;
+    timers_take(&wheel->overdue, &late);
+    uint32_t fired = wheel_fire(wheel, fire_max);
+    if (wheel->due == NULL) {
+        timers_take(&late, &wheel->due);
+        return fired + wheel_fire(wheel, fire_max - fired);
     }
+    while (wheel->overdue != NULL) {
+        struct timer *timer = wheel->overdue;
+        timer_unlink(timer);
+        timer_link(&late, timer);
+    }
+    timers_take(&late, &wheel->overdue);
     return fired;
 }
 
@@ -197,9 +210,7 @@ uint32_t wheel_run(struct wheel *wheel, uint64_t now_ms, uint32_t fire_max)
     /* First: from here on a past deadline goes to `overdue`, for the next run. */
     wheel->now_ms = now_ms;
 
-    struct timer *due = NULL;
-    timers_take(&wheel->overdue, &due);
-    uint32_t fired = wheel_fire(wheel, &due, fire_max);
+    uint32_t fired = wheel_fire_late(wheel, fire_max);
     while (fired < fire_max) {
         uint64_t next_ms = wheel_next_tick(wheel);
         if (next_ms > now_ms) {
@@ -208,17 +219,16 @@ uint32_t wheel_run(struct wheel *wheel, uint64_t now_ms, uint32_t fire_max)
         }
         wheel->tick_ms = next_ms;
         for (uint32_t level = TOP; level > 0; level--)
-            if (next_ms % (UINT64_C(1) << (DIGIT_BITS * level)) == 0)
-                wheel_cascade(wheel, level, &due);
-        wheel_cascade(wheel, 0, &due);
-        fired += wheel_fire(wheel, &due, fire_max - fired);
+            if (next_ms % (UINT64_C(1) << (DIGIT_BITS * level)) == 0) wheel_cascade(wheel, level);
+        wheel_cascade(wheel, 0);
+        fired += wheel_fire(wheel, fire_max - fired);
     }
     return fired;
 }
 
 uint64_t wheel_next_due_ms(const struct wheel *wheel)
 {
-    if (wheel->overdue != NULL) return wheel->now_ms;
+    if (wheel->due != NULL || wheel->overdue != NULL) return wheel->now_ms;
     return wheel_next_tick(wheel);
 }
 
@@ -245,8 +255,10 @@ void wheel_verify(const struct wheel *wheel)
 {
     check(wheel->tick_ms <= wheel->now_ms);
     uint32_t count = 0;
-    for (const struct timer *timer = wheel->overdue; timer != NULL; timer = timer->next, count++)
-        check(timer->due_ms <= wheel->now_ms);
+    const struct timer *lists[] = {wheel->due, wheel->overdue};
+    for (uint32_t i = 0; i < array_count(lists); i++)
+        for (const struct timer *timer = lists[i]; timer != NULL; timer = timer->next, count++)
+            check(timer->due_ms <= wheel->now_ms);
     for (uint32_t level = 0; level < LEVELS; level++)
         for (uint32_t slot = 0; slot < SLOTS; slot++) slot_verify(wheel, level, slot, &count);
     check(count == wheel->count);

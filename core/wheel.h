@@ -33,9 +33,10 @@ struct timer {
 
 /* Fields are private to wheel.c. */
 struct wheel {
-    uint64_t now_ms;  /* of the last run */
-    uint64_t tick_ms; /* how far the slots are done; now_ms unless a run was cut short */
-    struct timer *overdue;
+    uint64_t now_ms;       /* of the last run */
+    uint64_t tick_ms;      /* how far the slots are done; now_ms unless a run was cut short */
+    struct timer *due;     /* what a cut run left */
+    struct timer *overdue; /* what was armed for a time that had come */
     struct timer *slots[4][64];
     uint64_t occupied[4]; /* a bit per slot, set exactly when it holds a timer */
     uint32_t count;
