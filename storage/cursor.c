@@ -65,7 +65,8 @@ struct cursor_index {
     struct roster roster;
     uint32_t slots_max;    /* of the two arrays */
     uint16_t *cursors;     /* per slot */
-    uint64_t *joined;      /* per slot */
+    uint64_t *joined;      /* per slot; 0 for a hole */
+    uint64_t joined_max;   /* nobody joined later */
     struct ring *reads;    /* cursors up to head; NULL exactly when counts are scans */
     struct ring *joins;    /* joined up to head + 1; as above */
     struct behind *behind; /* by slot; cursor below origin */
@@ -281,7 +282,7 @@ static void rings_build(struct cursor_index *index)
 static void arrays_grow(struct cursor_index *index)
 {
     if (index->roster.slots < index->slots_max) return;
-    index->slots_max = index->slots_max == 0 ? 4 : index->slots_max * 2;
+    index->slots_max = index->slots_max == 0 ? 4 : index->slots_max + index->slots_max / 2;
     index->cursors = mem_resize(index->cursors, index->slots_max * sizeof *index->cursors);
     index->joined = mem_resize(index->joined, index->slots_max * sizeof *index->joined);
 }
@@ -299,6 +300,7 @@ enum err cursor_join(struct cursor_index *index, struct bytes user, uint64_t joi
     uint32_t slot = roster_add(&index->roster, user);
     check(slot < index->slots_max);
     index->joined[slot] = joined;
+    index->joined_max = max_u64(index->joined_max, joined);
     if (read < index->origin) {
         index->cursors[slot] = 0;
         behind_put(index, slot, read);
@@ -336,6 +338,7 @@ enum err cursor_leave(struct cursor_index *index, struct bytes user)
     rings_change(index, slot, -1);
     behind_remove(index, slot);
     index->cursors[slot] = HOLE;
+    index->joined[slot] = 0;
     roster_remove(&index->roster, slot);
     uint32_t holes = index->roster.holes;
     if (holes > HOLES_MAX && holes > index->roster.slots / 4) cursor_compact(index);
@@ -435,10 +438,11 @@ enum err cursor_read(const struct cursor_index *index, struct bytes user, uint64
 /* Members who joined after `offset`. */
 static uint32_t late_count(const struct cursor_index *index, uint64_t offset)
 {
+    if (offset >= index->joined_max) return 0; /* as in most channels at most times */
     if (index->joins != NULL) return ring_from(index->joins, offset + 1);
     uint32_t late = 0;
     for (uint32_t slot = 0; slot < index->roster.slots; slot++)
-        late += index->cursors[slot] != HOLE && index->joined[slot] > offset;
+        late += index->joined[slot] > offset;
     return late;
 }
 
@@ -510,6 +514,8 @@ void cursor_verify(const struct cursor_index *index)
     for (uint32_t slot = 0; slot < index->roster.slots; slot++) {
         bool is_hole = roster_name(&index->roster, slot).size == 0;
         check(is_hole == (index->cursors[slot] == HOLE));
+        check(is_hole == (index->joined[slot] == 0));
+        check(index->joined[slot] <= index->joined_max);
         if (is_hole) continue;
         uint64_t read = slot_read(index, slot);
         check(read <= index->head);

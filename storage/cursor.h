@@ -2,12 +2,11 @@
  * cursor: who of one channel has read up to where.
  *
  * One index per channel with members.  A member is a dense slot with a 16-bit
- * cursor relative to the index's origin, so counting the readers of a message
- * is one pass over a short array (AVX2 where the machine has it); above
- * CURSOR_SCAN_MAX slots a histogram over the newest RECEIPT_WINDOW offsets
- * answers in constant time.  Members who joined inside the window are kept in
- * order of their join, in a Roaring bitmap once they are many, because they
- * are not eligible for what was posted before them.
+ * cursor relative to the index's origin, so in a small channel counting the
+ * readers of a message is one pass over a short array (AVX2 where the machine
+ * has it); above 256 slots a ring of counts over the newest RECEIPT_WINDOW
+ * offsets answers in constant time.  A second ring counts joins, because who
+ * joined later is not eligible for what was posted before.
  *
  *   readers(offset)  = members with cursor >= offset and join <= offset, but
  *                      not the sender
@@ -15,10 +14,12 @@
  *
  * A member who leaves is out of both at once; coming back is a new join.
  *
- * Memory:  names are copied.  About 2 bytes a member for cursors, 4 KiB for
- *          the histogram, and the directory of names.
+ * Memory:  names are copied.  10 bytes a member for cursor and join, 8 KiB for
+ *          the rings, and the names: 0.48 MB for 10,000 members with names of
+ *          13 bytes, 654 bytes for ten.
  * Thread:  owner shard only.
- * Bound:   move, post and join O(1) amortised; counts a few hundred ns.
+ * Bound:   move, post and join O(1) amortised; a count is at most 256 slots or
+ *          93 numbers, 13 to 70 ns in cache.
  * Tests:   tests/unit/storage/test_cursor.c, tests/prop/prop_cursor.c (model:
  *          a plain array of members), perf/micro/bench_cursor.c
  */

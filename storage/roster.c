@@ -1,8 +1,8 @@
 /*
  * roster: linear probing over 8-byte cells, as core/map.c does over pointers.
  *
- * core/map.h would cost 40 bytes a cell and a heap block per member: 1.2 MB for
- * 10,000 members against 0.4 MB here.
+ * core/map.h would cost 40 bytes a cell and a heap block per member: 1.1 MB for
+ * 10,000 members with names of 13 bytes against 0.36 MB here.
  */
 #include "storage/roster.h"
 
@@ -87,13 +87,15 @@ uint32_t roster_add(struct roster *roster, struct bytes name)
     check(name.size > 0 && name.size <= UINT8_MAX);
     cells_grow(roster);
     if (roster->slots == roster->slots_max) {
-        roster->slots_max = roster->slots_max == 0 ? SLOTS_FIRST : roster->slots_max * 2;
+        roster->slots_max =
+            roster->slots_max == 0 ? SLOTS_FIRST : roster->slots_max + roster->slots_max / 2;
         roster->name_at = mem_resize(roster->name_at, roster->slots_max * sizeof(uint32_t));
     }
     uint32_t size = (uint32_t)name.size + 1;
     check(roster->names_used <= UINT32_MAX / 2); /* MEMBERS_MAX names fit 32 MiB, twice over */
     while (roster->names_size - roster->names_used < size) {
-        roster->names_size = roster->names_size == 0 ? NAMES_FIRST : roster->names_size * 2;
+        roster->names_size =
+            roster->names_size == 0 ? NAMES_FIRST : roster->names_size + roster->names_size / 2;
         roster->names = mem_resize(roster->names, roster->names_size);
     }
 
