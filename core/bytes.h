@@ -18,7 +18,7 @@ struct bytes {
     size_t size;
 };
 
-#define BYTES_NONE ((struct bytes){NULL, 0})
+#define BYTES_NONE          ((struct bytes){NULL, 0})
 /* A view of a string literal. */
 #define BYTES_LITERAL(text) ((struct bytes){(const uint8_t *)(text), sizeof(text) - 1})
 
@@ -51,7 +51,10 @@ struct reader {
     bool failed; /* true exactly when a read asked for more than was left */
 };
 
-static inline struct reader reader_of(struct bytes b) { return (struct reader){b.at, b.size, false}; }
+static inline struct reader reader_of(struct bytes b)
+{
+    return (struct reader){b.at, b.size, false};
+}
 uint8_t read_u8(struct reader *reader);
 uint16_t read_u16(struct reader *reader);
 uint32_t read_u32(struct reader *reader);
@@ -72,7 +75,10 @@ static inline struct writer writer_of(void *start, size_t size)
 {
     return (struct writer){(uint8_t *)start, 0, size, false};
 }
-static inline struct bytes writer_bytes(const struct writer *w) { return bytes_of(w->start, w->used); }
+static inline struct bytes writer_bytes(const struct writer *w)
+{
+    return bytes_of(w->start, w->used);
+}
 void write_u8(struct writer *writer, uint8_t value);
 void write_u16(struct writer *writer, uint16_t value);
 void write_u32(struct writer *writer, uint32_t value);

@@ -20,9 +20,9 @@
 /* Prints the story and aborts. */
 _Noreturn void check_failed(const char *file, int line, const char *function, const char *fact);
 
-#define check(fact)                                                               \
-    do {                                                                          \
-        if (unlikely(!(fact))) check_failed(__FILE__, __LINE__, __func__, #fact); \
+#define check(fact)                                                                                \
+    do {                                                                                           \
+        if (unlikely(!(fact))) check_failed(__FILE__, __LINE__, __func__, #fact);                  \
     } while (0)
 
 #define impossible(why) check_failed(__FILE__, __LINE__, __func__, "impossible: " why)

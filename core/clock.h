@@ -19,7 +19,10 @@ struct clock {
 
 /* Reads the time into `clock`. */
 void clock_turn(struct clock *clock);
-static inline uint64_t clock_turn_ms(const struct clock *clock) { return clock->mono_ns / 1000000u; }
+static inline uint64_t clock_turn_ms(const struct clock *clock)
+{
+    return clock->mono_ns / 1000000u;
+}
 
 /* Readings outside a turn: start-up, workers, logs. */
 uint64_t clock_mono_ns(void);

@@ -35,8 +35,8 @@ const char *err_name(enum err err);
 const char *err_text(enum err err);
 enum err_class err_class_of(enum err err);
 
-#define TRY(call)                                  \
-    do {                                           \
-        enum err try_err_ = (call);                \
-        if (unlikely(try_err_ != ERR_OK)) return try_err_; \
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        enum err try_err_ = (call);                                                                \
+        if (unlikely(try_err_ != ERR_OK)) return try_err_;                                         \
     } while (0)

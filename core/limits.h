@@ -2,6 +2,8 @@
  * limits: every limit that is not an option, with its unit and reason.
  *
  * Options live in core/config.def; what a user may set has its default there.
+ *
+ * Thread:  any; constants.
  */
 #pragma once
 

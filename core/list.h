@@ -16,9 +16,18 @@ struct list {
     struct list *prev;
 };
 
-static inline void list_init(struct list *head) { head->next = head->prev = head; }
-static inline bool list_is_empty(const struct list *head) { return head->next == head; }
-static inline bool list_is_linked(const struct list *node) { return node->next != NULL; }
+static inline void list_init(struct list *head)
+{
+    head->next = head->prev = head;
+}
+static inline bool list_is_empty(const struct list *head)
+{
+    return head->next == head;
+}
+static inline bool list_is_linked(const struct list *node)
+{
+    return node->next != NULL;
+}
 
 /* Adds `node` at the end. */
 static inline void list_append(struct list *head, struct list *node)
@@ -45,6 +54,6 @@ static inline struct list *list_take(struct list *head)
     list_remove(node);
     return node;
 }
-#define list_each(node, head) \
-    for (struct list *node = (head)->next, *node##_after = node->next; node != (head); \
+#define list_each(node, head)                                                                      \
+    for (struct list *node = (head)->next, *node##_after = node->next; node != (head);             \
          node = node##_after, node##_after = node->next)

@@ -37,12 +37,12 @@ uint64_t log_dropped(void);
 /* `format` gives the sentence and pairs: log_line(LOG_INFO, "listening address=%s", a) */
 void log_line(enum log_level level, const char *format, ...) printf_like(2, 3);
 
-#define log_debug(...)                                                  \
-    do {                                                                \
-        if (unlikely(log_get_level() <= LOG_DEBUG)) log_line(LOG_DEBUG, __VA_ARGS__); \
+#define log_debug(...)                                                                             \
+    do {                                                                                           \
+        if (unlikely(log_get_level() <= LOG_DEBUG)) log_line(LOG_DEBUG, __VA_ARGS__);              \
     } while (0)
-#define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
-#define log_warn(...) log_line(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
+#define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
 
 /* A value safe for a line: quotes it and escapes control bytes into buffer[size]. */

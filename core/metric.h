@@ -27,7 +27,16 @@ struct metric_row {
 };
 
 const struct metric_row *metric_row(enum metric_id id);
-static inline void metric_add(struct metrics *m, enum metric_id id, uint64_t n) { m->values[id] += n; }
-static inline void metric_sub(struct metrics *m, enum metric_id id, uint64_t n) { m->values[id] -= n; }
-static inline void metric_set(struct metrics *m, enum metric_id id, uint64_t n) { m->values[id] = n; }
+static inline void metric_add(struct metrics *m, enum metric_id id, uint64_t n)
+{
+    m->values[id] += n;
+}
+static inline void metric_sub(struct metrics *m, enum metric_id id, uint64_t n)
+{
+    m->values[id] -= n;
+}
+static inline void metric_set(struct metrics *m, enum metric_id id, uint64_t n)
+{
+    m->values[id] = n;
+}
 void metrics_sum(struct metrics *total, const struct metrics *shard);
