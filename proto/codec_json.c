@@ -156,7 +156,7 @@ static void read_since(struct json *json, struct arena *arena, struct cmd_histor
         return;
     }
     struct bytes key;
-    if (!json_object(json)) return;
+    if (!json_enter_object(json)) return;
     history->has_since = true;
     while (json_key(json, &key)) {
         if (bytes_equal_text(key, "offset"))
@@ -195,7 +195,7 @@ static void read_command(struct json *json, struct arena *arena, enum cmd_kind k
     struct bytes key;
     uint32_t id = cmd->id;
     *cmd = (struct cmd){.kind = kind, .id = id};
-    if (!json_object(json)) return;
+    if (!json_enter_object(json)) return;
     while (json_key(json, &key)) {
         const struct field *field = commands[kind].fields;
         while (field->name != NULL && !bytes_equal_text(key, field->name)) field++;
@@ -229,7 +229,7 @@ static enum err read_line(struct bytes line, struct arena *arena, struct cmd *cm
     struct bytes key;
     *cmd = (struct cmd){.kind = CMD_PONG};
     json_open(&json, line);
-    if (json_object(&json)) {
+    if (json_enter_object(&json)) {
         while (json_key(&json, &key)) {
             if (bytes_equal_text(key, "id")) {
                 read_id(&json, &cmd->id);

@@ -271,7 +271,7 @@ static bool advance(struct json *json, uint8_t closing)
     return true;
 }
 
-bool json_object(struct json *json)
+bool json_enter_object(struct json *json)
 {
     if (json_peek(json) != JSON_OBJECT) {
         fail(json, ERR_BAD_JSON);
@@ -286,7 +286,7 @@ bool json_key(struct json *json, struct bytes *key)
     return advance(json, '}') && scan_key(json, key);
 }
 
-bool json_array(struct json *json)
+bool json_enter_array(struct json *json)
 {
     if (json_peek(json) != JSON_ARRAY) {
         fail(json, ERR_BAD_JSON);

@@ -9,7 +9,7 @@
  *
  *     struct json json;
  *     json_open(&json, text);
- *     if (json_object(&json))
+ *     if (json_enter_object(&json))
  *         while (json_key(&json, &key))
  *             if (bytes_equal_text(key, "id")) json_u32(&json, &id);
  *             else json_skip(&json);
@@ -51,13 +51,14 @@ must_use enum err json_close(struct json *json);
 enum json_kind json_peek(struct json *json);
 
 /* Enters an object; false and latched when the next value is none.  The loop
- * over json_key ends (false) after the closing brace, which it consumed. */
-bool json_object(struct json *json);
+ * over json_key ends (false) after the closing brace, which it consumed.  (The
+ * shorter name is jansson's, and a symbol of the program hides a library's.) */
+bool json_enter_object(struct json *json);
 /* The next key, raw between the quotes (a key with escapes matches nothing we
  * ask for); the caller must then read or skip exactly one value. */
 bool json_key(struct json *json, struct bytes *key);
 /* The same for arrays: true while there is an element to read. */
-bool json_array(struct json *json);
+bool json_enter_array(struct json *json);
 bool json_element(struct json *json);
 
 void json_skip(struct json *json);

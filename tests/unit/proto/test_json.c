@@ -154,7 +154,7 @@ static void levels_opened_by_the_caller_count_too(void **state)
     memset(text + JSON_DEPTH_MAX + 1, ']', JSON_DEPTH_MAX + 1);
     struct json json;
     json_open(&json, bytes_of(text, 2 * JSON_DEPTH_MAX + 2));
-    assert_true(json_array(&json));
+    assert_true(json_enter_array(&json));
     assert_true(json_element(&json));
     json_skip(&json);
     assert_false(json_element(&json));
@@ -173,7 +173,7 @@ static void members_are_pulled_in_order(void **state)
     json_open(&json,
               bytes_of_text(" {\"id\": 7, \"raw\" : [1, {\"x\":\"]\"}] ,\"skip\":{\"id\":9},"
                             "\"t\":\"a\\u00e9\\ud83d\\ude00\\n\", \"b\":true, \"n\":null} "));
-    assert_true(json_object(&json));
+    assert_true(json_enter_object(&json));
     while (json_key(&json, &key)) {
         keys++;
         if (bytes_equal_text(key, "id"))
@@ -202,10 +202,10 @@ static void arrays_are_pulled_element_by_element(void **state)
     struct json json;
     uint64_t sum = 0;
     json_open(&json, BYTES_LITERAL("[1, [2,3] ,[],4]"));
-    assert_true(json_array(&json));
+    assert_true(json_enter_array(&json));
     while (json_element(&json)) {
         if (json_peek(&json) == JSON_ARRAY) {
-            assert_true(json_array(&json));
+            assert_true(json_enter_array(&json));
             while (json_element(&json)) {
                 uint64_t inner;
                 json_u64(&json, &inner);
@@ -324,7 +324,7 @@ static void a_failure_latches(void **state)
     struct bytes key, raw;
     uint64_t value = 1;
     json_open(&json, BYTES_LITERAL("{\"a\":x,\"b\":1}"));
-    assert_true(json_object(&json));
+    assert_true(json_enter_object(&json));
     assert_true(json_key(&json, &key));
     json_u64(&json, &value);
     assert_int_equal(value, 0);
@@ -332,7 +332,7 @@ static void a_failure_latches(void **state)
     assert_int_equal(raw.size, 0);
     assert_int_equal(json_peek(&json), JSON_NONE);
     assert_false(json_key(&json, &key));
-    assert_false(json_object(&json));
+    assert_false(json_enter_object(&json));
     assert_int_equal(json_close(&json), ERR_BAD_JSON);
 }
 
