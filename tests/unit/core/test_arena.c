@@ -57,6 +57,23 @@ static void reset_keeps_no_more_than_it_was_told(void **state)
     arena_fini(&arena); /* a second time is fine */
 }
 
+static void reset_hands_the_same_memory_out_again(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, 128 << 10);
+    void *first = arena_get(&arena, 1000);
+    for (int i = 1; i < 60; i++) memset(arena_get(&arena, 1000), 0, 1000);
+    uint64_t used = mem_used();
+    for (int turn = 0; turn < 5; turn++) {
+        arena_reset(&arena);
+        assert_ptr_equal(arena_get(&arena, 1000), first);
+        for (int i = 1; i < 60; i++) memset(arena_get(&arena, 1000), turn, 1000);
+        assert_int_equal(mem_used(), used); /* in the chunks that were kept */
+    }
+    arena_fini(&arena);
+}
+
 static void copy_is_a_copy(void **state)
 {
     (void)state;
@@ -95,6 +112,7 @@ int main(void)
         cmocka_unit_test(memory_is_aligned_and_apart),
         cmocka_unit_test(large_request_leaves_the_chunk_in_use),
         cmocka_unit_test(reset_keeps_no_more_than_it_was_told),
+        cmocka_unit_test(reset_hands_the_same_memory_out_again),
         cmocka_unit_test(copy_is_a_copy),
         cmocka_unit_test(write_behind_an_allocation_is_found),
     };
