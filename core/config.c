@@ -104,8 +104,10 @@ bool config_node_add(struct config_reader *reader, struct config_node *parent,
             return false;
         }
     }
-    if (parent->last != NULL) parent->last->next = node;
-    else parent->first = node;
+    if (parent->last != NULL)
+        parent->last->next = node;
+    else
+        parent->first = node;
     parent->last = node;
     parent->count++;
     return true;
@@ -138,8 +140,7 @@ static bool yaml_place(struct yaml_walk *walk, struct config_node *node)
         return true;
     }
     struct yaml_level *level = &walk->levels[walk->depth - 1];
-    if (level->node->kind == CONFIG_LIST)
-        return config_node_add(walk->reader, level->node, node);
+    if (level->node->kind == CONFIG_LIST) return config_node_add(walk->reader, level->node, node);
     if (level->key == NULL) {
         if (node->kind != CONFIG_SCALAR) {
             config_error(walk->reader, node->line, NULL, "the name of an option must be a text");
@@ -193,8 +194,7 @@ static const char *yaml_refused(const yaml_event_t *event)
 {
     const void *anchor = NULL, *tag = NULL;
     switch (event->type) {
-    case YAML_ALIAS_EVENT:
-        return "aliases (*name) are not read; write the value out";
+    case YAML_ALIAS_EVENT: return "aliases (*name) are not read; write the value out";
     case YAML_SCALAR_EVENT:
         anchor = event->data.scalar.anchor;
         tag = event->data.scalar.tag;
@@ -207,8 +207,7 @@ static const char *yaml_refused(const yaml_event_t *event)
         anchor = event->data.mapping_start.anchor;
         tag = event->data.mapping_start.tag;
         break;
-    default:
-        break;
+    default: break;
     }
     if (anchor != NULL) return "anchors (&name) are not read; write the value out";
     if (tag != NULL) return "tags (!name) are not read; the option decides the type";
@@ -228,19 +227,15 @@ static bool yaml_event(struct yaml_walk *walk, const yaml_event_t *event)
         if (walk->documents++ == 0) return true;
         config_error(walk->reader, line, NULL, "a second document begins here; one is read");
         return false;
-    case YAML_SCALAR_EVENT:
-        return yaml_scalar(walk, event, line);
-    case YAML_SEQUENCE_START_EVENT:
-        return yaml_open(walk, CONFIG_LIST, line);
-    case YAML_MAPPING_START_EVENT:
-        return yaml_open(walk, CONFIG_MAP, line);
+    case YAML_SCALAR_EVENT: return yaml_scalar(walk, event, line);
+    case YAML_SEQUENCE_START_EVENT: return yaml_open(walk, CONFIG_LIST, line);
+    case YAML_MAPPING_START_EVENT: return yaml_open(walk, CONFIG_MAP, line);
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT:
         check(walk->depth > 0);
         walk->depth--;
         return true;
-    default:
-        return true; /* the ends of the stream and of a document */
+    default: return true; /* the ends of the stream and of a document */
     }
 }
 
@@ -258,7 +253,8 @@ static struct config_node *yaml_tree(struct config_reader *reader, struct bytes 
         yaml_event_t event;
         if (!yaml_parser_parse(&parser, &event)) {
             /* libyaml names problems, never values. */
-            config_error(reader, (uint32_t)parser.problem_mark.line + 1, NULL, "this is not YAML: %s",
+            config_error(reader, (uint32_t)parser.problem_mark.line + 1, NULL,
+                         "this is not YAML: %s",
                          parser.problem != NULL ? parser.problem : "it cannot be read");
             is_fine = false;
             break;
@@ -303,9 +299,9 @@ void config_destroy(struct config *config)
     mem_free(config);
 }
 
-enum err config_parse(struct bytes text, const char *name,
-                      const struct config_override *overrides, uint32_t overrides_count,
-                      config_say_fn say_fn, void *context, struct config **config)
+enum err config_parse(struct bytes text, const char *name, const struct config_override *overrides,
+                      uint32_t overrides_count, config_say_fn say_fn, void *context,
+                      struct config **config)
 {
     check(name != NULL);
     check(config != NULL);
@@ -336,7 +332,8 @@ enum err config_parse(struct bytes text, const char *name,
 }
 
 /* Reads the whole file; *text is mem_alloc'ed.  False, and said. */
-static bool file_read(struct config_reader *reader, const char *path, char **text, size_t *text_size)
+static bool file_read(struct config_reader *reader, const char *path, char **text,
+                      size_t *text_size)
 {
     int file = disk_open(path, DISK_READ);
     if (file < 0) {
@@ -386,8 +383,8 @@ enum err config_load(const char *path, const struct config_override *overrides,
     char *text = NULL;
     size_t text_size = 0;
     if (path != NULL && !file_read(&reader, path, &text, &text_size)) return ERR_IO;
-    enum err err = config_parse(bytes_of(text, text_size), path != NULL ? path : "options", overrides,
-                                overrides_count, say_fn, context, config);
+    enum err err = config_parse(bytes_of(text, text_size), path != NULL ? path : "options",
+                                overrides, overrides_count, say_fn, context, config);
     crypt_wipe(text, text_size);
     mem_free(text);
     TRY(err);
@@ -408,7 +405,8 @@ enum err config_reload(const struct config *before, config_say_fn say_fn, void *
 const struct config_namespace *config_namespace_of(const struct config *config,
                                                    struct bytes channel)
 {
-    if (channel.size > 0 && channel.at[0] == '$') channel = bytes_of(channel.at + 1, channel.size - 1);
+    if (channel.size > 0 && channel.at[0] == '$')
+        channel = bytes_of(channel.at + 1, channel.size - 1);
     const uint8_t *end = channel.size > 0 ? memchr(channel.at, ':', channel.size) : NULL;
     if (end == NULL) return &config->without_namespace;
     struct bytes name = bytes_of(channel.at, (size_t)(end - channel.at));
@@ -421,8 +419,10 @@ const struct config_namespace *config_namespace_of(const struct config *config,
         int order = strncmp((const char *)name.at, other, name.size);
         if (order == 0 && other[name.size] != 0) order = -1;
         if (order == 0) return &config->namespaces[middle];
-        if (order < 0) after = middle;
-        else first = middle + 1;
+        if (order < 0)
+            after = middle;
+        else
+            first = middle + 1;
     }
     return NULL;
 }

@@ -24,12 +24,12 @@
 #include "core/err.h"
 
 /* A file above this is not a configuration. */
-#define CONFIG_FILE_MAX (1u << 20)
-#define CONFIG_DEPTH_MAX 16
-#define CONFIG_NAMESPACES_MAX 4096
+#define CONFIG_FILE_MAX           (1u << 20)
+#define CONFIG_DEPTH_MAX          16
+#define CONFIG_NAMESPACES_MAX     4096
 #define CONFIG_NAMESPACE_NAME_MAX 128
 /* Mistakes told in one go; more are counted. */
-#define CONFIG_ERRORS_MAX 20
+#define CONFIG_ERRORS_MAX         20
 
 /* NUL-terminated texts, in the order of the file. */
 struct config_texts {
@@ -44,14 +44,14 @@ enum config_engine { CONFIG_ENGINE_EMBEDDED, CONFIG_ENGINE_REDIS, CONFIG_ENGINE_
 enum config_durability { CONFIG_DURABLE, CONFIG_WRITTEN };
 
 /* The C type behind each type of a row. */
-#define CONFIG_C_BOOL bool
-#define CONFIG_C_U32 uint32_t
-#define CONFIG_C_U64 uint64_t
-#define CONFIG_C_MS uint64_t         /* milliseconds; the field ends in _ms */
-#define CONFIG_C_BYTES uint64_t      /* the field ends in _bytes */
-#define CONFIG_C_TEXT const char *   /* NUL-terminated, never NULL */
-#define CONFIG_C_SECRET const char * /* the same, and never printed */
-#define CONFIG_C_ENUM uint32_t       /* position in the row's list */
+#define CONFIG_C_BOOL      bool
+#define CONFIG_C_U32       uint32_t
+#define CONFIG_C_U64       uint64_t
+#define CONFIG_C_MS        uint64_t     /* milliseconds; the field ends in _ms */
+#define CONFIG_C_BYTES     uint64_t     /* the field ends in _bytes */
+#define CONFIG_C_TEXT      const char * /* NUL-terminated, never NULL */
+#define CONFIG_C_SECRET    const char * /* the same, and never printed */
+#define CONFIG_C_ENUM      uint32_t     /* position in the row's list */
 #define CONFIG_C_TEXT_LIST struct config_texts
 
 /* What one namespace of channels may do.  Generated from NAMESPACE_OPTION rows;
@@ -83,8 +83,8 @@ struct config {
     struct config_namespace without_namespace;
     struct config_namespace *namespaces; /* sorted by name */
     uint32_t namespaces_count;
-    struct arena *arena; /* private: holds every text */
-    const char *path;    /* private: where config_reload reads; NULL: no file */
+    struct arena *arena;               /* private: holds every text */
+    const char *path;                  /* private: where config_reload reads; NULL: no file */
     struct config_override *overrides; /* private: what it lays on top */
     uint32_t overrides_count;
 };

@@ -12,14 +12,17 @@
 static void check_namespace(struct config_reader *reader, const struct config_namespace *space)
 {
     char path[CONFIG_PATH_MAX];
-    if (space->name[0] == 0) snprintf(path, sizeof(path), "%s", CONFIG_WITHOUT_PATH);
-    else snprintf(path, sizeof(path), "%s[%s]", CONFIG_NAMESPACES_PATH, space->name);
+    if (space->name[0] == 0)
+        snprintf(path, sizeof(path), "%s", CONFIG_WITHOUT_PATH);
+    else
+        snprintf(path, sizeof(path), "%s[%s]", CONFIG_NAMESPACES_PATH, space->name);
 
     if ((space->history_size > 0) != (space->history_ttl_ms > 0))
-        config_error(reader, 0, path, "history needs both history_size and history_ttl; %s is not set",
+        config_error(reader, 0, path,
+                     "history needs both history_size and history_ttl; %s is not set",
                      space->history_size > 0 ? "history_ttl" : "history_size");
-    bool is_positioned = space->force_recovery || space->allow_recovery || space->force_positioning ||
-                         space->allow_positioning;
+    bool is_positioned = space->force_recovery || space->allow_recovery ||
+                         space->force_positioning || space->allow_positioning;
     if (is_positioned && !config_has_history(space))
         config_error(reader, 0, path,
                      "recovery and positioning need history; set history_size and history_ttl");
@@ -60,17 +63,20 @@ static void check_prefix(struct config_reader *reader, const char *path, const c
     size_t size = strlen(prefix);
     bool is_fine = size > 1 && size <= 200 && prefix[0] == '/' && prefix[size - 1] != '/';
     for (size_t i = 0; i < size; i++)
-        if (prefix[i] <= ' ' || prefix[i] > '~' || strchr("?#%", prefix[i]) != NULL) is_fine = false;
+        if (prefix[i] <= ' ' || prefix[i] > '~' || strchr("?#%", prefix[i]) != NULL)
+            is_fine = false;
     if (!is_fine)
-        config_error(reader, 0, path, "wants a path such as /api: it begins with '/', does not end "
-                                      "with one, and has no '?', '#', '%%' or spaces");
+        config_error(reader, 0, path,
+                     "wants a path such as /api: it begins with '/', does not end "
+                     "with one, and has no '?', '#', '%%' or spaces");
 }
 
 void config_check(struct config_reader *reader, const struct config *config)
 {
     check(config != NULL);
     if (config->client_pong_timeout_ms >= config->client_ping_interval_ms)
-        config_error(reader, 0, "client.pong_timeout", "wants to be shorter than client.ping_interval");
+        config_error(reader, 0, "client.pong_timeout",
+                     "wants to be shorter than client.ping_interval");
     check_prefix(reader, "http_api.handler_prefix", config->http_api_handler_prefix);
     check_prefix(reader, "websocket.handler_prefix", config->websocket_handler_prefix);
     if (config->storage_engine == CONFIG_ENGINE_EMBEDDED && config->storage_path[0] == 0)
@@ -78,7 +84,8 @@ void config_check(struct config_reader *reader, const struct config *config)
     if (config->storage_engine == CONFIG_ENGINE_REDIS && config->redis_address[0] == 0)
         config_error(reader, 0, "redis.address", "the Redis store needs an address");
     if (strpbrk(config->redis_prefix, "{} \t\r\n") != NULL)
-        config_error(reader, 0, "redis.prefix", "holds a brace or a space; braces choose cluster slots");
+        config_error(reader, 0, "redis.prefix",
+                     "holds a brace or a space; braces choose cluster slots");
     uint16_t cpus[CONFIG_CPUS_MAX];
     uint32_t cpus_count;
     if (config_cpus(config->shards_cpus, cpus, &cpus_count) != ERR_OK)
@@ -129,11 +136,11 @@ void config_describe(void (*print)(void *context, const char *line), void *conte
     check(print != NULL);
     print(context, "| option | value | default | meaning |");
     print(context, "|---|---|---|---|");
-    for (uint32_t i = 0; i < config_rows_count; i++)
-        describe_row(&config_rows[i], print, context);
+    for (uint32_t i = 0; i < config_rows_count; i++) describe_row(&config_rows[i], print, context);
     print(context, "");
-    print(context, "In `channel.without_namespace` and in each of `channel.namespaces[]` (which also "
-                   "have a `name`):");
+    print(context,
+          "In `channel.without_namespace` and in each of `channel.namespaces[]` (which also "
+          "have a `name`):");
     print(context, "");
     print(context, "| option | value | default | meaning |");
     print(context, "|---|---|---|---|");

@@ -25,7 +25,8 @@ static struct config_node *make(struct config_reader *reader, const struct doc *
     return fill(reader, doc, depth, node) ? node : NULL;
 }
 
-static bool fill_scalar(struct config_reader *reader, const struct doc *doc, struct config_node *node)
+static bool fill_scalar(struct config_reader *reader, const struct doc *doc,
+                        struct config_node *node)
 {
     char text[40];
     struct bytes bytes;
@@ -36,10 +37,14 @@ static bool fill_scalar(struct config_reader *reader, const struct doc *doc, str
         node->text = config_node_text(reader, 0, bytes);
         return node->text != NULL;
     }
-    if (doc_bool(doc, &is_true)) snprintf(text, sizeof(text), "%s", is_true ? "true" : "false");
-    else if (doc_i64(doc, &number)) snprintf(text, sizeof(text), "%" PRId64, number);
-    else if (doc_real(doc, &real)) snprintf(text, sizeof(text), "%.17g", real);
-    else impossible("a scalar is a text, a truth or a number");
+    if (doc_bool(doc, &is_true))
+        snprintf(text, sizeof(text), "%s", is_true ? "true" : "false");
+    else if (doc_i64(doc, &number))
+        snprintf(text, sizeof(text), "%" PRId64, number);
+    else if (doc_real(doc, &real))
+        snprintf(text, sizeof(text), "%.17g", real);
+    else
+        impossible("a scalar is a text, a truth or a number");
     node->text = config_node_text(reader, 0, bytes_of_text(text));
     return node->text != NULL;
 }

@@ -9,7 +9,7 @@
 #include "core/config_parts.h"
 #include "core/near.h"
 
-#define NEAR_MAX 3
+#define NEAR_MAX      3
 #define NEAR_TEXT_MAX 96
 
 struct near {
@@ -83,13 +83,16 @@ void config_table_suggest(const char *path, char *text, size_t text_size)
     char name[CONFIG_PATH_MAX];
     for (uint32_t i = 0; i < config_rows_count; i++) near_offer(&near, config_rows[i].path);
     for (uint32_t i = 0; i < config_namespace_rows_count; i++)
-        if (config_path_join(name, CONFIG_WITHOUT_PATH, config_namespace_rows[i].path)) near_offer(&near, name);
+        if (config_path_join(name, CONFIG_WITHOUT_PATH, config_namespace_rows[i].path))
+            near_offer(&near, name);
     near_offer(&near, CONFIG_WITHOUT_PATH);
     near_offer(&near, CONFIG_NAMESPACES_PATH);
-    for (uint32_t i = 0; i < config_known_rows_count; i++) near_offer_known(&near, &config_known_rows[i]);
+    for (uint32_t i = 0; i < config_known_rows_count; i++)
+        near_offer_known(&near, &config_known_rows[i]);
 
     /* Of several levels of nearness only the nearest is told. */
-    while (near.count > 1 && near.best[near.count - 1].distance > near.best[0].distance) near.count--;
+    while (near.count > 1 && near.best[near.count - 1].distance > near.best[0].distance)
+        near.count--;
     if (near.count > 0) {
         size_t used = (size_t)snprintf(text, text_size, "did you mean %s", near.best[0].name);
         for (size_t i = 1; i < near.count && used < text_size; i++)

@@ -6,6 +6,8 @@
  * text becomes a value (config_value.c), and the rules between options are
  * looked at (config_check.c).  The tree lives in a scratch arena until the
  * snapshot is made.
+ *
+ * Thread:  any; one load belongs to one thread.
  */
 #pragma once
 
@@ -23,10 +25,10 @@ enum config_kind { CONFIG_NULL, CONFIG_SCALAR, CONFIG_LIST, CONFIG_MAP };
 
 struct config_node {
     enum config_kind kind;
-    uint32_t line;      /* of the value, or of the key where there is one; 0: unknown */
-    uint32_t count;     /* of children */
-    const char *key;    /* in a map, else NULL */
-    const char *text;   /* of a scalar */
+    uint32_t line;    /* of the value, or of the key where there is one; 0: unknown */
+    uint32_t count;   /* of children */
+    const char *key;  /* in a map, else NULL */
+    const char *text; /* of a scalar */
     struct config_node *first, *last, *next;
 };
 
@@ -95,7 +97,7 @@ extern const uint32_t config_known_rows_count;
 /* The size of its path without the ".*". */
 size_t config_known_size(const struct config_known_row *row);
 
-#define CONFIG_WITHOUT_PATH "channel.without_namespace"
+#define CONFIG_WITHOUT_PATH    "channel.without_namespace"
 #define CONFIG_NAMESPACES_PATH "channel.namespaces"
 
 /* Joins into path[CONFIG_PATH_MAX]; false when it does not fit, which no name of

@@ -14,9 +14,15 @@
 enum { RELOAD_START, RELOAD_NOW };
 
 const struct config_row config_rows[] = {
-#define OPTION(path, field, type, fallback, least, most, reload, text)                     \
-    {path, CONFIG_##type, RELOAD_##reload == RELOAD_NOW, offsetof(struct config, field), \
-     fallback, least, most, text},
+#define OPTION(path, field, type, fallback, least, most, reload, text)                             \
+    {path,                                                                                         \
+     CONFIG_##type,                                                                                \
+     RELOAD_##reload == RELOAD_NOW,                                                                \
+     offsetof(struct config, field),                                                               \
+     fallback,                                                                                     \
+     least,                                                                                        \
+     most,                                                                                         \
+     text},
 #define NAMESPACE_OPTION(path, field, type, fallback, least, most, text)
 #include "core/config.def"
 #undef OPTION
@@ -26,8 +32,9 @@ const uint32_t config_rows_count = array_count(config_rows);
 
 const struct config_row config_namespace_rows[] = {
 #define OPTION(path, field, type, fallback, least, most, reload, text)
-#define NAMESPACE_OPTION(path, field, type, fallback, least, most, text) \
-    {path, CONFIG_##type, true, offsetof(struct config_namespace, field), fallback, least, most, text},
+#define NAMESPACE_OPTION(path, field, type, fallback, least, most, text)                           \
+    {path,     CONFIG_##type, true, offsetof(struct config_namespace, field),                      \
+     fallback, least,         most, text},
 #include "core/config.def"
 #undef OPTION
 #undef NAMESPACE_OPTION
@@ -35,7 +42,7 @@ const struct config_row config_namespace_rows[] = {
 const uint32_t config_namespace_rows_count = array_count(config_namespace_rows);
 
 const struct config_known_row config_known_rows[] = {
-#define KNOWN(path, note) {path, note, false},
+#define KNOWN(path, note)           {path, note, false},
 #define KNOWN_NAMESPACE(path, note) {path, note, true},
 #include "core/config_known.def"
 #undef KNOWN
@@ -53,7 +60,8 @@ static void set_default(const struct config_row *row, void *base, struct arena *
     check(ok); /* test_config reads every row */
 }
 
-static void namespace_defaults(struct config_namespace *space, const char *name, struct arena *arena)
+static void namespace_defaults(struct config_namespace *space, const char *name,
+                               struct arena *arena)
 {
     *space = (struct config_namespace){.name = name};
     for (uint32_t i = 0; i < config_namespace_rows_count; i++)
@@ -103,7 +111,8 @@ static bool is_section(const char *path)
         if (strncmp(config_rows[i].path, path, size) == 0 && config_rows[i].path[size] == '.')
             return true;
     for (size_t i = 0; i < array_count(config_known_rows); i++)
-        if (!config_known_rows[i].is_of_namespace && strncmp(config_known_rows[i].path, path, size) == 0 &&
+        if (!config_known_rows[i].is_of_namespace &&
+            strncmp(config_known_rows[i].path, path, size) == 0 &&
             config_known_rows[i].path[size] == '.')
             return true;
     return false;
@@ -169,16 +178,20 @@ static void apply_namespace(struct config_reader *reader, const struct config_no
     for (const struct config_node *child = node->first; child != NULL; child = child->next) {
         char path[CONFIG_PATH_MAX], canonical[CONFIG_PATH_MAX];
         if (space->name[0] != 0 && strcmp(child->key, "name") == 0) continue; /* taken before */
-        if (!config_path_join(path, shown, child->key) || !config_path_join(canonical, CONFIG_WITHOUT_PATH, child->key)) {
+        if (!config_path_join(path, shown, child->key) ||
+            !config_path_join(canonical, CONFIG_WITHOUT_PATH, child->key)) {
             config_error(reader, child->line, shown, "an option's name is too long");
             continue;
         }
         const struct config_row *row =
             row_find(config_namespace_rows, config_namespace_rows_count, child->key);
         const struct config_known_row *known = known_find(child->key, true);
-        if (row != NULL) apply_value(reader, row, child, path, space, arena);
-        else if (known != NULL) tell_known(reader, child->line, path, known);
-        else tell_unknown(reader, child->line, path, canonical);
+        if (row != NULL)
+            apply_value(reader, row, child, path, space, arena);
+        else if (known != NULL)
+            tell_known(reader, child->line, path, known);
+        else
+            tell_unknown(reader, child->line, path, canonical);
     }
 }
 
@@ -197,7 +210,8 @@ static const char *namespace_name(struct config_reader *reader, const struct con
         return NULL;
     }
     size_t size = strlen(child->text);
-    size_t good = strspn(child->text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+    size_t good =
+        strspn(child->text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
     if (size < 2 || size > CONFIG_NAMESPACE_NAME_MAX || good != size) {
         config_error(reader, child->line, shown,
                      "name wants 2 to %d letters, digits, '-' or '_', nothing else",
@@ -277,8 +291,10 @@ static void apply_section(struct config_reader *reader, const struct config_node
     }
     for (const struct config_node *node = section->first; node != NULL; node = node->next) {
         char path[CONFIG_PATH_MAX];
-        if (config_path_join(path, prefix, node->key)) apply_key(reader, node, path, config);
-        else config_error(reader, node->line, prefix, "an option's name is too long");
+        if (config_path_join(path, prefix, node->key))
+            apply_key(reader, node, path, config);
+        else
+            config_error(reader, node->line, prefix, "an option's name is too long");
     }
 }
 

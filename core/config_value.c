@@ -207,8 +207,8 @@ static bool is_in_range(const struct config_row *row, const char *text, uint64_t
         bool ok = read_by_type(row, row->least, &limit, why);
         check(ok);
         if (value < limit) {
-            snprintf(why, CONFIG_WHY_MAX, "'%s' is less than the least, %s", shown(text, text_shown),
-                     row->least);
+            snprintf(why, CONFIG_WHY_MAX, "'%s' is less than the least, %s",
+                     shown(text, text_shown), row->least);
             return false;
         }
     }
@@ -335,9 +335,9 @@ bool config_value_equal(const struct config_row *row, const void *a, const void 
             is_equal = strcmp(x.items[i], y.items[i]) == 0;
         return is_equal;
     }
-    size_t size = row->type == CONFIG_BOOL                                ? sizeof(bool)
+    size_t size = row->type == CONFIG_BOOL                              ? sizeof(bool)
                   : row->type == CONFIG_U32 || row->type == CONFIG_ENUM ? sizeof(uint32_t)
-                                                                          : sizeof(uint64_t);
+                                                                        : sizeof(uint64_t);
     return memcmp(left, right, size) == 0;
 }
 

@@ -14,7 +14,8 @@
 static void digest(const EVP_MD *kind, struct bytes data, uint8_t *out, unsigned out_size)
 {
     unsigned used = 0;
-    int ok = EVP_Digest(data.size > 0 ? (const void *)data.at : "", data.size, out, &used, kind, NULL);
+    int ok =
+        EVP_Digest(data.size > 0 ? (const void *)data.at : "", data.size, out, &used, kind, NULL);
     check(ok == 1);
     check(used == out_size);
 }
@@ -56,7 +57,8 @@ static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 static const char alphabet_url[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-static size_t encode(struct bytes data, const char *letters, bool is_padded, char *text, size_t size)
+static size_t encode(struct bytes data, const char *letters, bool is_padded, char *text,
+                     size_t size)
 {
     size_t used = 0;
     for (size_t i = 0; i < data.size; i += 3) {

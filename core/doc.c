@@ -66,8 +66,7 @@ enum err doc_parse(struct bytes text, struct doc **doc, char where[160])
     check(doc != NULL);
     if (where != NULL) where[0] = 0;
     if (is_too_deep(text)) {
-        if (where != NULL)
-            snprintf(where, 160, "nested deeper than %d levels", JSON_DEPTH_MAX);
+        if (where != NULL) snprintf(where, 160, "nested deeper than %d levels", JSON_DEPTH_MAX);
         return ERR_TOO_DEEP;
     }
     json_error_t error;
@@ -94,11 +93,26 @@ struct doc *doc_get(const struct doc *doc, const char *name)
     return to_doc(json_object_get(to_json(doc), name));
 }
 
-bool doc_is_object(const struct doc *doc) { return json_is_object(to_json(doc)); }
-bool doc_is_array(const struct doc *doc) { return json_is_array(to_json(doc)); }
-bool doc_is_text(const struct doc *doc) { return json_is_string(to_json(doc)); }
-bool doc_is_number(const struct doc *doc) { return json_is_number(to_json(doc)); }
-bool doc_is_null(const struct doc *doc) { return json_is_null(to_json(doc)); }
+bool doc_is_object(const struct doc *doc)
+{
+    return json_is_object(to_json(doc));
+}
+bool doc_is_array(const struct doc *doc)
+{
+    return json_is_array(to_json(doc));
+}
+bool doc_is_text(const struct doc *doc)
+{
+    return json_is_string(to_json(doc));
+}
+bool doc_is_number(const struct doc *doc)
+{
+    return json_is_number(to_json(doc));
+}
+bool doc_is_null(const struct doc *doc)
+{
+    return json_is_null(to_json(doc));
+}
 
 size_t doc_count(const struct doc *doc)
 {

@@ -14,6 +14,6 @@
 
 #define NEAR_NAME_MAX 96
 /* What a name longer than NEAR_NAME_MAX is apart from everything. */
-#define NEAR_FAR ((size_t)1 << 30)
+#define NEAR_FAR      ((size_t)1 << 30)
 
 size_t near_distance(const char *a, const char *b);

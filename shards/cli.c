@@ -35,13 +35,16 @@ static const struct {
     const char *name, *value, *text;
     const char *path; /* of the option in core/config.def that it overrides, or NULL */
 } options[OPTION_COUNT] = {
-    [OPTION_CONFIG] = {"--config", "FILE", "read options from FILE: YAML, or JSON when it ends in .json", NULL},
+    [OPTION_CONFIG] = {"--config", "FILE",
+                       "read options from FILE: YAML, or JSON when it ends in .json", NULL},
     [OPTION_PORT] = {"--port", "N", "listen on port N", "http_server.port"},
     [OPTION_DATA] = {"--data", "DIR", "keep the embedded store in DIR", "storage.path"},
     [OPTION_SHARDS] = {"--shards", "N", "run N shards; 0 is one per CPU", "shards.count"},
     [OPTION_CPUS] = {"--cpus", "LIST", "run on these CPUs, for example 0-3,8", "shards.cpus"},
-    [OPTION_USER] = {"--user", "U", "the user that the token names; \"\" is the anonymous one", NULL},
-    [OPTION_TTL] = {"--ttl", "TIME", "how long it is good: 30m, 1h, 7d; 0 is for ever (default 1h)", NULL},
+    [OPTION_USER] = {"--user", "U", "the user that the token names; \"\" is the anonymous one",
+                     NULL},
+    [OPTION_TTL] = {"--ttl", "TIME", "how long it is good: 30m, 1h, 7d; 0 is for ever (default 1h)",
+                    NULL},
     [OPTION_CHANNEL] = {"--channel", "C", "make a subscription token for channel C", NULL},
 };
 
@@ -128,7 +131,8 @@ char *cli_token(struct bytes key, const char *user, const char *channel, uint64_
 
     size_t token_size = 2 * claims.used + 128;
     char *token = mem_alloc(token_size);
-    size_t used = crypt_base64url(BYTES_LITERAL("{\"alg\":\"HS256\",\"typ\":\"JWT\"}"), token, token_size);
+    size_t used =
+        crypt_base64url(BYTES_LITERAL("{\"alg\":\"HS256\",\"typ\":\"JWT\"}"), token, token_size);
     token[used++] = '.';
     used += crypt_base64url(writer_bytes(&claims), token + used, token_size - used);
     uint8_t mac[32];
@@ -242,8 +246,8 @@ static void print_usage(FILE *to)
 
 static void print_help(const struct command *command)
 {
-    printf("usage: sluice %s%s\n\n%s\n\n", command->name, command->takes != 0 ? " [OPTION VALUE]..." : "",
-           command->text);
+    printf("usage: sluice %s%s\n\n%s\n\n", command->name,
+           command->takes != 0 ? " [OPTION VALUE]..." : "", command->text);
     for (uint32_t i = 0; i < OPTION_COUNT; i++) {
         if (!(command->takes & (1u << i))) continue;
         char name[40];
@@ -311,8 +315,10 @@ static bool take_option(const struct command *command, char **argv, int argc, in
     enum option option = option_find(command, text, size);
     if (option == OPTION_COUNT) return false;
     const char *value = NULL;
-    if (text[size] == '=') value = text + size + 1;
-    else if (*at < argc) value = argv[(*at)++];
+    if (text[size] == '=')
+        value = text + size + 1;
+    else if (*at < argc)
+        value = argv[(*at)++];
     if (value == NULL) {
         fprintf(stderr, "sluice: %s wants a value: %s %s\n", options[option].name,
                 options[option].name, options[option].value);

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define FILE_MAX (4u << 20)
+#define FILE_MAX   (4u << 20)
 #define PREFIX_MAX 512
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

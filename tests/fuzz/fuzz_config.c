@@ -40,7 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check(i == 0 || strcmp(config->namespaces[i - 1].name, space) < 0);
         char channel[CONFIG_NAMESPACE_NAME_MAX + 4];
         int used = snprintf(channel, sizeof(channel), "$%s:x", space);
-        check(config_namespace_of(config, bytes_of(channel, (size_t)used)) == &config->namespaces[i]);
+        check(config_namespace_of(config, bytes_of(channel, (size_t)used)) ==
+              &config->namespaces[i]);
     }
     config_destroy(config);
     return 0;

@@ -81,9 +81,12 @@ static const char file_yaml[] = "client:\n"
                                 "      history_meta_ttl: 10m\n";
 static const char file_json[] =
     "{\"client\":{\"allowed_origins\":[\"https://chat.example\",\"*\"],\"token\":"
-    "{\"hmac_secret_key\":\"0123456789abcdef\"},\"ping_interval\":\"30s\"},\"http_api\":{\"key\":\"k\"},"
-    "\"http_server\":{\"port\":9000},\"channel\":{\"history_meta_ttl\":\"100h\",\"without_namespace\":"
-    "{\"allow_subscribe_for_client\":true},\"namespaces\":[{\"name\":\"chat\",\"history_size\":1000,"
+    "{\"hmac_secret_key\":\"0123456789abcdef\"},\"ping_interval\":\"30s\"},\"http_api\":{\"key\":"
+    "\"k\"},"
+    "\"http_server\":{\"port\":9000},\"channel\":{\"history_meta_ttl\":\"100h\",\"without_"
+    "namespace\":"
+    "{\"allow_subscribe_for_client\":true},\"namespaces\":[{\"name\":\"chat\",\"history_size\":"
+    "1000,"
     "\"history_ttl\":\"300s\",\"force_recovery\":true},{\"name\":\"alerts-2\",\"history_size\":1,"
     "\"history_ttl\":\"5m\",\"history_meta_ttl\":\"10m\"}]}}";
 
@@ -134,8 +137,9 @@ static void a_known_option_warns_once_and_never_stops(void **state)
     assert_int_equal(said.warnings_count, 6);
     assert_string_equal(said.warnings[0], "c.yaml:3: debug: known option, not served yet");
     assert_string_equal(said.warnings[1], "c.yaml:4: admin: known option, not served yet");
-    assert_string_equal(said.warnings[2],
-                        "c.yaml:8: channel.without_namespace.presence: known option, not served yet");
+    assert_string_equal(
+        said.warnings[2],
+        "c.yaml:8: channel.without_namespace.presence: known option, not served yet");
     assert_string_equal(said.warnings[3], "c.yaml:10: proxies: known option, not served yet");
     config_destroy(config);
 }
@@ -146,14 +150,16 @@ static void every_known_row_is_reached(void **state)
     for (uint32_t i = 0; i < config_known_rows_count; i++) {
         const struct config_known_row *row = &config_known_rows[i];
         char path[200], text[2000];
-        snprintf(path, sizeof(path), "%s%.*s", row->is_of_namespace ? "channel.without_namespace." : "",
+        snprintf(path, sizeof(path), "%s%.*s",
+                 row->is_of_namespace ? "channel.without_namespace." : "",
                  (int)config_known_size(row), row->path);
         /* a.b.c becomes {"a":{"b":{"c":1}}} */
         size_t used = 0, depth = 1;
         used += (size_t)snprintf(text, sizeof(text), "{\"");
         for (const char *at = path; *at != 0; at++) {
             if (*at == '.') depth++;
-            used += (size_t)snprintf(text + used, sizeof(text) - used, *at == '.' ? "\":{\"" : "%c", *at);
+            used += (size_t)snprintf(text + used, sizeof(text) - used, *at == '.' ? "\":{\"" : "%c",
+                                     *at);
         }
         used += (size_t)snprintf(text + used, sizeof(text) - used, "\":1");
         while (depth-- > 0) used += (size_t)snprintf(text + used, sizeof(text) - used, "}");
@@ -180,10 +186,11 @@ static void namespaces_need_good_names(void **state)
     (void)state;
     bad("channel: {namespaces: [{history_size: 1}]}",
         "c.yaml:1: channel.namespaces[0]: a namespace needs a name, for example name: chat");
-    bad("channel: {namespaces: [{name: a}]}",
-        "c.yaml:1: channel.namespaces[0]: name wants 2 to 128 letters, digits, '-' or '_', nothing else");
+    bad("channel: {namespaces: [{name: a}]}", "c.yaml:1: channel.namespaces[0]: name wants 2 to "
+                                              "128 letters, digits, '-' or '_', nothing else");
     bad("channel: {namespaces: [{name: 'a:b'}]}",
-        "c.yaml:1: channel.namespaces[0]: name wants 2 to 128 letters, digits, '-' or '_', nothing else");
+        "c.yaml:1: channel.namespaces[0]: name wants 2 to 128 letters, digits, '-' or '_', nothing "
+        "else");
     bad("channel: {namespaces: {chat: {}}}",
         "c.yaml:1: channel.namespaces: wants a list: one '- name: ...' for each namespace");
     bad("channel: {namespaces: [chat]}",
@@ -199,16 +206,18 @@ static void channels_find_their_namespace(void **state)
         good("channel:\n  namespaces:\n    - name: ch\n    - name: chat\n    - name: chatter\n");
     static const struct {
         const char *channel, *name;
-    } rows[] = {{"news", ""},         {"", ""},          {"$news", ""},       {"$", ""},
-                {"ch:1", "ch"},       {"chat:1", "chat"}, {"$chat:1", "chat"}, {"chat:", "chat"},
-                {"chatter:a:b", "chatter"}, {"chat:x:y", "chat"}};
+    } rows[] = {{"news", ""},        {"", ""},          {"$news", ""},
+                {"$", ""},           {"ch:1", "ch"},    {"chat:1", "chat"},
+                {"$chat:1", "chat"}, {"chat:", "chat"}, {"chatter:a:b", "chatter"},
+                {"chat:x:y", "chat"}};
     for (size_t i = 0; i < array_count(rows); i++) {
         const struct config_namespace *space =
             config_namespace_of(config, bytes_of_text(rows[i].channel));
         assert_non_null(space);
         assert_string_equal(space->name, rows[i].name);
     }
-    static const char *const unknown[] = {"c:1", "cha:1", "chats:1", "$$chat:1", ":x", "$:x", "Chat:1"};
+    static const char *const unknown[] = {"c:1", "cha:1", "chats:1", "$$chat:1",
+                                          ":x",  "$:x",   "Chat:1"};
     for (size_t i = 0; i < array_count(unknown); i++)
         assert_null(config_namespace_of(config, bytes_of_text(unknown[i])));
     config_destroy(config);
@@ -225,29 +234,33 @@ static void rules_between_options_are_told(void **state)
     bad("channel: {namespaces: [{name: aa, force_recovery: true}]}",
         "c.yaml: channel.namespaces[aa]: recovery and positioning need history; "
         "set history_size and history_ttl");
-    bad("channel: {namespaces: [{name: aa, history_size: 1, history_ttl: 2h, history_meta_ttl: 1h}]}",
+    bad("channel: {namespaces: [{name: aa, history_size: 1, history_ttl: 2h, history_meta_ttl: "
+        "1h}]}",
         "c.yaml: channel.namespaces[aa]: history_meta_ttl is shorter than history_ttl: positions "
         "would be forgotten before publications");
-    bad("http_api: {handler_prefix: api/}",
-        "c.yaml: http_api.handler_prefix: wants a path such as /api: it begins with '/', does not end "
-        "with one, and has no '?', '#', '%' or spaces");
+    bad("http_api: {handler_prefix: api/}", "c.yaml: http_api.handler_prefix: wants a path such as "
+                                            "/api: it begins with '/', does not end "
+                                            "with one, and has no '?', '#', '%' or spaces");
     struct config *config = good("client: {insecure: true}\nhttp_api: {insecure: true}");
     assert_int_equal(said.warnings_count, 2);
-    assert_string_equal(said.warnings[0], "c.yaml: client.insecure: everybody who reaches this port "
-                                          "may read and publish everything");
+    assert_string_equal(said.warnings[0],
+                        "c.yaml: client.insecure: everybody who reaches this port "
+                        "may read and publish everything");
     config_destroy(config);
 }
 
 static void what_yaml_hides_is_refused_by_name(void **state)
 {
     (void)state;
-    bad("client: &a {insecure: true}", "c.yaml:1: anchors (&name) are not read; write the value out");
+    bad("client: &a {insecure: true}",
+        "c.yaml:1: anchors (&name) are not read; write the value out");
     bad("client:\n  insecure: *a", "c.yaml:2: aliases (*name) are not read; write the value out");
     bad("client: !x {}", "c.yaml:1: tags (!name) are not read; the option decides the type");
     bad("client: {}\n---\nclient: {}", "c.yaml:2: a second document begins here; one is read");
     bad("? [a, b]\n: c", "c.yaml:1: the name of an option must be a text");
-    bad("client:\n\tinsecure: true", "c.yaml:2: this is not YAML: found character that cannot start "
-                                     "any token");
+    bad("client:\n\tinsecure: true",
+        "c.yaml:2: this is not YAML: found character that cannot start "
+        "any token");
     bad("client: \"a\\0b\"", "c.yaml:1: a text holds a zero byte");
 }
 
@@ -305,7 +318,8 @@ static void cpu_lists_are_numbers_and_ranges(void **state)
     static const uint16_t expected[] = {0, 1, 2, 3, 8, 1023};
     assert_int_equal(count, 6);
     assert_memory_equal(cpus, expected, sizeof(expected));
-    static const char *const wrong[] = {",", "1,", "a", "1-", "-1", "3-1", "1024", "0-1024", "1 ", "1;2", "0-18446744073709551616"};
+    static const char *const wrong[] = {
+        ",", "1,", "a", "1-", "-1", "3-1", "1024", "0-1024", "1 ", "1;2", "0-18446744073709551616"};
     for (size_t i = 0; i < array_count(wrong); i++)
         assert_int_equal(config_cpus(wrong[i], cpus, &count), ERR_BAD_REQUEST);
     bad("shards: {cpus: 1..3}", "c.yaml: shards.cpus: wants CPU numbers such as 0-3,8");
@@ -345,7 +359,8 @@ static void load_reads_a_file_or_says_why_not(void **state)
     remove(path);
     memset(&said, 0, sizeof(said));
     assert_int_equal(config_load("/nowhere/c.yaml", NULL, 0, on_say, &said, &config), ERR_IO);
-    assert_string_equal(said.errors[0], "/nowhere/c.yaml: cannot be opened: No such file or directory");
+    assert_string_equal(said.errors[0],
+                        "/nowhere/c.yaml: cannot be opened: No such file or directory");
     assert_null(config);
 }
 

@@ -29,7 +29,8 @@ static void every_row_has_a_default_within_its_limits(void **state)
 static void enumerators_follow_their_rows(void **state)
 {
     (void)state;
-    struct config *config = good("storage: {engine: redis, durability: written}\nlog: {level: warn}\n");
+    struct config *config =
+        good("storage: {engine: redis, durability: written}\nlog: {level: warn}\n");
     assert_int_equal(config->storage_engine, CONFIG_ENGINE_REDIS);
     assert_int_equal(config->storage_durability, CONFIG_WRITTEN);
     assert_int_equal(config->log_level, LOG_WARN);
@@ -46,8 +47,8 @@ static void durations_mean_what_they_say(void **state)
     static const struct {
         const char *text;
         uint64_t ms;
-    } rows[] = {{"25s", 25000},    {"5m", 300000},      {"1500ms", 1500},     {"1h", 3600000},
-                {"1.5s", 1500},    {"1m30s", 90000},    {"0.5h", 1800000},    {"1s500ms", 1500},
+    } rows[] = {{"25s", 25000},      {"5m", 300000},         {"1500ms", 1500},   {"1h", 3600000},
+                {"1.5s", 1500},      {"1m30s", 90000},       {"0.5h", 1800000},  {"1s500ms", 1500},
                 {"1000000us", 1000}, {"1000000001ns", 1001}, {"30m30m", 3600000}};
     for (size_t i = 0; i < array_count(rows); i++) {
         char text[120];
@@ -66,19 +67,33 @@ static void durations_mean_what_they_say(void **state)
 static void durations_without_sense_are_refused(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"abc", "25 s", "s", "-5s", "5x", "1..5s", "1.s", ".5s", "+5s",
-                                        "5s5", "1e3s", "99999999999999999999h", "2562047h2562047h"};
+    static const char *const texts[] = {"abc",
+                                        "25 s",
+                                        "s",
+                                        "-5s",
+                                        "5x",
+                                        "1..5s",
+                                        "1.s",
+                                        ".5s",
+                                        "+5s",
+                                        "5s5",
+                                        "1e3s",
+                                        "99999999999999999999h",
+                                        "2562047h2562047h"};
     for (size_t i = 0; i < array_count(texts); i++) {
         char text[120], sentence[200];
         snprintf(text, sizeof(text), "shutdown: {timeout: '%s'}", texts[i]);
-        snprintf(sentence, sizeof(sentence), "c.yaml:1: shutdown.timeout: '%s' is not a duration; "
-                                             "write for example 25s, 5m or 1h30m", texts[i]);
+        snprintf(sentence, sizeof(sentence),
+                 "c.yaml:1: shutdown.timeout: '%s' is not a duration; "
+                 "write for example 25s, 5m or 1h30m",
+                 texts[i]);
         bad(text, sentence);
     }
     bad("client:\n  ping_interval: 25\n",
         "c.yaml:2: client.ping_interval: '25' has no unit; write for example 25s or 25ms");
-    bad("client:\n  ping_interval: abc\n", "c.yaml:2: client.ping_interval: 'abc' is not a duration; "
-                                           "write for example 25s, 5m or 1h30m");
+    bad("client:\n  ping_interval: abc\n",
+        "c.yaml:2: client.ping_interval: 'abc' is not a duration; "
+        "write for example 25s, 5m or 1h30m");
     bad_as("c.json", "{\"client\":{\"ping_interval\":25}}",
            "c.json: client.ping_interval: '25' has no unit; write for example 25s or 25ms");
 }
@@ -106,8 +121,10 @@ static void limits_hold_at_one_below_and_one_above(void **state)
     assert_int_equal(config->client_channel_limit, 1);
     assert_int_equal(config->http_server_port, 65535);
     config_destroy(config);
-    bad("client: {channel_limit: 0}", "c.yaml:1: client.channel_limit: '0' is less than the least, 1");
-    bad("http_server: {port: 65536}", "c.yaml:1: http_server.port: '65536' is more than the most, 65535");
+    bad("client: {channel_limit: 0}",
+        "c.yaml:1: client.channel_limit: '0' is less than the least, 1");
+    bad("http_server: {port: 65536}",
+        "c.yaml:1: http_server.port: '65536' is more than the most, 65535");
     bad("http_server: {port: 4294967296}",
         "c.yaml:1: http_server.port: '4294967296' is more than the most, 65535");
     bad("client: {connection_limit: 4294967296}",
@@ -123,12 +140,15 @@ static void other_values_are_refused_with_what_is_wanted(void **state)
     (void)state;
     bad("client: {insecure: yes}",
         "c.yaml:1: client.insecure: 'yes' is not a truth value; write true or false");
-    bad("client: {channel_limit: 1.5}", "c.yaml:1: client.channel_limit: '1.5' is not a whole number");
-    bad("client: {channel_limit: -1}", "c.yaml:1: client.channel_limit: '-1' is not a whole number");
+    bad("client: {channel_limit: 1.5}",
+        "c.yaml:1: client.channel_limit: '1.5' is not a whole number");
+    bad("client: {channel_limit: -1}",
+        "c.yaml:1: client.channel_limit: '-1' is not a whole number");
     bad("log: {level: loud}",
         "c.yaml:1: log.level: 'loud' is not one of debug|info|warn|error|none");
     bad("log: {level: ''}", "c.yaml:1: log.level: '' is not one of debug|info|warn|error|none");
-    bad("channel: {namespace_boundary: /}", "c.yaml:1: channel.namespace_boundary: '/' is not one of :");
+    bad("channel: {namespace_boundary: /}",
+        "c.yaml:1: channel.namespace_boundary: '/' is not one of :");
     bad("client: {insecure: [true]}", "c.yaml:1: client.insecure: wants true or false, not a list");
     bad("client: {allowed_origins: '*'}",
         "c.yaml:1: client.allowed_origins: wants a list of texts, for example "
@@ -174,8 +194,9 @@ static void every_mistake_is_told_up_to_a_limit(void **state)
 static void secrets_are_never_shown(void **state)
 {
     (void)state;
-    read_as("c.yaml", "client: {token: {hmac_secret_key: [s3cr3t]}}\nhttp_api: {key: {s3cr3t: s3cr3t}}\n"
-                      "redis: {password: s3cr3t, db: x}\n");
+    read_as("c.yaml",
+            "client: {token: {hmac_secret_key: [s3cr3t]}}\nhttp_api: {key: {s3cr3t: s3cr3t}}\n"
+            "redis: {password: s3cr3t, db: x}\n");
     assert_true(said.errors_count >= 3);
     for (uint32_t i = 0; i < said.errors_count; i++) assert_null(strstr(said.errors[i], "s3cr3t"));
     struct config *before = good("redis: {password: s3cr3t}\nhttp_api: {key: s3cr3t}");

@@ -37,7 +37,8 @@ static void sha1_gives_the_websocket_accept_of_rfc_6455(void **state)
     (void)state;
     uint8_t digest[20];
     char text[28];
-    crypt_sha1(bytes_of_text("dGhlIHNhbXBsZSBub25jZQ==258EAFA5-E914-47DA-95CA-C5AB0DC85B11"), digest);
+    crypt_sha1(bytes_of_text("dGhlIHNhbXBsZSBub25jZQ==258EAFA5-E914-47DA-95CA-C5AB0DC85B11"),
+               digest);
     assert_int_equal(crypt_base64(bytes_of(digest, 20), text, sizeof(text)), 28);
     assert_memory_equal(text, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28);
 }
@@ -93,8 +94,7 @@ static void wipe_leaves_zeros(void **state)
 }
 
 static const char *const plain[] = {"", "f", "fo", "foo", "foob", "fooba", "foobar"};
-static const char *const coded[] = {"",         "Zg==",     "Zm8=",    "Zm9v",
-                                    "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"};
+static const char *const coded[] = {"", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"};
 
 static void base64_gives_the_vectors_of_rfc_4648(void **state)
 {
@@ -105,7 +105,8 @@ static void base64_gives_the_vectors_of_rfc_4648(void **state)
         assert_true(bytes_equal_text(bytes_of(text, size), coded[i]));
         uint8_t back[16];
         size_t used = 99;
-        assert_int_equal(crypt_base64_decode(bytes_of_text(coded[i]), false, back, 16, &used), ERR_OK);
+        assert_int_equal(crypt_base64_decode(bytes_of_text(coded[i]), false, back, 16, &used),
+                         ERR_OK);
         assert_true(bytes_equal_text(bytes_of(back, used), plain[i]));
     }
     char text[8];
@@ -117,8 +118,9 @@ static void base64_gives_the_vectors_of_rfc_4648(void **state)
 static void base64_refuses_all_but_the_canonical_form(void **state)
 {
     (void)state;
-    static const char *const standard[] = {"Zg",   "Zg=",   "Zg===", "=",    "====", "Zh==", "Zm9=",
-                                           "Zm 8", "Zm8\n", "Zm9v\n", "-__-", "Z===", "Zg==Zg==", "Zm=v"};
+    static const char *const standard[] = {"Zg",   "Zg=",  "Zg===",    "=",     "====",
+                                           "Zh==", "Zm9=", "Zm 8",     "Zm8\n", "Zm9v\n",
+                                           "-__-", "Z===", "Zg==Zg==", "Zm=v"};
     static const char *const url[] = {"Zg==", "Zh", "Zm9", "+//+", "Z", "Zm9vY", "Zm8=", "Zm8 "};
     uint8_t out[16];
     size_t used;
@@ -128,7 +130,8 @@ static void base64_refuses_all_but_the_canonical_form(void **state)
     for (size_t i = 0; i < array_count(url); i++)
         assert_int_equal(crypt_base64_decode(bytes_of_text(url[i]), true, out, 16, &used),
                          ERR_BAD_REQUEST);
-    assert_int_equal(crypt_base64_decode(bytes_of_text("Zm9v"), true, out, 2, &used), ERR_LIMIT_SIZE);
+    assert_int_equal(crypt_base64_decode(bytes_of_text("Zm9v"), true, out, 2, &used),
+                     ERR_LIMIT_SIZE);
     assert_int_equal(crypt_base64_decode(bytes_of_text("Zm9v"), true, out, 3, &used), ERR_OK);
 }
 
@@ -146,7 +149,8 @@ static void base64_has_one_text_for_each_value(void **state)
         size_t size = rng_below(&rng, 9), used;
         for (size_t i = 0; i < size; i++) text[i] = letters[rng_below(&rng, sizeof(letters) - 1)];
         bool url = round % 2 == 0;
-        if (crypt_base64_decode(bytes_of(text, size), url, out, sizeof(out), &used) != ERR_OK) continue;
+        if (crypt_base64_decode(bytes_of(text, size), url, out, sizeof(out), &used) != ERR_OK)
+            continue;
         accepted++;
         size_t back = url ? crypt_base64url(bytes_of(out, used), again, sizeof(again))
                           : crypt_base64(bytes_of(out, used), again, sizeof(again));

@@ -39,8 +39,9 @@ static enum err refused(const char *text, size_t size)
 static void doc_reads_each_type(void **state)
 {
     (void)state;
-    struct doc *doc = parsed("{\"text\":\"a\\u0000b\",\"n\":-7,\"big\":9007199254740993,"
-                             "\"real\":1.5,\"yes\":true,\"no\":false,\"none\":null,\"list\":[1,2,3]}");
+    struct doc *doc =
+        parsed("{\"text\":\"a\\u0000b\",\"n\":-7,\"big\":9007199254740993,"
+               "\"real\":1.5,\"yes\":true,\"no\":false,\"none\":null,\"list\":[1,2,3]}");
     struct bytes text;
     int64_t i64;
     uint64_t u64 = 42;
@@ -125,9 +126,9 @@ static void doc_refuses_members_that_stand_twice(void **state)
 static void doc_refuses_what_is_not_json(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"",      "{",      "[1,]",  "{\"a\"}", "tru",      "01",
-                                        "\"\\x\"", "1 2",    "'a'",   "nan",     "{\"a\":1,}", "\"\xff\"",
-                                        "[1}",   "\"\\ud800\"", "/**/1", "1e999"};
+    static const char *const texts[] = {
+        "",    "{",   "[1,]",       "{\"a\"}",  "tru", "01",          "\"\\x\"", "1 2",
+        "'a'", "nan", "{\"a\":1,}", "\"\xff\"", "[1}", "\"\\ud800\"", "/**/1",   "1e999"};
     for (size_t i = 0; i < array_count(texts); i++) {
         print_message("%s\n", texts[i]);
         assert_int_equal(refused(texts[i], strlen(texts[i])), ERR_BAD_JSON);
@@ -150,11 +151,14 @@ static void doc_depth_ends_at_the_limit(void **state)
         memset(text, '[', depth);
         memset(text + depth, ']', depth);
         text[2 * depth] = 0;
-        if (depth > JSON_DEPTH_MAX) assert_int_equal(refused(text, 2 * depth), ERR_TOO_DEEP);
-        else doc_free(parsed(text));
+        if (depth > JSON_DEPTH_MAX)
+            assert_int_equal(refused(text, 2 * depth), ERR_TOO_DEEP);
+        else
+            doc_free(parsed(text));
     }
     /* Brackets in texts are no depth. */
-    doc_free(parsed("[\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[\"]"));
+    doc_free(parsed(
+        "[\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[\"]"));
 }
 
 static void doc_memory_comes_home(void **state)

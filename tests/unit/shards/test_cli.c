@@ -39,7 +39,7 @@ static int on_serve(struct config *config)
     return 7;
 }
 
-static void catch(FILE *stream, int kept, char *text, size_t text_size, FILE *caught)
+static void catch (FILE *stream, int kept, char *text, size_t text_size, FILE *caught)
 {
     fflush(stream);
     dup2(kept, fileno(stream));
@@ -66,8 +66,8 @@ static int run(const char *line)
     dup2(fileno(caught_out), 1);
     dup2(fileno(caught_err), 2);
     int code = cli_run(argc, argv, on_serve);
-    catch(stdout, kept_out, out, sizeof(out), caught_out);
-    catch(stderr, kept_err, err, sizeof(err), caught_err);
+    catch (stdout, kept_out, out, sizeof(out), caught_out);
+    catch (stderr, kept_err, err, sizeof(err), caught_err);
     return code;
 }
 
@@ -157,7 +157,8 @@ static struct doc *claims_of(const char *token)
     const char *dot = strrchr(token, '.');
     uint8_t mac[32], given[32], text[1024];
     size_t used;
-    crypt_hmac_sha256(bytes_of_text("0123456789abcdef"), bytes_of(token, (size_t)(dot - token)), mac);
+    crypt_hmac_sha256(bytes_of_text("0123456789abcdef"), bytes_of(token, (size_t)(dot - token)),
+                      mac);
     struct bytes signature = bytes_of(dot + 1, strcspn(dot + 1, "\n"));
     assert_int_equal(crypt_base64_decode(signature, true, given, 32, &used), ERR_OK);
     assert_memory_equal(mac, given, 32);
@@ -221,7 +222,8 @@ int main(void)
     doc_setup();
     int descriptor = mkstemps(file, 5);
     FILE *stream = fdopen(descriptor, "w");
-    fputs("client: {token: {hmac_secret_key: 0123456789abcdef}}\nhttp_server: {port: 9000}\n", stream);
+    fputs("client: {token: {hmac_secret_key: 0123456789abcdef}}\nhttp_server: {port: 9000}\n",
+          stream);
     fclose(stream);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_command_and_unknown_ones_are_told),
