@@ -1,0 +1,55 @@
+/*
+ * The exposition: every metric has its three lines, within the bound.
+ */
+#include "unit/proto/wire.h"
+
+#include "proto/prom.h"
+
+static char *exposition(const struct metrics *metrics, const char *version)
+{
+    size_t bound = prom_bound(version);
+    char *text = malloc(bound + 1);
+    struct writer writer = writer_of(text, bound);
+    prom_write(&writer, metrics, version);
+    assert_false(writer.failed);
+    text[writer.used] = '\0';
+    return text;
+}
+
+static void every_metric_has_its_lines(void **state)
+{
+    (void)state;
+    struct metrics metrics;
+    for (enum metric_id id = 0; id < METRIC_COUNT; id++) metrics.values[id] = UINT64_MAX - id;
+    char *text = exposition(&metrics, "1.2.3");
+    for (enum metric_id id = 0; id < METRIC_COUNT; id++) {
+        const struct metric_row *row = metric_row(id);
+        char line[512];
+        snprintf(line, sizeof(line), "# HELP sluice_%s %s\n# TYPE sluice_%s %s\nsluice_%s %llu\n",
+                 row->name, row->text, row->name, row->kind, row->name,
+                 (unsigned long long)(UINT64_MAX - id));
+        if (strstr(text, line) == NULL) fail_msg("missing: %s", line);
+        assert_null(strpbrk(row->text, "\\\n"));
+    }
+    assert_non_null(strstr(text, "\nsluice_node_build{version=\"1.2.3\"} 1\n"));
+    assert_int_equal(text[strlen(text) - 1], '\n');
+    free(text);
+}
+
+static void a_version_is_escaped(void **state)
+{
+    (void)state;
+    struct metrics metrics = {{0}};
+    char *text = exposition(&metrics, "\"\\\n\"\\\n\"\\\n\"\\\n");
+    assert_non_null(strstr(text, "{version=\"\\\"\\\\\\n\\\"\\\\\\n\\\"\\\\\\n\\\"\\\\\\n\"} 1\n"));
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_metric_has_its_lines),
+        cmocka_unit_test(a_version_is_escaped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
