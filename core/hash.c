@@ -41,10 +41,12 @@ uint64_t hash_bytes(struct bytes bytes, uint64_t seed)
     check(bytes.at != NULL || bytes.size == 0);
     const uint8_t *at = bytes.at;
     size_t left = bytes.size;
-    uint64_t state = fold(seed ^ K0, K1);
+    /* Both sides of each product depend on the seed: with a known constant on one
+     * side, a key that contains it would make the product 0 whatever the seed. */
+    uint64_t state = fold(seed ^ K0, K1), key = seed ^ K2;
     uint64_t a = 0, b = 0;
 
-    for (; left > 16; at += 16, left -= 16) state = fold(load64(at) ^ K2, load64(at + 8) ^ state);
+    for (; left > 16; at += 16, left -= 16) state = fold(load64(at) ^ key, load64(at + 8) ^ state);
     /* The rest, 0 to 16 bytes, as two words that may overlap. */
     if (left >= 8) {
         a = load64(at);
@@ -55,7 +57,7 @@ uint64_t hash_bytes(struct bytes bytes, uint64_t seed)
     } else if (left > 0) {
         a = (uint64_t)at[0] << 16 | (uint64_t)at[left / 2] << 8 | at[left - 1];
     }
-    return fold(fold(a ^ K2, b ^ state) ^ K3, (uint64_t)bytes.size ^ K1);
+    return fold(fold(a ^ key, b ^ state) ^ K3, (uint64_t)bytes.size ^ K1);
 }
 
 uint64_t hash_u64(uint64_t value, uint64_t seed)
