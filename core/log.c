@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -190,7 +191,12 @@ void log_start(int fd)
     check(!sink.is_running);
     sink.fd = fd;
     sink.is_stopping = false;
+    /* The writer takes no signals: they are for the thread that waits for them. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     int failed = pthread_create(&sink.writer, NULL, writer_run, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     check(failed == 0);
     pthread_mutex_lock(&sink.mutex);
     sink.is_running = true;
