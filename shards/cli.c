@@ -8,16 +8,14 @@
  */
 #include "shards/cli.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/config.h"
-#include "core/crypt.h"
 #include "core/mem.h"
 #include "core/near.h"
-#include "proto/json.h"
+#include "proto/jwt.h"
 
 enum option {
     OPTION_CONFIG,
@@ -105,46 +103,6 @@ static int run_check_config(const struct call *call)
     return CLI_DONE;
 }
 
-/* "header.claims" and its MAC, each in base64url. */
-char *cli_token(struct bytes key, const char *user, const char *channel, uint64_t now_ms,
-                uint64_t ttl_ms)
-{
-    check(key.size > 0);
-    check(user != NULL);
-    struct bytes name = bytes_of_text(channel);
-    size_t size = json_text_bound(bytes_of_text(user)) + json_text_bound(name) + 128;
-    struct writer claims = writer_of(mem_alloc(size), size);
-    write_text(&claims, "{\"sub\":");
-    json_write_text(&claims, bytes_of_text(user));
-    if (channel != NULL) {
-        write_text(&claims, ",\"channel\":");
-        json_write_text(&claims, name);
-    }
-    write_text(&claims, ",\"iat\":");
-    write_decimal(&claims, now_ms / 1000);
-    if (ttl_ms > 0) {
-        write_text(&claims, ",\"exp\":");
-        write_decimal(&claims, (now_ms + ttl_ms + 999) / 1000);
-    }
-    write_text(&claims, "}");
-    check(!claims.failed);
-
-    size_t token_size = 2 * claims.used + 128;
-    char *token = mem_alloc(token_size);
-    size_t used =
-        crypt_base64url(BYTES_LITERAL("{\"alg\":\"HS256\",\"typ\":\"JWT\"}"), token, token_size);
-    token[used++] = '.';
-    used += crypt_base64url(writer_bytes(&claims), token + used, token_size - used);
-    uint8_t mac[32];
-    crypt_hmac_sha256(key, bytes_of(token, used), mac);
-    token[used++] = '.';
-    used += crypt_base64url(bytes_of(mac, sizeof(mac)), token + used, token_size - used);
-    check(used < token_size);
-    token[used] = 0;
-    mem_free(claims.start);
-    return token;
-}
-
 static int run_gen_token(const struct call *call)
 {
     const char *user = call->values[OPTION_USER], *ttl = call->values[OPTION_TTL];
@@ -169,11 +127,16 @@ static int run_gen_token(const struct call *call)
         config_destroy(config);
         return CLI_WRONG;
     }
-    char *token = cli_token(key, user, channel, clock_wall_ms(), ttl_ms);
-    puts(token);
+    char *token;
+    enum err err =
+        jwt_sign(key, user, channel, clock_wall_ms() / 1000, (ttl_ms + 999) / 1000, &token);
+    if (err == ERR_OK)
+        puts(token);
+    else
+        fprintf(stderr, "sluice: the token cannot be signed: %s\n", err_text(err));
     mem_free(token);
     config_destroy(config);
-    return CLI_DONE;
+    return err == ERR_OK ? CLI_DONE : CLI_FAILED;
 }
 
 static void print_line(void *context, const char *line)

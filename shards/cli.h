@@ -15,7 +15,6 @@
 #pragma once
 
 #include "core/base.h"
-#include "core/bytes.h"
 
 enum cli_exit { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG = 2 };
 
@@ -27,8 +26,3 @@ typedef int (*cli_serve_fn)(struct config *config);
 /* Runs the command that argv names and returns the exit code.  Answers go to
  * standard output, mistakes and warnings to standard error. */
 int cli_run(int argc, char **argv, cli_serve_fn serve);
-
-/* A token of HS256 (RFC 7519): of a connection, or of a subscription when
- * `channel` is not NULL.  `ttl_ms` 0: it never expires.  The text is mem_alloc'ed. */
-must_use char *cli_token(struct bytes key, const char *user, const char *channel, uint64_t now_ms,
-                         uint64_t ttl_ms);
