@@ -256,18 +256,22 @@ void letter_read_receipt_counts(const struct letter *letter, struct letter_recei
     read_to_end(&r);
 }
 
-struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle call)
+/* survey · call · u8 with users? */
+struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle call,
+                                  bool with_users)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_SURVEY, HANDLE_SIZE, &w);
+    struct letter *letter = draft(post, to, LETTER_SURVEY, HANDLE_SIZE + 1, &w);
     write_handle(&w, call);
+    write_u8(&w, with_users);
     return packed(letter, &w);
 }
 
-void letter_read_survey(const struct letter *letter, struct handle *call)
+void letter_read_survey(const struct letter *letter, struct handle *call, bool *with_users)
 {
     struct reader r = opened(letter, LETTER_SURVEY);
     *call = read_handle(&r);
+    *with_users = read_u8(&r) != 0;
     read_to_end(&r);
 }
 
@@ -308,7 +312,7 @@ struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kin
 
 /* answer · call · u32 err · u8 flags · u64 offset · sized epoch
  *        · u32 n, n publications · u32 n, n × (u32 readers, u32 eligible)
- *        · u8 survey? · [metrics · 4 × u64 · u8 ok · sized detail · 2 × u64] */
+ *        · u8 survey? · [metrics · 3 × u64 · sized hashes · u8 ok · sized detail · 2 × u64] */
 struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct answer *in)
 {
     size_t size =
@@ -316,7 +320,8 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
     for (uint32_t i = 0; i < in->publications_count; i++)
         size += publication_size(&in->publications[i]);
     if (in->metrics != NULL)
-        size += sizeof *in->metrics + 4 * 8 + 1 + SIZED(in->store_detail) + 2 * 8;
+        size += sizeof *in->metrics + 3 * 8 + SIZED(in->user_hashes) + 1 + SIZED(in->store_detail) +
+                2 * 8;
 
     struct writer w;
     struct letter *letter = draft(post, to, LETTER_ANSWER, size, &w);
@@ -338,9 +343,9 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
     if (in->metrics != NULL) {
         write_bytes(&w, bytes_of(in->metrics, sizeof *in->metrics));
         write_u64(&w, in->clients);
-        write_u64(&w, in->users);
         write_u64(&w, in->subscriptions);
         write_u64(&w, in->channels);
+        write_sized(&w, in->user_hashes);
         write_u8(&w, in->store_ok);
         write_sized(&w, in->store_detail);
         write_u64(&w, in->store_lag_bytes);
@@ -356,9 +361,9 @@ static void read_answer_survey(struct reader *r, struct arena *arena, struct ans
     memcpy(metrics, raw.at, sizeof *metrics);
     out->metrics = metrics;
     out->clients = read_u64(r);
-    out->users = read_u64(r);
     out->subscriptions = read_u64(r);
     out->channels = read_u64(r);
+    out->user_hashes = read_sized(r);
     out->store_ok = read_u8(r) != 0;
     out->store_detail = read_sized(r);
     out->store_lag_bytes = read_u64(r);

@@ -98,7 +98,8 @@ struct letter *letter_pack_receipt_read(struct post *post, uint32_t to,
                                         const struct letter_receipt_read *in);
 struct letter *letter_pack_receipt_counts(struct post *post, uint32_t to,
                                           const struct letter_receipt_counts *in);
-struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle call);
+struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle call,
+                                  bool with_users);
 struct letter *letter_pack_frame(struct post *post, uint32_t to, const struct letter_frame *in);
 struct letter *letter_pack_lost(struct post *post, uint32_t to, const struct letter_lost *in);
 /* One without a payload. */
@@ -112,7 +113,7 @@ void letter_read_members_set(const struct letter *letter, struct arena *arena,
                              struct letter_members_set *out);
 void letter_read_receipt_read(const struct letter *letter, struct letter_receipt_read *out);
 void letter_read_receipt_counts(const struct letter *letter, struct letter_receipt_counts *out);
-void letter_read_survey(const struct letter *letter, struct handle *call);
+void letter_read_survey(const struct letter *letter, struct handle *call, bool *with_users);
 void letter_read_frame(const struct letter *letter, struct letter_frame *out);
 void letter_read_lost(const struct letter *letter, struct letter_lost *out);
 
@@ -131,7 +132,8 @@ struct answer {
     uint32_t counts_count;
     /* survey */
     const struct metrics *metrics;
-    uint64_t clients, users, subscriptions, channels;
+    uint64_t clients, subscriptions, channels;
+    struct bytes user_hashes; /* u64 per distinct user there, when they were asked for */
     bool store_ok;
     struct bytes store_detail;
     uint64_t store_lag_bytes, store_latency_us;

@@ -6,8 +6,12 @@
  * left out and counted as missing: a page about health may be incomplete, it
  * may not wait.
  *
+ * Users are counted only when asked for, since it is the one part that walks
+ * every connection; each shard then tells a hash per distinct user, so that one
+ * who is on two shards counts once.
+ *
  * Thread:  any shard; the callback runs on the asker.
- * Bound:   a letter and an answer per shard.
+ * Bound:   a letter and an answer per shard; with users O(connections).
  * Tests:   tests/unit/shards/test_channel.c, tests/conformance
  */
 #pragma once
@@ -23,22 +27,26 @@ struct letter;
 struct survey_shard {
     bool has_answered;
     bool store_ok;
-    uint64_t clients, users, subscriptions, channels;
+    uint64_t clients, subscriptions, channels;
     uint64_t store_lag_bytes, store_latency_us;
     char store_detail[160];
 };
 
 struct survey {
     uint32_t shards_count;
-    uint32_t missing; /* shards that were not asked, or answered with an error */
+    uint32_t missing; /* shards that were not asked */
+    uint64_t users;   /* distinct non-empty user ids; with SURVEY_WITH_USERS */
     struct survey_shard shards[SHARDS_MAX];
     struct metrics metrics; /* summed over the shards that answered */
 };
 
-/* `conn` is NULL when it has gone or takes nothing any more. */
+enum survey_depth { SURVEY_COUNTERS, SURVEY_WITH_USERS };
+
+/* `conn` is NULL when it takes nothing any more. */
 typedef void (*survey_fn)(struct shard *shard, struct conn *conn, const struct survey *survey);
 
 /* Asks every shard; `done` runs once, in a later turn.  ERR_CREDIT_SPENT when
  * not one shard could be asked. */
-must_use enum err survey_begin(struct shard *shard, struct conn *conn, survey_fn done);
+must_use enum err survey_begin(struct shard *shard, struct conn *conn, enum survey_depth depth,
+                               survey_fn done);
 void survey_on_letter(void *shard, struct letter *letter);

@@ -1,0 +1,169 @@
+/*
+ * api: credentials, dispatch, envelopes.
+ */
+#include "shards/api/api.h"
+
+#include "core/check.h"
+#include "core/crypt.h"
+#include "proto/outcome.h"
+#include "shards/api/api_parts.h"
+#include "shards/home.h"
+#include "shards/shard.h"
+
+#define JSON_TYPE  "application/json"
+#define PLAIN_TYPE "text/plain; charset=utf-8"
+
+static const struct {
+    const char *path;
+    api_fn handler;
+} methods[] = {
+#define API(path, handler) {path, handler},
+#include "shards/api/api.def"
+#undef API
+};
+
+/* --- credentials ------------------------------------------------------------------ */
+
+/* "apikey KEY", the scheme in any case; BYTES_NONE for anything else. */
+static struct bytes key_of_authorization(struct bytes value)
+{
+    size_t scheme = sizeof("apikey") - 1;
+    if (value.size <= scheme + 1 || value.at[scheme] != ' ') return BYTES_NONE;
+    if (!bytes_equal_nocase(bytes_of(value.at, scheme), BYTES_LITERAL("apikey"))) return BYTES_NONE;
+    return bytes_of(value.at + scheme + 1, value.size - scheme - 1);
+}
+
+/* Centrifugo's order: a key in X-API-Key keeps Authorization from being looked
+ * at, the query may always speak. */
+static bool is_allowed(const struct config *config, const struct http_request *request)
+{
+    if (config->http_api_insecure) return true;
+    struct bytes key = bytes_of_text(config->http_api_key);
+    if (key.size == 0) return false;
+    struct bytes given = http_header(request, "X-API-Key");
+    if (given.size == 0) given = key_of_authorization(http_header(request, "Authorization"));
+    if (given.size > 0 && crypt_equal(given, key)) return true;
+    char query[1024];
+    return http_query(request, "api_key", query, sizeof query) &&
+           crypt_equal(bytes_of_text(query), key);
+}
+
+/* --- envelopes -------------------------------------------------------------------- */
+
+void api_reply(struct shard *shard, struct conn *conn, struct bytes result)
+{
+    if (conn->state != CONN_HTTP) return;
+    struct json_out out = {0};
+    json_out_object(&out);
+    json_out_key(&out, "result");
+    json_out_raw(&out, result);
+    json_out_object_end(&out);
+    conn_respond(shard, conn, 200, JSON_TYPE, json_out_bytes(&out), NULL);
+    json_out_fini(&out);
+}
+
+static void write_code(struct json_out *out, const struct outcome *outcome)
+{
+    json_out_object(out);
+    json_out_member_u64(out, "code", outcome->code);
+    json_out_member_text(out, "message", bytes_of_text(outcome->text));
+    json_out_object_end(out);
+}
+
+void api_write_error(struct json_out *out, enum err err)
+{
+    json_out_key(out, "error");
+    write_code(out, outcome_of(err));
+}
+
+void api_write_published(struct json_out *out, const struct answer *answer)
+{
+    if (answer->err != ERR_OK) {
+        api_write_error(out, answer->err);
+        return;
+    }
+    json_out_key(out, "result");
+    json_out_object(out);
+    json_out_member_u64(out, "offset", answer->offset);
+    if (answer->offset > 0) json_out_member_text(out, "epoch", answer->epoch);
+    json_out_object_end(out);
+}
+
+void api_fail(struct shard *shard, struct conn *conn, bool is_transport, enum err err)
+{
+    check(err != ERR_OK);
+    metric_add(&shard->metrics, METRIC_API_ERRORS, 1);
+    if (conn->state != CONN_HTTP) return;
+    const struct outcome *outcome = outcome_of(err);
+    struct json_out out = {0};
+    if (is_transport) {
+        write_code(&out, outcome);
+    } else {
+        json_out_object(&out);
+        api_write_error(&out, err);
+        json_out_object_end(&out);
+    }
+    /* What a proxy or a client library must see without reading the body: no such
+     * method, and come back later. */
+    bool is_status = is_transport || err == ERR_NOT_FOUND || err == ERR_CREDIT_SPENT;
+    conn_respond(shard, conn, is_status ? outcome->http : 200, JSON_TYPE, json_out_bytes(&out),
+                 err == ERR_CREDIT_SPENT ? "Retry-After: 1\r\n" : NULL);
+    json_out_fini(&out);
+}
+
+/* --- dispatch --------------------------------------------------------------------- */
+
+enum err api_call(const struct api *api, struct bytes channel, call_fn on_answer,
+                  struct call **call, struct handle *handle)
+{
+    struct shard *shard = api->shard;
+    uint32_t home = home_of_channel(channel, shard->shards_count);
+    TRY(call_begin(shard, api->conn, home, on_answer, call, handle));
+    (*call)->kind = api->is_transport;
+    if (!(api->conn->flags & CONN_PAUSED)) conn_await(shard, api->conn);
+    return ERR_OK;
+}
+
+/* What follows the prefix and its slash. */
+static struct bytes method_of(const struct shard *shard, const struct http_request *request)
+{
+    size_t skip = strlen(shard->config->http_api_handler_prefix) + 1;
+    check(request->path.size > skip);
+    return bytes_of(request->path.at + skip, request->path.size - skip);
+}
+
+static enum err api_dispatch(const struct api *api, struct bytes method)
+{
+    if (api->shard->is_draining) return ERR_DRAINING;
+    for (size_t i = 0; i < array_count(methods); i++) {
+        if (!bytes_equal_text(method, methods[i].path)) continue;
+        return methods[i].handler == NULL ? ERR_NOT_AVAILABLE : methods[i].handler(api);
+    }
+    return ERR_NOT_FOUND;
+}
+
+void api_on_request(struct shard *shard, struct conn *conn, const struct http_request *request)
+{
+    check(conn->state == CONN_HTTP);
+    metric_add(&shard->metrics, METRIC_API_CALLS, 1);
+    if (!is_allowed(shard->config, request)) {
+        metric_add(&shard->metrics, METRIC_API_ERRORS, 1);
+        conn_respond(shard, conn, 401, NULL, BYTES_NONE, NULL);
+        return;
+    }
+    struct api api = {
+        .shard = shard,
+        .conn = conn,
+        .body = request->body,
+        .is_transport = bytes_equal_nocase(http_header(request, "X-Centrifugo-Error-Mode"),
+                                           BYTES_LITERAL("transport")),
+    };
+    enum err err = api_dispatch(&api, method_of(shard, request));
+    if (err == ERR_OK) return;
+    if (err_class_of(err) == ERR_CLASS_PEER) {
+        metric_add(&shard->metrics, METRIC_API_ERRORS, 1);
+        conn_respond(shard, conn, 400, PLAIN_TYPE, bytes_of_text(err_text(err)), NULL);
+    } else {
+        api_fail(shard, conn, api.is_transport, err);
+    }
+}

@@ -1,0 +1,86 @@
+/*
+ * api_history: history.
+ *
+ * Limit 0 is the position alone, below 0 everything that is kept, in memory or
+ * in the store, bounded by HISTORY_BYTES_MAX at the home.
+ */
+#include "core/check.h"
+#include "proto/codec.h"
+#include "shards/api/api_parts.h"
+#include "shards/cmd/rules.h"
+#include "shards/shard.h"
+
+static void write_info(struct json_out *out, const struct publication *publication)
+{
+    char client[37];
+    codec_uuid(publication->client, client);
+    json_out_key(out, "info");
+    json_out_object(out);
+    json_out_member_text(out, "user", publication->user);
+    json_out_member_text(out, "client", bytes_of_text(client));
+    if (publication->conn_info.size > 0) {
+        json_out_key(out, "conn_info");
+        json_out_raw(out, publication->conn_info);
+    }
+    json_out_object_end(out);
+}
+
+static void write_publication(struct json_out *out, const struct publication *publication)
+{
+    json_out_object(out);
+    json_out_key(out, "data");
+    json_out_raw(out, publication->data);
+    if (publication->has_info) write_info(out, publication);
+    json_out_member_u64(out, "offset", publication->offset);
+    if (publication->tags.size > 0) {
+        json_out_key(out, "tags");
+        json_out_raw(out, publication->tags);
+    }
+    json_out_object_end(out);
+}
+
+static void on_history(struct shard *shard, struct call *call, struct conn *conn,
+                       const struct answer *answer)
+{
+    check(conn != NULL);
+    if (answer->err != ERR_OK) {
+        api_fail(shard, conn, call->kind, answer->err);
+        return;
+    }
+    if (conn->state != CONN_HTTP) return;
+    struct json_out out = {0};
+    json_out_object(&out);
+    json_out_key(&out, "publications");
+    json_out_array(&out);
+    for (uint32_t i = 0; i < answer->publications_count; i++)
+        write_publication(&out, &answer->publications[i]);
+    json_out_array_end(&out);
+    json_out_member_text(&out, "epoch", answer->epoch);
+    json_out_key(&out, "offset");
+    json_out_u64(&out, answer->offset);
+    json_out_object_end(&out);
+    api_reply(shard, conn, json_out_bytes(&out));
+    json_out_fini(&out);
+}
+
+enum err api_history(const struct api *api)
+{
+    struct shard *shard = api->shard;
+    struct api_history_ask ask;
+    TRY(api_parse_history(api->body, &shard->arena, &ask));
+    const struct config_namespace *options;
+    TRY(rules_channel(shard, ask.channel, &options));
+    if (!config_has_history(options)) return ERR_NOT_AVAILABLE;
+
+    struct letter_history question = {
+        .channel = ask.channel,
+        .since_epoch = ask.since_epoch,
+        .since = ask.since,
+        .limit = ask.limit,
+        .is_reverse = ask.is_reverse,
+    };
+    struct call *call;
+    TRY(api_call(api, ask.channel, on_history, &call, &question.call));
+    call_post(shard, letter_pack_history(shard->post, call->to, &question));
+    return ERR_OK;
+}

@@ -1,0 +1,86 @@
+/*
+ * rpc_message_send: publish, and learn the offset.
+ *
+ * {"channel", "data", "key"?} → {"offset", "epoch"}.  The protocol's own publish
+ * answers {}; a chat wants to know where its message stands, and to send it
+ * again after a lost answer without doubling it.  `key` is the sender's own: the
+ * same key from the same user in the same channel gets the first answer.
+ */
+#include "core/check.h"
+#include "core/limits.h"
+#include "proto/json.h"
+#include "shards/cmd/rules.h"
+#include "shards/rpc/rpc_parts.h"
+#include "shards/shard.h"
+
+/* Keeps users' keys apart from the server API's. */
+#define SCOPE_PREFIX "user:"
+
+struct message {
+    struct bytes channel, data, key;
+};
+
+static enum err message_parse(struct bytes text, struct arena *arena, struct message *out)
+{
+    *out = (struct message){0};
+    struct bytes name;
+    struct json json;
+    json_open(&json, text);
+    if (json_enter_object(&json))
+        while (json_key(&json, &name)) {
+            if (bytes_equal_text(name, "channel"))
+                json_text(&json, arena, &out->channel);
+            else if (bytes_equal_text(name, "data"))
+                json_raw(&json, &out->data);
+            else if (bytes_equal_text(name, "key"))
+                json_text(&json, arena, &out->key);
+            else
+                json_skip(&json);
+        }
+    TRY(json_close(&json));
+    return out->data.size == 0 || out->key.size > IDEMPOTENCY_KEY_MAX ? ERR_BAD_REQUEST : ERR_OK;
+}
+
+static void on_sent(struct shard *shard, struct call *call, struct conn *conn,
+                    const struct answer *answer)
+{
+    if (!rpc_is_answered(shard, call, conn, answer)) return;
+    struct json_out out = {0};
+    json_out_object(&out);
+    json_out_key(&out, "offset");
+    json_out_u64(&out, answer->offset);
+    json_out_member_text(&out, "epoch", answer->epoch);
+    json_out_object_end(&out);
+    rpc_reply(shard, call, conn, &out);
+}
+
+enum err rpc_message_send(const struct rpc *rpc)
+{
+    struct shard *shard = rpc->shard;
+    const struct conn *conn = rpc->conn;
+    struct message message;
+    const struct config_namespace *options;
+    TRY(message_parse(rpc->data, &shard->arena, &message));
+    TRY(rules_channel(shard, message.channel, &options));
+    TRY(rules_may_publish(shard, conn, message.channel, options));
+
+    uint8_t scope[sizeof SCOPE_PREFIX - 1 + USER_ID_MAX];
+    struct writer writer = writer_of(scope, sizeof scope);
+    write_text(&writer, SCOPE_PREFIX);
+    write_bytes(&writer, conn_user(conn));
+    check(!writer.failed);
+    struct letter_publish question = {
+        .channel = message.channel,
+        .scope = message.key.size > 0 ? writer_bytes(&writer) : BYTES_NONE,
+        .key = message.key,
+        .publication = {.data = message.data,
+                        .has_info = true,
+                        .user = conn_user(conn),
+                        .conn_info = bytes_of_text(conn->info)},
+    };
+    memcpy(question.publication.client, conn->client, sizeof conn->client);
+    struct call *call;
+    TRY(rpc_call(rpc, message.channel, on_sent, &call, &question.call));
+    call_post(shard, letter_pack_publish(shard->post, call->to, &question));
+    return ERR_OK;
+}
