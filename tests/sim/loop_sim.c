@@ -58,6 +58,7 @@ enum done_kind { DONE_SEND, DONE_CLOSED, DONE_CONNECT, DONE_WRITE };
 
 struct done_sim {
     enum done_kind kind;
+    bool is_wait; /* DONE_SEND: of a loop_send_wait */
     uint32_t sock;
     uint32_t sent;
     int error;
@@ -82,6 +83,7 @@ struct loop {
     struct list ready;
     struct link *backlog[BACKLOG_MAX];
     uint32_t backlog_first, backlog_count;
+    uint32_t accepts_left; /* once it listens no more */
     bool is_listening, is_woken, is_in_run;
     struct loop_counters counters;
 };
@@ -189,7 +191,12 @@ void loop_listen(struct loop *loop, int listener)
     loop->is_listening = true;
 }
 
-void loop_listen_stop(struct loop *loop) { loop->is_listening = false; }
+void loop_listen_stop(struct loop *loop)
+{
+    loop->is_listening = false;
+    /* What the kernel accepted before is still handed over. */
+    loop->accepts_left = (uint32_t)chance_below(loop->backlog_count + 1);
+}
 
 uint32_t loop_sim_listening(void)
 {
@@ -226,12 +233,18 @@ static uint32_t sock_take(struct loop *loop)
     }
 }
 
+static bool loop_may_accept(const struct loop *loop)
+{
+    return (loop->is_listening || loop->accepts_left > 0) && loop->backlog_count > 0 &&
+           loop->socks_used < loop->options.socks_max;
+}
+
 static uint32_t run_accepts(struct loop *loop)
 {
     uint32_t count = 0;
-    while (loop->is_listening && loop->backlog_count > 0 && (count == 0 || chance(80))) {
+    while (loop_may_accept(loop) && (count == 0 || chance(80))) {
         uint32_t index = sock_take(loop);
-        if (index == SOCK_NONE) break;
+        if (loop->accepts_left > 0) loop->accepts_left--;
         struct sock_sim *sock = &loop->socks[index];
         sock->state = SOCK_OPEN;
         sock->kind = SOCK_CONN;
@@ -345,7 +358,7 @@ static uint32_t run_recvs(struct loop *loop)
 void loop_send_now(struct loop *loop, uint32_t index, const void *data, uint32_t size)
 {
     struct sock_sim *sock = sock_of(loop, index);
-    check(sock->state == SOCK_OPEN && !sock->is_shutdown && !sock->is_close_asked);
+    check(sock->state == SOCK_OPEN && !sock->is_close_asked);
     check(sock->send == SEND_IDLE);
     check(size > 0);
     sock->send = SEND_QUEUED;
@@ -356,7 +369,7 @@ void loop_send_now(struct loop *loop, uint32_t index, const void *data, uint32_t
 void loop_send_wait(struct loop *loop, uint32_t index, const void *data, uint32_t size)
 {
     struct sock_sim *sock = sock_of(loop, index);
-    check(sock->state == SOCK_OPEN && !sock->is_shutdown && !sock->is_close_asked);
+    check(sock->state == SOCK_OPEN && !sock->is_close_asked);
     check(sock->send == SEND_IDLE);
     check(size > 0);
     sock->send = SEND_QUEUED;
@@ -371,7 +384,7 @@ static void enter_send(struct loop *loop, const struct op_sim *op)
     if (hash_bytes(op->data, 1) != op->hash) world_fail("bytes of a send stay valid until the enter", "loop %u sock %u", loop->number, op->sock);
     uint32_t size = (uint32_t)op->data.size;
     loop->counters.sends++;
-    bool is_dead = sock->link == NULL || sock->is_shutdown || net_end_of(sock->link).is_reset;
+    bool is_dead = sock->link == NULL || net_is_shut(sock->link) || net_end_of(sock->link).is_reset;
     uint32_t sent = is_dead ? 0 : net_give(sock->link, op->data.at, size, true);
     world_note(sent == size ? TRACE_SEND : TRACE_SEND_SHORT, loop->number, op->sock, sent);
     sock->send = SEND_IDLE;
@@ -387,7 +400,7 @@ static void wait_go_on(struct loop *loop, uint32_t index)
     uint32_t size = (uint32_t)sock->data.size;
     if (hash_bytes(sock->data, 1) != sock->hash) world_fail("bytes of a waiting send stay valid until its answer", "loop %u sock %u", loop->number, index);
     int error = 0;
-    if (sock->link == NULL || net_end_of(sock->link).is_reset)
+    if (sock->link == NULL || net_end_of(sock->link).is_reset || net_is_shut(sock->link))
         error = EPIPE;
     else
         sock->sent += net_give(sock->link, sock->data.at + sock->sent, size - sock->sent, false);
@@ -395,7 +408,7 @@ static void wait_go_on(struct loop *loop, uint32_t index)
     world_note(TRACE_SEND, loop->number, index, sock->sent);
     sock->send = SEND_REPORTING;
     if (sock->is_shutdown && error == 0) net_give_fin(sock->link);
-    done_add(loop, (struct done_sim){.kind = DONE_SEND, .sock = index, .sent = sock->sent, .error = error});
+    done_add(loop, (struct done_sim){.kind = DONE_SEND, .is_wait = true, .sock = index, .sent = sock->sent, .error = error});
 }
 
 void loop_sim_room(uint32_t number, uint32_t index)
@@ -421,7 +434,7 @@ void loop_close(struct loop *loop, uint32_t index, bool is_abort)
 void loop_shutdown(struct loop *loop, uint32_t index)
 {
     struct sock_sim *sock = sock_of(loop, index);
-    check(sock->state == SOCK_OPEN && !sock->is_shutdown);
+    check(sock->state == SOCK_OPEN && !sock->is_close_asked);
     op_add(loop, (struct op_sim){.kind = OP_SHUTDOWN, .sock = index});
 }
 
@@ -445,7 +458,7 @@ static void enter_close(struct loop *loop, uint32_t index)
     struct sock_sim *sock = &loop->socks[index];
     check(sock->state == SOCK_OPEN || sock->state == SOCK_CONNECTING);
     if (sock->send == SEND_WAITING)
-        done_add(loop, (struct done_sim){.kind = DONE_SEND, .sock = index, .sent = sock->sent, .error = ECANCELED});
+        done_add(loop, (struct done_sim){.kind = DONE_SEND, .is_wait = true, .sock = index, .sent = sock->sent, .error = ECANCELED});
     sock->send = SEND_IDLE;
     sock->state = SOCK_CLOSING;
     if (sock->link != NULL) net_drop(sock->link, sock->is_abort || net_end_of(sock->link).bytes > 0);
@@ -516,8 +529,7 @@ void loop_enter(struct loop *loop, uint64_t wake_ms)
     world_note(TRACE_TURN, fiber_number(loop->fiber), loop->number, wake_ms);
     for (uint32_t i = 0; i < loop->ops_count; i++) enter_op(loop, &loop->ops[i]);
     loop->ops_count = 0;
-    bool is_busy = loop->is_woken || loop->dones_count > 0 || !list_is_empty(&loop->ready) ||
-                   (loop->is_listening && loop->backlog_count > 0 && loop->socks_used < loop->options.socks_max);
+    bool is_busy = loop->is_woken || loop->dones_count > 0 || !list_is_empty(&loop->ready) || loop_may_accept(loop);
     uint64_t wake_ns = is_busy ? 0 : wake_ms > UINT64_MAX / 1000000u ? UINT64_MAX : wake_ms * 1000000u;
     fiber_wait(wake_ns);
     loop->is_woken = false;
@@ -531,7 +543,9 @@ static void run_done(struct loop *loop, const struct done_sim *done)
     switch (done->kind) {
     case DONE_SEND:
         sock->send = SEND_IDLE;
-        handlers->on_send(owner, done->sock, done->sent, done->error);
+        /* Of a socket that is closing only a waiting send is answered. */
+        if (sock->is_close_asked && !done->is_wait) break;
+        handlers->on_send(owner, done->sock, done->sent, sock->is_close_asked ? ECANCELED : done->error);
         break;
     case DONE_CLOSED:
         world_note(TRACE_CLOSED, loop->number, done->sock, sock->is_abort);
@@ -569,5 +583,6 @@ uint32_t loop_run(struct loop *loop)
     return count;
 }
 
+uint32_t loop_socks_max(const struct loop *loop) { return loop->options.socks_max; }
 uint32_t loop_socks(const struct loop *loop) { return loop->socks_used; }
 void loop_count(const struct loop *loop, struct loop_counters *counters) { *counters = loop->counters; }

@@ -261,6 +261,8 @@ uint32_t net_give(struct link *link, const uint8_t *data, uint32_t size, bool ma
     return part;
 }
 
+bool net_is_shut(const struct link *link) { return link->down.is_fin_sent; }
+
 void net_give_fin(struct link *link)
 {
     if (link->down.is_fin_sent) return;

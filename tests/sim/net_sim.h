@@ -61,6 +61,7 @@ struct net_end net_end_of(const struct link *link);
 /* Gives the client up to `size` bytes; how many found room. */
 uint32_t net_give(struct link *link, const uint8_t *data, uint32_t size, bool may_be_short);
 void net_give_fin(struct link *link);
+bool net_is_shut(const struct link *link);
 /* The server's end is gone. */
 void net_drop(struct link *link, bool is_abort);
 void net_accepted(struct link *link, uint32_t loop, uint32_t sock);
