@@ -112,8 +112,8 @@ static void api_send(struct api_sim *api)
 static void hear_publish(struct api_sim *api, struct bytes result)
 {
     char epoch[EPOCH_SIM_MAX];
-    json_text(result, "epoch", epoch, sizeof(epoch));
-    uint64_t offset = json_number(result, "offset", 0);
+    peek_text(result, "epoch", epoch, sizeof(epoch));
+    uint64_t offset = peek_number(result, "offset", 0);
     if (plan_has_history(office.plan->channels[api->channel].kind) != (offset != 0))
         world_fail("a publish into history is told its offset", "message %u offset %" PRIu64, api->message, offset);
     world_note(TRACE_PUBLISHED, CLIENTS_SIM_MAX + api->number, api->message, offset);
@@ -124,14 +124,14 @@ static void hear_history(struct api_sim *api, struct bytes result)
 {
     struct bytes list, publication, data;
     char epoch[EPOCH_SIM_MAX];
-    json_text(result, "epoch", epoch, sizeof(epoch));
+    peek_text(result, "epoch", epoch, sizeof(epoch));
     check_epoch(api->channel, epoch);
-    uint64_t head = json_number(result, "offset", 0), first = 0, last = 0;
+    uint64_t head = peek_number(result, "offset", 0), first = 0, last = 0;
     check_position(api->channel, head, api->head_before);
-    if (!json_get(result, "publications", &list)) world_fail("history has publications", "backend %u", api->number);
-    for (size_t at = 0; json_each(list, &at, &publication);) {
-        uint64_t offset = json_number(publication, "offset", 0);
-        if (!json_get(publication, "data", &data)) world_fail("a publication has data", "backend %u", api->number);
+    if (!peek_get(result, "publications", &list)) world_fail("history has publications", "backend %u", api->number);
+    for (size_t at = 0; peek_each(list, &at, &publication);) {
+        uint64_t offset = peek_number(publication, "offset", 0);
+        if (!peek_get(publication, "data", &data)) world_fail("a publication has data", "backend %u", api->number);
         check_seen(api->channel, offset, book_number_of(data));
         if (last != 0 && offset != last + 1)
             world_fail("history is in order, without gaps", "channel %s: %" PRIu64 " after %" PRIu64,
@@ -158,15 +158,15 @@ static void api_hear(struct api_sim *api, const struct http_answer *answer)
     api->is_asked = false;
     if (answer->status != 200 && answer->status != 503 && answer->status != 500)
         world_fail("a correct call is answered", "backend %u task %d: status %u", api->number, api->kind, answer->status);
-    if (answer->status != 200 || json_get(answer->body, "error", &error)) {
-        uint32_t code = answer->status != 200 ? answer->status : (uint32_t)json_number(error, "code", 0);
+    if (answer->status != 200 || peek_get(answer->body, "error", &error)) {
+        uint32_t code = answer->status != 200 ? answer->status : (uint32_t)peek_number(error, "code", 0);
         world_note(TRACE_ANSWER, CLIENTS_SIM_MAX + api->number, api->kind, code);
         if (code != 100 && code != 111 && code != 500 && code != 503)
             world_fail("what is allowed is not refused", "backend %u task %d: code %u", api->number, api->kind, code);
         api_go_later(api);
         return;
     }
-    if (!json_get(answer->body, "result", &result)) world_fail("an answer has a result", "backend %u", api->number);
+    if (!peek_get(answer->body, "result", &result)) world_fail("an answer has a result", "backend %u", api->number);
     if (api->kind == TASK_PUBLISH) hear_publish(api, result);
     if (api->kind == TASK_HISTORY) hear_history(api, result);
     if (api->kind == TASK_MEMBERS) book.channels[api->channel].has_members = true;

@@ -45,13 +45,13 @@ uint32_t book_channel_of(struct bytes name)
 
 uint32_t book_number_of(struct bytes data)
 {
-    uint64_t number = json_number(data, "m", UINT64_MAX);
+    uint64_t number = peek_number(data, "m", UINT64_MAX);
     if (number >= book.messages_count)
         world_fail("a delivered message was published by someone", "data %.*s", (int)min_u64(data.size, 80), (const char *)data.at);
     /* The payload's tail tells truncation and mixed-up bytes. */
-    uint64_t pad = json_number(data, "s", 0);
+    uint64_t pad = peek_number(data, "s", 0);
     struct bytes text;
-    if (!json_get(data, "p", &text) || text.size != pad + 2) world_fail("a payload arrives whole", "message %u", (uint32_t)number);
+    if (!peek_get(data, "p", &text) || text.size != pad + 2) world_fail("a payload arrives whole", "message %u", (uint32_t)number);
     for (size_t i = 1; i + 1 < text.size; i++)
         if (text.at[i] != 'a' + number % 26) world_fail("a payload arrives unchanged", "message %u", (uint32_t)number);
     return (uint32_t)number;

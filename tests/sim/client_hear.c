@@ -31,9 +31,9 @@ void client_forget_asks(struct client_sim *client)
 static void hear_publication(struct client_sim *client, struct sub_sim *sub, struct bytes publication)
 {
     struct bytes data;
-    if (!json_get(publication, "data", &data)) world_fail("a publication has data", "client %u", client->number);
+    if (!peek_get(publication, "data", &data)) world_fail("a publication has data", "client %u", client->number);
     uint32_t number = book_number_of(data);
-    uint64_t offset = json_number(publication, "offset", 0);
+    uint64_t offset = peek_number(publication, "offset", 0);
     world_note(TRACE_DELIVERED, client->number, sub->channel, offset);
     check_seen(sub->channel, offset, number);
     book.delivered++;
@@ -47,27 +47,32 @@ static void hear_publication(struct client_sim *client, struct sub_sim *sub, str
                    book.plan->channels[sub->channel].name, offset, sub->offset);
     sub->offset = offset;
     char epoch[EPOCH_SIM_MAX];
-    json_text(publication, "epoch", epoch, sizeof(epoch));
+    peek_text(publication, "epoch", epoch, sizeof(epoch));
     check_epoch(sub->channel, epoch);
 }
 
-static void hear_recovered(struct client_sim *client, struct sub_sim *sub, const struct ask *ask, struct bytes result, uint64_t offset)
+/* Centrifuge client protocol: after a recovery `offset` repeats the request's
+ * and the publications lead from there to the head; without one it is the head. */
+static void hear_recovered(struct client_sim *client, struct sub_sim *sub, const struct ask *ask, struct bytes result)
 {
-    bool is_recovered = json_true(result, "recovered");
+    const char *name = book.plan->channels[sub->channel].name;
+    uint64_t offset = peek_number(result, "offset", 0);
     struct bytes list, publication;
-    uint64_t missed = offset - ask->offset, kept = plan_history(book.plan, book.plan->channels[sub->channel].kind);
-    if (is_recovered) book.recovered++; else book.unrecovered++;
-    if (!is_recovered && missed <= kept && missed <= RECOVERY_MAX)
-        world_fail("what is kept is recovered", "client %u channel %s: %" PRIu64 " missed after %" PRIu64 ", %" PRIu64 " kept",
-                   client->number, book.plan->channels[sub->channel].name, missed, ask->offset, kept);
-    if (is_recovered) {
-        sub->offset = ask->offset;
-        if (json_get(result, "publications", &list))
-            for (size_t at = 0; json_each(list, &at, &publication);) hear_publication(client, sub, publication);
-        if (sub->offset != offset)
-            world_fail("recovered: true brings exactly what was missed", "client %u channel %s: up to %" PRIu64 " of %" PRIu64,
-                       client->number, book.plan->channels[sub->channel].name, sub->offset, offset);
+    if (peek_true(result, "recovered")) {
+        book.recovered++;
+        if (offset != ask->offset)
+            world_fail("a recovery begins at the offset asked for", "client %u channel %s: %" PRIu64 " not %" PRIu64,
+                       client->number, name, offset, ask->offset);
+        sub->offset = offset;
+        if (peek_get(result, "publications", &list))
+            for (size_t at = 0; peek_each(list, &at, &publication);) hear_publication(client, sub, publication);
+        return;
     }
+    book.unrecovered++;
+    uint64_t missed = offset - ask->offset, kept = plan_history(book.plan, book.plan->channels[sub->channel].kind);
+    if (missed <= kept && missed <= RECOVERY_MAX)
+        world_fail("what is kept is recovered", "client %u channel %s: %" PRIu64 " missed after %" PRIu64 ", %" PRIu64 " kept",
+                   client->number, name, missed, ask->offset, kept);
     sub->offset = offset;
 }
 
@@ -77,23 +82,22 @@ static void hear_subscribed(struct client_sim *client, const struct ask *ask, st
     enum channel_kind kind = book.plan->channels[ask->channel].kind;
     if (ask->is_forbidden) world_fail("nobody subscribes where it may not", "client %u channel %s", client->number, book.plan->channels[ask->channel].name);
     check(sub != NULL && sub->state == SUB_SIM_ASKED);
-    uint64_t offset = json_number(result, "offset", 0);
     char epoch[EPOCH_SIM_MAX];
-    json_text(result, "epoch", epoch, sizeof(epoch));
-    world_note(TRACE_SUBSCRIBED, client->number, sub->channel, offset);
+    peek_text(result, "epoch", epoch, sizeof(epoch));
     sub->state = SUB_SIM_LIVE;
     if (sub->newest != NULL) memset(sub->newest, 0, (CLIENTS_SIM_MAX + APIS_SIM_MAX) * sizeof(*sub->newest));
     if (plan_has_history(kind)) {
         if (epoch[0] == '\0') world_fail("a position has an epoch", "channel %s", book.plan->channels[ask->channel].name);
         check_epoch(sub->channel, epoch);
-        check_position(sub->channel, offset, ask->head_before);
         if (ask->is_recovering)
-            hear_recovered(client, sub, ask, result, offset);
+            hear_recovered(client, sub, ask, result);
         else
-            sub->offset = offset;
+            sub->offset = peek_number(result, "offset", 0);
+        check_position(sub->channel, sub->offset, ask->head_before);
         sub->has_position = true;
         memcpy(sub->epoch, epoch, sizeof(epoch));
     }
+    world_note(TRACE_SUBSCRIBED, client->number, sub->channel, sub->offset);
     if (!sub->is_wanted) (void)client_say_unsubscribe(client, sub);
 }
 
@@ -101,14 +105,14 @@ static void hear_history(struct client_sim *client, const struct ask *ask, struc
 {
     struct bytes list, publication, data;
     char epoch[EPOCH_SIM_MAX];
-    json_text(result, "epoch", epoch, sizeof(epoch));
+    peek_text(result, "epoch", epoch, sizeof(epoch));
     check_epoch(ask->channel, epoch);
-    uint64_t head = json_number(result, "offset", 0), last = 0;
+    uint64_t head = peek_number(result, "offset", 0), last = 0;
     check_position(ask->channel, head, ask->head_before);
-    if (!json_get(result, "publications", &list)) world_fail("history has publications", "client %u", client->number);
-    for (size_t at = 0; json_each(list, &at, &publication);) {
-        uint64_t offset = json_number(publication, "offset", 0);
-        if (!json_get(publication, "data", &data)) world_fail("a publication has data", "client %u", client->number);
+    if (!peek_get(result, "publications", &list)) world_fail("history has publications", "client %u", client->number);
+    for (size_t at = 0; peek_each(list, &at, &publication);) {
+        uint64_t offset = peek_number(publication, "offset", 0);
+        if (!peek_get(publication, "data", &data)) world_fail("a publication has data", "client %u", client->number);
         check_seen(ask->channel, offset, book_number_of(data));
         if (last != 0 && offset != last + 1)
             world_fail("history is in order, without gaps", "channel %s: %" PRIu64 " after %" PRIu64, book.plan->channels[ask->channel].name, offset, last);
@@ -132,7 +136,7 @@ static void hear_result(struct client_sim *client, const struct ask *ask, struct
 {
     static const char *const names[] = {"connect", "subscribe", "unsubscribe", "publish", "history", "rpc", "ping", "rpc"};
     struct bytes result, data;
-    if (!json_get(reply, names[ask->kind], &result)) world_fail("a reply holds the result of its command", "client %u: %s", client->number, names[ask->kind]);
+    if (!peek_get(reply, names[ask->kind], &result)) world_fail("a reply holds the result of its command", "client %u: %s", client->number, names[ask->kind]);
     switch (ask->kind) {
     case ASK_CONNECT:
         hear_connected(client);
@@ -156,8 +160,8 @@ static void hear_result(struct client_sim *client, const struct ask *ask, struct
         hear_history(client, ask, result);
         break;
     case ASK_READ:
-        if (!json_get(result, "data", &data)) world_fail("a receipt is answered", "client %u", client->number);
-        check_cursor(ask->channel, client->user, ask->offset, json_number(data, "offset", 0));
+        if (!peek_get(result, "data", &data)) world_fail("a receipt is answered", "client %u", client->number);
+        check_cursor(ask->channel, client->user, ask->offset, peek_number(data, "offset", 0));
         break;
     default:
         break;
@@ -174,8 +178,8 @@ static void subscribe_again(void *context, uint64_t session)
 
 static void hear_error(struct client_sim *client, const struct ask *ask, struct bytes error)
 {
-    uint32_t code = (uint32_t)json_number(error, "code", 0);
-    bool is_temporary = json_true(error, "temporary");
+    uint32_t code = (uint32_t)peek_number(error, "code", 0);
+    bool is_temporary = peek_true(error, "temporary");
     world_note(TRACE_ANSWER, client->number, ask->kind, code);
     if (code == 0) world_fail("an error has a code", "client %u", client->number);
     if (ask->kind == ASK_PUBLISH) check_refused(ask->number, code);
@@ -193,12 +197,12 @@ static void hear_error(struct client_sim *client, const struct ask *ask, struct 
 static void hear_push(struct client_sim *client, struct bytes push)
 {
     struct bytes channel, body;
-    if (!json_get(push, "channel", &channel) || channel.size < 2) world_fail("a push has a channel", "client %u", client->number);
+    if (!peek_get(push, "channel", &channel) || channel.size < 2) world_fail("a push has a channel", "client %u", client->number);
     channel = bytes_of(channel.at + 1, channel.size - 2);
     struct sub_sim *sub = check_receiver(client, channel);
-    if (json_get(push, "pub", &body)) {
+    if (peek_get(push, "pub", &body)) {
         hear_publication(client, sub, body);
-    } else if (json_get(push, "unsubscribe", &body)) {
+    } else if (peek_get(push, "unsubscribe", &body)) {
         /* 2500 and above: subscribe again from the position. */
         sub->state = SUB_SIM_OFF;
         world_at(world.now_ns + 1000000u * chance_between(10, 500), subscribe_again, client, client->session);
@@ -214,14 +218,14 @@ static void pong_later(void *context, uint64_t session)
 static void hear_reply(struct client_sim *client, struct bytes reply)
 {
     struct bytes body;
-    uint64_t id = json_number(reply, "id", 0);
+    uint64_t id = peek_number(reply, "id", 0);
     if (id != 0) {
         struct ask ask = ask_take(client, (uint32_t)id);
-        if (json_get(reply, "error", &body))
+        if (peek_get(reply, "error", &body))
             hear_error(client, &ask, body);
         else
             hear_result(client, &ask, reply);
-    } else if (json_get(reply, "push", &body)) {
+    } else if (peek_get(reply, "push", &body)) {
         hear_push(client, body);
     } else {
         if (reply.size != 2) world_fail("a reply is a result, an error, a push or a ping", "%.*s", (int)min_u64(reply.size, 80), (const char *)reply.at);

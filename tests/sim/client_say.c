@@ -54,7 +54,7 @@ static const char *client_token(struct client_sim *client)
     if (client->token == NULL) {
         char user[16], *text;
         snprintf(user, sizeof(user), "u%u", client->user);
-        enum err err = jwt_sign(BYTES_LITERAL("simulated secret"), user, NULL, world.wall_start_ms / 1000, 86400, &text);
+        enum err err = jwt_sign(BYTES_LITERAL("a simulated secret of 32 bytes.."), user, NULL, world.wall_start_ms / 1000, 86400, &text);
         check(err == ERR_OK);
         client->token = strdup(text);
         mem_free(text);

@@ -46,7 +46,7 @@ static void draw_clients(struct plan *plan)
     plan->has_tokens = chance(50);
     plan->is_insecure = !plan->has_tokens && chance(50);
     /* Busy seeds with few clients, calm ones with many: about the same work. */
-    plan->act_ns = plan->clients_count * ONE_OF(4000000, 10000000, 40000000);
+    plan->act_ns = plan->clients_count * ONE_OF(1000000, 4000000, 20000000);
     plan->api_act_ns = ONE_OF(5000000, 20000000, 100000000);
     plan->weight_publish = (uint32_t)ONE_OF(10, 50, 200);
     plan->weight_subscribe = (uint32_t)ONE_OF(0, 5, 50);
@@ -64,7 +64,7 @@ static void draw_clients(struct plan *plan)
     plan->queue_max_bytes = (uint32_t)ONE_OF(8192, 65536, 1048576);
     plan->message_max_bytes = 65536;
     plan->ping_ms = (uint32_t)ONE_OF(1000, 5000, 25000);
-    plan->pong_ms = (uint32_t)ONE_OF(900, 8000);
+    plan->pong_ms = min_u32((uint32_t)ONE_OF(900, 8000), plan->ping_ms - 100);
 }
 
 static void draw_world(struct plan *plan)
@@ -117,22 +117,24 @@ void plan_draw(struct plan *plan)
     draw_world(plan);
     draw_kills(plan);
     plan->index_lag_max = 1u << 20;
+    plan->is_memory = world.is_memory;
+    if (plan->is_memory) plan->kills_count = 0;
 }
 
 uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint32_t size)
 {
     int used = snprintf(
         text, size,
-        "{\"client\":{\"insecure\":%s,\"allow_anonymous_connect_without_token\":%s,\"token\":{\"hmac_secret_key\":\"simulated secret\"},"
+        "{\"client\":{\"insecure\":%s,\"allow_anonymous_connect_without_token\":%s,\"token\":{\"hmac_secret_key\":\"a simulated secret of 32 bytes..\"},"
         "\"ping_interval\":\"%ums\",\"pong_timeout\":\"%ums\",\"queue_max_size\":%u,"
         "\"recovery_max_publication_limit\":%u},"
         "\"http_api\":{\"key\":\"simulated key\"},\"log\":{\"level\":\"none\"},"
         "\"websocket\":{\"message_size_limit\":%u},"
-        "\"storage\":{\"engine\":\"embedded\",\"path\":\"/data\",\"window_size\":%u,\"index_lag_max\":%u},"
+        "\"storage\":{\"engine\":\"%s\",\"path\":\"/data\",\"window_size\":%u,\"index_lag_max\":%u},"
         "\"shards\":{\"count\":%u,\"connections_max\":1024},\"shutdown\":{\"timeout\":\"5s\"},"
         "\"health\":{\"enabled\":true},\"node\":{\"name\":\"sim\"},\"channel\":{\"namespaces\":[",
         plan->is_insecure ? "true" : "false", plan->has_tokens ? "false" : "true", plan->ping_ms, plan->pong_ms, plan->queue_max_bytes, RECOVERY_MAX,
-        plan->message_max_bytes, plan->window_size, plan->index_lag_max, shards);
+        plan->message_max_bytes, plan->is_memory ? "memory" : "embedded", plan->window_size, plan->index_lag_max, shards);
     check(used > 0 && (uint32_t)used < size);
     for (uint32_t kind = 0; kind < KIND_COUNT; kind++) {
         bool has_history = plan_has_history((enum channel_kind)kind);

@@ -153,7 +153,7 @@ void run_seed(uint64_t seed, uint64_t steps_max, struct run_result *result)
     run_calm();
     run_read();
     run_drain();
-    if (chance(30)) {
+    if (!run.plan.is_memory && chance(30)) {
         host_boot((uint32_t)chance_between(1, 4));
         if (!step_until(host_is_up, CALM_NS_MAX)) world_fail("a start ends", "life %u", host_lives());
         run_read();

@@ -33,7 +33,7 @@ struct options {
 
 static const char usage[] =
     "usage: sluice_sim --seed N | --seeds A..B [--jobs N] [--steps N] [--trace] [--log]\n"
-    "                  [--fault drop-letter|early-ack]\n";
+    "                  [--memory] [--fault drop-letter|early-ack]\n";
 
 static void on_signal(int number)
 {
@@ -86,6 +86,10 @@ static bool parse(int count, char **words, struct options *options)
             world.is_printing = true;
             continue;
         }
+        if (strcmp(word, "--memory") == 0) {
+            world.is_memory = true;
+            continue;
+        }
         if (strcmp(word, "--log") == 0) {
             options->is_logging = true;
             continue;
@@ -110,7 +114,7 @@ static bool parse(int count, char **words, struct options *options)
 static void run_one(const struct options *options, uint64_t seed, struct run_result *result)
 {
     static char replay[128];
-    snprintf(replay, sizeof(replay), "sluice_sim --seed %" PRIu64 "%s%s", seed, options->fault == NULL ? "" : " --fault ",
+    snprintf(replay, sizeof(replay), "sluice_sim --seed %" PRIu64 "%s%s%s", seed, world.is_memory ? " --memory" : "", options->fault == NULL ? "" : " --fault ",
              options->fault == NULL ? "" : options->fault);
     world.replay = replay;
     log_set_level(options->is_logging ? LOG_DEBUG : LOG_NONE);

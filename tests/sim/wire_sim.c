@@ -136,7 +136,7 @@ static size_t value_end(struct bytes text, size_t at)
     return text.size;
 }
 
-bool json_get(struct bytes object, const char *name, struct bytes *value)
+bool peek_get(struct bytes object, const char *name, struct bytes *value)
 {
     size_t name_size = strlen(name);
     if (object.size < 2 || object.at[0] != '{') not_json(object);
@@ -155,7 +155,7 @@ bool json_get(struct bytes object, const char *name, struct bytes *value)
     return false;
 }
 
-bool json_each(struct bytes array, size_t *at, struct bytes *value)
+bool peek_each(struct bytes array, size_t *at, struct bytes *value)
 {
     if (array.size < 2 || array.at[0] != '[') not_json(array);
     if (*at == 0) *at = 1;
@@ -167,26 +167,26 @@ bool json_each(struct bytes array, size_t *at, struct bytes *value)
     return true;
 }
 
-uint64_t json_number(struct bytes object, const char *name, uint64_t otherwise)
+uint64_t peek_number(struct bytes object, const char *name, uint64_t otherwise)
 {
     struct bytes value;
     uint64_t number;
-    if (!json_get(object, name, &value)) return otherwise;
+    if (!peek_get(object, name, &value)) return otherwise;
     if (!bytes_to_u64(value, &number)) not_json(object);
     return number;
 }
 
-bool json_true(struct bytes object, const char *name)
+bool peek_true(struct bytes object, const char *name)
 {
     struct bytes value;
-    return json_get(object, name, &value) && bytes_equal_text(value, "true");
+    return peek_get(object, name, &value) && bytes_equal_text(value, "true");
 }
 
-void json_text(struct bytes object, const char *name, char *text, size_t size)
+void peek_text(struct bytes object, const char *name, char *text, size_t size)
 {
     struct bytes value;
     text[0] = '\0';
-    if (!json_get(object, name, &value)) return;
+    if (!peek_get(object, name, &value)) return;
     if (value.size < 2 || value.at[0] != '"') not_json(object);
     size_t used = min_u64(value.size - 2, size - 1);
     memcpy(text, value.at + 1, used);

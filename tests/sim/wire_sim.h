@@ -40,10 +40,10 @@ bool http_take(const struct intake *intake, struct http_answer *answer);
 
 /* The value of `name` in the object; false when it has none.  A value is its
  * text, strings with their quotes.  Text that is no JSON fails the run. */
-bool json_get(struct bytes object, const char *name, struct bytes *value);
+bool peek_get(struct bytes object, const char *name, struct bytes *value);
 /* Walks an array: begin with *at = 0. */
-bool json_each(struct bytes array, size_t *at, struct bytes *value);
-uint64_t json_number(struct bytes object, const char *name, uint64_t otherwise);
-bool json_true(struct bytes object, const char *name);
+bool peek_each(struct bytes array, size_t *at, struct bytes *value);
+uint64_t peek_number(struct bytes object, const char *name, uint64_t otherwise);
+bool peek_true(struct bytes object, const char *name);
 /* A string's inside, without escapes; copied and cut to `size`. */
-void json_text(struct bytes object, const char *name, char *text, size_t size);
+void peek_text(struct bytes object, const char *name, char *text, size_t size);

@@ -16,12 +16,13 @@ struct world world;
 
 void world_init(uint64_t seed)
 {
-    bool is_printing = world.is_printing, is_quiet = world.is_quiet;
+    bool is_printing = world.is_printing, is_quiet = world.is_quiet, is_memory = world.is_memory;
     enum sim_fault fault = world.fault;
     const char *replay = world.replay;
     memset(&world, 0, sizeof(world));
     world.is_printing = is_printing;
     world.is_quiet = is_quiet;
+    world.is_memory = is_memory;
     world.fault = fault;
     world.replay = replay;
     world.seed = seed;

@@ -88,6 +88,7 @@ struct world {
     struct trace_line lines[TRACE_LINES];
     bool is_printing; /* --trace */
     bool is_quiet;    /* --fault searches: a finding is one line */
+    bool is_memory;   /* --memory: the memory engine */
     enum sim_fault fault;
     uint64_t fault_strikes;
     const char *replay; /* the command that runs this seed again */
