@@ -28,7 +28,7 @@ struct api_sim {
     uint32_t channel;
     uint32_t message;
     uint32_t tries;
-    bool is_whole;        /* TASK_HISTORY: everything, and the final check */
+    bool is_whole; /* TASK_HISTORY: everything, and the final check */
     uint64_t head_before;
     uint64_t members_left; /* channels of KIND_TEAM without members yet */
     char *body;
@@ -74,7 +74,8 @@ static uint32_t body_write(struct api_sim *api)
     case TASK_PUBLISH: {
         /* The same bytes each time: the pad is drawn from the number. */
         uint32_t pad = api->message % 50;
-        used = snprintf(out, MESSAGE_ROOM, "{\"channel\":\"%s\",%s%u%s\"data\":{\"m\":%u,\"s\":%u,\"p\":\"", name,
+        used = snprintf(out, MESSAGE_ROOM,
+                        "{\"channel\":\"%s\",%s%u%s\"data\":{\"m\":%u,\"s\":%u,\"p\":\"", name,
                         "\"idempotency_key\":\"k", api->message, "\",", api->message, pad);
         memset(out + used, 'a' + (int)(api->message % 26), pad);
         used += (int)pad;
@@ -82,7 +83,8 @@ static uint32_t body_write(struct api_sim *api)
         break;
     }
     case TASK_HISTORY:
-        used = snprintf(out, MESSAGE_ROOM, "{\"channel\":\"%s\",\"limit\":%d}", name, api->is_whole ? -1 : (int)chance_below(30));
+        used = snprintf(out, MESSAGE_ROOM, "{\"channel\":\"%s\",\"limit\":%d}", name,
+                        api->is_whole ? -1 : (int)chance_below(30));
         break;
     case TASK_MEMBERS:
         used = snprintf(out, MESSAGE_ROOM, "{\"channel\":\"%s\",\"users\":[", name);
@@ -90,8 +92,7 @@ static uint32_t body_write(struct api_sim *api)
             used += snprintf(out + used, 32, "%s\"u%u\"", i == 0 ? "" : ",", i);
         used += snprintf(out + used, 8, "]}");
         break;
-    default:
-        impossible("no task");
+    default: impossible("no task");
     }
     return (uint32_t)used;
 }
@@ -101,7 +102,9 @@ static void api_send(struct api_sim *api)
     static const char *const methods[] = {"", "publish", "history", "members_set"};
     char head[256];
     uint32_t size = body_write(api);
-    int used = snprintf(head, sizeof(head), "POST /api/%s HTTP/1.1\r\nHost: sim\r\nX-API-Key: simulated key\r\nContent-Type: application/json\r\nContent-Length: %u\r\n\r\n",
+    int used = snprintf(head, sizeof(head),
+                        "POST /api/%s HTTP/1.1\r\nHost: sim\r\nX-API-Key: simulated "
+                        "key\r\nContent-Type: application/json\r\nContent-Length: %u\r\n\r\n",
                         methods[api->kind], size);
     api->head_before = book.channels[api->channel].head;
     api->is_asked = true;
@@ -115,7 +118,8 @@ static void hear_publish(struct api_sim *api, struct bytes result)
     peek_text(result, "epoch", epoch, sizeof(epoch));
     uint64_t offset = peek_number(result, "offset", 0);
     if (plan_has_history(office.plan->channels[api->channel].kind) != (offset != 0))
-        world_fail("a publish into history is told its offset", "message %u offset %" PRIu64, api->message, offset);
+        world_fail("a publish into history is told its offset", "message %u offset %" PRIu64,
+                   api->message, offset);
     world_note(TRACE_PUBLISHED, CLIENTS_SIM_MAX + api->number, api->message, offset);
     check_acked(api->message, offset, epoch);
 }
@@ -128,19 +132,24 @@ static void hear_history(struct api_sim *api, struct bytes result)
     check_epoch(api->channel, epoch);
     uint64_t head = peek_number(result, "offset", 0), first = 0, last = 0;
     check_position(api->channel, head, api->head_before);
-    if (!peek_get(result, "publications", &list)) world_fail("history has publications", "backend %u", api->number);
+    if (!peek_get(result, "publications", &list))
+        world_fail("history has publications", "backend %u", api->number);
     for (size_t at = 0; peek_each(list, &at, &publication);) {
         uint64_t offset = peek_number(publication, "offset", 0);
-        if (!peek_get(publication, "data", &data)) world_fail("a publication has data", "backend %u", api->number);
+        if (!peek_get(publication, "data", &data))
+            world_fail("a publication has data", "backend %u", api->number);
         check_seen(api->channel, offset, book_number_of(data));
         if (last != 0 && offset != last + 1)
-            world_fail("history is in order, without gaps", "channel %s: %" PRIu64 " after %" PRIu64,
+            world_fail("history is in order, without gaps",
+                       "channel %s: %" PRIu64 " after %" PRIu64,
                        office.plan->channels[api->channel].name, offset, last);
         if (first == 0) first = offset;
         last = offset;
     }
     if (!api->is_whole) return;
-    if (last != head) world_fail("whole history ends at the head", "channel %s: %" PRIu64 " of %" PRIu64, office.plan->channels[api->channel].name, last, head);
+    if (last != head)
+        world_fail("whole history ends at the head", "channel %s: %" PRIu64 " of %" PRIu64,
+                   office.plan->channels[api->channel].name, last, head);
     check_complete(api->channel, first, head);
 }
 
@@ -157,16 +166,20 @@ static void api_hear(struct api_sim *api, const struct http_answer *answer)
     struct bytes result, error;
     api->is_asked = false;
     if (answer->status != 200 && answer->status != 503 && answer->status != 500)
-        world_fail("a correct call is answered", "backend %u task %d: status %u", api->number, api->kind, answer->status);
+        world_fail("a correct call is answered", "backend %u task %d: status %u", api->number,
+                   api->kind, answer->status);
     if (answer->status != 200 || peek_get(answer->body, "error", &error)) {
-        uint32_t code = answer->status != 200 ? answer->status : (uint32_t)peek_number(error, "code", 0);
+        uint32_t code =
+            answer->status != 200 ? answer->status : (uint32_t)peek_number(error, "code", 0);
         world_note(TRACE_ANSWER, CLIENTS_SIM_MAX + api->number, api->kind, code);
         if (code != 100 && code != 111 && code != 500 && code != 503)
-            world_fail("what is allowed is not refused", "backend %u task %d: code %u", api->number, api->kind, code);
+            world_fail("what is allowed is not refused", "backend %u task %d: code %u", api->number,
+                       api->kind, code);
         api_go_later(api);
         return;
     }
-    if (!peek_get(answer->body, "result", &result)) world_fail("an answer has a result", "backend %u", api->number);
+    if (!peek_get(answer->body, "result", &result))
+        world_fail("an answer has a result", "backend %u", api->number);
     if (api->kind == TASK_PUBLISH) hear_publish(api, result);
     if (api->kind == TASK_HISTORY) hear_history(api, result);
     if (api->kind == TASK_MEMBERS) book.channels[api->channel].has_members = true;
@@ -223,7 +236,9 @@ static void task_pick(struct api_sim *api)
     }
     if (office.is_calm) return;
     api->channel = (uint32_t)chance_below(office.plan->channels_count);
-    api->kind = plan_has_history(office.plan->channels[api->channel].kind) && chance(10) ? TASK_HISTORY : TASK_PUBLISH;
+    api->kind = plan_has_history(office.plan->channels[api->channel].kind) && chance(10)
+                    ? TASK_HISTORY
+                    : TASK_PUBLISH;
     if (api->kind != TASK_PUBLISH) return;
     api->message = book_message_new(api->channel, CLIENTS_SIM_MAX + api->number);
     book.messages[api->message].session = api->session;
@@ -238,7 +253,8 @@ static void api_go(struct api_sim *api)
         return;
     }
     if (!api->is_open || api->is_asked) return;
-    if (api->kind == TASK_PUBLISH && api->tries > 0 && office.plan->channels[api->channel].kind == KIND_LIVE) {
+    if (api->kind == TASK_PUBLISH && api->tries > 0 &&
+        office.plan->channels[api->channel].kind == KIND_LIVE) {
         /* Keys of live channels are not durable: an attempt is the last one. */
         check_refused(api->message, 0);
         task_end(api);
@@ -282,7 +298,10 @@ void apis_fini(void)
     }
 }
 
-void apis_calm(void) { office.is_calm = true; }
+void apis_calm(void)
+{
+    office.is_calm = true;
+}
 
 bool apis_are_idle(void)
 {

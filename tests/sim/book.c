@@ -32,7 +32,8 @@ uint32_t book_message_new(uint32_t channel, uint32_t publisher)
         book.messages = realloc(book.messages, book.messages_room * sizeof(*book.messages));
         check(book.messages != NULL);
     }
-    book.messages[book.messages_count] = (struct book_message){.channel = channel, .publisher = publisher, .fate = FATE_OPEN};
+    book.messages[book.messages_count] =
+        (struct book_message){.channel = channel, .publisher = publisher, .fate = FATE_OPEN};
     return book.messages_count++;
 }
 
@@ -47,12 +48,15 @@ uint32_t book_number_of(struct bytes data)
 {
     uint64_t number = peek_number(data, "m", UINT64_MAX);
     if (number >= book.messages_count)
-        world_fail("a delivered message was published by someone", "data %.*s", (int)min_u64(data.size, 80), (const char *)data.at);
+        world_fail("a delivered message was published by someone", "data %.*s",
+                   (int)min_u64(data.size, 80), (const char *)data.at);
     /* The payload's tail tells truncation and mixed-up bytes. */
     uint64_t pad = peek_number(data, "s", 0);
     struct bytes text;
-    if (!peek_get(data, "p", &text) || text.size != pad + 2) world_fail("a payload arrives whole", "message %u", (uint32_t)number);
+    if (!peek_get(data, "p", &text) || text.size != pad + 2)
+        world_fail("a payload arrives whole", "message %u", (uint32_t)number);
     for (size_t i = 1; i + 1 < text.size; i++)
-        if (text.at[i] != 'a' + number % 26) world_fail("a payload arrives unchanged", "message %u", (uint32_t)number);
+        if (text.at[i] != 'a' + number % 26)
+            world_fail("a payload arrives unchanged", "message %u", (uint32_t)number);
     return (uint32_t)number;
 }

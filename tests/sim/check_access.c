@@ -11,13 +11,16 @@ struct sub_sim *check_receiver(struct client_sim *client, struct bytes name)
 {
     uint32_t channel = book_channel_of(name);
     if (channel == UINT32_MAX)
-        world_fail("pushes are of channels that exist", "client %u: %.*s", client->number, (int)name.size, (const char *)name.at);
+        world_fail("pushes are of channels that exist", "client %u: %.*s", client->number,
+                   (int)name.size, (const char *)name.at);
     struct sub_sim *sub = client_sub(client, channel);
     if (sub == NULL || sub->state == SUB_SIM_OFF)
-        world_fail("nobody outside receives", "client %u is not subscribed to %s", client->number, book.plan->channels[channel].name);
+        world_fail("nobody outside receives", "client %u is not subscribed to %s", client->number,
+                   book.plan->channels[channel].name);
     /* Centrifuge client protocol: the subscribe reply precedes every push. */
     if (sub->state == SUB_SIM_ASKED)
-        world_fail("the subscribe reply comes before pushes", "client %u channel %s", client->number, book.plan->channels[channel].name);
+        world_fail("the subscribe reply comes before pushes", "client %u channel %s",
+                   client->number, book.plan->channels[channel].name);
     return sub;
 }
 
@@ -32,6 +35,7 @@ void check_live(struct client_sim *client, struct sub_sim *sub, uint32_t number)
     if (newest == number + 1)
         world_fail("nothing is delivered twice", "client %u message %u", client->number, number);
     if (newest > number + 1 && book.messages[newest - 1].session == message->session)
-        world_fail("one publisher's messages keep their order", "client %u: message %u after %u", client->number, number, newest - 1);
+        world_fail("one publisher's messages keep their order", "client %u: message %u after %u",
+                   client->number, number, newest - 1);
     sub->newest[message->publisher] = max_u32(newest, number + 1);
 }

@@ -23,7 +23,8 @@ void check_refused(uint32_t number, uint32_t code)
     /* 102, 103, 107, 108: decided before anything was written. */
     bool is_refused = code == 102 || code == 103 || code == 107 || code == 108;
     if (is_refused && message->offset != 0)
-        world_fail("a refused message is not published", "message %u offset %" PRIu64, number, message->offset);
+        world_fail("a refused message is not published", "message %u offset %" PRIu64, number,
+                   message->offset);
     if (message->fate == FATE_OPEN) message->fate = is_refused ? FATE_REFUSED : FATE_UNKNOWN;
 }
 
@@ -32,7 +33,8 @@ void check_position(uint32_t index, uint64_t offset, uint64_t head_before)
     const struct book_channel *channel = &book.channels[index];
     if (offset < head_before)
         world_fail("what was delivered or acknowledged stays",
-                   "channel %s: head %" PRIu64 " although %" PRIu64 " was delivered or acknowledged before",
+                   "channel %s: head %" PRIu64 " although %" PRIu64
+                   " was delivered or acknowledged before",
                    channel->plan->name, offset, head_before);
 }
 
@@ -40,8 +42,9 @@ void check_cursor(uint32_t index, uint32_t user, uint64_t asked, uint64_t told)
 {
     struct book_channel *channel = &book.channels[index];
     if (told < channel->read_acked[user] && told < asked)
-        world_fail("a cursor only moves forward", "channel %s user %u: cursor %" PRIu64 " after %" PRIu64,
-                   channel->plan->name, user, told, channel->read_acked[user]);
+        world_fail("a cursor only moves forward",
+                   "channel %s user %u: cursor %" PRIu64 " after %" PRIu64, channel->plan->name,
+                   user, told, channel->read_acked[user]);
     channel->read_acked[user] = max_u64(channel->read_acked[user], told);
 }
 
@@ -50,17 +53,21 @@ void check_complete(uint32_t index, uint64_t first, uint64_t head)
     const struct book_channel *channel = &book.channels[index];
     uint64_t kept = plan_history(book.plan, channel->plan->kind);
     if (head < channel->head)
-        world_fail("what was delivered or acknowledged stays", "channel %s: head %" PRIu64 ", known %" PRIu64,
-                   channel->plan->name, head, channel->head);
+        world_fail("what was delivered or acknowledged stays",
+                   "channel %s: head %" PRIu64 ", known %" PRIu64, channel->plan->name, head,
+                   channel->head);
     if (head > 0 && (first == 0 || first > (head > kept ? head - kept + 1 : 1)))
-        world_fail("history keeps its size", "channel %s: first %" PRIu64 " of head %" PRIu64 ", kept %" PRIu64,
+        world_fail("history keeps its size",
+                   "channel %s: first %" PRIu64 " of head %" PRIu64 ", kept %" PRIu64,
                    channel->plan->name, first, head, kept);
     for (uint32_t number = 0; number < book.messages_count; number++) {
         const struct book_message *message = &book.messages[number];
-        if (message->channel != index || message->fate != FATE_ACKED || message->offset != 0) continue;
+        if (message->channel != index || message->fate != FATE_ACKED || message->offset != 0)
+            continue;
         /* Trimmed before anyone saw it: only a channel that forgets may do so. */
         if (head <= kept)
-            world_fail("what was acknowledged is in history", "channel %s message %u", channel->plan->name, number);
+            world_fail("what was acknowledged is in history", "channel %s message %u",
+                       channel->plan->name, number);
     }
 }
 
@@ -73,6 +80,7 @@ void check_counts(uint32_t index, uint64_t offset, uint64_t readers)
         most += channel->read_asked[user] >= offset;
     }
     if (readers < least || readers > most)
-        world_fail("receipts count who has read", "channel %s offset %" PRIu64 ": %" PRIu64 " readers, not %" PRIu64 "..%" PRIu64,
+        world_fail("receipts count who has read",
+                   "channel %s offset %" PRIu64 ": %" PRIu64 " readers, not %" PRIu64 "..%" PRIu64,
                    channel->plan->name, offset, readers, least, most);
 }

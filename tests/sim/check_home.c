@@ -15,14 +15,20 @@ void check_home(const struct shard *shard)
         const char *name;
         uint64_t count;
     } rows[] = {
-        {"connections", census.conns},      {"subscriptions", census.subs},
-        {"calls", census.calls},            {"frames", census.frames},
-        {"frame bytes", census.frame_bytes}, {"output chunks", census.out_chunks},
-        {"letters out", census.letters_out}, {"letters kept", census.letters_kept},
-        {"WebSocket contexts", census.ws_contexts}, {"store operations", census.store_pending},
+        {"connections", census.conns},
+        {"subscriptions", census.subs},
+        {"calls", census.calls},
+        {"frames", census.frames},
+        {"frame bytes", census.frame_bytes},
+        {"output chunks", census.out_chunks},
+        {"letters out", census.letters_out},
+        {"letters kept", census.letters_kept},
+        {"WebSocket contexts", census.ws_contexts},
+        {"store operations", census.store_pending},
         {"sockets", loop_socks(shard->loop)},
     };
     for (uint32_t i = 0; i < array_count(rows); i++)
         if (rows[i].count != 0)
-            world_fail("everything comes home", "shard %u: %" PRIu64 " %s", shard->index, rows[i].count, rows[i].name);
+            world_fail("everything comes home", "shard %u: %" PRIu64 " %s", shard->index,
+                       rows[i].count, rows[i].name);
 }

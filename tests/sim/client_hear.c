@@ -28,10 +28,12 @@ void client_forget_asks(struct client_sim *client)
 }
 
 /* A publication at its place in the channel's order. */
-static void hear_publication(struct client_sim *client, struct sub_sim *sub, struct bytes publication)
+static void hear_publication(struct client_sim *client, struct sub_sim *sub,
+                             struct bytes publication)
 {
     struct bytes data;
-    if (!peek_get(publication, "data", &data)) world_fail("a publication has data", "client %u", client->number);
+    if (!peek_get(publication, "data", &data))
+        world_fail("a publication has data", "client %u", client->number);
     uint32_t number = book_number_of(data);
     uint64_t offset = peek_number(publication, "offset", 0);
     world_note(TRACE_DELIVERED, client->number, sub->channel, offset);
@@ -53,7 +55,8 @@ static void hear_publication(struct client_sim *client, struct sub_sim *sub, str
 
 /* Centrifuge client protocol: after a recovery `offset` repeats the request's
  * and the publications lead from there to the head; without one it is the head. */
-static void hear_recovered(struct client_sim *client, struct sub_sim *sub, const struct ask *ask, struct bytes result)
+static void hear_recovered(struct client_sim *client, struct sub_sim *sub, const struct ask *ask,
+                           struct bytes result)
 {
     const char *name = book.plan->channels[sub->channel].name;
     uint64_t offset = peek_number(result, "offset", 0);
@@ -61,17 +64,21 @@ static void hear_recovered(struct client_sim *client, struct sub_sim *sub, const
     if (peek_true(result, "recovered")) {
         book.recovered++;
         if (offset != ask->offset)
-            world_fail("a recovery begins at the offset asked for", "client %u channel %s: %" PRIu64 " not %" PRIu64,
-                       client->number, name, offset, ask->offset);
+            world_fail("a recovery begins at the offset asked for",
+                       "client %u channel %s: %" PRIu64 " not %" PRIu64, client->number, name,
+                       offset, ask->offset);
         sub->offset = offset;
         if (peek_get(result, "publications", &list))
-            for (size_t at = 0; peek_each(list, &at, &publication);) hear_publication(client, sub, publication);
+            for (size_t at = 0; peek_each(list, &at, &publication);)
+                hear_publication(client, sub, publication);
         return;
     }
     book.unrecovered++;
-    uint64_t missed = offset - ask->offset, kept = plan_history(book.plan, book.plan->channels[sub->channel].kind);
+    uint64_t missed = offset - ask->offset,
+             kept = plan_history(book.plan, book.plan->channels[sub->channel].kind);
     if (missed <= kept && missed <= RECOVERY_MAX)
-        world_fail("what is kept is recovered", "client %u channel %s: %" PRIu64 " missed after %" PRIu64 ", %" PRIu64 " kept",
+        world_fail("what is kept is recovered",
+                   "client %u channel %s: %" PRIu64 " missed after %" PRIu64 ", %" PRIu64 " kept",
                    client->number, name, missed, ask->offset, kept);
     sub->offset = offset;
 }
@@ -80,14 +87,19 @@ static void hear_subscribed(struct client_sim *client, const struct ask *ask, st
 {
     struct sub_sim *sub = client_sub(client, ask->channel);
     enum channel_kind kind = book.plan->channels[ask->channel].kind;
-    if (ask->is_forbidden) world_fail("nobody subscribes where it may not", "client %u channel %s", client->number, book.plan->channels[ask->channel].name);
+    if (ask->is_forbidden)
+        world_fail("nobody subscribes where it may not", "client %u channel %s", client->number,
+                   book.plan->channels[ask->channel].name);
     check(sub != NULL && sub->state == SUB_SIM_ASKED);
     char epoch[EPOCH_SIM_MAX];
     peek_text(result, "epoch", epoch, sizeof(epoch));
     sub->state = SUB_SIM_LIVE;
-    if (sub->newest != NULL) memset(sub->newest, 0, (CLIENTS_SIM_MAX + APIS_SIM_MAX) * sizeof(*sub->newest));
+    if (sub->newest != NULL)
+        memset(sub->newest, 0, (CLIENTS_SIM_MAX + APIS_SIM_MAX) * sizeof(*sub->newest));
     if (plan_has_history(kind)) {
-        if (epoch[0] == '\0') world_fail("a position has an epoch", "channel %s", book.plan->channels[ask->channel].name);
+        if (epoch[0] == '\0')
+            world_fail("a position has an epoch", "channel %s",
+                       book.plan->channels[ask->channel].name);
         check_epoch(sub->channel, epoch);
         if (ask->is_recovering)
             hear_recovered(client, sub, ask, result);
@@ -109,18 +121,24 @@ static void hear_history(struct client_sim *client, const struct ask *ask, struc
     check_epoch(ask->channel, epoch);
     uint64_t head = peek_number(result, "offset", 0), last = 0;
     check_position(ask->channel, head, ask->head_before);
-    if (!peek_get(result, "publications", &list)) world_fail("history has publications", "client %u", client->number);
+    if (!peek_get(result, "publications", &list))
+        world_fail("history has publications", "client %u", client->number);
     for (size_t at = 0; peek_each(list, &at, &publication);) {
         uint64_t offset = peek_number(publication, "offset", 0);
-        if (!peek_get(publication, "data", &data)) world_fail("a publication has data", "client %u", client->number);
+        if (!peek_get(publication, "data", &data))
+            world_fail("a publication has data", "client %u", client->number);
         check_seen(ask->channel, offset, book_number_of(data));
         if (last != 0 && offset != last + 1)
-            world_fail("history is in order, without gaps", "channel %s: %" PRIu64 " after %" PRIu64, book.plan->channels[ask->channel].name, offset, last);
+            world_fail("history is in order, without gaps",
+                       "channel %s: %" PRIu64 " after %" PRIu64,
+                       book.plan->channels[ask->channel].name, offset, last);
         if (offset <= ask->offset && ask->offset != 0)
-            world_fail("history begins after since", "offset %" PRIu64 " since %" PRIu64, offset, ask->offset);
+            world_fail("history begins after since", "offset %" PRIu64 " since %" PRIu64, offset,
+                       ask->offset);
         last = offset;
     }
-    if (last > head) world_fail("history ends at the head", "%" PRIu64 " beyond %" PRIu64, last, head);
+    if (last > head)
+        world_fail("history ends at the head", "%" PRIu64 " beyond %" PRIu64, last, head);
 }
 
 static void hear_connected(struct client_sim *client)
@@ -129,21 +147,21 @@ static void hear_connected(struct client_sim *client)
     client->tries = 0;
     world_note(TRACE_CONNECTED, client->number, 0, 0);
     for (uint32_t i = 0; i < client->subs_count; i++)
-        if (client->subs[i].is_wanted && client->subs[i].state == SUB_SIM_OFF) (void)client_say_subscribe(client, &client->subs[i]);
+        if (client->subs[i].is_wanted && client->subs[i].state == SUB_SIM_OFF)
+            (void)client_say_subscribe(client, &client->subs[i]);
 }
 
 static void hear_result(struct client_sim *client, const struct ask *ask, struct bytes reply)
 {
-    static const char *const names[] = {"connect", "subscribe", "unsubscribe", "publish", "history", "rpc", "ping", "rpc"};
+    static const char *const names[] = {"connect", "subscribe", "unsubscribe", "publish",
+                                        "history", "rpc",       "ping",        "rpc"};
     struct bytes result, data;
-    if (!peek_get(reply, names[ask->kind], &result)) world_fail("a reply holds the result of its command", "client %u: %s", client->number, names[ask->kind]);
+    if (!peek_get(reply, names[ask->kind], &result))
+        world_fail("a reply holds the result of its command", "client %u: %s", client->number,
+                   names[ask->kind]);
     switch (ask->kind) {
-    case ASK_CONNECT:
-        hear_connected(client);
-        break;
-    case ASK_SUBSCRIBE:
-        hear_subscribed(client, ask, result);
-        break;
+    case ASK_CONNECT: hear_connected(client); break;
+    case ASK_SUBSCRIBE: hear_subscribed(client, ask, result); break;
     case ASK_UNSUBSCRIBE: {
         struct sub_sim *sub = client_sub(client, ask->channel);
         if (sub->state != SUB_SIM_LEAVING) break; /* a push was faster */
@@ -152,19 +170,19 @@ static void hear_result(struct client_sim *client, const struct ask *ask, struct
         break;
     }
     case ASK_PUBLISH:
-        if (ask->is_forbidden) world_fail("nobody publishes where it may not", "client %u channel %s", client->number, book.plan->channels[ask->channel].name);
+        if (ask->is_forbidden)
+            world_fail("nobody publishes where it may not", "client %u channel %s", client->number,
+                       book.plan->channels[ask->channel].name);
         world_note(TRACE_PUBLISHED, client->number, ask->number, 0);
         check_acked(ask->number, 0, "");
         break;
-    case ASK_HISTORY:
-        hear_history(client, ask, result);
-        break;
+    case ASK_HISTORY: hear_history(client, ask, result); break;
     case ASK_READ:
-        if (!peek_get(result, "data", &data)) world_fail("a receipt is answered", "client %u", client->number);
+        if (!peek_get(result, "data", &data))
+            world_fail("a receipt is answered", "client %u", client->number);
         check_cursor(ask->channel, client->user, ask->offset, peek_number(data, "offset", 0));
         break;
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -173,7 +191,8 @@ static void subscribe_again(void *context, uint64_t session)
     struct client_sim *client = context;
     if (client->session != session || client->state != CLIENT_ON) return;
     for (uint32_t i = 0; i < client->subs_count; i++)
-        if (client->subs[i].is_wanted && client->subs[i].state == SUB_SIM_OFF) (void)client_say_subscribe(client, &client->subs[i]);
+        if (client->subs[i].is_wanted && client->subs[i].state == SUB_SIM_OFF)
+            (void)client_say_subscribe(client, &client->subs[i]);
 }
 
 static void hear_error(struct client_sim *client, const struct ask *ask, struct bytes error)
@@ -184,20 +203,25 @@ static void hear_error(struct client_sim *client, const struct ask *ask, struct 
     if (code == 0) world_fail("an error has a code", "client %u", client->number);
     if (ask->kind == ASK_PUBLISH) check_refused(ask->number, code);
     /* What a client may do is never refused but for a while. */
-    bool is_unsubscribed_race = code == 103 && (ask->kind == ASK_PUBLISH || ask->kind == ASK_HISTORY);
+    bool is_unsubscribed_race =
+        code == 103 && (ask->kind == ASK_PUBLISH || ask->kind == ASK_HISTORY);
     if (!ask->is_forbidden && !is_temporary && !is_unsubscribed_race)
-        world_fail("what is allowed is not refused", "client %u command %d channel %u: code %u", client->number, ask->kind, ask->channel, code);
-    struct sub_sim *sub = ask->is_forbidden || ask->channel == UINT32_MAX ? NULL : client_sub(client, ask->channel);
+        world_fail("what is allowed is not refused", "client %u command %d channel %u: code %u",
+                   client->number, ask->kind, ask->channel, code);
+    struct sub_sim *sub =
+        ask->is_forbidden || ask->channel == UINT32_MAX ? NULL : client_sub(client, ask->channel);
     if (ask->kind == ASK_SUBSCRIBE && sub != NULL) {
         sub->state = SUB_SIM_OFF;
-        world_at(world.now_ns + 1000000u * chance_between(10, 500), subscribe_again, client, client->session);
+        world_at(world.now_ns + 1000000u * chance_between(10, 500), subscribe_again, client,
+                 client->session);
     }
 }
 
 static void hear_push(struct client_sim *client, struct bytes push)
 {
     struct bytes channel, body;
-    if (!peek_get(push, "channel", &channel) || channel.size < 2) world_fail("a push has a channel", "client %u", client->number);
+    if (!peek_get(push, "channel", &channel) || channel.size < 2)
+        world_fail("a push has a channel", "client %u", client->number);
     channel = bytes_of(channel.at + 1, channel.size - 2);
     struct sub_sim *sub = check_receiver(client, channel);
     if (peek_get(push, "pub", &body)) {
@@ -205,14 +229,16 @@ static void hear_push(struct client_sim *client, struct bytes push)
     } else if (peek_get(push, "unsubscribe", &body)) {
         /* 2500 and above: subscribe again from the position. */
         sub->state = SUB_SIM_OFF;
-        world_at(world.now_ns + 1000000u * chance_between(10, 500), subscribe_again, client, client->session);
+        world_at(world.now_ns + 1000000u * chance_between(10, 500), subscribe_again, client,
+                 client->session);
     }
 }
 
 static void pong_later(void *context, uint64_t session)
 {
     struct client_sim *client = context;
-    if (client->session == session && client->state == CLIENT_ON) client_say(client, WS_TEXT, BYTES_LITERAL("{}"));
+    if (client->session == session && client->state == CLIENT_ON)
+        client_say(client, WS_TEXT, BYTES_LITERAL("{}"));
 }
 
 static void hear_reply(struct client_sim *client, struct bytes reply)
@@ -228,7 +254,9 @@ static void hear_reply(struct client_sim *client, struct bytes reply)
     } else if (peek_get(reply, "push", &body)) {
         hear_push(client, body);
     } else {
-        if (reply.size != 2) world_fail("a reply is a result, an error, a push or a ping", "%.*s", (int)min_u64(reply.size, 80), (const char *)reply.at);
+        if (reply.size != 2)
+            world_fail("a reply is a result, an error, a push or a ping", "%.*s",
+                       (int)min_u64(reply.size, 80), (const char *)reply.at);
         world_at(world.now_ns + chance_below(300000000), pong_later, client, client->session);
     }
 }
@@ -250,12 +278,8 @@ void client_hear(struct client_sim *client, const struct ws_message *message)
         client->close_code = rest.size < 2 ? 1005 : (uint32_t)rest.at[0] << 8 | rest.at[1];
         client_say(client, WS_CLOSE, bytes_of(rest.at, rest.size < 2 ? 0 : 2));
         break;
-    case WS_PING:
-        client_say(client, WS_PONG, rest);
-        break;
-    case WS_PONG:
-        break;
-    default:
-        world_fail("frames of the server are whole text", "opcode %d", message->opcode);
+    case WS_PING: client_say(client, WS_PONG, rest); break;
+    case WS_PONG: break;
+    default: world_fail("frames of the server are whole text", "opcode %d", message->opcode);
     }
 }

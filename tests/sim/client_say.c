@@ -28,15 +28,17 @@ void client_say(struct client_sim *client, enum ws_opcode opcode, struct bytes p
     check(out != NULL);
     size_t used = 0, done = 0;
     /* A control frame may stand between fragments; a data frame may not. */
-    while (opcode == WS_TEXT && payload.size - done > 1 && used < 40 && chance(book.plan->fragment_percent)) {
+    while (opcode == WS_TEXT && payload.size - done > 1 && used < 40 &&
+           chance(book.plan->fragment_percent)) {
         size_t part = 1 + chance_below(min_u64(payload.size - done - 1, 8));
-        used += ws_put(out + used, done == 0 ? WS_TEXT : WS_CONTINUE, false, bytes_of(payload.at + done, part),
-                       (uint32_t)rng_next(&world.rng));
+        used += ws_put(out + used, done == 0 ? WS_TEXT : WS_CONTINUE, false,
+                       bytes_of(payload.at + done, part), (uint32_t)rng_next(&world.rng));
         done += part;
         if (used > 20) break;
     }
-    used += ws_put(out + used, done == 0 ? opcode : WS_CONTINUE, true, bytes_of(payload.at + done, payload.size - done),
-                   (uint32_t)rng_next(&world.rng));
+    used +=
+        ws_put(out + used, done == 0 ? opcode : WS_CONTINUE, true,
+               bytes_of(payload.at + done, payload.size - done), (uint32_t)rng_next(&world.rng));
     net_write(client->link, out, used);
     free(out);
 }
@@ -54,7 +56,8 @@ static const char *client_token(struct client_sim *client)
     if (client->token == NULL) {
         char user[16], *text;
         snprintf(user, sizeof(user), "u%u", client->user);
-        enum err err = jwt_sign(BYTES_LITERAL("a simulated secret of 32 bytes.."), user, NULL, world.wall_start_ms / 1000, 86400, &text);
+        enum err err = jwt_sign(BYTES_LITERAL("a simulated secret of 32 bytes.."), user, NULL,
+                                world.wall_start_ms / 1000, 86400, &text);
         check(err == ERR_OK);
         client->token = strdup(text);
         mem_free(text);
@@ -68,9 +71,14 @@ bool client_say_connect(struct client_sim *client)
     const struct ask *ask = ask_new(client, ASK_CONNECT, UINT32_MAX);
     if (ask == NULL) return false;
     if (book.plan->has_tokens)
-        say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"connect\":{\"token\":\"%s\",\"name\":\"sim\"}}", ask->id, client_token(client)));
+        say_text(client, text,
+                 snprintf(text, sizeof(text),
+                          "{\"id\":%u,\"connect\":{\"token\":\"%s\",\"name\":\"sim\"}}", ask->id,
+                          client_token(client)));
     else
-        say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"connect\":{\"name\":\"sim\"}}", ask->id));
+        say_text(
+            client, text,
+            snprintf(text, sizeof(text), "{\"id\":%u,\"connect\":{\"name\":\"sim\"}}", ask->id));
     /* Some SDKs do not wait for the answer. */
     for (uint32_t i = 0; i < client->subs_count && chance(30); i++)
         if (client->subs[i].is_wanted) (void)client_say_subscribe(client, &client->subs[i]);
@@ -89,10 +97,15 @@ bool client_say_subscribe(struct client_sim *client, struct sub_sim *sub)
     if (sub->has_position) {
         ask->is_recovering = true;
         ask->offset = sub->offset;
-        say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"subscribe\":{\"channel\":\"%s\",\"recover\":true,\"epoch\":\"%s\",\"offset\":%" PRIu64 "}}",
-                                        ask->id, name, sub->epoch, sub->offset));
+        say_text(client, text,
+                 snprintf(text, sizeof(text),
+                          "{\"id\":%u,\"subscribe\":{\"channel\":\"%s\",\"recover\":true,\"epoch\":"
+                          "\"%s\",\"offset\":%" PRIu64 "}}",
+                          ask->id, name, sub->epoch, sub->offset));
     } else {
-        say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"subscribe\":{\"channel\":\"%s\"}}", ask->id, name));
+        say_text(client, text,
+                 snprintf(text, sizeof(text), "{\"id\":%u,\"subscribe\":{\"channel\":\"%s\"}}",
+                          ask->id, name));
     }
     return true;
 }
@@ -104,13 +117,16 @@ bool client_say_unsubscribe(struct client_sim *client, struct sub_sim *sub)
     if (ask == NULL) return false;
     sub->state = SUB_SIM_LEAVING;
     world_note(TRACE_UNSUBSCRIBE, client->number, sub->channel, 0);
-    say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"unsubscribe\":{\"channel\":\"%s\"}}", ask->id, book.plan->channels[sub->channel].name));
+    say_text(client, text,
+             snprintf(text, sizeof(text), "{\"id\":%u,\"unsubscribe\":{\"channel\":\"%s\"}}",
+                      ask->id, book.plan->channels[sub->channel].name));
     return true;
 }
 
 uint32_t message_write(char *out, size_t size, uint32_t number)
 {
-    uint32_t pad = (uint32_t)(chance(book.plan->large_percent) ? chance_below(book.plan->large_max) : chance_below(60));
+    uint32_t pad = (uint32_t)(chance(book.plan->large_percent) ? chance_below(book.plan->large_max)
+                                                               : chance_below(60));
     int used = snprintf(out, size, "{\"m\":%u,\"s\":%u,\"p\":\"", number, pad);
     check(used > 0 && (size_t)used + pad + 3 <= size);
     memset(out + used, 'a' + (int)(number % 26), pad);
@@ -128,7 +144,9 @@ bool client_say_publish(struct client_sim *client, uint32_t channel, bool is_for
         book.messages[ask->number].session = client->session;
         ask->is_forbidden = is_forbidden;
         world_note(TRACE_PUBLISH, client->number, channel, ask->number);
-        int used = snprintf(text, MESSAGE_ROOM, "{\"id\":%u,\"publish\":{\"channel\":\"%s\",\"data\":", ask->id, book.plan->channels[channel].name);
+        int used = snprintf(text, MESSAGE_ROOM,
+                            "{\"id\":%u,\"publish\":{\"channel\":\"%s\",\"data\":", ask->id,
+                            book.plan->channels[channel].name);
         used += (int)message_write(text + used, MESSAGE_ROOM - (size_t)used - 3, ask->number);
         memcpy(text + used, "}}", 3);
         say_text(client, text, used + 2);
@@ -145,10 +163,14 @@ bool client_say_history(struct client_sim *client, uint32_t channel, bool is_for
     ask->is_forbidden = is_forbidden;
     uint32_t limit = (uint32_t)chance_below(20);
     const struct book_channel *known = &book.channels[channel];
-    int used = snprintf(text, sizeof(text), "{\"id\":%u,\"history\":{\"channel\":\"%s\",\"limit\":%u", ask->id, known->plan->name, limit);
+    int used =
+        snprintf(text, sizeof(text), "{\"id\":%u,\"history\":{\"channel\":\"%s\",\"limit\":%u",
+                 ask->id, known->plan->name, limit);
     if (known->epoch[0] != '\0' && chance(50)) {
         ask->offset = chance_below(known->head + 1);
-        used += snprintf(text + used, sizeof(text) - (size_t)used, ",\"since\":{\"offset\":%" PRIu64 ",\"epoch\":\"%s\"}", ask->offset, known->epoch);
+        used += snprintf(text + used, sizeof(text) - (size_t)used,
+                         ",\"since\":{\"offset\":%" PRIu64 ",\"epoch\":\"%s\"}", ask->offset,
+                         known->epoch);
     }
     used += snprintf(text + used, sizeof(text) - (size_t)used, "}}");
     say_text(client, text, used);
@@ -163,8 +185,11 @@ bool client_say_read(struct client_sim *client, uint32_t channel, uint64_t offse
     uint64_t *asked = &book.channels[channel].read_asked[client->user];
     *asked = max_u64(*asked, offset);
     ask->offset = offset;
-    say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"rpc\":{\"method\":\"receipt.read\",\"data\":{\"channel\":\"%s\",\"offset\":%" PRIu64 "}}}",
-                                    ask->id, book.plan->channels[channel].name, offset));
+    say_text(client, text,
+             snprintf(text, sizeof(text),
+                      "{\"id\":%u,\"rpc\":{\"method\":\"receipt.read\",\"data\":{\"channel\":\"%"
+                      "s\",\"offset\":%" PRIu64 "}}}",
+                      ask->id, book.plan->channels[channel].name, offset));
     return true;
 }
 
@@ -181,6 +206,8 @@ bool client_say_forbidden(struct client_sim *client, uint32_t channel)
     struct ask *ask = ask_new(client, ASK_SUBSCRIBE, channel);
     if (ask == NULL) return false;
     ask->is_forbidden = true;
-    say_text(client, text, snprintf(text, sizeof(text), "{\"id\":%u,\"subscribe\":{\"channel\":\"%s\"}}", ask->id, book.plan->channels[channel].name));
+    say_text(client, text,
+             snprintf(text, sizeof(text), "{\"id\":%u,\"subscribe\":{\"channel\":\"%s\"}}", ask->id,
+                      book.plan->channels[channel].name));
     return true;
 }

@@ -23,13 +23,15 @@ static void client_dial(void *context, uint64_t session);
  * wrong. */
 static bool code_is_blame(uint32_t code)
 {
-    return code == 1002 || code == 1007 || code == 1009 || code == 3500 || code == 3501 || code == 3507;
+    return code == 1002 || code == 1007 || code == 1009 || code == 3500 || code == 3501 ||
+           code == 3507;
 }
 
 static void client_off(struct client_sim *client)
 {
     if (code_is_blame(client->close_code))
-        world_fail("a client that keeps the protocol is not blamed", "client %u: code %u", client->number, client->close_code);
+        world_fail("a client that keeps the protocol is not blamed", "client %u: code %u",
+                   client->number, client->close_code);
     world_note(TRACE_GONE, client->number, client->close_code, 0);
     client->state = CLIENT_OFF;
     client->link = NULL;
@@ -40,7 +42,8 @@ static void client_off(struct client_sim *client)
     client_forget_asks(client);
     for (uint32_t i = 0; i < client->subs_count; i++) client->subs[i].state = SUB_SIM_OFF;
     if (crowd.is_stopped) return;
-    uint64_t wait_ns = 1000000u * chance_between(1, client->tries < 6 ? 30ull << client->tries : 2000);
+    uint64_t wait_ns =
+        1000000u * chance_between(1, client->tries < 6 ? 30ull << client->tries : 2000);
     client->tries++;
     world_at(world.now_ns + wait_ns, client_dial, client, client->session);
 }
@@ -152,7 +155,8 @@ static void act_on_channel(struct client_sim *client, bool is_read)
     struct sub_sim *sub = &client->subs[chance_below(client->subs_count)];
     enum channel_kind kind = crowd.plan->channels[sub->channel].kind;
     if (sub->state != SUB_SIM_LIVE) return;
-    if (is_read && kind == KIND_TEAM && crowd.plan->has_tokens && book.channels[sub->channel].has_members && sub->offset > 0)
+    if (is_read && kind == KIND_TEAM && crowd.plan->has_tokens &&
+        book.channels[sub->channel].has_members && sub->offset > 0)
         (void)client_say_read(client, sub->channel, 1 + chance_below(sub->offset));
     else if (!is_read && plan_has_history(kind))
         (void)client_say_history(client, sub->channel, false);
@@ -163,7 +167,8 @@ static void act_slow(struct client_sim *client)
     if (client->is_paused) return;
     client->is_paused = true;
     net_pause(client->link, true);
-    world_at(world.now_ns + chance_below(crowd.plan->slow_ns_max), client_unpause, client, client->session);
+    world_at(world.now_ns + chance_below(crowd.plan->slow_ns_max), client_unpause, client,
+             client->session);
 }
 
 static void act_publish(struct client_sim *client)
@@ -207,10 +212,14 @@ static void client_init(struct client_sim *client, uint32_t number)
     client->user = number % plan->users_count;
     for (uint32_t i = 0; i < plan->channels_per_client; i++) {
         uint32_t channel = (uint32_t)chance_below(plan->channels_count);
-        if (plan->channels[channel].kind == KIND_SHUT || client_sub(client, channel) != NULL) continue;
-        client->subs[client->subs_count++] = (struct sub_sim){.channel = channel, .is_wanted = true};
+        if (plan->channels[channel].kind == KIND_SHUT || client_sub(client, channel) != NULL)
+            continue;
+        client->subs[client->subs_count++] =
+            (struct sub_sim){.channel = channel, .is_wanted = true};
     }
-    if (client->subs_count == 0) client->subs[client->subs_count++] = (struct sub_sim){.channel = KIND_KEEP, .is_wanted = true};
+    if (client->subs_count == 0)
+        client->subs[client->subs_count++] =
+            (struct sub_sim){.channel = KIND_KEEP, .is_wanted = true};
     world_at(world.now_ns + chance_below(200000000), client_dial, client, 0);
     world_at(world.now_ns + chance_below(2 * plan->act_ns), client_act, client, 0);
 }
@@ -275,8 +284,8 @@ bool clients_are_complete(char *why, size_t size)
     for (uint32_t i = 0; i < crowd.plan->clients_count; i++) {
         const struct client_sim *client = &clients[i];
         if (client->state != CLIENT_ON || client->asks_count > 0) {
-            snprintf(why, size, "client %u: state %d, %u commands unanswered, %u tries", i, client->state,
-                     client->asks_count, client->tries);
+            snprintf(why, size, "client %u: state %d, %u commands unanswered, %u tries", i,
+                     client->state, client->asks_count, client->tries);
             return false;
         }
         for (uint32_t k = 0; k < client->subs_count; k++) {
@@ -284,8 +293,9 @@ bool clients_are_complete(char *why, size_t size)
             const struct book_channel *channel = &book.channels[sub->channel];
             bool is_behind = plan_has_history(channel->plan->kind) && sub->offset < channel->head;
             if (sub->state == SUB_SIM_LIVE && !is_behind) continue;
-            snprintf(why, size, "client %u: channel %s state %d offset %llu of %llu", i, channel->plan->name, sub->state,
-                     (unsigned long long)sub->offset, (unsigned long long)channel->head);
+            snprintf(why, size, "client %u: channel %s state %d offset %llu of %llu", i,
+                     channel->plan->name, sub->state, (unsigned long long)sub->offset,
+                     (unsigned long long)channel->head);
             return false;
         }
     }

@@ -16,12 +16,21 @@
 #include "book.h"
 #include "wire_sim.h"
 
-#define ASKS_MAX 64
+#define ASKS_MAX     64
 #define SUBS_SIM_MAX 8
 
 struct link;
 
-enum ask_kind { ASK_CONNECT, ASK_SUBSCRIBE, ASK_UNSUBSCRIBE, ASK_PUBLISH, ASK_HISTORY, ASK_READ, ASK_PING, ASK_COUNTS };
+enum ask_kind {
+    ASK_CONNECT,
+    ASK_SUBSCRIBE,
+    ASK_UNSUBSCRIBE,
+    ASK_PUBLISH,
+    ASK_HISTORY,
+    ASK_READ,
+    ASK_PING,
+    ASK_COUNTS
+};
 
 /* A command that waits for its reply. */
 struct ask {

@@ -11,5 +11,11 @@ void clock_turn(struct clock *clock)
     clock->wall_ms = clock_wall_ms();
 }
 
-uint64_t clock_mono_ns(void) { return world.now_ns; }
-uint64_t clock_wall_ms(void) { return world.wall_start_ms + world.now_ns / 1000000u; }
+uint64_t clock_mono_ns(void)
+{
+    return world.now_ns;
+}
+uint64_t clock_wall_ms(void)
+{
+    return world.wall_start_ms + world.now_ns / 1000000u;
+}

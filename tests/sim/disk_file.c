@@ -29,7 +29,8 @@ static struct page *page_at(struct file *file, uint64_t index)
         uint64_t count = max_u64(index + 1, 2 * file->pages_count);
         file->pages = realloc(file->pages, count * sizeof(*file->pages));
         check(file->pages != NULL);
-        memset(file->pages + file->pages_count, 0, (count - file->pages_count) * sizeof(*file->pages));
+        memset(file->pages + file->pages_count, 0,
+               (count - file->pages_count) * sizeof(*file->pages));
         file->pages_count = count;
     }
     if (file->pages[index] == NULL) {
@@ -112,7 +113,7 @@ void file_resize(struct file *file, uint64_t size)
 static void sector_settle(struct file *file, struct page *page, uint64_t index, uint32_t sector)
 {
     memcpy(page->medium + sector * SECTOR, page->now + sector * SECTOR, SECTOR);
-    page->dirty &= (uint8_t)~(1u << sector);
+    page->dirty &= (uint8_t) ~(1u << sector);
     uint64_t end = min_u64(file->size, index * PAGE + (sector + 1) * SECTOR);
     file->size_medium = max_u64(file->size_medium, end);
 }
@@ -157,7 +158,8 @@ void file_crash(struct file *file)
         struct page *page = file->pages[index];
         if (page == NULL) continue;
         for (uint32_t sector = 0; sector < PAGE_SECTORS; sector++) {
-            if (!(page->dirty & 1u << sector) || !rng_chance(&world.rng_disk, keep_percent)) continue;
+            if (!(page->dirty & 1u << sector) || !rng_chance(&world.rng_disk, keep_percent))
+                continue;
             memcpy(page->medium + sector * SECTOR, page->now + sector * SECTOR, SECTOR);
         }
         memcpy(page->now, page->medium, PAGE);

@@ -13,7 +13,7 @@
 #include "fiber.h"
 #include "world.h"
 
-#define HANDLES_MAX 512
+#define HANDLES_MAX  512
 #define HANDLE_FIRST 100 /* not to be taken for a small number of another kind */
 
 enum { CALL_OPEN, CALL_READ, CALL_WRITE, CALL_SYNC, CALL_TRUNCATE, CALL_NAMES };
@@ -113,7 +113,8 @@ int64_t disk_write(int handle, const void *at, size_t size, uint64_t offset)
 {
     check(disk.handles[handle - HANDLE_FIRST].flags & DISK_WRITE);
     size_t first = 0;
-    if (size > SECTOR && fiber_self() != NULL && rng_chance(&world.rng_disk, disk.options.pause_percent)) {
+    if (size > SECTOR && fiber_self() != NULL &&
+        rng_chance(&world.rng_disk, disk.options.pause_percent)) {
         /* The kernel copies in pieces: a kill may come between two. */
         first = rng_below(&world.rng_disk, size / SECTOR + 1) * SECTOR;
         file_write(file_of(handle), at, first, offset);
@@ -136,8 +137,14 @@ uint64_t disk_sim_sync_begin(int handle)
     return state_ticket();
 }
 
-void disk_sim_sync_end(int handle, uint64_t ticket) { file_sync(file_of(handle), ticket); }
-void disk_sim_sync_fail(int handle) { file_sync_fail(file_of(handle)); }
+void disk_sim_sync_end(int handle, uint64_t ticket)
+{
+    file_sync(file_of(handle), ticket);
+}
+void disk_sim_sync_fail(int handle)
+{
+    file_sync_fail(file_of(handle));
+}
 
 uint64_t disk_sim_sync_ns(void)
 {
@@ -168,7 +175,10 @@ int disk_allocate(int handle, uint64_t size)
     return 0;
 }
 
-int64_t disk_size(int handle) { return (int64_t)file_of(handle)->size; }
+int64_t disk_size(int handle)
+{
+    return (int64_t)file_of(handle)->size;
+}
 
 int64_t disk_size_at(const char *path)
 {
@@ -239,5 +249,11 @@ int disk_boot_id(uint8_t id[16])
     return 0;
 }
 
-uint32_t disk_sim_dirty(void) { return state_dirty(); }
-uint32_t disk_sim_files(void) { return state_files(); }
+uint32_t disk_sim_dirty(void)
+{
+    return state_dirty();
+}
+uint32_t disk_sim_files(void)
+{
+    return state_files();
+}

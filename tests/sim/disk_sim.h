@@ -23,7 +23,7 @@
 #include "core/disk.h"
 
 struct disk_sim_options {
-    uint32_t pause_percent;     /* calls that take time, of 100 */
+    uint32_t pause_percent; /* calls that take time, of 100 */
     uint64_t pause_ns_max;
     uint64_t sync_ns_min, sync_ns_max;
     uint32_t writeback_percent; /* writes after which some sectors go to the disk by themselves */

@@ -10,9 +10,9 @@
 #include "core/check.h"
 #include "world.h"
 
-#define NAMES_MAX 1024
+#define NAMES_MAX       1024
 #define DIRECTORIES_MAX 64
-#define CHANGES_MAX 4096
+#define CHANGES_MAX     4096
 
 /* A path as programs see it and as the medium has it; free when both are NULL. */
 struct name {
@@ -23,9 +23,9 @@ struct name {
 /* A change of a directory that is not durable yet, oldest first. */
 struct change {
     char directory[PATH_SIM_MAX];
-    uint32_t name;        /* gets `file`, which is NULL for a removal */
+    uint32_t name; /* gets `file`, which is NULL for a removal */
     struct file *file;
-    uint32_t from;        /* a rename also takes the file away here; or UINT32_MAX */
+    uint32_t from; /* a rename also takes the file away here; or UINT32_MAX */
 };
 
 static struct {
@@ -58,7 +58,10 @@ void state_fini(void)
     memset(&state, 0, sizeof(state));
 }
 
-uint64_t state_ticket(void) { return ++state.ticket; }
+uint64_t state_ticket(void)
+{
+    return ++state.ticket;
+}
 
 static void parent_of(const char *path, char parent[PATH_SIM_MAX])
 {
@@ -280,7 +283,8 @@ uint32_t state_dirty(void)
     uint32_t dirty = 0;
     for (const struct file *file = state.files; file != NULL; file = file->next)
         for (uint64_t i = 0; i < file->pages_count; i++)
-            if (file->pages[i] != NULL) dirty += (uint32_t)__builtin_popcount(file->pages[i]->dirty);
+            if (file->pages[i] != NULL)
+                dirty += (uint32_t)__builtin_popcount(file->pages[i]->dirty);
     return dirty;
 }
 

@@ -8,20 +8,20 @@
 
 #include "core/base.h"
 
-#define SECTOR 512u
-#define PAGE 4096u
+#define SECTOR       512u
+#define PAGE         4096u
 #define PAGE_SECTORS (PAGE / SECTOR)
 #define PATH_SIM_MAX 256
 
 struct page {
     uint8_t now[PAGE];
     uint8_t medium[PAGE];
-    uint8_t dirty;                    /* a bit per sector that a sync would write */
-    uint64_t written[PAGE_SECTORS];   /* ticket of the newest write, for dirty sectors */
+    uint8_t dirty;                  /* a bit per sector that a sync would write */
+    uint64_t written[PAGE_SECTORS]; /* ticket of the newest write, for dirty sectors */
 };
 
 struct file {
-    struct file *next; /* all files */
+    struct file *next;   /* all files */
     struct page **pages; /* a NULL page is zeroes on both sides */
     uint64_t pages_count;
     uint64_t size, size_medium;

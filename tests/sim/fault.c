@@ -13,8 +13,8 @@ void __wrap_letter_post(struct post *post, struct letter *letter);
 
 void __wrap_letter_post(struct post *post, struct letter *letter)
 {
-    if (world.fault == FAULT_DROP_LETTER && letter->kind == LETTER_FRAME && letter->to != letter->from &&
-        chance_below(500) == 0) {
+    if (world.fault == FAULT_DROP_LETTER && letter->kind == LETTER_FRAME &&
+        letter->to != letter->from && chance_below(500) == 0) {
         world.fault_strikes++;
         world_note(TRACE_FAULT, world.fault_strikes, 0, 0);
         return;

@@ -107,8 +107,13 @@ struct fiber *fiber_spawn(const char *name, fiber_fn run, void *argument)
     __asan_unpoison_memory_region(stack, STACK_SIZE);
 #endif
     memset(fiber, 0, sizeof(*fiber));
-    *fiber = (struct fiber){.name = name, .run = run, .argument = argument, .stack = stack,
-                            .shard = UINT32_MAX, .is_used = true, .is_ready = true};
+    *fiber = (struct fiber){.name = name,
+                            .run = run,
+                            .argument = argument,
+                            .stack = stack,
+                            .shard = UINT32_MAX,
+                            .is_used = true,
+                            .is_ready = true};
     check(getcontext(&fiber->context) == 0);
     fiber->context.uc_stack.ss_sp = stack;
     fiber->context.uc_stack.ss_size = STACK_SIZE;
@@ -117,7 +122,10 @@ struct fiber *fiber_spawn(const char *name, fiber_fn run, void *argument)
     return fiber;
 }
 
-struct fiber *fiber_self(void) { return all.running; }
+struct fiber *fiber_self(void)
+{
+    return all.running;
+}
 
 void fiber_wait(uint64_t wake_ns)
 {
@@ -128,9 +136,18 @@ void fiber_wait(uint64_t wake_ns)
     switch_back(fiber);
 }
 
-void fiber_wake(struct fiber *fiber) { fiber->is_ready = true; }
-bool fiber_is_done(const struct fiber *fiber) { return fiber->is_done; }
-uint32_t fiber_number(const struct fiber *fiber) { return (uint32_t)(fiber - all.fibers); }
+void fiber_wake(struct fiber *fiber)
+{
+    fiber->is_ready = true;
+}
+bool fiber_is_done(const struct fiber *fiber)
+{
+    return fiber->is_done;
+}
+uint32_t fiber_number(const struct fiber *fiber)
+{
+    return (uint32_t)(fiber - all.fibers);
+}
 
 bool fibers_step(void)
 {

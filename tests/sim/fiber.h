@@ -36,4 +36,3 @@ uint64_t fibers_next_ns(void);
 void fibers_drop(void);
 /* Frees the stacks. */
 void fibers_fini(void);
-

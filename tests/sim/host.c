@@ -41,8 +41,14 @@ void host_fini(void)
     disk_sim_fini();
 }
 
-enum host_state host_state(void) { return host.state; }
-uint32_t host_lives(void) { return host.lives; }
+enum host_state host_state(void)
+{
+    return host.state;
+}
+uint32_t host_lives(void)
+{
+    return host.lives;
+}
 
 static void shard_main(void *argument)
 {
@@ -65,7 +71,8 @@ static void shard_main(void *argument)
 static void config_say(void *context, enum config_voice voice, const char *sentence)
 {
     (void)context;
-    if (voice == CONFIG_SAYS_ERROR) world_fail("the simulator's configuration is taken", "%s", sentence);
+    if (voice == CONFIG_SAYS_ERROR)
+        world_fail("the simulator's configuration is taken", "%s", sentence);
 }
 
 static void process_main(void *argument)
@@ -74,12 +81,16 @@ static void process_main(void *argument)
     struct config *config = NULL;
     (void)argument;
     uint32_t size = plan_config(host.plan, host.shards_count, text, sizeof(text));
-    enum err err = config_parse(bytes_of(text, size), "sim.json", NULL, 0, config_say, NULL, &config);
+    enum err err =
+        config_parse(bytes_of(text, size), "sim.json", NULL, 0, config_say, NULL, &config);
     if (err != ERR_OK) world_fail("the simulator's configuration is taken", "%s", err_name(err));
     err = node_create(config, &host.node);
     /* Whatever the crash before left must be good enough to start from. */
-    if (err != ERR_OK) world_fail("the gateway starts on what a crash left", "life %u: %s", host.lives, err_name(err));
-    for (uint32_t i = 0; i < host.node->shards_count; i++) fiber_spawn("shard", shard_main, host.node->shards[i]);
+    if (err != ERR_OK)
+        world_fail("the gateway starts on what a crash left", "life %u: %s", host.lives,
+                   err_name(err));
+    for (uint32_t i = 0; i < host.node->shards_count; i++)
+        fiber_spawn("shard", shard_main, host.node->shards[i]);
     host.state = HOST_UP;
     while (host.shards_ended < host.shards_count) fiber_wait(UINT64_MAX);
     node_destroy(host.node);

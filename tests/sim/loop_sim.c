@@ -9,117 +9,48 @@
  * until the enter that takes them (or until a waiting send is done), nothing
  * on a socket after its close.
  */
-#include "loop_sim.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/check.h"
-#include "core/hash.h"
-#include "core/list.h"
 #include "core/mem.h"
 #include "fiber.h"
+#include "loop_sim_parts.h"
 #include "loop_sim_write.h"
 #include "net_sim.h"
 #include "world.h"
 
-#define LOOPS_MAX 64
-#define BACKLOG_MAX 4096
-
-enum sock_state { SOCK_FREE, SOCK_CONNECTING, SOCK_OPEN, SOCK_CLOSING };
-enum send_state { SEND_IDLE, SEND_QUEUED, SEND_REPORTING, SEND_WAITING };
-
-struct sock_sim {
-    enum sock_state state;
-    enum send_state send;
-    enum sock_kind kind;
-    bool is_armed, is_end_told, is_shutdown, is_abort;
-    bool is_close_asked; /* loop_close was called; it takes effect at the enter */
-    bool may_leak; /* disarmed with bytes on their way: one more on_recv may come */
-    struct link *link; /* NULL for our own connections, which nobody answers */
-    struct list ready; /* linked while there may be something to receive */
-    struct bytes data; /* of the waiting send */
-    uint32_t sent;
-    uint64_t hash;
-};
-
-enum op_kind { OP_SEND, OP_WAIT, OP_CLOSE, OP_SHUTDOWN, OP_WRITE };
-
-struct op_sim {
-    enum op_kind kind;
-    uint32_t sock;
-    struct bytes data;
-    uint64_t hash;
-    struct write_op *write;
-};
-
-enum done_kind { DONE_SEND, DONE_CLOSED, DONE_CONNECT, DONE_WRITE };
-
-struct done_sim {
-    enum done_kind kind;
-    bool is_wait; /* DONE_SEND: of a loop_send_wait */
-    uint32_t sock;
-    uint32_t sent;
-    int error;
-    struct write_op *write;
-};
-
-struct loop {
-    uint32_t number;
-    struct loop_options options;
-    struct fiber *fiber; /* of the owner, once it has entered */
-    struct {
-        struct sock_handlers handlers;
-        void *owner;
-    } kinds[SOCK_KIND_COUNT];
-    struct sock_sim *socks;
-    uint32_t socks_used;
-    uint8_t *buffer; /* one receive buffer */
-    struct op_sim *ops;
-    uint32_t ops_count, ops_room;
-    struct done_sim *dones;
-    uint32_t dones_count, dones_room;
-    struct list ready;
-    struct link *backlog[BACKLOG_MAX];
-    uint32_t backlog_first, backlog_count;
-    uint32_t accepts_left; /* once it listens no more */
-    bool is_listening, is_woken, is_in_run;
-    struct loop_counters counters;
-};
-
-static struct {
-    struct loop *loops[LOOPS_MAX];
-    uint32_t count;
-    struct loop_sim_options options;
-    uint64_t life;
-} all;
+struct loops_sim loops_sim;
 
 void loop_sim_init(const struct loop_sim_options *options)
 {
-    all.options = *options;
-    all.count = 0;
-    all.life++;
+    loops_sim.options = *options;
+    loops_sim.count = 0;
+    loops_sim.life++;
 }
 
 void loop_sim_kill(void)
 {
-    all.count = 0;
-    all.life++;
+    loops_sim.count = 0;
+    loops_sim.life++;
 }
 
-const char *loop_probe(void) { return NULL; }
+const char *loop_probe(void)
+{
+    return NULL;
+}
 
 enum err loop_create(const struct loop_options *options, struct loop **out)
 {
-    check(all.count < LOOPS_MAX);
+    check(loops_sim.count < LOOPS_MAX);
     check((options->recv_buffers & (options->recv_buffers - 1)) == 0);
     struct loop *loop = mem_alloc(sizeof(*loop));
-    loop->number = all.count;
+    loop->number = loops_sim.count;
     loop->options = *options;
     loop->socks = mem_reserve(options->socks_max * sizeof(*loop->socks));
     list_init(&loop->ready);
-    all.loops[all.count++] = loop;
+    loops_sim.loops[loops_sim.count++] = loop;
     *out = loop;
     return ERR_OK;
 }
@@ -137,44 +68,48 @@ void loop_destroy(struct loop *loop)
         net_drop(loop->backlog[loop->backlog_first++ % BACKLOG_MAX], true);
         loop->backlog_count--;
     }
-    all.loops[loop->number] = NULL;
+    loops_sim.loops[loop->number] = NULL;
     mem_unreserve(loop->socks, loop->options.socks_max * sizeof(*loop->socks));
     mem_free(loop->ops);
     mem_free(loop->dones);
     mem_free(loop);
 }
 
-void loop_start(struct loop *loop) { loop->fiber = fiber_self(); }
+void loop_start(struct loop *loop)
+{
+    loop->fiber = fiber_self();
+}
 
-void loop_handle(struct loop *loop, enum sock_kind kind, const struct sock_handlers *handlers, void *owner)
+void loop_handle(struct loop *loop, enum sock_kind kind, const struct sock_handlers *handlers,
+                 void *owner)
 {
     loop->kinds[kind].handlers = *handlers;
     loop->kinds[kind].owner = owner;
 }
 
-static struct sock_sim *sock_of(struct loop *loop, uint32_t index)
+struct sock_sim *sock_sim_at(struct loop *loop, uint32_t index)
 {
     check(index < loop->options.socks_max);
     check(loop->socks[index].state != SOCK_FREE);
     return &loop->socks[index];
 }
 
-static void loop_rouse(struct loop *loop)
+void loop_sim_rouse(struct loop *loop)
 {
     if (loop->fiber != NULL) fiber_wake(loop->fiber);
 }
 
-static void done_add(struct loop *loop, struct done_sim done)
+void loop_sim_done(struct loop *loop, struct done_sim done)
 {
     if (loop->dones_count == loop->dones_room) {
         loop->dones_room = loop->dones_room == 0 ? 64 : 2 * loop->dones_room;
         loop->dones = mem_resize(loop->dones, loop->dones_room * sizeof(*loop->dones));
     }
     loop->dones[loop->dones_count++] = done;
-    loop_rouse(loop);
+    loop_sim_rouse(loop);
 }
 
-static void op_add(struct loop *loop, struct op_sim op)
+void loop_sim_op(struct loop *loop, struct op_sim op)
 {
     if (loop->ops_count == loop->ops_room) {
         loop->ops_room = loop->ops_room == 0 ? 64 : 2 * loop->ops_room;
@@ -201,7 +136,8 @@ void loop_listen_stop(struct loop *loop)
 uint32_t loop_sim_listening(void)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < all.count; i++) count += all.loops[i] != NULL && all.loops[i]->is_listening;
+    for (uint32_t i = 0; i < loops_sim.count; i++)
+        count += loops_sim.loops[i] != NULL && loops_sim.loops[i]->is_listening;
     return count;
 }
 
@@ -210,13 +146,13 @@ bool loop_sim_knock(struct link *link)
     uint32_t listening = loop_sim_listening();
     if (listening == 0) return false;
     uint32_t pick = (uint32_t)chance_below(listening);
-    for (uint32_t i = 0; i < all.count; i++) {
-        struct loop *loop = all.loops[i];
+    for (uint32_t i = 0; i < loops_sim.count; i++) {
+        struct loop *loop = loops_sim.loops[i];
         if (loop == NULL || !loop->is_listening || pick-- > 0) continue;
         if (loop->backlog_count == BACKLOG_MAX) return false;
         loop->backlog[(loop->backlog_first + loop->backlog_count++) % BACKLOG_MAX] = link;
         net_accepted(link, loop->number, SOCK_NONE);
-        loop_rouse(loop);
+        loop_sim_rouse(loop);
         return true;
     }
     return false;
@@ -259,7 +195,8 @@ static uint32_t run_accepts(struct loop *loop)
     return count;
 }
 
-uint32_t loop_connect(struct loop *loop, enum sock_kind kind, const struct sockaddr *address, uint32_t address_size)
+uint32_t loop_connect(struct loop *loop, enum sock_kind kind, const struct sockaddr *address,
+                      uint32_t address_size)
 {
     (void)address;
     (void)address_size;
@@ -267,7 +204,8 @@ uint32_t loop_connect(struct loop *loop, enum sock_kind kind, const struct socka
     if (index == SOCK_NONE) return SOCK_NONE;
     loop->socks[index].state = SOCK_CONNECTING;
     loop->socks[index].kind = kind;
-    done_add(loop, (struct done_sim){.kind = DONE_CONNECT, .sock = index, .error = ECONNREFUSED});
+    loop_sim_done(loop,
+                  (struct done_sim){.kind = DONE_CONNECT, .sock = index, .error = ECONNREFUSED});
     return index;
 }
 
@@ -277,19 +215,19 @@ static void sock_ready(struct loop *loop, struct sock_sim *sock)
 {
     if (sock->state != SOCK_OPEN || !(sock->is_armed || sock->may_leak)) return;
     if (!list_is_linked(&sock->ready)) list_append(&loop->ready, &sock->ready);
-    loop_rouse(loop);
+    loop_sim_rouse(loop);
 }
 
 void loop_sim_arrived(uint32_t number, uint32_t index)
 {
-    struct loop *loop = all.loops[number];
-    struct sock_sim *sock = sock_of(loop, index);
+    struct loop *loop = loops_sim.loops[number];
+    struct sock_sim *sock = sock_sim_at(loop, index);
     sock_ready(loop, sock);
 }
 
 void loop_recv_arm(struct loop *loop, uint32_t index)
 {
-    struct sock_sim *sock = sock_of(loop, index);
+    struct sock_sim *sock = sock_sim_at(loop, index);
     check(sock->state == SOCK_OPEN && !sock->is_close_asked);
     sock->is_armed = true;
     sock->may_leak = false;
@@ -298,7 +236,7 @@ void loop_recv_arm(struct loop *loop, uint32_t index)
 
 void loop_recv_disarm(struct loop *loop, uint32_t index)
 {
-    struct sock_sim *sock = sock_of(loop, index);
+    struct sock_sim *sock = sock_sim_at(loop, index);
     if (!sock->is_armed) return;
     sock->is_armed = false;
     sock->may_leak = sock->link != NULL && net_end_of(sock->link).bytes > 0 && chance(30);
@@ -344,7 +282,8 @@ static uint32_t run_recvs(struct loop *loop)
         uint32_t index = (uint32_t)(sock - loop->socks);
         /* Some wait for another turn: the order of arrivals is no promise. */
         bool later = chance(10);
-        while (!later && sock->state == SOCK_OPEN && (sock->is_armed || sock->may_leak) && run_recv(loop, index)) {
+        while (!later && sock->state == SOCK_OPEN && (sock->is_armed || sock->may_leak) &&
+               run_recv(loop, index)) {
             count++;
             later = chance(30);
         }
@@ -352,164 +291,22 @@ static uint32_t run_recvs(struct loop *loop)
     }
     return count;
 }
-
-/* Sending. */
-
-void loop_send_now(struct loop *loop, uint32_t index, const void *data, uint32_t size)
-{
-    struct sock_sim *sock = sock_of(loop, index);
-    check(sock->state == SOCK_OPEN && !sock->is_close_asked);
-    check(sock->send == SEND_IDLE);
-    check(size > 0);
-    sock->send = SEND_QUEUED;
-    struct bytes bytes = bytes_of(data, size);
-    op_add(loop, (struct op_sim){OP_SEND, index, bytes, hash_bytes(bytes, 1), NULL});
-}
-
-void loop_send_wait(struct loop *loop, uint32_t index, const void *data, uint32_t size)
-{
-    struct sock_sim *sock = sock_of(loop, index);
-    check(sock->state == SOCK_OPEN && !sock->is_close_asked);
-    check(sock->send == SEND_IDLE);
-    check(size > 0);
-    sock->send = SEND_QUEUED;
-    struct bytes bytes = bytes_of(data, size);
-    op_add(loop, (struct op_sim){OP_WAIT, index, bytes, hash_bytes(bytes, 1), NULL});
-}
-
-static void enter_send(struct loop *loop, const struct op_sim *op)
-{
-    struct sock_sim *sock = &loop->socks[op->sock];
-    if (sock->state != SOCK_OPEN) return;
-    if (hash_bytes(op->data, 1) != op->hash) world_fail("bytes of a send stay valid until the enter", "loop %u sock %u", loop->number, op->sock);
-    uint32_t size = (uint32_t)op->data.size;
-    loop->counters.sends++;
-    bool is_dead = sock->link == NULL || net_is_shut(sock->link) || net_end_of(sock->link).is_reset;
-    uint32_t sent = is_dead ? 0 : net_give(sock->link, op->data.at, size, true);
-    world_note(sent == size ? TRACE_SEND : TRACE_SEND_SHORT, loop->number, op->sock, sent);
-    sock->send = SEND_IDLE;
-    if (sent == size) return;
-    sock->send = SEND_REPORTING;
-    loop->counters.sends_blocked++;
-    done_add(loop, (struct done_sim){.kind = DONE_SEND, .sock = op->sock, .sent = sent, .error = is_dead ? EPIPE : EAGAIN});
-}
-
-static void wait_go_on(struct loop *loop, uint32_t index)
-{
-    struct sock_sim *sock = &loop->socks[index];
-    uint32_t size = (uint32_t)sock->data.size;
-    if (hash_bytes(sock->data, 1) != sock->hash) world_fail("bytes of a waiting send stay valid until its answer", "loop %u sock %u", loop->number, index);
-    int error = 0;
-    if (sock->link == NULL || net_end_of(sock->link).is_reset || net_is_shut(sock->link))
-        error = EPIPE;
-    else
-        sock->sent += net_give(sock->link, sock->data.at + sock->sent, size - sock->sent, false);
-    if (error == 0 && sock->sent < size) return;
-    world_note(TRACE_SEND, loop->number, index, sock->sent);
-    sock->send = SEND_REPORTING;
-    if (sock->is_shutdown && error == 0) net_give_fin(sock->link);
-    done_add(loop, (struct done_sim){.kind = DONE_SEND, .is_wait = true, .sock = index, .sent = sock->sent, .error = error});
-}
-
-void loop_sim_room(uint32_t number, uint32_t index)
-{
-    if (index == SOCK_NONE) return;
-    struct loop *loop = all.loops[number];
-    if (loop != NULL && loop->socks[index].state == SOCK_OPEN && loop->socks[index].send == SEND_WAITING)
-        wait_go_on(loop, index);
-}
-
-void loop_close(struct loop *loop, uint32_t index, bool is_abort)
-{
-    struct sock_sim *sock = sock_of(loop, index);
-    check(sock->state != SOCK_CLOSING && !sock->is_close_asked);
-    sock->is_close_asked = true;
-    sock->is_abort = is_abort;
-    sock->is_armed = sock->may_leak = false;
-    list_remove(&sock->ready);
-    op_add(loop, (struct op_sim){.kind = OP_CLOSE, .sock = index});
-    /* What is queued before it still leaves: the state changes at the enter. */
-}
-
-void loop_shutdown(struct loop *loop, uint32_t index)
-{
-    struct sock_sim *sock = sock_of(loop, index);
-    check(sock->state == SOCK_OPEN && !sock->is_close_asked);
-    op_add(loop, (struct op_sim){.kind = OP_SHUTDOWN, .sock = index});
-}
-
-bool loop_sim_is_alive(const struct loop *loop, uint64_t life)
-{
-    if (life != all.life) return false;
-    for (uint32_t i = 0; i < all.count; i++)
-        if (all.loops[i] == loop) return true;
-    return false;
-}
-
-static void close_done(void *context, uint64_t number)
-{
-    struct loop *loop = context;
-    if (!loop_sim_is_alive(loop, number >> 32)) return;
-    done_add(loop, (struct done_sim){.kind = DONE_CLOSED, .sock = (uint32_t)number});
-}
-
-static void enter_close(struct loop *loop, uint32_t index)
-{
-    struct sock_sim *sock = &loop->socks[index];
-    check(sock->state == SOCK_OPEN || sock->state == SOCK_CONNECTING);
-    if (sock->send == SEND_WAITING)
-        done_add(loop, (struct done_sim){.kind = DONE_SEND, .is_wait = true, .sock = index, .sent = sock->sent, .error = ECANCELED});
-    sock->send = SEND_IDLE;
-    sock->state = SOCK_CLOSING;
-    if (sock->link != NULL) net_drop(sock->link, sock->is_abort || net_end_of(sock->link).bytes > 0);
-    sock->link = NULL;
-    uint64_t delay = chance(50) ? 0 : chance_below(all.options.closed_ns_max + 1);
-    world_at(world.now_ns + delay, close_done, loop, all.life << 32 | index);
-}
-
-static void enter_op(struct loop *loop, const struct op_sim *op)
-{
-    struct sock_sim *sock = op->kind == OP_WRITE ? NULL : &loop->socks[op->sock];
-    switch (op->kind) {
-    case OP_SEND:
-        enter_send(loop, op);
-        break;
-    case OP_WAIT:
-        if (sock->state != SOCK_OPEN) break;
-        sock->send = SEND_WAITING;
-        sock->data = op->data;
-        sock->hash = op->hash;
-        sock->sent = 0;
-        wait_go_on(loop, op->sock);
-        break;
-    case OP_CLOSE:
-        enter_close(loop, op->sock);
-        break;
-    case OP_SHUTDOWN:
-        sock->is_shutdown = true;
-        if (sock->send != SEND_WAITING && sock->link != NULL) net_give_fin(sock->link);
-        break;
-    case OP_WRITE:
-        write_sim_start(loop, loop->number, op->write, all.options.sync_error_permille);
-        break;
-    default:
-        impossible("an op of no kind");
-    }
-}
-
 /* Files. */
 
 void loop_write_sync(struct loop *loop, struct write_op *op)
 {
     check(op->size > 0);
-    op_add(loop, (struct op_sim){.kind = OP_WRITE, .write = op});
+    loop_sim_op(loop, (struct op_sim){.kind = OP_WRITE, .write = op});
 }
 
-uint64_t loop_sim_life(void) { return all.life; }
+uint64_t loop_sim_life(void)
+{
+    return loops_sim.life;
+}
 
 void loop_sim_written(struct loop *loop, struct write_op *op, int error)
 {
-    done_add(loop, (struct done_sim){.kind = DONE_WRITE, .error = error, .write = op});
+    loop_sim_done(loop, (struct done_sim){.kind = DONE_WRITE, .error = error, .write = op});
 }
 
 /* Waiting and running. */
@@ -517,7 +314,7 @@ void loop_sim_written(struct loop *loop, struct write_op *op, int error)
 void loop_wake(struct loop *loop)
 {
     loop->is_woken = true;
-    loop_rouse(loop);
+    loop_sim_rouse(loop);
 }
 
 void loop_enter(struct loop *loop, uint64_t wake_ms)
@@ -527,10 +324,13 @@ void loop_enter(struct loop *loop, uint64_t wake_ms)
     check(loop->fiber == fiber_self());
     loop->counters.enters++;
     world_note(TRACE_TURN, fiber_number(loop->fiber), loop->number, wake_ms);
-    for (uint32_t i = 0; i < loop->ops_count; i++) enter_op(loop, &loop->ops[i]);
+    for (uint32_t i = 0; i < loop->ops_count; i++) loop_sim_enter_op(loop, &loop->ops[i]);
     loop->ops_count = 0;
-    bool is_busy = loop->is_woken || loop->dones_count > 0 || !list_is_empty(&loop->ready) || loop_may_accept(loop);
-    uint64_t wake_ns = is_busy ? 0 : wake_ms > UINT64_MAX / 1000000u ? UINT64_MAX : wake_ms * 1000000u;
+    bool is_busy = loop->is_woken || loop->dones_count > 0 || !list_is_empty(&loop->ready) ||
+                   loop_may_accept(loop);
+    uint64_t wake_ns = is_busy                           ? 0
+                       : wake_ms > UINT64_MAX / 1000000u ? UINT64_MAX
+                                                         : wake_ms * 1000000u;
     fiber_wait(wake_ns);
     loop->is_woken = false;
 }
@@ -545,7 +345,8 @@ static void run_done(struct loop *loop, const struct done_sim *done)
         sock->send = SEND_IDLE;
         /* Of a socket that is closing only a waiting send is answered. */
         if (sock->is_close_asked && !done->is_wait) break;
-        handlers->on_send(owner, done->sock, done->sent, sock->is_close_asked ? ECANCELED : done->error);
+        handlers->on_send(owner, done->sock, done->sent,
+                          sock->is_close_asked ? ECANCELED : done->error);
         break;
     case DONE_CLOSED:
         world_note(TRACE_CLOSED, loop->number, done->sock, sock->is_abort);
@@ -560,8 +361,7 @@ static void run_done(struct loop *loop, const struct done_sim *done)
         world_note(TRACE_WRITTEN, loop->number, (uint64_t)done->error, 0);
         done->write->on_done(done->write, done->error);
         break;
-    default:
-        impossible("a completion of no kind");
+    default: impossible("a completion of no kind");
     }
 }
 
@@ -583,6 +383,15 @@ uint32_t loop_run(struct loop *loop)
     return count;
 }
 
-uint32_t loop_socks_max(const struct loop *loop) { return loop->options.socks_max; }
-uint32_t loop_socks(const struct loop *loop) { return loop->socks_used; }
-void loop_count(const struct loop *loop, struct loop_counters *counters) { *counters = loop->counters; }
+uint32_t loop_socks_max(const struct loop *loop)
+{
+    return loop->options.socks_max;
+}
+uint32_t loop_socks(const struct loop *loop)
+{
+    return loop->socks_used;
+}
+void loop_count(const struct loop *loop, struct loop_counters *counters)
+{
+    *counters = loop->counters;
+}

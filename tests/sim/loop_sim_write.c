@@ -83,13 +83,19 @@ static void write_piece(void *context, uint64_t number)
     }
 }
 
-void write_sim_start(struct loop *loop, uint32_t number, struct write_op *op, uint32_t error_permille)
+void write_sim_start(struct loop *loop, uint32_t number, struct write_op *op,
+                     uint32_t error_permille)
 {
     world_note(TRACE_WRITE, number, op->offset, op->size);
     struct write_sim *write = calloc(1, sizeof(*write));
     check(write != NULL);
-    *write = (struct write_sim){.loop = loop, .op = op, .number = number, .life = loop_sim_life(),
-                                .file = op->file, .offset = op->offset, .size = op->size};
+    *write = (struct write_sim){.loop = loop,
+                                .op = op,
+                                .number = number,
+                                .life = loop_sim_life(),
+                                .file = op->file,
+                                .offset = op->offset,
+                                .size = op->size};
     write->hash = hash_bytes(bytes_of(op->data, op->size), 1);
     write->is_failing = error_permille > 0 && rng_below(&world.rng_disk, 1000) < error_permille;
     uint64_t delay = rng_below(&world.rng_disk, 50000);

@@ -6,7 +6,8 @@
 #include "core/loop.h"
 
 /* Begins `op`; loop_sim_written follows at a seeded later time of this life. */
-void write_sim_start(struct loop *loop, uint32_t number, struct write_op *op, uint32_t error_permille);
+void write_sim_start(struct loop *loop, uint32_t number, struct write_op *op,
+                     uint32_t error_permille);
 
 /* In loop_sim.c: the completion; which life it is. */
 void loop_sim_written(struct loop *loop, struct write_op *op, int error);

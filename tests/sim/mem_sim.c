@@ -11,7 +11,7 @@
 #include "core/check.h"
 #include "mem_sim.h"
 
-#define MAGIC 0x51ab1e5eu
+#define MAGIC      0x51ab1e5eu
 #define RANGES_MAX 4096
 
 struct piece {
@@ -94,7 +94,8 @@ char *mem_text(const void *text, size_t size)
 void *mem_reserve(size_t size)
 {
     check(ranges_count < RANGES_MAX);
-    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                    -1, 0);
     check(at != MAP_FAILED);
     ranges[ranges_count].at = at;
     ranges[ranges_count++].size = size;
@@ -114,11 +115,18 @@ void mem_unreserve(void *at, size_t size)
     impossible("a range that was not reserved");
 }
 
-uint64_t mem_used(void) { return used; }
-uint64_t mem_sim_count(void) { return count; }
+uint64_t mem_used(void)
+{
+    return used;
+}
+uint64_t mem_sim_count(void)
+{
+    return count;
+}
 
 void mem_sim_forget(void)
 {
     while (pieces != NULL) mem_free(pieces + 1);
-    while (ranges_count > 0) mem_unreserve(ranges[ranges_count - 1].at, ranges[ranges_count - 1].size);
+    while (ranges_count > 0)
+        mem_unreserve(ranges[ranges_count - 1].at, ranges[ranges_count - 1].size);
 }

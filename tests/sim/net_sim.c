@@ -51,8 +51,14 @@ void net_sim_init(const struct net_sim_options *options)
     list_init(&net.links);
 }
 
-const struct net_sim_options *net_options(void) { return &net.options; }
-uint32_t net_number(const struct link *link) { return link->number; }
+const struct net_sim_options *net_options(void)
+{
+    return &net.options;
+}
+uint32_t net_number(const struct link *link)
+{
+    return link->number;
+}
 
 static void link_free(struct link *link)
 {
@@ -70,7 +76,7 @@ static void link_unref(struct link *link)
 
 void net_sim_fini(void)
 {
-    list_each(node, &net.links) link_free(container_of(node, struct link, node));
+    list_each (node, &net.links) link_free(container_of(node, struct link, node));
 }
 
 static void flow_put(struct flow *flow, const uint8_t *data, size_t size)
@@ -104,7 +110,8 @@ static void flow_announce(struct link *link, struct flow *flow, uint32_t what, u
     uint64_t delay = chance_skewed(&world.rng, net.options.delay_ns_min, net.options.delay_ns_max);
     flow->last_ns = max_u64(flow->last_ns, world.now_ns + delay + extra_ns);
     link->refs++;
-    world_at(flow->last_ns, flow == &link->up ? up_arrives : down_arrives, link, flow->sent << 2 | what);
+    world_at(flow->last_ns, flow == &link->up ? up_arrives : down_arrives, link,
+             flow->sent << 2 | what);
 }
 
 /* The client's view. */
@@ -237,7 +244,8 @@ struct net_end net_end_of(const struct link *link)
     const struct flow *up = &link->up;
     uint64_t bytes = link->is_reset ? 0 : up->arrived - up->taken;
     return (struct net_end){.is_fin = up->is_fin_arrived && up->taken == up->sent,
-                            .is_reset = link->is_reset, .bytes = (uint32_t)bytes};
+                            .is_reset = link->is_reset,
+                            .bytes = (uint32_t)bytes};
 }
 
 void net_take(struct link *link, uint8_t *data, uint32_t size)
@@ -252,7 +260,8 @@ uint32_t net_give(struct link *link, const uint8_t *data, uint32_t size, bool ma
     check(!down->is_fin_sent);
     uint64_t used = down->sent - down->taken;
     uint32_t part = used >= link->window ? 0 : (uint32_t)min_u64(size, link->window - used);
-    if (part > 0 && may_be_short && chance(net.options.short_percent)) part = (uint32_t)chance_below(part + 1);
+    if (part > 0 && may_be_short && chance(net.options.short_percent))
+        part = (uint32_t)chance_below(part + 1);
     /* Nobody reads: bytes to a client that is gone vanish until the reset is seen. */
     if (!link->has_client) return part;
     if (part == 0) return 0;
@@ -261,7 +270,10 @@ uint32_t net_give(struct link *link, const uint8_t *data, uint32_t size, bool ma
     return part;
 }
 
-bool net_is_shut(const struct link *link) { return link->down.is_fin_sent; }
+bool net_is_shut(const struct link *link)
+{
+    return link->down.is_fin_sent;
+}
 
 void net_give_fin(struct link *link)
 {
@@ -281,14 +293,15 @@ void net_drop(struct link *link, bool is_abort)
 
 void net_sim_kill(bool is_machine)
 {
-    list_each(node, &net.links) {
+    list_each (node, &net.links) {
         struct link *link = container_of(node, struct link, node);
         if (!link->has_server) continue;
         link->has_server = false;
         /* The kernel of a killed process resets; a dead machine says nothing, and
          * the client's own timers find out. */
         if (link->has_client)
-            flow_announce(link, &link->down, MARK_RESET, is_machine ? chance_below(3000000000u) : 0);
+            flow_announce(link, &link->down, MARK_RESET,
+                          is_machine ? chance_below(3000000000u) : 0);
         link_unref(link);
     }
 }

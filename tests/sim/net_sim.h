@@ -48,7 +48,7 @@ uint32_t net_number(const struct link *link);
 
 /* The server's end, for loop_sim.c. */
 struct net_end {
-    bool is_fin;   /* everything arrived and the client ended its side */
+    bool is_fin; /* everything arrived and the client ended its side */
     bool is_reset;
     uint32_t bytes; /* arrived and not taken */
 };

@@ -13,7 +13,10 @@
 
 static const char *const kind_names[KIND_COUNT] = {"keep", "tail", "live", "shut", "mute", "team"};
 
-bool plan_has_history(enum channel_kind kind) { return kind != KIND_LIVE; }
+bool plan_has_history(enum channel_kind kind)
+{
+    return kind != KIND_LIVE;
+}
 
 uint32_t plan_history(const struct plan *plan, enum channel_kind kind)
 {
@@ -21,8 +24,13 @@ uint32_t plan_history(const struct plan *plan, enum channel_kind kind)
 }
 
 /* One of the values: `count` of them, uniformly. */
-#define ONE_OF(...) pick((const uint64_t[]){__VA_ARGS__}, sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
-static uint64_t pick(const uint64_t *values, size_t count) { return values[chance_below(count)]; }
+#define ONE_OF(...)                                                                                \
+    pick((const uint64_t[]){__VA_ARGS__},                                                          \
+         sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+static uint64_t pick(const uint64_t *values, size_t count)
+{
+    return values[chance_below(count)];
+}
 
 static void draw_channels(struct plan *plan)
 {
@@ -125,31 +133,36 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
 {
     int used = snprintf(
         text, size,
-        "{\"client\":{\"insecure\":%s,\"allow_anonymous_connect_without_token\":%s,\"token\":{\"hmac_secret_key\":\"a simulated secret of 32 bytes..\"},"
+        "{\"client\":{\"insecure\":%s,\"allow_anonymous_connect_without_token\":%s,\"token\":{"
+        "\"hmac_secret_key\":\"a simulated secret of 32 bytes..\"},"
         "\"ping_interval\":\"%ums\",\"pong_timeout\":\"%ums\",\"queue_max_size\":%u,"
         "\"recovery_max_publication_limit\":%u},"
         "\"http_api\":{\"key\":\"simulated key\"},\"log\":{\"level\":\"none\"},"
         "\"websocket\":{\"message_size_limit\":%u},"
-        "\"storage\":{\"engine\":\"%s\",\"path\":\"/data\",\"window_size\":%u,\"index_lag_max\":%u},"
+        "\"storage\":{\"engine\":\"%s\",\"path\":\"/"
+        "data\",\"window_size\":%u,\"index_lag_max\":%u},"
         "\"shards\":{\"count\":%u,\"connections_max\":1024},\"shutdown\":{\"timeout\":\"5s\"},"
         "\"health\":{\"enabled\":true},\"node\":{\"name\":\"sim\"},\"channel\":{\"namespaces\":[",
-        plan->is_insecure ? "true" : "false", plan->has_tokens ? "false" : "true", plan->ping_ms, plan->pong_ms, plan->queue_max_bytes, RECOVERY_MAX,
-        plan->message_max_bytes, plan->is_memory ? "memory" : "embedded", plan->window_size, plan->index_lag_max, shards);
+        plan->is_insecure ? "true" : "false", plan->has_tokens ? "false" : "true", plan->ping_ms,
+        plan->pong_ms, plan->queue_max_bytes, RECOVERY_MAX, plan->message_max_bytes,
+        plan->is_memory ? "memory" : "embedded", plan->window_size, plan->index_lag_max, shards);
     check(used > 0 && (uint32_t)used < size);
     for (uint32_t kind = 0; kind < KIND_COUNT; kind++) {
         bool has_history = plan_has_history((enum channel_kind)kind);
-        used += snprintf(text + used, size - (uint32_t)used, "%s{\"name\":\"%s\"", kind == 0 ? "" : ",",
-                         kind_names[kind]);
+        used += snprintf(text + used, size - (uint32_t)used, "%s{\"name\":\"%s\"",
+                         kind == 0 ? "" : ",", kind_names[kind]);
         if (has_history)
-            used += snprintf(text + used, size - (uint32_t)used,
-                             ",\"history_size\":%u,\"history_ttl\":\"24h\",\"force_recovery\":true,"
-                             "\"allow_history_for_subscriber\":true,\"allow_history_for_anonymous\":true",
-                             plan_history(plan, (enum channel_kind)kind));
-        used += snprintf(text + used, size - (uint32_t)used,
-                         ",\"allow_subscribe_for_client\":%s,\"allow_subscribe_for_anonymous\":%s,"
-                         "\"allow_publish_for_subscriber\":%s,\"allow_publish_for_anonymous\":%s}",
-                         kind == KIND_SHUT ? "false" : "true", kind == KIND_SHUT ? "false" : "true",
-                         kind == KIND_MUTE ? "false" : "true", kind == KIND_MUTE ? "false" : "true");
+            used += snprintf(
+                text + used, size - (uint32_t)used,
+                ",\"history_size\":%u,\"history_ttl\":\"24h\",\"force_recovery\":true,"
+                "\"allow_history_for_subscriber\":true,\"allow_history_for_anonymous\":true",
+                plan_history(plan, (enum channel_kind)kind));
+        used +=
+            snprintf(text + used, size - (uint32_t)used,
+                     ",\"allow_subscribe_for_client\":%s,\"allow_subscribe_for_anonymous\":%s,"
+                     "\"allow_publish_for_subscriber\":%s,\"allow_publish_for_anonymous\":%s}",
+                     kind == KIND_SHUT ? "false" : "true", kind == KIND_SHUT ? "false" : "true",
+                     kind == KIND_MUTE ? "false" : "true", kind == KIND_MUTE ? "false" : "true");
         check((uint32_t)used < size);
     }
     used += snprintf(text + used, size - (uint32_t)used, "]}}");

@@ -12,11 +12,11 @@
 #include "net_sim.h"
 
 #define CHANNELS_SIM_MAX 16
-#define CLIENTS_SIM_MAX 256
-#define USERS_SIM_MAX 64
-#define APIS_SIM_MAX 4
-#define KILLS_SIM_MAX 5
-#define RECOVERY_MAX 300 /* client.recovery_max_publication_limit */
+#define CLIENTS_SIM_MAX  256
+#define USERS_SIM_MAX    64
+#define APIS_SIM_MAX     4
+#define KILLS_SIM_MAX    5
+#define RECOVERY_MAX     300 /* client.recovery_max_publication_limit */
 
 /* What the namespaces of a run allow. */
 enum channel_kind {
@@ -55,8 +55,8 @@ struct plan {
 
     uint32_t clients_count, users_count, apis_count;
     uint32_t channels_per_client;
-    bool has_tokens;  /* users with names; else everyone is anonymous */
-    bool is_insecure; /* everyone is anonymous and may do everything */
+    bool has_tokens;     /* users with names; else everyone is anonymous */
+    bool is_insecure;    /* everyone is anonymous and may do everything */
     uint64_t act_ns;     /* mean time between two acts of a client */
     uint64_t api_act_ns; /* of an API backend */
     /* What an act is, out of their sum. */
@@ -71,8 +71,8 @@ struct plan {
     struct plan_kill kills[KILLS_SIM_MAX];
     uint32_t kills_count;
     uint32_t shards;
-    uint64_t turn_ns_max;      /* a turn takes up to that */
-    uint32_t stall_permille;   /* turns that take long */
+    uint64_t turn_ns_max;    /* a turn takes up to that */
+    uint32_t stall_permille; /* turns that take long */
     uint64_t stall_ns_max;
     struct disk_sim_options disk;
     struct net_sim_options net;

@@ -20,7 +20,7 @@
 #include "world.h"
 
 #define CALM_NS_MAX 120000000000u
-#define CHECK_NS 5000000u /* how often an end is looked for */
+#define CHECK_NS    5000000u /* how often an end is looked for */
 
 static struct {
     struct plan plan;
@@ -36,7 +36,9 @@ static void kill_now(void *context, uint64_t life)
 {
     (void)context;
     const struct plan_kill *kill = &run.plan.kills[run.kills_done];
-    if (!run.is_active || host_lives() != life || host_state() == HOST_DRAINING || host_state() == HOST_DOWN) return;
+    if (!run.is_active || host_lives() != life || host_state() == HOST_DRAINING ||
+        host_state() == HOST_DOWN)
+        return;
     run.kills_done++;
     if (kill->kind == KILL_DRAIN && host_state() == HOST_UP) {
         host_drain();
@@ -59,7 +61,8 @@ static void step_world(void)
 {
     const struct plan *plan = &run.plan;
     world.steps++;
-    if (run.steps_max != 0 && world.steps > run.steps_max) world_fail("the run ends", "steps limit");
+    if (run.steps_max != 0 && world.steps > run.steps_max)
+        world_fail("the run ends", "steps limit");
     world_run_due();
     if (fibers_step()) {
         world.now_ns += 500 + chance_below(plan->turn_ns_max);
@@ -72,9 +75,18 @@ static void step_world(void)
     world.now_ns = max_u64(world.now_ns, next);
 }
 
-static bool time_is_over(void) { return false; }
-static bool host_is_up(void) { return host_state() == HOST_UP; }
-static bool host_is_down(void) { return host_state() == HOST_DOWN; }
+static bool time_is_over(void)
+{
+    return false;
+}
+static bool host_is_up(void)
+{
+    return host_state() == HOST_UP;
+}
+static bool host_is_down(void)
+{
+    return host_state() == HOST_DOWN;
+}
 static bool all_is_complete(void)
 {
     if (!apis_are_idle()) {
@@ -101,7 +113,10 @@ static bool step_until(bool (*is_done)(void), uint64_t span_ns)
     return is_done();
 }
 
-static void phase(uint32_t number) { world_note(TRACE_PHASE, number, 0, 0); }
+static void phase(uint32_t number)
+{
+    world_note(TRACE_PHASE, number, 0, 0);
+}
 
 static void run_active(void)
 {
@@ -120,18 +135,21 @@ static void run_calm(void)
     if (host_state() == HOST_DRAINING && !step_until(host_is_down, CALM_NS_MAX))
         world_fail("a drain ends", "life %u", host_lives());
     /* A start may be under way already, planned by the last kill. */
-    if (host_state() == HOST_DOWN && !step_until(host_is_up, 2000000000)) host_boot(run.plan.shards);
+    if (host_state() == HOST_DOWN && !step_until(host_is_up, 2000000000))
+        host_boot(run.plan.shards);
     if (!step_until(host_is_up, CALM_NS_MAX)) world_fail("a start ends", "life %u", host_lives());
     clients_calm();
     apis_calm();
-    if (!step_until(all_is_complete, CALM_NS_MAX)) world_fail("in calm everyone gets everything", "%s", run.why);
+    if (!step_until(all_is_complete, CALM_NS_MAX))
+        world_fail("in calm everyone gets everything", "%s", run.why);
 }
 
 static void run_read(void)
 {
     phase(3);
     apis_read_all();
-    if (!step_until(apis_are_idle, CALM_NS_MAX)) world_fail("history can be read", "life %u", host_lives());
+    if (!step_until(apis_are_idle, CALM_NS_MAX))
+        world_fail("history can be read", "life %u", host_lives());
 }
 
 static void run_drain(void)
@@ -155,15 +173,17 @@ void run_seed(uint64_t seed, uint64_t steps_max, struct run_result *result)
     run_drain();
     if (!run.plan.is_memory && chance(30)) {
         host_boot((uint32_t)chance_between(1, 4));
-        if (!step_until(host_is_up, CALM_NS_MAX)) world_fail("a start ends", "life %u", host_lives());
+        if (!step_until(host_is_up, CALM_NS_MAX))
+            world_fail("a start ends", "life %u", host_lives());
         run_read();
         clients_stop();
         run_drain();
     }
     clients_stop();
     apis_stop();
-    *result = (struct run_result){seed, world.steps, world.now_ns, world.trace_hash, book.delivered, book.acked,
-                                  book.messages_count, book.recovered, book.unrecovered, host_lives()};
+    *result = (struct run_result){
+        seed,       world.steps,         world.now_ns,   world.trace_hash, book.delivered,
+        book.acked, book.messages_count, book.recovered, book.unrecovered, host_lives()};
     host_fini();
     clients_fini();
     apis_fini();

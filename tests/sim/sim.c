@@ -22,7 +22,7 @@
 #include "world.h"
 
 #define SEED_SECONDS_MAX 120 /* of real time: then a run hangs */
-#define JOBS_MAX 64
+#define JOBS_MAX         64
 
 struct options {
     uint64_t first, last, steps_max;
@@ -38,7 +38,8 @@ static const char usage[] =
 static void on_signal(int number)
 {
     char title[64];
-    snprintf(title, sizeof(title), "%s", number == SIGALRM ? "the run hangs" : "the gateway crashed");
+    snprintf(title, sizeof(title), "%s",
+             number == SIGALRM ? "the run hangs" : "the gateway crashed");
     world_print_story(title);
     fflush(NULL);
     _exit(1);
@@ -101,7 +102,8 @@ static bool parse(int count, char **words, struct options *options)
             has_seed = true;
         else if (strcmp(word, "--steps") == 0 && parse_number(value, &options->steps_max))
             continue;
-        else if (strcmp(word, "--jobs") == 0 && parse_number(value, &number) && number >= 1 && number <= JOBS_MAX)
+        else if (strcmp(word, "--jobs") == 0 && parse_number(value, &number) && number >= 1 &&
+                 number <= JOBS_MAX)
             options->jobs = (uint32_t)number;
         else if (strcmp(word, "--fault") == 0 && parse_fault(value))
             options->fault = value;
@@ -114,7 +116,8 @@ static bool parse(int count, char **words, struct options *options)
 static void run_one(const struct options *options, uint64_t seed, struct run_result *result)
 {
     static char replay[128];
-    snprintf(replay, sizeof(replay), "sluice_sim --seed %" PRIu64 "%s%s%s", seed, world.is_memory ? " --memory" : "", options->fault == NULL ? "" : " --fault ",
+    snprintf(replay, sizeof(replay), "sluice_sim --seed %" PRIu64 "%s%s%s", seed,
+             world.is_memory ? " --memory" : "", options->fault == NULL ? "" : " --fault ",
              options->fault == NULL ? "" : options->fault);
     world.replay = replay;
     log_set_level(options->is_logging ? LOG_DEBUG : LOG_NONE);
@@ -129,10 +132,12 @@ static void run_one(const struct options *options, uint64_t seed, struct run_res
 
 static void print_result(const struct run_result *result)
 {
-    printf("seed %" PRIu64 ": %" PRIu64 " steps, %.3f virtual s, %u lives, %" PRIu64 " messages, %" PRIu64
-           " acked, %" PRIu64 " delivered, %" PRIu64 " recovered, %" PRIu64 " not, trace %016" PRIx64 "\n",
-           result->seed, result->steps, (double)result->virtual_ns / 1e9, result->lives, result->messages,
-           result->acked, result->delivered, result->recovered, result->unrecovered, result->trace_hash);
+    printf("seed %" PRIu64 ": %" PRIu64 " steps, %.3f virtual s, %u lives, %" PRIu64
+           " messages, %" PRIu64 " acked, %" PRIu64 " delivered, %" PRIu64 " recovered, %" PRIu64
+           " not, trace %016" PRIx64 "\n",
+           result->seed, result->steps, (double)result->virtual_ns / 1e9, result->lives,
+           result->messages, result->acked, result->delivered, result->recovered,
+           result->unrecovered, result->trace_hash);
 }
 
 /* A run in a child: it may crash, and nothing of one seed reaches the next. */
@@ -216,14 +221,17 @@ static int run_range(const struct options *options)
         if (!is_good && options->fault != NULL && found == 0) found = child->seed;
         if (seconds() - shown < 1) continue;
         shown = seconds();
-        printf("seed %" PRIu64 ": %" PRIu64 " clean, %" PRIu64 " failed, %.1f seeds/s\n", child->seed,
-               totals.seeds - totals.failed, totals.failed, (double)totals.seeds / (shown - start));
+        printf("seed %" PRIu64 ": %" PRIu64 " clean, %" PRIu64 " failed, %.1f seeds/s\n",
+               child->seed, totals.seeds - totals.failed, totals.failed,
+               (double)totals.seeds / (shown - start));
     }
     double spent = seconds() - start;
-    printf("%" PRIu64 " seeds, %" PRIu64 " failed, %.1f s, %.1f seeds/s: %" PRIu64 " steps, %.0f virtual s, %" PRIu64
-           " lives, %" PRIu64 " acked, %" PRIu64 " delivered, %" PRIu64 " recovered, %" PRIu64 " not\n",
-           totals.seeds, totals.failed, spent, (double)totals.seeds / spent, totals.steps, totals.virtual_s, totals.lives,
-           totals.acked, totals.delivered, totals.recovered, totals.unrecovered);
+    printf("%" PRIu64 " seeds, %" PRIu64 " failed, %.1f s, %.1f seeds/s: %" PRIu64
+           " steps, %.0f virtual s, %" PRIu64 " lives, %" PRIu64 " acked, %" PRIu64
+           " delivered, %" PRIu64 " recovered, %" PRIu64 " not\n",
+           totals.seeds, totals.failed, spent, (double)totals.seeds / spent, totals.steps,
+           totals.virtual_s, totals.lives, totals.acked, totals.delivered, totals.recovered,
+           totals.unrecovered);
     if (options->fault == NULL) return totals.failed == 0 ? 0 : 1;
     if (found == 0)
         printf("planted fault %s was NOT found\n", options->fault);

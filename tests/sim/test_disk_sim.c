@@ -6,7 +6,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
+
 #include <errno.h>
 #include <string.h>
 
@@ -32,7 +34,10 @@ static int teardown(void **state)
     return 0;
 }
 
-static int create(const char *path) { return disk_open(path, DISK_READ | DISK_WRITE | DISK_CREATE); }
+static int create(const char *path)
+{
+    return disk_open(path, DISK_READ | DISK_WRITE | DISK_CREATE);
+}
 
 static void reads_give_what_was_written(void **state)
 {
@@ -151,7 +156,8 @@ static void names_are_durable_after_sync_dir(void **state)
         assert_int_equal(disk_rename("/data/log/new", "/data/log/newer"), 0);
         disk_sim_kill(true);
         assert_int_equal(disk_size_at("/data/log/kept"), 0);
-        bool is_new = disk_size_at("/data/log/new") == 0, is_newer = disk_size_at("/data/log/newer") == 0;
+        bool is_new = disk_size_at("/data/log/new") == 0,
+             is_newer = disk_size_at("/data/log/newer") == 0;
         assert_false(is_new && is_newer);
         seen_lost |= !is_new && !is_newer;
         seen_kept |= is_newer;

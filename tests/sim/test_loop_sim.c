@@ -6,7 +6,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
+
 #include <errno.h>
 #include <string.h>
 
@@ -39,7 +41,10 @@ static struct peer {
     bool is_over, is_orderly;
 } peers[SOCKS];
 
-static uint8_t byte_at(uint32_t peer, uint32_t at) { return (uint8_t)(peer * 31 + at * 7 + at / 256); }
+static uint8_t byte_at(uint32_t peer, uint32_t at)
+{
+    return (uint8_t)(peer * 31 + at * 7 + at / 256);
+}
 
 static void on_accept(void *owner, uint32_t sock)
 {
@@ -118,14 +123,19 @@ static void server_main(void *argument)
     (void)argument;
     static uint8_t data[3000];
     static struct write_op op;
-    static const struct loop_options options = {.socks_max = SOCKS, .recv_buffers = 8, .recv_buffer_size = 512};
-    static const struct sock_handlers handlers = {on_accept, NULL, on_recv, on_end, on_send, on_closed};
+    static const struct loop_options options = {
+        .socks_max = SOCKS, .recv_buffers = 8, .recv_buffer_size = 512};
+    static const struct sock_handlers handlers = {on_accept, NULL,    on_recv,
+                                                  on_end,    on_send, on_closed};
     assert_int_equal(loop_create(&options, &server.loop), ERR_OK);
     loop_start(server.loop);
     loop_handle(server.loop, SOCK_CONN, &handlers, NULL);
     loop_listen(server.loop, 3);
-    op = (struct write_op){.file = disk_open("/d/log", DISK_WRITE | DISK_READ | DISK_CREATE), .data = data,
-                           .size = sizeof(data), .is_synced = true, .on_done = on_written};
+    op = (struct write_op){.file = disk_open("/d/log", DISK_WRITE | DISK_READ | DISK_CREATE),
+                           .data = data,
+                           .size = sizeof(data),
+                           .is_synced = true,
+                           .on_done = on_written};
     loop_write_sync(server.loop, &op);
     while (server.closed < SOCKS) {
         loop_enter(server.loop, UINT64_MAX);
@@ -154,7 +164,8 @@ static void peer_open(void *owner)
 static void peer_data(void *owner, const uint8_t *data, size_t size)
 {
     struct peer *peer = owner;
-    for (size_t i = 0; i < size; i++) assert_int_equal(data[i], byte_at((uint32_t)(peer - peers), peer->got + (uint32_t)i));
+    for (size_t i = 0; i < size; i++)
+        assert_int_equal(data[i], byte_at((uint32_t)(peer - peers), peer->got + (uint32_t)i));
     peer->got += (uint32_t)size;
     if (peer->got == BYTES) {
         net_close(peer->link, false);
@@ -186,10 +197,15 @@ static void drive(void)
 static uint64_t run_echo(uint64_t seed, bool is_cut)
 {
     static const struct net_peer handlers = {peer_open, peer_data, peer_end};
-    static const struct net_sim_options net = {.delay_ns_min = 1000, .delay_ns_max = 1000000, .window_min = 500,
-                                               .window_max = 9000, .short_percent = 20, .split_percent = 40};
+    static const struct net_sim_options net = {.delay_ns_min = 1000,
+                                               .delay_ns_max = 1000000,
+                                               .window_min = 500,
+                                               .window_max = 9000,
+                                               .short_percent = 20,
+                                               .split_percent = 40};
     static const struct loop_sim_options loops = {.closed_ns_max = 100000};
-    static const struct disk_sim_options disk = {.pause_percent = 20, .pause_ns_max = 1000, .sync_ns_max = 1000};
+    static const struct disk_sim_options disk = {
+        .pause_percent = 20, .pause_ns_max = 1000, .sync_ns_max = 1000};
     memset(&server, 0, sizeof(server));
     memset(peers, 0, sizeof(peers));
     world_init(seed);
@@ -209,7 +225,8 @@ static uint64_t run_echo(uint64_t seed, bool is_cut)
         net_reset(peers[5].link);
     }
     drive();
-    for (uint32_t i = 0; i < SOCKS; i++) assert_true(peers[i].got == BYTES || (is_cut && i == 5 && peers[i].is_over));
+    for (uint32_t i = 0; i < SOCKS; i++)
+        assert_true(peers[i].got == BYTES || (is_cut && i == 5 && peers[i].is_over));
     assert_true(server.is_over);
     assert_int_equal(server.written, 1);
     assert_int_equal(mem_sim_count(), 0);

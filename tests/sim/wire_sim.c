@@ -39,7 +39,8 @@ bool ws_take(const struct intake *intake, struct ws_message *message)
     if (intake->size < 2) return false;
     uint64_t size = at[1] & 127u;
     size_t head = 2;
-    if (at[0] >> 4 != 8) world_fail("frames of the server are whole and plain", "first byte %02x", at[0]);
+    if (at[0] >> 4 != 8)
+        world_fail("frames of the server are whole and plain", "first byte %02x", at[0]);
     if (at[1] & 128u) world_fail("frames of the server are not masked", "second byte %02x", at[1]);
     if (size == 126) {
         if (intake->size < 4) return false;
@@ -54,11 +55,13 @@ bool ws_take(const struct intake *intake, struct ws_message *message)
         if (size < 65536) world_fail("frame lengths are minimal", "%u", (uint32_t)size);
     }
     if (intake->size < head + size) return false;
-    *message = (struct ws_message){(enum ws_opcode)(at[0] & 15u), bytes_of(at + head, size), head + size};
+    *message =
+        (struct ws_message){(enum ws_opcode)(at[0] & 15u), bytes_of(at + head, size), head + size};
     return true;
 }
 
-size_t ws_put(uint8_t *out, enum ws_opcode opcode, bool is_final, struct bytes payload, uint32_t mask)
+size_t ws_put(uint8_t *out, enum ws_opcode opcode, bool is_final, struct bytes payload,
+              uint32_t mask)
 {
     size_t used = 0;
     out[used++] = (uint8_t)((is_final ? 128u : 0u) | (uint32_t)opcode);
@@ -70,7 +73,8 @@ size_t ws_put(uint8_t *out, enum ws_opcode opcode, bool is_final, struct bytes p
         out[used++] = (uint8_t)payload.size;
     } else {
         out[used++] = 128u | 127u;
-        for (uint32_t i = 0; i < 8; i++) out[used++] = (uint8_t)((uint64_t)payload.size >> (56 - 8 * i));
+        for (uint32_t i = 0; i < 8; i++)
+            out[used++] = (uint8_t)((uint64_t)payload.size >> (56 - 8 * i));
     }
     uint8_t key[4];
     memcpy(key, &mask, 4);
@@ -90,7 +94,8 @@ bool http_take(const struct intake *intake, struct http_answer *answer)
     memcpy(text, intake->bytes, head);
     text[head] = '\0';
     uint32_t status = 0;
-    if (sscanf(text, "HTTP/1.1 %3u ", &status) != 1) world_fail("an answer begins with its status", "%.40s", text);
+    if (sscanf(text, "HTTP/1.1 %3u ", &status) != 1)
+        world_fail("an answer begins with its status", "%.40s", text);
     const char *length = strcasestr(text, "\r\ncontent-length:");
     size_t size = length == NULL ? 0 : strtoul(length + 17, NULL, 10);
     if (intake->size < head + size) return false;

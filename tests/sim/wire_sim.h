@@ -17,7 +17,14 @@ void intake_put(struct intake *intake, const uint8_t *data, size_t size);
 void intake_drop(struct intake *intake, size_t size);
 void intake_free(struct intake *intake);
 
-enum ws_opcode { WS_CONTINUE = 0, WS_TEXT = 1, WS_BINARY = 2, WS_CLOSE = 8, WS_PING = 9, WS_PONG = 10 };
+enum ws_opcode {
+    WS_CONTINUE = 0,
+    WS_TEXT = 1,
+    WS_BINARY = 2,
+    WS_CLOSE = 8,
+    WS_PING = 9,
+    WS_PONG = 10
+};
 
 struct ws_message {
     enum ws_opcode opcode;
@@ -28,7 +35,8 @@ struct ws_message {
  * not send fails the run. */
 bool ws_take(const struct intake *intake, struct ws_message *message);
 /* Writes a masked frame; returns its size.  `out` has room for payload + 14. */
-size_t ws_put(uint8_t *out, enum ws_opcode opcode, bool is_final, struct bytes payload, uint32_t mask);
+size_t ws_put(uint8_t *out, enum ws_opcode opcode, bool is_final, struct bytes payload,
+              uint32_t mask);
 
 struct http_answer {
     uint32_t status;

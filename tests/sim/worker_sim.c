@@ -10,7 +10,7 @@
 #include "fiber.h"
 #include "world.h"
 
-#define THREADS_MAX 8
+#define THREADS_MAX      8
 #define JOB_DELAY_NS_MAX 3000000u
 
 struct thread_sim {

@@ -80,11 +80,12 @@ void world_note(enum trace_event event, uint64_t a, uint64_t b, uint64_t c)
 void world_print_story(const char *title)
 {
     fprintf(stderr, "\nseed %" PRIu64 ": %s\n", world.seed, title);
-    fprintf(stderr, "step %" PRIu64 ", virtual time %.6f s, trace hash %016" PRIx64 "\n", world.steps,
-            (double)world.now_ns / 1e9, world.trace_hash);
+    fprintf(stderr, "step %" PRIu64 ", virtual time %.6f s, trace hash %016" PRIx64 "\n",
+            world.steps, (double)world.now_ns / 1e9, world.trace_hash);
     if (!world.is_printing && !world.is_quiet) {
         uint64_t first = world.trace_count > TRACE_LINES ? world.trace_count - TRACE_LINES : 0;
-        for (uint64_t i = first; i < world.trace_count; i++) line_print(&world.lines[i % TRACE_LINES]);
+        for (uint64_t i = first; i < world.trace_count; i++)
+            line_print(&world.lines[i % TRACE_LINES]);
     }
     if (world.replay != NULL) fprintf(stderr, "replay: %s\n", world.replay);
 }
@@ -114,7 +115,8 @@ void world_at(uint64_t due_ns, event_fn run, void *context, uint64_t number)
         world.events = realloc(world.events, world.events_room * sizeof(struct event));
         check(world.events != NULL);
     }
-    struct event event = {max_u64(due_ns, world.now_ns), world.events_order++, run, context, number};
+    struct event event = {max_u64(due_ns, world.now_ns), world.events_order++, run, context,
+                          number};
     uint32_t at = world.events_count++;
     while (at > 0 && event_before(&event, &world.events[(at - 1) / 2])) {
         world.events[at] = world.events[(at - 1) / 2];
@@ -123,7 +125,10 @@ void world_at(uint64_t due_ns, event_fn run, void *context, uint64_t number)
     world.events[at] = event;
 }
 
-uint64_t world_next_ns(void) { return world.events_count == 0 ? UINT64_MAX : world.events[0].due_ns; }
+uint64_t world_next_ns(void)
+{
+    return world.events_count == 0 ? UINT64_MAX : world.events[0].due_ns;
+}
 
 static struct event event_take(void)
 {
@@ -132,7 +137,8 @@ static struct event event_take(void)
     for (;;) {
         uint32_t child = 2 * at + 1;
         if (child >= world.events_count) break;
-        if (child + 1 < world.events_count && event_before(&world.events[child + 1], &world.events[child]))
+        if (child + 1 < world.events_count &&
+            event_before(&world.events[child + 1], &world.events[child]))
             child++;
         if (!event_before(&world.events[child], &last)) break;
         world.events[at] = world.events[child];

@@ -19,34 +19,34 @@
 #define TRACE_LINES 48
 
 /* What can happen, with the sentence that prints it; three numbers each. */
-#define TRACE_EVENTS(X)                                                      \
-    X(BOOT, "boot life=%" PRIu64 " shards=%" PRIu64 " boots=%" PRIu64)         \
-    X(KILL, "kill life=%" PRIu64 " machine=%" PRIu64 " in_recovery=%" PRIu64)  \
-    X(TURN, "turn fiber=%" PRIu64 " loop=%" PRIu64 " wake_ms=%" PRIu64)        \
-    X(FIBER, "run fiber=%" PRIu64)                                            \
-    X(ACCEPT, "accept loop=%" PRIu64 " sock=%" PRIu64 " client=%" PRIu64)      \
-    X(RECV, "recv loop=%" PRIu64 " sock=%" PRIu64 " bytes=%" PRIu64)           \
-    X(SEND, "send loop=%" PRIu64 " sock=%" PRIu64 " bytes=%" PRIu64)           \
-    X(SEND_SHORT, "send short loop=%" PRIu64 " sock=%" PRIu64 " bytes=%" PRIu64) \
-    X(END, "end loop=%" PRIu64 " sock=%" PRIu64 " error=%" PRIu64)             \
-    X(CLOSED, "closed loop=%" PRIu64 " sock=%" PRIu64 " abort=%" PRIu64)       \
-    X(RESET, "network resets link=%" PRIu64)                                  \
-    X(WRITE, "write_sync loop=%" PRIu64 " offset=%" PRIu64 " bytes=%" PRIu64)  \
-    X(WRITTEN, "write_sync done loop=%" PRIu64 " error=%" PRIu64)              \
-    X(DISK, "disk call=%" PRIu64 " file=%" PRIu64 " bytes=%" PRIu64)           \
-    X(JOB, "job runs kind=%" PRIu64 " thread=%" PRIu64)                        \
-    X(CONNECT, "client %" PRIu64 " connects, try %" PRIu64)                    \
-    X(CONNECTED, "client %" PRIu64 " is connected")                           \
-    X(GONE, "client %" PRIu64 " lost its connection, code %" PRIu64)           \
-    X(SUBSCRIBE, "client %" PRIu64 " subscribes channel=%" PRIu64 " since=%" PRIu64) \
-    X(SUBSCRIBED, "client %" PRIu64 " subscribed channel=%" PRIu64 " offset=%" PRIu64) \
-    X(UNSUBSCRIBE, "client %" PRIu64 " unsubscribes channel=%" PRIu64)         \
-    X(PUBLISH, "client %" PRIu64 " publishes channel=%" PRIu64 " message=%" PRIu64) \
-    X(PUBLISHED, "client %" PRIu64 " has the ack of message=%" PRIu64 " offset=%" PRIu64) \
-    X(PUBLISH_FAILED, "client %" PRIu64 " message=%" PRIu64 " error=%" PRIu64) \
-    X(DELIVERED, "client %" PRIu64 " gets channel=%" PRIu64 " offset=%" PRIu64) \
-    X(ANSWER, "client %" PRIu64 " command=%" PRIu64 " error=%" PRIu64)         \
-    X(FAULT, "planted fault strikes, time %" PRIu64)                          \
+#define TRACE_EVENTS(X)                                                                            \
+    X(BOOT, "boot life=%" PRIu64 " shards=%" PRIu64 " boots=%" PRIu64)                             \
+    X(KILL, "kill life=%" PRIu64 " machine=%" PRIu64 " in_recovery=%" PRIu64)                      \
+    X(TURN, "turn fiber=%" PRIu64 " loop=%" PRIu64 " wake_ms=%" PRIu64)                            \
+    X(FIBER, "run fiber=%" PRIu64)                                                                 \
+    X(ACCEPT, "accept loop=%" PRIu64 " sock=%" PRIu64 " client=%" PRIu64)                          \
+    X(RECV, "recv loop=%" PRIu64 " sock=%" PRIu64 " bytes=%" PRIu64)                               \
+    X(SEND, "send loop=%" PRIu64 " sock=%" PRIu64 " bytes=%" PRIu64)                               \
+    X(SEND_SHORT, "send short loop=%" PRIu64 " sock=%" PRIu64 " bytes=%" PRIu64)                   \
+    X(END, "end loop=%" PRIu64 " sock=%" PRIu64 " error=%" PRIu64)                                 \
+    X(CLOSED, "closed loop=%" PRIu64 " sock=%" PRIu64 " abort=%" PRIu64)                           \
+    X(RESET, "network resets link=%" PRIu64)                                                       \
+    X(WRITE, "write_sync loop=%" PRIu64 " offset=%" PRIu64 " bytes=%" PRIu64)                      \
+    X(WRITTEN, "write_sync done loop=%" PRIu64 " error=%" PRIu64)                                  \
+    X(DISK, "disk call=%" PRIu64 " file=%" PRIu64 " bytes=%" PRIu64)                               \
+    X(JOB, "job runs kind=%" PRIu64 " thread=%" PRIu64)                                            \
+    X(CONNECT, "client %" PRIu64 " connects, try %" PRIu64)                                        \
+    X(CONNECTED, "client %" PRIu64 " is connected")                                                \
+    X(GONE, "client %" PRIu64 " lost its connection, code %" PRIu64)                               \
+    X(SUBSCRIBE, "client %" PRIu64 " subscribes channel=%" PRIu64 " since=%" PRIu64)               \
+    X(SUBSCRIBED, "client %" PRIu64 " subscribed channel=%" PRIu64 " offset=%" PRIu64)             \
+    X(UNSUBSCRIBE, "client %" PRIu64 " unsubscribes channel=%" PRIu64)                             \
+    X(PUBLISH, "client %" PRIu64 " publishes channel=%" PRIu64 " message=%" PRIu64)                \
+    X(PUBLISHED, "client %" PRIu64 " has the ack of message=%" PRIu64 " offset=%" PRIu64)          \
+    X(PUBLISH_FAILED, "client %" PRIu64 " message=%" PRIu64 " error=%" PRIu64)                     \
+    X(DELIVERED, "client %" PRIu64 " gets channel=%" PRIu64 " offset=%" PRIu64)                    \
+    X(ANSWER, "client %" PRIu64 " command=%" PRIu64 " error=%" PRIu64)                             \
+    X(FAULT, "planted fault strikes, time %" PRIu64)                                               \
     X(PHASE, "phase %" PRIu64)
 
 enum trace_event {
@@ -91,7 +91,7 @@ struct world {
     bool is_memory;   /* --memory: the memory engine */
     enum sim_fault fault;
     uint64_t fault_strikes;
-    const char *replay; /* the command that runs this seed again */
+    const char *replay;   /* the command that runs this seed again */
     struct event *events; /* binary heap */
     uint32_t events_count, events_room;
     uint64_t events_order;
@@ -117,8 +117,14 @@ uint64_t world_next_ns(void);
 uint32_t world_run_due(void);
 
 /* Seeded choices of the schedule. */
-static inline uint64_t chance_below(uint64_t bound) { return rng_below(&world.rng, bound); }
-static inline bool chance(uint32_t percent) { return rng_chance(&world.rng, percent); }
+static inline uint64_t chance_below(uint64_t bound)
+{
+    return rng_below(&world.rng, bound);
+}
+static inline bool chance(uint32_t percent)
+{
+    return rng_chance(&world.rng, percent);
+}
 /* Uniform in [low, high]. */
 static inline uint64_t chance_between(uint64_t low, uint64_t high)
 {
