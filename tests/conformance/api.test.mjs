@@ -1,0 +1,121 @@
+// The server API, receipts, health and metrics as a backend sees them.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { connect, offsets, range } from './client.mjs';
+import { Gateway, KEY } from './gateway.mjs';
+
+test('server API', async (t) => {
+  const gateway = new Gateway({ shards: 3 });
+  t.after(() => gateway.end());
+  await gateway.start();
+
+  await t.test('the key opens, three ways; without it 401 and nothing said', async () => {
+    const call = (path, headers) => fetch(`${gateway.http}/api/${path}`, { method: 'POST', headers, body: '{}' });
+    assert.equal((await call('info', { 'X-API-Key': KEY })).status, 200);
+    assert.equal((await call('info', { Authorization: `apikey ${KEY}` })).status, 200);
+    assert.equal((await call(`info?api_key=${KEY}`, {})).status, 200);
+    for (const headers of [{}, { 'X-API-Key': 'wrong' }, { Authorization: `Bearer ${KEY}` }]) {
+      const refused = await call('info', headers);
+      assert.equal(refused.status, 401);
+      assert.equal(await refused.text(), '');
+    }
+    assert.equal((await fetch(`${gateway.http}/api/info`, { headers: { 'X-API-Key': KEY } })).status, 405);
+  });
+
+  await t.test('a repeat with the same key gets the first offset and publishes nothing', async () => {
+    const first = await gateway.ask('publish', { channel: 'chat:keys', data: 1, idempotency_key: 'a' });
+    const again = await gateway.ask('publish', { channel: 'chat:keys', data: 2, idempotency_key: 'a' });
+    const other = await gateway.ask('publish', { channel: 'chat:keys', data: 3, idempotency_key: 'b' });
+    assert.deepEqual(again, first);
+    assert.equal(other.offset, first.offset + 1);
+    const many = await Promise.all(range(1, 50).map(() =>
+      gateway.ask('publish', { channel: 'chat:keys', data: 4, idempotency_key: 'c' })));
+    assert.equal(new Set(many.map((result) => result.offset)).size, 1);
+    assert.equal((await gateway.ask('history', { channel: 'chat:keys', limit: 0 })).offset, 3);
+  });
+
+  await t.test('payloads pass through byte for byte', async () => {
+    const data = { big: 12345678901234567890n.toString(), text: 'ü\u2028"\\', nested: [[{}], null, 1e-7] };
+    await gateway.ask('publish', { channel: 'chat:bytes', data });
+    const { publications } = await gateway.ask('history', { channel: 'chat:bytes', limit: -1 });
+    assert.deepEqual(publications[0].data, data);
+    const raw = await fetch(`${gateway.http}/api/publish`, { method: 'POST', headers: { 'X-API-Key': KEY },
+      body: '{"channel":"chat:bytes","data":{"n":123456789012345678901234567890,"z":1.10}}' });
+    assert.equal(raw.status, 200);
+    const history = await fetch(`${gateway.http}/api/history`, { method: 'POST', headers: { 'X-API-Key': KEY },
+      body: '{"channel":"chat:bytes","limit":-1}' });
+    assert.match(await history.text(), /\{"n":123456789012345678901234567890,"z":1.10\}/);
+  });
+
+  await t.test('history -1 returns everything, also what left the memory window', async () => {
+    const small = new Gateway({ shards: 2 });
+    small.options.config = { storage: { engine: 'embedded', path: `${small.dir}/data`, window_size: 16 } };
+    t.after(() => small.end());
+    await small.start();
+    for (let i = 1; i <= 300; i += 50)
+      await Promise.all(range(i, i + 49).map((n) => small.ask('publish', { channel: 'chat:long', data: n })));
+    const all = await small.ask('history', { channel: 'chat:long', limit: -1 });
+    assert.deepEqual(offsets(all.publications), range(1, 300));
+    assert.deepEqual(new Set(all.publications.map((p) => p.data)).size, 300);
+    const page = await small.ask('history', { channel: 'chat:long', limit: 5, since: { offset: 100, epoch: all.epoch } });
+    assert.deepEqual(offsets(page.publications), range(101, 105));
+    const back = await small.ask('history', { channel: 'chat:long', limit: 5, reverse: true });
+    assert.deepEqual(offsets(back.publications), [300, 299, 298, 297, 296]);
+    const lost = await small.api('history', { channel: 'chat:long', limit: 5, since: { offset: 1, epoch: 'elsewhere' } });
+    assert.equal(lost.error.code, 112);
+  });
+
+  await t.test('errors are results with Centrifugo\'s numbers', async () => {
+    const code = async (method, body) => (await gateway.api(method, body)).error?.code;
+    assert.equal(await code('publish', { channel: '', data: 1 }), 107);
+    assert.equal(await code('publish', { channel: 'chat:x' }), 107);
+    assert.equal(await code('publish', { channel: 'nowhere:x', data: 1 }), 102);
+    assert.equal(await code('history', { channel: 'live:x', limit: 1 }), 108);
+    const transport = await fetch(`${gateway.http}/api/publish`, { method: 'POST',
+      headers: { 'X-API-Key': KEY, 'X-Centrifugo-Error-Mode': 'transport' }, body: '{"channel":"nowhere:x","data":1}' });
+    assert.equal(transport.status, 404);
+    const broken = await fetch(`${gateway.http}/api/publish`, { method: 'POST', headers: { 'X-API-Key': KEY }, body: '{"channel":' });
+    assert.equal(broken.status, 400);
+  });
+
+  await t.test('receipts: members read, counts follow', async () => {
+    const channel = 'chat:team';
+    await gateway.ask('members_set', { channel, members: ['ann', 'ben', 'cat'] });
+    const ann = await connect(gateway, 'ann');
+    const ben = await connect(gateway, 'ben');
+    const eve = await connect(gateway, 'eve');
+    t.after(() => [ann, ben, eve].forEach((client) => client.centrifuge.disconnect()));
+    for (let i = 0; i < 5; i++) await gateway.ask('publish', { channel, data: i });
+    await ann.centrifuge.publish(channel, 'mine');
+
+    const read = async (client, offset) => (await client.centrifuge.rpc('receipt.read', { channel, offset })).data;
+    assert.deepEqual(await read(ben, 3), { offset: 3 });
+    assert.deepEqual(await read(ben, 2), { offset: 3 }); // lower: ignored
+    assert.deepEqual(await read(ben, 999), { offset: 6 }); // above the head: clamped
+    assert.deepEqual(await read(ann, 2), { offset: 2 });
+    await assert.rejects(read(eve, 1), { code: 103 });
+
+    const { data } = await ann.centrifuge.rpc('receipt.counts', { channel, offsets: [1, 2, 3, 6] });
+    assert.deepEqual(data, { counts: [2, 2, 1, 1], eligible: [3, 3, 3, 2] });
+    await assert.rejects(eve.centrifuge.rpc('receipt.counts', { channel, offsets: [1] }), { code: 103 });
+
+    await gateway.kill();
+    await gateway.start({ shards: 2 });
+    await ann.centrifuge.ready(10000);
+    const after = await ann.centrifuge.rpc('receipt.counts', { channel, offsets: [1, 2, 3, 6] });
+    assert.deepEqual(after.data, { counts: [2, 2, 1, 1], eligible: [3, 3, 3, 2] });
+  });
+
+  await t.test('health and metrics', async () => {
+    const health = await fetch(`${gateway.http}/health`);
+    assert.equal(health.status, 200);
+    const body = await health.json();
+    assert.equal(body.store.engine, 'embedded');
+    assert.equal((await fetch(`${gateway.http}/health/simple`)).status, 200);
+    const metrics = await (await fetch(`${gateway.http}/metrics`)).text();
+    assert.match(metrics, /^# TYPE sluice_node_num_clients gauge$/m);
+    assert.match(metrics, /^sluice_node_num_clients 3$/m);
+    assert.match(metrics, /^sluice_node_publications_total \d+$/m);
+    assert.equal((await fetch(`${gateway.http}/nothing`)).status, 404);
+  });
+});

@@ -1,0 +1,71 @@
+// The official JavaScript SDK, with what its application would note.
+import { Centrifuge } from 'centrifuge';
+import WebSocket from 'ws';
+import { token, until } from './gateway.mjs';
+
+/** Connects as `user`; options are the SDK's. */
+export async function connect(gateway, user, options = {}) {
+  const centrifuge = new Centrifuge(gateway.url, {
+    websocket: WebSocket, token: token({ sub: user }), minReconnectDelay: 20, maxReconnectDelay: 200,
+    timeout: 5000, ...options });
+  const client = { centrifuge, id: null, user, errors: [], connects: 0, disconnects: [] };
+  centrifuge.on('connected', (context) => { client.id = context.client; client.connects++; });
+  centrifuge.on('connecting', (context) => client.disconnects.push(context));
+  centrifuge.on('error', (context) => client.errors.push(context));
+  centrifuge.connect();
+  await centrifuge.ready(10000);
+  return client;
+}
+
+/** Subscribes and notes publications and every (re)subscription. */
+export async function subscribe(client, channel, options = {}) {
+  const subscription = client.centrifuge.newSubscription(channel, options);
+  const feed = { subscription, publications: [], subscribed: [], errors: [] };
+  subscription.on('publication', (context) => feed.publications.push(context));
+  subscription.on('subscribed', (context) => feed.subscribed.push(context));
+  subscription.on('error', (context) => feed.errors.push(context));
+  subscription.subscribe();
+  await until(() => feed.subscribed.length > 0, `${client.user} is subscribed to ${channel}`);
+  return feed;
+}
+
+/** Cuts the socket under the SDK without a goodbye; it stays away until `back`. */
+export async function away(client, work) {
+  const { centrifuge } = client;
+  const before = client.connects;
+  const delay = centrifuge._config.minReconnectDelay;
+  centrifuge._config.minReconnectDelay = centrifuge._config.maxReconnectDelay = 60000;
+  centrifuge._transport._transport.terminate();
+  await until(() => centrifuge.state === 'connecting', 'the client noticed');
+  await work();
+  centrifuge._config.minReconnectDelay = delay;
+  centrifuge._config.maxReconnectDelay = 200;
+  // The application's way to end a long back-off: connect() anew keeps positions.
+  centrifuge._clearReconnectTimeout?.();
+  centrifuge._startReconnecting();
+  await until(() => client.connects > before, 'the client is back');
+}
+
+/** Connects clients until one lands on another shard than `first`. */
+export async function connectElsewhere(gateway, first, user) {
+  const at = shardOf(gateway, first);
+  for (let tries = 0; tries < 64; tries++) {
+    const other = await connect(gateway, user);
+    await until(() => shardOf(gateway, other) !== null, 'the log names the shard');
+    if (shardOf(gateway, other) !== at) return other;
+    other.centrifuge.disconnect();
+  }
+  throw new Error('64 connections all came to one shard');
+}
+
+/** The shard that the debug log names for a client. */
+export function shardOf(gateway, client) {
+  const found = new RegExp(`client connected client=${client.id} .*shard=(\\d+)`).exec(gateway.log);
+  return found === null ? null : Number(found[1]);
+}
+
+/** Offsets first..last without a gap, in order, each once. */
+export function offsets(publications) {
+  return publications.map((publication) => publication.offset);
+}
+export const range = (first, last) => Array.from({ length: last - first + 1 }, (_, i) => first + i);

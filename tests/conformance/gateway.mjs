@@ -1,0 +1,122 @@
+// The real gateway as a child process: configuration file, port, log, signals.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createHmac, randomBytes } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const BINARY = process.env.SLUICE_BINARY ?? new URL('../../build/release/sluice', import.meta.url).pathname;
+
+export const KEY = randomBytes(12).toString('hex');
+export const SECRET = randomBytes(16).toString('hex');
+
+export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Waits until `probe()` is truthy; fails with `what` after `ms`. */
+export async function until(probe, what, ms = 15000) {
+  const end = Date.now() + ms;
+  for (;;) {
+    const value = await probe();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`timed out waiting until ${what}`);
+    await sleep(10);
+  }
+}
+
+const base64url = (value) => Buffer.from(value).toString('base64url');
+
+/** An HS256 token, made here so that the gateway's own maker is not its judge. */
+export function token(claims, secret = SECRET, header = { alg: 'HS256', typ: 'JWT' }) {
+  const text = `${base64url(JSON.stringify(header))}.${base64url(JSON.stringify(claims))}`;
+  return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
+}
+
+export const NAMESPACES = [
+  { name: 'chat', history_size: 1000, history_ttl: '300s', force_recovery: true,
+    allow_subscribe_for_client: true, allow_publish_for_client: true, allow_history_for_client: true },
+  { name: 'short', history_size: 2, history_ttl: '300s', force_recovery: true,
+    allow_subscribe_for_client: true, allow_publish_for_client: true, allow_history_for_client: true },
+  { name: 'live', allow_subscribe_for_client: true, allow_publish_for_subscriber: true },
+  { name: 'closed', history_size: 10, history_ttl: '300s' },
+];
+
+export class Gateway {
+  /** options: { config: {...} merged over the defaults, shards, env } */
+  constructor(options = {}) {
+    this.options = options;
+    this.dir = mkdtempSync(join(tmpdir(), 'sluice-'));
+    this.port = 0;
+    this.log = '';
+  }
+
+  get url() { return `ws://127.0.0.1:${this.port}/connection/websocket`; }
+  get http() { return `http://127.0.0.1:${this.port}`; }
+
+  async start({ shards = this.options.shards ?? 2, args = [] } = {}) {
+    const config = {
+      http_server: { address: '127.0.0.1' },
+      client: { token: { hmac_secret_key: SECRET }, allowed_origins: ['*'] },
+      http_api: { key: KEY },
+      health: { enabled: true },
+      prometheus: { enabled: true },
+      log: { level: 'debug' },
+      storage: { engine: 'embedded', path: join(this.dir, 'data') },
+      channel: { namespaces: NAMESPACES },
+      shutdown: { timeout: '5s' },
+      ...this.options.config,
+    };
+    const file = join(this.dir, 'config.json');
+    writeFileSync(file, JSON.stringify(config, null, 2), { mode: 0o600 });
+    this.started = this.log.length;
+    this.child = spawn(BINARY, ['serve', '--config', file, '--port', String(this.port),
+      '--shards', String(shards), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.exited = new Promise((done) => this.child.once('exit', (code, signal) => done({ code, signal })));
+    let gone = null;
+    this.exited.then((how) => { gone = how; });
+    const take = (bytes) => { this.log += bytes; };
+    this.child.stdout.on('data', take);
+    this.child.stderr.on('data', take);
+    await until(() => {
+      if (gone) throw new Error(`the gateway ended ${JSON.stringify(gone)}:\n${this.log.slice(this.started)}`);
+      return / ready /.test(this.log.slice(this.started));
+    }, 'the gateway is ready', 60000);
+    this.port = Number(/listening .*port=(\d+)/.exec(this.log.slice(this.started))[1]);
+    return this;
+  }
+
+  async kill() { this.child.kill('SIGKILL'); await this.exited; }
+
+  /** SIGTERM; resolves with how it ended. */
+  async stop() {
+    this.child.kill('SIGTERM');
+    const timer = setTimeout(() => this.child.kill('SIGKILL'), 20000);
+    const how = await this.exited;
+    clearTimeout(timer);
+    return how;
+  }
+
+  async end() {
+    if (this.child && this.child.exitCode === null && this.child.signalCode === null) await this.kill();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** A server API call; returns the parsed body. */
+  async api(method, body, headers = { 'X-API-Key': KEY }) {
+    const response = await fetch(`${this.http}/api/${method}`, {
+      method: 'POST', headers: { 'Content-Type': 'application/json', ...headers }, body: JSON.stringify(body) });
+    const text = await response.text();
+    if (response.status !== 200) throw new Error(`${method}: HTTP ${response.status} ${text}`);
+    return JSON.parse(text);
+  }
+
+  async ask(method, body) {
+    const answer = await this.api(method, body);
+    if (answer.error) throw new Error(`${method}: ${JSON.stringify(answer.error)}`);
+    return answer.result;
+  }
+}
+
+/** The process under test cannot leave children behind. */
+export function cleanup(test, ...gateways) {
+  test.after(async () => { for (const gateway of gateways) await gateway.end(); });
+}

@@ -1,0 +1,35 @@
+// A real redis-server of our own: free port, temporary directory, no service.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { until } from './gateway.mjs';
+
+const freePort = () => new Promise((done) => {
+  const server = createServer().listen(0, '127.0.0.1', () => {
+    const { port } = server.address();
+    server.close(() => done(port));
+  });
+});
+
+const answers = (port) => new Promise((done) => {
+  const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));
+  socket.on('data', (bytes) => { socket.destroy(); done(String(bytes).startsWith('+PONG')); });
+  socket.on('error', () => done(false));
+});
+
+export class Redis {
+  async start() {
+    this.dir ??= mkdtempSync(join(tmpdir(), 'sluice-redis-'));
+    this.port ??= await freePort();
+    this.child = spawn('redis-server', ['--port', String(this.port), '--dir', this.dir, '--save', '',
+      '--appendonly', 'yes', '--appendfsync', 'always', '--bind', '127.0.0.1'], { stdio: 'ignore' });
+    this.exited = new Promise((done) => this.child.once('exit', done));
+    await until(() => answers(this.port), 'redis-server answers');
+    return this;
+  }
+  get address() { return `redis://127.0.0.1:${this.port}`; }
+  async kill() { this.child.kill('SIGKILL'); await this.exited; }
+  async end() { await this.kill(); rmSync(this.dir, { recursive: true, force: true }); }
+}
