@@ -70,6 +70,7 @@ enum err shard_create(struct node *node, uint32_t index, struct shard **out)
     shard->listener = -1;
     struct loop_options options = {
         .socks_max = shard->config->shards_connections_max + LINK_SOCKS,
+        .links_max = LINK_SOCKS,
         .recv_buffers = RECV_BUFFERS,
         .recv_buffer_size = RECV_BUFFER_SIZE,
         .sq_entries = SQ_ENTRIES,
@@ -182,7 +183,10 @@ static void resume_inputs(struct shard *shard)
     uint32_t count = shard->resumed.count;
     for (uint32_t i = 0; i < count; i++) {
         struct conn *conn = conn_at(shard, shard->resumed.items[i]);
-        if (conn != NULL && conn->flags & CONN_PAUSED) conn_continue(shard, conn);
+        /* Not listed: the slot has a new tenant. */
+        if (conn == NULL || !(conn->flags & CONN_LISTED)) continue;
+        conn->flags &= (uint16_t)~CONN_LISTED;
+        if (conn->flags & CONN_PAUSED) conn_continue(shard, conn);
     }
     shard->resumed.count -= count;
     for (uint32_t i = 0; i < shard->resumed.count; i++)

@@ -241,6 +241,7 @@ void conn_end(struct shard *shard, struct conn *conn, enum close reason)
     conn_leave(shard, conn, reason);
     conn_move(conn, CONN_CLOSING);
     conn_queue_close(shard, conn, reason);
+    if (conn->state != CONN_CLOSING) return; /* no room even for that: it is dying */
     conn_due(shard, conn, shard_second(shard) + CONN_CLOSING_S);
     /* Input that was waiting is of no more use; the peer's close still is. */
     conn->input_size = conn->input_message = 0;

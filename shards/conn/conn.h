@@ -54,6 +54,7 @@ enum conn_flag {
     CONN_CONTINUED = 4096,    /* HTTP: 100 Continue was sent for this request */
     CONN_CLOSING_SOCK = 8192, /* loop_close was called */
     CONN_HEAD_ONLY = 16384,   /* HTTP: the request was HEAD */
+    CONN_LISTED = 32768,      /* in the shard's waiting or resumed list */
 };
 
 struct conn {

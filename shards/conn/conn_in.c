@@ -48,6 +48,8 @@ void conn_await(struct shard *shard, struct conn *conn)
 
 void conn_resume(struct shard *shard, struct conn *conn)
 {
+    if (conn->flags & CONN_LISTED) return;
+    conn->flags |= CONN_LISTED;
     indexes_add(&shard->resumed, conn_index(shard, conn));
 }
 
@@ -114,6 +116,7 @@ static bool ws_commands(struct shard *shard, struct conn *conn, struct bytes mes
     if (dispatch_message(shard, conn, &frame, is_first) != DISPATCH_WAIT) return false;
     /* Credit comes back with an answer: shard.c moves the waiting on then. */
     pause_input(shard, conn);
+    conn->flags |= CONN_LISTED;
     indexes_add(&shard->waiting, conn_index(shard, conn));
     check(conn->input_size == 0);
     input_save(conn, frame.at, (uint32_t)frame.left);

@@ -1,0 +1,245 @@
+/*
+ * letter: what is packed is what is read, for every kind, with random fields.
+ * The letters are drafts of a mesh of one shard, posted and brought home so
+ * that the mesh's own census is clean at the end.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/arena.h"
+#include "core/loop.h"
+#include "core/rng.h"
+#include "shards/letter.h"
+
+static void take(void *shard, struct letter *letter)
+{
+    (void)shard;
+    (void)letter;
+}
+
+static struct letter_handlers quiet_table[LETTER_KIND_COUNT];
+static struct mesh *mesh;
+static struct post *office;
+static struct loop *loop;
+static struct arena arena;
+static struct rng rng;
+static uint8_t noise[4096];
+
+static int set_up(void **state)
+{
+    (void)state;
+    for (int i = 0; i < LETTER_KIND_COUNT; i++)
+        quiet_table[i] = (struct letter_handlers){"quiet", take, NULL};
+    mesh = mesh_create(1, quiet_table, LETTER_KIND_COUNT, 64);
+    struct loop_options options = {.socks_max = 16,
+                                   .recv_buffers = 16,
+                                   .recv_buffer_size = 512,
+                                   .sq_entries = 16,
+                                   .cq_entries = 64};
+    assert_int_equal(loop_create(&options, &loop), ERR_OK);
+    office = mesh_open(mesh, 0, NULL, loop);
+    arena_init(&arena, 1 << 16);
+    rng_seed(&rng, 7);
+    for (size_t i = 0; i < sizeof noise; i++) noise[i] = (uint8_t)rng_next(&rng);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    while (mesh_letters_out(office) > 0) {
+        mesh_flush(office);
+        mesh_read(office, 64);
+    }
+    arena_fini(&arena);
+    mesh_destroy(mesh);
+    loop_destroy(loop);
+    return 0;
+}
+
+static struct bytes some(size_t most)
+{
+    size_t size = rng_below(&rng, most + 1);
+    return bytes_of(noise + rng_below(&rng, sizeof noise - most), size);
+}
+
+static struct handle some_handle(void)
+{
+    return (struct handle){(uint32_t)rng_next(&rng), (uint32_t)rng_next(&rng)};
+}
+
+static void assert_same(struct bytes a, struct bytes b)
+{
+    assert_true(bytes_equal(a, b));
+}
+
+static struct publication some_publication(void)
+{
+    struct publication p = {
+        .offset = rng_next(&rng), .time_ms = rng_next(&rng), .data = some(600), .tags = some(20)};
+    p.has_info = rng_chance(&rng, 50);
+    if (p.has_info) {
+        memcpy(p.client, noise, 16);
+        p.user = some(255);
+        p.conn_info = some(50);
+    }
+    return p;
+}
+
+static void assert_same_publication(const struct publication *a, const struct publication *b)
+{
+    assert_true(a->offset == b->offset && a->time_ms == b->time_ms && a->has_info == b->has_info);
+    assert_same(a->data, b->data);
+    assert_same(a->tags, b->tags);
+    if (!a->has_info) return;
+    assert_memory_equal(a->client, b->client, 16);
+    assert_same(a->user, b->user);
+    assert_same(a->conn_info, b->conn_info);
+}
+
+static void questions_come_back_as_they_were(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 200; round++) {
+        struct letter_subscribe s = {some_handle(),       some_handle(),
+                                     some(255),           some(23),
+                                     rng_next(&rng),      rng_chance(&rng, 50),
+                                     rng_chance(&rng, 50)},
+                                s2;
+        struct letter *letter = letter_pack_subscribe(office, 0, &s);
+        letter_read_subscribe(letter, &s2);
+        assert_memory_equal(&s.call, &s2.call, sizeof s.call);
+        assert_memory_equal(&s.hub, &s2.hub, sizeof s.hub);
+        assert_same(s.channel, s2.channel);
+        assert_same(s.epoch, s2.epoch);
+        assert_true(s.offset == s2.offset && s.recover == s2.recover &&
+                    s.reject_unrecovered == s2.reject_unrecovered);
+        letter_post(office, letter);
+
+        struct letter_publish p = {some_handle(), some(255),          some(10),
+                                   some(255),     some_publication(), rng_chance(&rng, 50)},
+                              p2;
+        letter = letter_pack_publish(office, 0, &p);
+        letter_read_publish(letter, &p2);
+        assert_same(p.channel, p2.channel);
+        assert_same(p.scope, p2.scope);
+        assert_same(p.key, p2.key);
+        assert_int_equal(p.is_live_only, p2.is_live_only);
+        assert_same_publication(&p.publication, &p2.publication);
+        letter_post(office, letter);
+
+        struct letter_history h = {some_handle(),
+                                   some(255),
+                                   some(23),
+                                   rng_next(&rng),
+                                   (uint32_t)rng_next(&rng),
+                                   rng_chance(&rng, 50)},
+                              h2;
+        letter = letter_pack_history(office, 0, &h);
+        letter_read_history(letter, &h2);
+        assert_same(h.channel, h2.channel);
+        assert_same(h.since_epoch, h2.since_epoch);
+        assert_true(h.since == h2.since && h.limit == h2.limit && h.is_reverse == h2.is_reverse);
+        letter_post(office, letter);
+    }
+}
+
+static void members_and_receipts_come_back_as_they_were(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 100; round++) {
+        struct bytes users[50];
+        struct letter_members_set m = {some_handle(), some(255), users,
+                                       (uint32_t)rng_below(&rng, 51)},
+                                  m2;
+        for (uint32_t i = 0; i < m.users_count; i++) users[i] = some(255);
+        struct letter *letter = letter_pack_members_set(office, 0, &m);
+        letter_read_members_set(letter, &arena, &m2);
+        assert_int_equal(m.users_count, m2.users_count);
+        for (uint32_t i = 0; i < m.users_count; i++) assert_same(m.users[i], m2.users[i]);
+        letter_post(office, letter);
+
+        struct letter_receipt_counts c = {.call = some_handle(),
+                                          .channel = some(255),
+                                          .user = some(255)},
+                                     c2;
+        c.offsets_count = (uint32_t)rng_below(&rng, RECEIPT_OFFSETS_MAX + 1);
+        for (uint32_t i = 0; i < c.offsets_count; i++) c.offsets[i] = rng_next(&rng);
+        letter = letter_pack_receipt_counts(office, 0, &c);
+        letter_read_receipt_counts(letter, &c2);
+        assert_int_equal(c.offsets_count, c2.offsets_count);
+        assert_memory_equal(c.offsets, c2.offsets, c.offsets_count * sizeof c.offsets[0]);
+        letter_post(office, letter);
+        arena_reset(&arena);
+    }
+}
+
+static void answers_come_back_as_they_were(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 200; round++) {
+        struct publication publications[20];
+        uint32_t readers[5] = {1, 2, 3, 4, 5}, eligible[5] = {9, 8, 7, 6, 5};
+        struct metrics metrics = {{0}};
+        metrics.values[3] = 77;
+        struct answer a =
+                          {
+                              .call = some_handle(),
+                              .err = (enum err)rng_below(&rng, ERR_COUNT),
+                              .epoch = some(23),
+                              .offset = rng_next(&rng),
+                              .is_repeat = rng_chance(&rng, 50),
+                              .recovered = rng_chance(&rng, 50),
+                              .was_recovering = rng_chance(&rng, 50),
+                              .is_recoverable = rng_chance(&rng, 50),
+                              .publications = publications,
+                              .publications_count = (uint32_t)rng_below(&rng, 21),
+                              .readers = readers,
+                              .eligible = eligible,
+                              .counts_count = (uint32_t)rng_below(&rng, 6),
+                              .metrics = rng_chance(&rng, 50) ? &metrics : NULL,
+                              .clients = 5,
+                              .store_ok = true,
+                              .store_detail = some(100),
+                              .store_lag_bytes = 3,
+                          },
+                      b;
+        for (uint32_t i = 0; i < a.publications_count; i++) publications[i] = some_publication();
+        struct letter *letter = letter_pack_answer(office, 0, &a);
+        letter_read_answer(letter, &arena, &b);
+        assert_true(a.err == b.err && a.offset == b.offset && a.is_repeat == b.is_repeat);
+        assert_true(a.recovered == b.recovered && a.was_recovering == b.was_recovering &&
+                    a.is_recoverable == b.is_recoverable);
+        assert_same(a.epoch, b.epoch);
+        assert_int_equal(a.publications_count, b.publications_count);
+        for (uint32_t i = 0; i < a.publications_count; i++)
+            assert_same_publication(&a.publications[i], &b.publications[i]);
+        assert_int_equal(a.counts_count, b.counts_count);
+        assert_memory_equal(a.readers, b.readers, 4 * a.counts_count);
+        assert_memory_equal(a.eligible, b.eligible, 4 * a.counts_count);
+        assert_int_equal(a.metrics != NULL, b.metrics != NULL);
+        if (a.metrics != NULL) {
+            assert_int_equal(b.metrics->values[3], 77);
+            assert_int_equal(b.clients, 5);
+            assert_same(a.store_detail, b.store_detail);
+        }
+        letter_post(office, letter);
+        arena_reset(&arena);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(questions_come_back_as_they_were, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(members_and_receipts_come_back_as_they_were, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(answers_come_back_as_they_were, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
