@@ -112,9 +112,13 @@ static _Noreturn void not_json(struct bytes text)
 
 static size_t string_end(struct bytes text, size_t at)
 {
-    for (size_t i = at + 1; i < text.size; i++) {
-        if (text.at[i] == '"') return i + 1;
-        if (text.at[i] == '\\') i++;
+    for (size_t from = at + 1; from < text.size;) {
+        const uint8_t *quote = memchr(text.at + from, '"', text.size - from);
+        if (quote == NULL) break;
+        size_t end = (size_t)(quote - text.at), slashes = 0;
+        while (text.at[end - slashes - 1] == '\\') slashes++;
+        if (slashes % 2 == 0) return end + 1;
+        from = end + 1;
     }
     not_json(text);
 }
