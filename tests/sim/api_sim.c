@@ -87,7 +87,7 @@ static uint32_t body_write(struct api_sim *api)
                         api->is_whole ? -1 : (int)chance_below(30));
         break;
     case TASK_MEMBERS:
-        used = snprintf(out, MESSAGE_ROOM, "{\"channel\":\"%s\",\"users\":[", name);
+        used = snprintf(out, MESSAGE_ROOM, "{\"channel\":\"%s\",\"members\":[", name);
         for (uint32_t i = 0; i < office.plan->users_count; i++)
             used += snprintf(out + used, 32, "%s\"u%u\"", i == 0 ? "" : ",", i);
         used += snprintf(out + used, 8, "]}");
