@@ -21,8 +21,8 @@ static void check_namespace(struct config_reader *reader, const struct config_na
         config_error(reader, 0, path,
                      "history needs both history_size and history_ttl; %s is not set",
                      space->history_size > 0 ? "history_ttl" : "history_size");
-    bool is_positioned = space->force_recovery || space->allow_recovery ||
-                         space->force_positioning || space->allow_positioning;
+    bool is_positioned =
+        space->force_recovery || space->allow_recovery || space->force_positioning;
     if (is_positioned && !config_has_history(space))
         config_error(reader, 0, path,
                      "recovery and positioning need history; set history_size and history_ttl");
