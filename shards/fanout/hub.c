@@ -99,6 +99,8 @@ uint32_t hub_leave(struct hub *hub, struct hub_entry *entry, uint32_t at)
         entry->listeners[at] = entry->listeners[entry->count];
         moved = entry->listeners[at].sub;
     }
+    /* Nobody listens: the home may stop sending here, so order begins anew. */
+    if (entry->count == 0) entry->entered = 0;
     entry_settle(hub, entry);
     return moved;
 }

@@ -117,6 +117,23 @@ static void a_stale_handle_finds_nothing(void **state)
     hub_fini(&hub);
 }
 
+/* Frames that arrive while only an answer is awaited are not for anybody, and
+ * the home may skip some before the answer: order is judged anew. */
+static void order_begins_anew_when_the_last_listener_leaves(void **state)
+{
+    (void)state;
+    struct hub hub;
+    hub_init(&hub, 1, 4, 1);
+    struct hub_entry *entry = hub_expect(&hub, bytes_of_text("x"));
+    uint32_t at = hub_enter(&hub, entry, 1, 1);
+    entry->entered = 5;
+    assert_ptr_equal(hub_expect(&hub, bytes_of_text("x")), entry);
+    hub_leave(&hub, entry, at);
+    assert_int_equal(entry->entered, 0);
+    hub_forget(&hub, entry);
+    hub_fini(&hub);
+}
+
 static void the_limit_is_told_at_the_entry_above_it(void **state)
 {
     (void)state;
@@ -140,6 +157,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_live_exactly_while_they_are_held),
         cmocka_unit_test(a_stale_handle_finds_nothing),
+        cmocka_unit_test(order_begins_anew_when_the_last_listener_leaves),
         cmocka_unit_test(the_limit_is_told_at_the_entry_above_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
