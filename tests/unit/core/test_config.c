@@ -406,6 +406,30 @@ static void describe_has_a_line_for_each_option(void **state)
     assert_int_equal(lines_seen, config_rows_count + config_namespace_rows_count + 7);
 }
 
+static char *readme;
+static void find_line(void *context, const char *line)
+{
+    uint32_t *missing = context;
+    if (strstr(readme, line) != NULL) return;
+    print_message("README.md lacks: %s\n", line);
+    ++*missing;
+}
+
+/* Run from build/<preset>; elsewhere there is nothing to compare with. */
+static void every_option_stands_in_the_readme(void **state)
+{
+    (void)state;
+    FILE *stream = fopen("../../README.md", "r");
+    if (stream == NULL) skip();
+    readme = mem_alloc(1 << 20);
+    readme[fread(readme, 1, (1 << 20) - 1, stream)] = 0;
+    fclose(stream);
+    uint32_t missing = 0;
+    config_describe(find_line, &missing);
+    mem_free(readme);
+    assert_int_equal(missing, 0);
+}
+
 int main(void)
 {
     doc_setup();
@@ -427,6 +451,7 @@ int main(void)
         cmocka_unit_test(memory_comes_home),
         cmocka_unit_test(damage_is_taken_or_told),
         cmocka_unit_test(describe_has_a_line_for_each_option),
+        cmocka_unit_test(every_option_stands_in_the_readme),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }
