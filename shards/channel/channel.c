@@ -316,7 +316,7 @@ static void channels_on_lost_timer(struct timer *timer)
 void channel_verify(const struct channel *channel)
 {
     channel_invariant(channel);
-    window_verify(&channel->window);
+    if (channel->state == CHANNEL_LIVE) window_verify(&channel->window);
     bool is_held = channel->listeners_count > 0 || channel->ops > 0 || channel->waiting_count > 0;
     if (channel->state == CHANNEL_LIVE) check(list_is_linked(&channel->link) == !is_held);
     if (channel->state == CHANNEL_LIVE) check(channel->waiting_count == 0);

@@ -420,7 +420,7 @@ static bool memory_answer_append(struct memory_store *memory, struct memory_entr
     enum record_type type = op->type;
     uint64_t answer = 0;
     if (type == RECORD_PUBLICATION) {
-        if (history_is_kept(op->channel->history)) {
+        if (history_is_kept(op->channel->history) && !op->is_live_only) {
             answer = ++channel->head;
             channel->time_ms = entry->publication.time_ms;
         }

@@ -1,0 +1,490 @@
+/*
+ * small_node: homes without sockets, for tests of channels.
+ *
+ * Two real shards' rooms on one thread: mesh, wheel, arena, frames, channels and
+ * a store of the memory engine, turned by hand on a clock that the test owns.
+ * The letters of delivery (FRAME, LOST) end in the test, which plays the
+ * listening shards; everything else is the real code on both sides.
+ *
+ * Between a channel and its store stands a gate that may hold ops back, refuse
+ * openings, and make a channel lose its data.
+ */
+#pragma once
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "shards/channel/channel_parts.h"
+#include "shards/fanout/fanout.h"
+#include "shards/home.h"
+
+#define SMALL_SHARDS 2
+
+struct small;
+
+/* What one FRAME or LOST letter said, by value. */
+struct heard {
+    uint32_t shard; /* that heard it */
+    struct handle hub;
+    bool is_lost;
+    uint64_t offset;
+    char text[512]; /* the JSON push, without its WebSocket header */
+};
+
+/* An answer, by value; publications as their offsets and the number in their data. */
+struct told {
+    bool is_here;
+    uint64_t turn;
+    enum err err;
+    uint64_t offset;
+    char epoch[EPOCH_MAX + 1];
+    bool is_repeat, recovered, was_recovering, is_recoverable;
+    uint32_t count;
+    uint64_t offsets[512], numbers[512];
+    uint32_t counts_count;
+    uint32_t readers[RECEIPT_OFFSETS_MAX], eligible[RECEIPT_OFFSETS_MAX];
+};
+
+/* An op held back at the gate. */
+struct gated {
+    enum { GATED_OPEN, GATED_APPEND, GATED_READ } kind;
+    void *op;
+};
+
+struct gate {
+    struct store store; /* first: what the channels are given */
+    struct store *inner;
+    struct small *small;
+    struct gated held[4096];
+    uint32_t held_count;
+    /* Views of a held append, copied as the contract says. */
+    bool is_shut;
+    enum err open_err; /* openings end with it */
+};
+
+struct small {
+    struct config *config;
+    struct mesh *mesh;
+    struct store_node *store_node;
+    struct shard *shards[SMALL_SHARDS];
+    struct gate gates[SMALL_SHARDS];
+    uint64_t turn, mono_ms, wall_ms;
+    void (*on_heard)(struct small *small, const struct heard *heard);
+    void *context;
+};
+
+/* The shard's context of the mesh is the shard; the test finds its world here. */
+static struct small *small_world;
+
+static uint64_t number_of(struct bytes data)
+{
+    char text[32] = {0};
+    if (data.size == 0 || data.size >= sizeof text) return UINT64_MAX;
+    memcpy(text, data.at, data.size);
+    return strtoull(text, NULL, 10);
+}
+
+static void small_on_frame(void *context, struct letter *letter)
+{
+    struct shard *shard = context;
+    struct letter_frame in;
+    letter_read_frame(letter, &in);
+    struct heard heard = {.shard = shard->index, .hub = in.hub, .offset = in.offset};
+    check(in.bytes[0] != NULL && in.sizes[0] >= 2);
+    uint32_t skip = in.bytes[0][1] < 126 ? 2 : in.bytes[0][1] == 126 ? 4 : 10;
+    uint32_t size = in.sizes[0] - skip;
+    if (size >= sizeof heard.text) size = sizeof heard.text - 1;
+    memcpy(heard.text, in.bytes[0] + skip, size);
+    if (small_world->on_heard != NULL) small_world->on_heard(small_world, &heard);
+}
+
+static void small_on_lost(void *context, struct letter *letter)
+{
+    struct shard *shard = context;
+    struct letter_lost in;
+    letter_read_lost(letter, &in);
+    struct heard heard = {.shard = shard->index, .hub = in.hub, .is_lost = true};
+    if (small_world->on_heard != NULL) small_world->on_heard(small_world, &heard);
+}
+
+/* --- the gate --------------------------------------------------------------------- */
+
+static struct gate *gate_of(struct store *store)
+{
+    return container_of(store, struct gate, store);
+}
+
+static void gate_hold(struct gate *gate, int kind, void *op)
+{
+    check(gate->held_count < array_count(gate->held));
+    gate->held[gate->held_count].kind = kind;
+    gate->held[gate->held_count++].op = op;
+}
+
+static void gate_open(struct store *store, struct store_open *op)
+{
+    gate_hold(gate_of(store), GATED_OPEN, op);
+}
+
+static void gate_close(struct store *store, struct store_channel *channel)
+{
+    store_close(gate_of(store)->inner, channel);
+}
+
+/* Views die with the letter, so a held append owns copies. */
+static void gate_append(struct store *store, struct store_append *op)
+{
+    struct gate *gate = gate_of(store);
+    if (!gate->is_shut && gate->held_count == 0) {
+        store_append(gate->inner, op);
+        return;
+    }
+    struct bytes *views[] = {&op->publication.data,
+                             &op->publication.tags,
+                             &op->publication.user,
+                             &op->publication.conn_info,
+                             &op->scope,
+                             &op->key,
+                             &op->user};
+    for (size_t i = 0; i < array_count(views); i++)
+        if (views[i]->size > 0)
+            *views[i] = bytes_of(mem_text(views[i]->at, views[i]->size), views[i]->size);
+    check(op->users_count == 0);
+    gate_hold(gate, GATED_APPEND, op);
+}
+
+static void gate_free_copies(struct store_append *op)
+{
+    struct bytes views[] = {op->publication.data,
+                            op->publication.tags,
+                            op->publication.user,
+                            op->publication.conn_info,
+                            op->scope,
+                            op->key,
+                            op->user};
+    for (size_t i = 0; i < array_count(views); i++)
+        if (views[i].size > 0) mem_free((void *)(uintptr_t)views[i].at);
+}
+
+static void gate_read(struct store *store, struct store_read *op)
+{
+    struct gate *gate = gate_of(store);
+    if (!gate->is_shut && gate->held_count == 0)
+        store_read(gate->inner, op);
+    else
+        gate_hold(gate, GATED_READ, op);
+}
+
+/* Lets the first `count` held ops through, in order. */
+static void gate_pass(struct gate *gate, uint32_t count)
+{
+    if (count > gate->held_count) count = gate->held_count;
+    struct gated *first = mem_alloc((count + 1) * sizeof *first);
+    memcpy(first, gate->held, count * sizeof *first);
+    gate->held_count -= count;
+    memmove(gate->held, gate->held + count, gate->held_count * sizeof gate->held[0]);
+    for (uint32_t i = 0; i < count; i++) {
+        if (first[i].kind == GATED_OPEN) {
+            struct store_open *op = first[i].op;
+            if (gate->open_err != ERR_OK)
+                op->on_opened(op, gate->open_err, NULL);
+            else
+                store_open(gate->inner, op);
+        } else if (first[i].kind == GATED_READ) {
+            store_read(gate->inner, first[i].op);
+        } else {
+            struct store_append *op = first[i].op;
+            struct store_append copy = *op;
+            store_append(gate->inner, op);
+            gate_free_copies(&copy);
+        }
+    }
+    mem_free(first);
+}
+
+static void gate_submit(struct store *store)
+{
+    struct gate *gate = gate_of(store);
+    if (!gate->is_shut) gate_pass(gate, UINT32_MAX);
+    store_submit(gate->inner);
+}
+
+static uint32_t gate_pending(const struct store *store)
+{
+    const struct gate *gate = (const void *)store;
+    return gate->held_count + store_pending(gate->inner);
+}
+
+static void gate_health(const struct store *store, struct store_health *health)
+{
+    store_health(((const struct gate *)(const void *)store)->inner, health);
+}
+
+static const struct store_engine gate_engine = {
+    .name = "gate",
+    .open = gate_open,
+    .close = gate_close,
+    .append = gate_append,
+    .read = gate_read,
+    .submit = gate_submit,
+    .pending = gate_pending,
+    .health = gate_health,
+};
+
+/* --- life ------------------------------------------------------------------------- */
+
+static void small_on_say(void *context, enum config_voice voice, const char *sentence)
+{
+    (void)context;
+    if (voice == CONFIG_SAYS_ERROR) fprintf(stderr, "%s\n", sentence);
+}
+
+static void small_clock(struct small *small)
+{
+    for (uint32_t i = 0; i < SMALL_SHARDS; i++) {
+        small->shards[i]->clock.mono_ns = small->mono_ms * 1000000u;
+        small->shards[i]->clock.wall_ms = small->wall_ms;
+    }
+}
+
+static void small_attach(struct small *small, uint32_t index)
+{
+    struct shard *shard = small->shards[index];
+    struct store_env env = {
+        .shard = index,
+        .shards_count = SMALL_SHARDS,
+        .inbox = &shard->inbox,
+        .wheel = &shard->wheel,
+        .clock = &shard->clock,
+        .rng = &shard->rng,
+        .metrics = &shard->metrics,
+        .config = small->config,
+        .sink = {.context = shard,
+                 .on_publication = channel_on_publication,
+                 .on_members = channel_on_members,
+                 .on_cursor = channel_on_cursor,
+                 .on_lost = channel_on_lost},
+    };
+    struct gate *gate = &small->gates[index];
+    gate->small = small;
+    gate->inner = store_attach(small->store_node, &env);
+    check(gate->inner != NULL);
+    gate->store = (struct store){.engine = &gate_engine, .env = env};
+    shard->store = &gate->store;
+    channels_init(shard);
+}
+
+/* `channels`: the YAML under `channel.without_namespace` and more, on one line. */
+static void small_init(struct small *small, const char *options)
+{
+    static struct letter_handlers table[LETTER_KIND_COUNT];
+    memcpy(table, letter_table, sizeof table);
+    table[LETTER_FRAME].on_letter = small_on_frame;
+    table[LETTER_LOST].on_letter = small_on_lost;
+
+    log_set_level(LOG_ERROR);
+    memset(small, 0, sizeof *small);
+    small_world = small;
+    small->mono_ms = 1000;
+    small->wall_ms = 1800000000000u;
+    struct config_override memory = {"storage.engine", "memory", "the test"};
+    enum err err = config_parse(bytes_of_text(options), "test.yaml", &memory, 1, small_on_say, NULL,
+                                &small->config);
+    check(err == ERR_OK);
+    small->mesh = mesh_create(SMALL_SHARDS, table, LETTER_KIND_COUNT, MESH_CREDITS);
+    err = store_node_open(small->config, NULL, SMALL_SHARDS, &small->store_node);
+    check(err == ERR_OK);
+    for (uint32_t i = 0; i < SMALL_SHARDS; i++) {
+        struct shard *shard = small->shards[i] = mem_alloc(sizeof *shard);
+        shard->index = i;
+        shard->shards_count = SMALL_SHARDS;
+        shard->config = small->config;
+        shard->post = mesh_open(small->mesh, i, shard, NULL);
+        rng_seed(&shard->rng, 7 + i);
+        arena_init(&shard->arena, TURN_ARENA_KEEP);
+        wheel_init(&shard->wheel, small->mono_ms);
+        frames_init(&shard->frames, shard->post, 4096);
+        slab_init(&shard->calls, "call", sizeof(struct call), 8192);
+    }
+    small_clock(small);
+    for (uint32_t i = 0; i < SMALL_SHARDS; i++) small_attach(small, i);
+}
+
+/* One turn of every shard. */
+static void small_turn(struct small *small)
+{
+    small->turn++;
+    for (uint32_t i = 0; i < SMALL_SHARDS; i++) {
+        struct shard *shard = small->shards[i];
+        arena_reset(&shard->arena);
+        mesh_read(shard->post, TURN_LETTERS_MAX);
+        wheel_run(&shard->wheel, clock_turn_ms(&shard->clock), TURN_TIMERS_MAX);
+        store_submit(shard->store);
+        mesh_flush(shard->post);
+        uint32_t at = 0;
+        for (struct channel *channel; (channel = map_next(&shard->channels.by_name, &at)) != NULL;)
+            channel_verify(channel);
+    }
+}
+
+/* Enough turns for any question to be answered when the gates are open. */
+static void small_run(struct small *small)
+{
+    for (int i = 0; i < 12; i++) small_turn(small);
+}
+
+static inline void small_wait(struct small *small, uint64_t ms)
+{
+    small->mono_ms += ms;
+    small->wall_ms += ms;
+    small_clock(small);
+    small_run(small);
+}
+
+/* Everything must be home. */
+static void small_fini(struct small *small)
+{
+    for (uint32_t i = 0; i < SMALL_SHARDS; i++) small->gates[i].is_shut = false;
+    small_run(small);
+    for (uint32_t i = 0; i < SMALL_SHARDS; i++) {
+        struct shard *shard = small->shards[i];
+        check(mesh_letters_kept(shard->post) == 0);
+        check(mesh_letters_out(shard->post) == 0);
+        channels_fini(shard);
+        store_detach(small->gates[i].inner);
+        slab_fini(&shard->calls);
+        frames_fini(&shard->frames);
+        arena_fini(&shard->arena);
+    }
+    store_node_close(small->store_node);
+    mesh_destroy(small->mesh);
+    for (uint32_t i = 0; i < SMALL_SHARDS; i++) mem_free(small->shards[i]);
+    config_destroy(small->config);
+}
+
+/* --- questions -------------------------------------------------------------------- */
+
+static inline void small_on_answer(struct shard *shard, struct call *call, struct conn *conn,
+                                   const struct answer *answer)
+{
+    (void)shard;
+    (void)conn;
+    struct told *told = call->context;
+    check(!told->is_here);
+    told->is_here = true;
+    told->turn = small_world->turn;
+    told->err = answer->err;
+    told->offset = answer->offset;
+    if (answer->epoch.size > 0) memcpy(told->epoch, answer->epoch.at, answer->epoch.size);
+    told->is_repeat = answer->is_repeat;
+    told->recovered = answer->recovered;
+    told->was_recovering = answer->was_recovering;
+    told->is_recoverable = answer->is_recoverable;
+    told->count = answer->publications_count;
+    check(told->count <= array_count(told->offsets));
+    for (uint32_t i = 0; i < told->count; i++) {
+        told->offsets[i] = answer->publications[i].offset;
+        told->numbers[i] = number_of(answer->publications[i].data);
+    }
+    told->counts_count = answer->counts_count;
+    for (uint32_t i = 0; i < told->counts_count; i++) {
+        told->readers[i] = answer->readers[i];
+        told->eligible[i] = answer->eligible[i];
+    }
+}
+
+/* Begins a call from shard `from`; `told` is filled when the answer is there. */
+static inline struct handle small_call(struct small *small, uint32_t from, struct bytes channel,
+                                       struct told *told)
+{
+    struct shard *shard = small->shards[from];
+    struct call *call;
+    struct handle handle;
+    memset(told, 0, sizeof *told);
+    uint32_t home = home_of_channel(channel, SMALL_SHARDS);
+    enum err err = call_begin(shard, NULL, home, small_on_answer, &call, &handle);
+    check(err == ERR_OK);
+    call->context = told;
+    return handle;
+}
+
+static inline uint32_t small_home(struct bytes channel)
+{
+    return home_of_channel(channel, SMALL_SHARDS);
+}
+
+static inline void ask_subscribe(struct small *small, uint32_t from, struct letter_subscribe in,
+                                 struct told *told)
+{
+    struct shard *shard = small->shards[from];
+    in.call = small_call(small, from, in.channel, told);
+    call_post(shard, letter_pack_subscribe(shard->post, small_home(in.channel), &in));
+}
+
+static inline void ask_publish(struct small *small, uint32_t from, struct letter_publish in,
+                               struct told *told)
+{
+    struct shard *shard = small->shards[from];
+    in.call = small_call(small, from, in.channel, told);
+    call_post(shard, letter_pack_publish(shard->post, small_home(in.channel), &in));
+}
+
+static inline void ask_history(struct small *small, uint32_t from, struct letter_history in,
+                               struct told *told)
+{
+    struct shard *shard = small->shards[from];
+    in.call = small_call(small, from, in.channel, told);
+    call_post(shard, letter_pack_history(shard->post, small_home(in.channel), &in));
+}
+
+static inline void ask_members(struct small *small, struct bytes channel, const struct bytes *users,
+                               uint32_t count, struct told *told)
+{
+    struct shard *shard = small->shards[0];
+    struct letter_members_set in = {.channel = channel, .users = users, .users_count = count};
+    in.call = small_call(small, 0, channel, told);
+    call_post(shard, letter_pack_members_set(shard->post, small_home(channel), &in));
+}
+
+static inline void ask_read(struct small *small, struct letter_receipt_read in, struct told *told)
+{
+    struct shard *shard = small->shards[0];
+    in.call = small_call(small, 0, in.channel, told);
+    call_post(shard, letter_pack_receipt_read(shard->post, small_home(in.channel), &in));
+}
+
+static inline void ask_counts(struct small *small, struct letter_receipt_counts in,
+                              struct told *told)
+{
+    struct shard *shard = small->shards[1];
+    in.call = small_call(small, 1, in.channel, told);
+    call_post(shard, letter_pack_receipt_counts(shard->post, small_home(in.channel), &in));
+}
+
+static inline void tell_leave(struct small *small, uint32_t from, struct bytes channel,
+                              struct handle hub)
+{
+    struct shard *shard = small->shards[from];
+    struct letter_leave in = {.hub = hub, .channel = channel};
+    letter_post(shard->post, letter_pack_leave(shard->post, small_home(channel), &in));
+}
+
+/* Publishes the number `number` from `from` and waits for the answer. */
+static inline uint64_t small_publish(struct small *small, uint32_t from, struct bytes channel,
+                                     uint64_t number)
+{
+    char text[32];
+    int size = snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+    struct told told;
+    ask_publish(small, from,
+                (struct letter_publish){.channel = channel,
+                                        .publication.data = bytes_of(text, (size_t)size)},
+                &told);
+    small_run(small);
+    check(told.is_here);
+    check(told.err == ERR_OK);
+    return told.offset;
+}

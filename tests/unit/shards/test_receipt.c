@@ -1,0 +1,214 @@
+/*
+ * Members, cursors and counts at a channel's home (small_node.h).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/shards/small_node.h"
+
+#define CHANNEL BYTES_LITERAL("room")
+#define A       BYTES_LITERAL("ann")
+#define B       BYTES_LITERAL("bob")
+#define C       BYTES_LITERAL("cleo")
+
+static const char plain[] = "storage: {window_size: 4}\n"
+                            "channel: {without_namespace: {history_size: 50, history_ttl: 60s}}\n";
+
+static struct small *small_new(void)
+{
+    struct small *small = malloc(sizeof *small);
+    small_init(small, plain);
+    return small;
+}
+
+static void small_end(struct small *small)
+{
+    small_fini(small);
+    free(small);
+}
+
+static void set_members(struct small *small, const struct bytes *users, uint32_t count)
+{
+    struct told told;
+    ask_members(small, CHANNEL, users, count, &told);
+    small_run(small);
+    assert_true(told.is_here);
+    assert_int_equal(told.err, ERR_OK);
+}
+
+/* A publication by a client of `user`. */
+static void say(struct small *small, struct bytes user)
+{
+    struct told told;
+    struct letter_publish in = {
+        .channel = CHANNEL,
+        .publication = {.data = BYTES_LITERAL("1"), .has_info = true, .user = user},
+    };
+    ask_publish(small, 0, in, &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_OK);
+}
+
+static struct told read_up_to(struct small *small, struct bytes user, uint64_t offset)
+{
+    struct told told;
+    ask_read(small,
+             (struct letter_receipt_read){.channel = CHANNEL, .user = user, .offset = offset},
+             &told);
+    small_run(small);
+    assert_true(told.is_here);
+    return told;
+}
+
+static struct told counts_of(struct small *small, struct bytes user, uint64_t offset)
+{
+    struct told told;
+    struct letter_receipt_counts in = {
+        .channel = CHANNEL, .user = user, .offsets = {offset}, .offsets_count = 1};
+    ask_counts(small, in, &told);
+    small_run(small);
+    assert_true(told.is_here);
+    return told;
+}
+
+static void check_counts(struct small *small, uint64_t offset, uint32_t readers, uint32_t eligible)
+{
+    struct told told = counts_of(small, BYTES_NONE, offset);
+    assert_int_equal(told.err, ERR_OK);
+    assert_int_equal(told.counts_count, 1);
+    assert_int_equal(told.readers[0], readers);
+    assert_int_equal(told.eligible[0], eligible);
+}
+
+static void readers_are_counted_without_the_sender(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    set_members(small, (struct bytes[]){A, B, C}, 3);
+    say(small, A);
+    say(small, BYTES_LITERAL("a guest"));
+    check_counts(small, 1, 0, 2);
+    check_counts(small, 2, 0, 3);
+    assert_int_equal(read_up_to(small, B, 1).offset, 1);
+    check_counts(small, 1, 1, 2);
+    check_counts(small, 2, 0, 3);
+    assert_int_equal(read_up_to(small, A, 2).offset, 2);
+    check_counts(small, 1, 1, 2); /* the sender reads and is not a reader */
+    check_counts(small, 2, 1, 3);
+    small_end(small);
+}
+
+static void a_cursor_only_grows_and_stops_at_the_head(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    set_members(small, (struct bytes[]){A, B}, 2);
+    for (int i = 0; i < 3; i++) say(small, A);
+    assert_int_equal(read_up_to(small, B, 99).offset, 3);
+    struct metrics *metrics = &small->shards[small_home(CHANNEL)]->metrics;
+    uint64_t appends = metrics->values[METRIC_STORE_APPENDS];
+    assert_int_equal(read_up_to(small, B, 1).offset, 3);
+    assert_int_equal(read_up_to(small, B, 3).offset, 3);
+    assert_int_equal(metrics->values[METRIC_STORE_APPENDS], appends); /* and costs no write */
+    assert_int_equal(metrics->values[METRIC_RECEIPTS], 1);
+    small_end(small);
+}
+
+static void only_members_mark_and_ask(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    say(small, A);
+    assert_int_equal(read_up_to(small, A, 1).err, ERR_NOT_MEMBER); /* no members at all */
+    assert_int_equal(counts_of(small, A, 1).err, ERR_NOT_MEMBER);
+    set_members(small, (struct bytes[]){B}, 1);
+    say(small, A);
+    assert_int_equal(read_up_to(small, A, 1).err, ERR_NOT_MEMBER);
+    assert_int_equal(counts_of(small, A, 2).err, ERR_NOT_MEMBER);
+    assert_int_equal(counts_of(small, B, 2).err, ERR_OK);
+    assert_int_equal(counts_of(small, B, 0).err, ERR_BAD_REQUEST);
+    assert_int_equal(counts_of(small, B, 3).err, ERR_BAD_REQUEST);
+    small_end(small);
+}
+
+static void joining_and_leaving_change_who_is_eligible(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    set_members(small, (struct bytes[]){A, B, A}, 3); /* a name twice is one member */
+    say(small, A);
+    assert_int_equal(read_up_to(small, B, 1).offset, 1);
+    set_members(small, (struct bytes[]){A, B, C}, 3);
+    check_counts(small, 1, 1, 1); /* cleo came after it */
+    say(small, A);
+    check_counts(small, 2, 0, 2);
+    set_members(small, (struct bytes[]){A, C}, 2);
+    check_counts(small, 1, 0, 0); /* bob is out of both at once */
+    set_members(small, (struct bytes[]){A, B, C}, 3);
+    check_counts(small, 1, 0, 0); /* and comes back as new */
+    check_counts(small, 2, 0, 1);
+    set_members(small, NULL, 0);
+    assert_int_equal(counts_of(small, A, 2).err, ERR_NOT_MEMBER);
+    small_end(small);
+}
+
+static void senders_below_the_window_come_from_the_store(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    set_members(small, (struct bytes[]){A, B, C}, 3);
+    for (int i = 0; i < 10; i++) say(small, i % 2 ? A : BYTES_LITERAL("a guest"));
+    assert_int_equal(read_up_to(small, B, 2).offset, 2);
+    check_counts(small, 1, 1, 3);
+    check_counts(small, 2, 1, 2);
+    check_counts(small, 9, 0, 3);
+    struct told told;
+    struct letter_receipt_counts in = {
+        .channel = CHANNEL, .user = C, .offsets = {10, 2, 1, 7}, .offsets_count = 4};
+    ask_counts(small, in, &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_OK);
+    assert_int_equal(told.counts_count, 4);
+    static const uint32_t readers[] = {0, 1, 1, 0}, eligible[] = {2, 2, 3, 3};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(told.readers[i], readers[i]);
+        assert_int_equal(told.eligible[i], eligible[i]);
+    }
+    small_wait(small, 61000); /* gone: nobody knows who sent it */
+    assert_int_equal(counts_of(small, A, 10).err, ERR_RECEIPT_TOO_OLD);
+    small_end(small);
+}
+
+static void members_and_cursors_outlive_a_closing(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    set_members(small, (struct bytes[]){A, B}, 2);
+    say(small, A);
+    say(small, A);
+    assert_int_equal(read_up_to(small, B, 1).offset, 1);
+    /* Closed when idle; reading a cursor opens it again. */
+    struct shard *home = small->shards[small_home(CHANNEL)];
+    small_wait(small, CHANNEL_IDLE_MS);
+    assert_int_equal(home->channels.channels.count, 0);
+    assert_int_equal(read_up_to(small, B, 0).offset, 1);
+    assert_int_equal(read_up_to(small, A, 2).offset, 2);
+    small_end(small);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(readers_are_counted_without_the_sender),
+        cmocka_unit_test(a_cursor_only_grows_and_stops_at_the_head),
+        cmocka_unit_test(only_members_mark_and_ask),
+        cmocka_unit_test(joining_and_leaving_change_who_is_eligible),
+        cmocka_unit_test(senders_below_the_window_come_from_the_store),
+        cmocka_unit_test(members_and_cursors_outlive_a_closing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
