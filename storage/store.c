@@ -7,7 +7,7 @@
 
 /* By enum config_engine.  NULL: not part of this build. */
 static const struct store_engine *const engines[] = {
-    [CONFIG_ENGINE_EMBEDDED] = NULL,
+    [CONFIG_ENGINE_EMBEDDED] = &store_engine_embed,
     [CONFIG_ENGINE_REDIS] = NULL,
     [CONFIG_ENGINE_MEMORY] = &store_engine_memory,
 };

@@ -1,0 +1,209 @@
+/*
+ * embed: the embedded engine: a log per shard in front of SQLite.
+ *
+ *   append ─▶ record in the collecting batch ─ commit ─▶ feed ─▶ kept in memory
+ *                                                                   │ apply job
+ *   read, open ◀── merge ◀── what is kept ◀─────────────────────────┤
+ *                    ▲                                              ▼
+ *                    └──────────── query job ◀────────────────── SQLite
+ *
+ * A query says which batch of this log its snapshot has; the shard adds what it
+ * keeps beyond.  When it has let go of something that the snapshot lacks, the
+ * query is asked again.
+ *
+ * Private to storage/embed; files: embed.c (append, feed, submit), embed_read.c
+ * (open, close, read), embed_apply.c (the index follows), embed_node.c (start,
+ * end), recover.c.
+ *
+ * Thread:  struct embed_store: owner shard.  struct embed_node: `index`,
+ *          `applied`, `checkpointed` belong to the index writer's thread while
+ *          there are shards, else to the main thread; `readers` one per thread.
+ */
+#pragma once
+
+#include "core/arena.h"
+#include "core/slab.h"
+#include "storage/embed/entry.h"
+#include "storage/embed/index.h"
+#include "storage/embed/log.h"
+#include "storage/engines.h"
+#include "storage/keys.h"
+
+#define EMBED_READERS_MAX 8
+/* Records that may wait for the index; 1 Mi of about 100 bytes each. */
+#define EMBED_RECORDS_MAX (VERIFY ? 4096u : 1u << 20)
+/* The index is fed when this much waits, or after this time. */
+#define EMBED_APPLY_BYTES (VERIFY ? 4u << 10 : 4u << 20)
+#define EMBED_APPLY_MS 50
+/* One transaction takes at most this much. */
+#define EMBED_APPLY_BYTES_MAX (32u << 20)
+#define EMBED_APPLY_BATCHES_MAX 8192
+/* After the index failed, and while a worker's queue is full. */
+#define EMBED_RETRY_MS 1000
+#define EMBED_BUSY_MS 2
+/* SQLite's WAL is moved into the database from the first size on, and waits for
+ * its readers to end from the second on. */
+#define EMBED_WAL_PASSIVE (16u << 20)
+#define EMBED_WAL_TRUNCATE (256u << 20)
+/* Housekeeping of one shard, and of the index. */
+#define EMBED_SWEEP_MS 10000
+#define EMBED_SWEEP_CHANNELS 256
+/* A closed channel without history remembers its keys this long, because no
+ * file does. */
+#define EMBED_LINGER_MS 300000
+
+/* What detached shards left to apply, in order. */
+struct embed_left {
+    struct shardlog *log;
+    struct list batches;
+};
+
+struct embed_node {
+    struct store_node node; /* first */
+    const struct config *config;
+    struct workers *workers;
+    uint32_t shards_count;
+    char path[SEGMENT_PATH_SIZE / 2], log_path[SEGMENT_PATH_SIZE / 2 + 8],
+        index_path[SEGMENT_PATH_SIZE / 2 + 16];
+    int lock;
+    uint8_t incarnation[16];
+    uint64_t generation;
+    uint64_t horizon_ms;
+    struct index *index;
+    struct index_reader *readers[EMBED_READERS_MAX];
+    uint64_t applied[SHARDS_MAX];      /* newest batch committed to the index */
+    uint64_t checkpointed[SHARDS_MAX]; /* the same, on disk; <= applied */
+    uint64_t sweep_ms;
+    struct embed_left left[SHARDS_MAX];
+    bool is_failed; /* something could not be written: the logs stay */
+};
+
+struct embed_channel {
+    struct bytes name;
+    struct store_channel *open; /* NULL while nobody has it open */
+    bool is_loaded;
+    bool is_refused; /* a key's fate is unknown: stays until the store is closed */
+    char epoch[EPOCH_MAX + 1];
+    uint64_t assigned; /* last offset given; head <= assigned */
+    uint64_t head;     /* last offset that is durable and was fed */
+    uint64_t time_ms;
+    uint64_t meta_ttl_ms;
+    uint64_t linger_ms; /* wall time up to which it stays */
+    uint64_t dropped;   /* newest batch of which a record left memory */
+    struct list records; /* not applied, in order */
+    uint32_t pins; /* queries under way, callbacks running */
+    struct key_owner keys;
+    uint8_t text[];
+};
+
+/* An entry in a batch, and what waits for it. */
+struct embed_record {
+    struct list in_batch, in_channel;
+    struct embed_channel *channel;
+    struct log_batch *batch;
+    size_t at; /* of the entry, in the batch */
+    size_t size;
+    enum record_type type;
+    uint64_t offset;
+    struct store_append *op; /* NULL once answered */
+    struct key_entry *key;
+};
+
+/* An answer that needs no disk, given by the next submit. */
+struct embed_answer {
+    struct list link;
+    struct store_append *append;
+    struct store_read *read;
+    struct embed_channel *channel;
+    enum err err;
+    uint64_t offset;
+    bool is_repeat;
+    bool is_live; /* a publication without history: fed after the answer */
+    struct key_entry *key;
+    struct publication publication;
+};
+
+struct embed_query {
+    struct job job;
+    struct list link; /* while the worker's queue is full */
+    struct embed_store *store;
+    struct embed_channel *channel;
+    struct store_open *open; /* one of the two */
+    struct store_read *read;
+    struct query query;
+    enum err err;
+};
+
+struct embed_apply {
+    struct job job;
+    struct embed_store *store;
+    struct index_batch *batches;
+    uint32_t batches_count, batches_room;
+    uint64_t bytes;
+    bool wants_checkpoint;
+    bool is_under_way;
+    enum err err;
+    uint64_t applied, checkpointed; /* as the job left them */
+};
+
+struct embed_store {
+    struct store store; /* first */
+    struct embed_node *node;
+    struct map channels;
+    struct slab records;
+    struct keys keys;
+    struct shardlog log;
+    struct arena arena; /* of the answers */
+    struct list answers, queries;
+    struct embed_apply apply;
+    struct timer wake, apply_timer, sweep;
+    uint64_t wake_ms; /* while `wake` is armed */
+    uint64_t lag_max;
+    uint32_t pending;
+    bool is_submitting, is_index_failing;
+    struct publication *publications; /* scratch of one answer */
+    size_t publications_room;
+};
+
+/* embed.c */
+static inline struct embed_store *embed_of(struct store *store) { return (struct embed_store *)store; }
+static inline struct bytes record_entry(const struct embed_record *record)
+{
+    return bytes_of(log_batch_at(record->batch, record->at), record->size);
+}
+void record_read(const struct embed_record *record, struct entry *entry);
+void record_publication(const struct embed_record *record, struct publication *publication);
+void record_free(struct embed_store *store, struct embed_record *record);
+struct embed_answer *embed_answer(struct embed_store *store, struct embed_channel *channel);
+/* Makes sure that a turn follows, at `due_ms`. */
+void embed_wake(struct embed_store *store, uint64_t due_ms);
+uint64_t embed_lag(const struct embed_store *store);
+
+/* embed_read.c */
+void embed_open(struct store *store, struct store_open *op);
+void embed_close(struct store *store, struct store_channel *channel);
+void embed_read(struct store *store, struct store_read *op);
+void embed_read_kept(struct embed_store *store, struct embed_answer *answer);
+/* Gives waiting queries to the workers. */
+void embed_queries_submit(struct embed_store *store);
+/* Frees a closed channel that nothing needs any more; true when it went. */
+bool embed_channel_release(struct embed_store *store, struct embed_channel *channel);
+
+/* embed_apply.c */
+void embed_apply_later(struct embed_store *store);
+void embed_on_apply_timer(struct timer *timer);
+/* One transaction and what follows it; on the index writer's thread. */
+must_use enum err embed_apply_now(struct embed_node *node, uint32_t shard, uint64_t log,
+                                  const struct index_batch *batches, uint32_t count,
+                                  bool wants_checkpoint);
+
+/* recover.c */
+/* Applies what the logs hold beyond the index; nothing is removed. */
+must_use enum err embed_recover(struct embed_node *node);
+/* Removes every log file. */
+must_use enum err embed_remove_logs(struct embed_node *node);
+
+/* embed_node.c */
+enum err embed_node_open(const struct config *config, struct workers *workers,
+                         uint32_t shards_count, struct store_node **node);
+void embed_node_close(struct store_node *node);

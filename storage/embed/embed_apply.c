@@ -1,0 +1,151 @@
+/*
+ * The index follows the log: batches go to SQLite in large transactions, memory
+ * lets go of them, files are recycled once a checkpoint is on disk.
+ */
+#include "core/log.h"
+#include "core/mem.h"
+#include "storage/embed/embed.h"
+
+/* Moves the WAL when it is large or when files wait for it. */
+static enum err apply_checkpoint(struct embed_node *node, bool is_wanted)
+{
+    uint64_t wal = index_wal_bytes(node->index);
+    bool is_whole = false;
+    if (wal < EMBED_WAL_PASSIVE && !is_wanted) return ERR_OK;
+    TRY(index_checkpoint(node->index, wal >= EMBED_WAL_TRUNCATE, &is_whole));
+    if (!is_whole) return ERR_OK;
+    for (uint32_t i = 0; i < SHARDS_MAX; i++) node->checkpointed[i] = node->applied[i];
+    return ERR_OK;
+}
+
+enum err embed_apply_now(struct embed_node *node, uint32_t shard, uint64_t log,
+                         const struct index_batch *batches, uint32_t count, bool wants_checkpoint)
+{
+    if (count > 0) {
+        check(batches[0].number > node->applied[shard]);
+        TRY(index_apply(node->index, log, batches, count));
+        node->applied[shard] = batches[count - 1].number;
+    }
+    uint64_t now_ms = clock_wall_ms();
+    if (now_ms >= node->sweep_ms + EMBED_SWEEP_MS || now_ms < node->sweep_ms) {
+        node->sweep_ms = now_ms;
+        TRY(index_sweep(node->index, now_ms, node->horizon_ms, EMBED_SWEEP_CHANNELS));
+    }
+    return apply_checkpoint(node, wants_checkpoint);
+}
+
+static void apply_run(struct job *job, uint32_t thread)
+{
+    (void)thread;
+    struct embed_apply *apply = container_of(job, struct embed_apply, job);
+    struct embed_store *store = apply->store;
+    uint32_t shard = store->store.env.shard;
+    apply->err = embed_apply_now(store->node, shard, shardlog_id(&store->log), apply->batches,
+                                 apply->batches_count, apply->wants_checkpoint);
+    apply->applied = store->node->applied[shard];
+    apply->checkpointed = store->node->checkpointed[shard];
+}
+
+static void apply_drop(struct embed_store *store, struct log_batch *batch)
+{
+    for (struct list *node; (node = batch->items.next) != &batch->items;) {
+        struct embed_record *record = container_of(node, struct embed_record, in_batch);
+        struct embed_channel *channel = record->channel;
+        channel->dropped = batch->number;
+        record_free(store, record);
+        embed_channel_release(store, channel);
+    }
+    shardlog_applied(&store->log, batch);
+}
+
+static void apply_arm(struct embed_store *store, uint64_t delay_ms)
+{
+    const struct store_env *env = &store->store.env;
+    if (timer_is_armed(&store->apply_timer)) return;
+    wheel_arm(env->wheel, &store->apply_timer, clock_turn_ms(env->clock) + delay_ms,
+              embed_on_apply_timer);
+}
+
+static void apply_failed(struct embed_store *store)
+{
+    if (!store->is_index_failing) {
+        log_error("index cannot be written, the log keeps what comes cause=\"%s\"",
+                  err_text(store->apply.err));
+    }
+    store->is_index_failing = true;
+    metric_add(store->store.env.metrics, METRIC_STORE_ERRORS, 1);
+    apply_arm(store, EMBED_RETRY_MS);
+}
+
+static void apply_done(struct job *job, void *shard)
+{
+    (void)shard;
+    struct embed_apply *apply = container_of(job, struct embed_apply, job);
+    struct embed_store *store = apply->store;
+    check(apply->is_under_way);
+    apply->is_under_way = false;
+    /* Also after an error: housekeeping may fail behind a commit. */
+    for (uint32_t i = 0; i < apply->batches_count; i++) {
+        if (apply->batches[i].number > apply->applied) break;
+        struct log_batch *batch = container_of(store->log.kept.next, struct log_batch, link);
+        check(batch->number == apply->batches[i].number);
+        apply_drop(store, batch);
+    }
+    if (apply->err != ERR_OK) {
+        apply_failed(store);
+        return;
+    }
+    store->is_index_failing = false;
+    shardlog_recycle(&store->log, apply->checkpointed);
+    embed_apply_later(store);
+}
+
+static void apply_collect(struct embed_store *store)
+{
+    struct embed_apply *apply = &store->apply;
+    apply->batches_count = 0;
+    apply->bytes = 0;
+    list_each(node, &store->log.kept) {
+        struct log_batch *batch = container_of(node, struct log_batch, link);
+        if (apply->batches_count == EMBED_APPLY_BATCHES_MAX) break;
+        if (apply->bytes > 0 && apply->bytes + batch->size > EMBED_APPLY_BYTES_MAX) break;
+        if (apply->batches_count == apply->batches_room) {
+            apply->batches_room = max_u32(64, apply->batches_room * 2);
+            apply->batches =
+                mem_resize(apply->batches, apply->batches_room * sizeof *apply->batches);
+        }
+        apply->batches[apply->batches_count++] = (struct index_batch){
+            batch->number, bytes_of(log_batch_at(batch, BATCH_HEAD), batch->size - BATCH_HEAD)};
+        apply->bytes += batch->size;
+    }
+}
+
+static void apply_start(struct embed_store *store)
+{
+    struct embed_apply *apply = &store->apply;
+    const struct store_env *env = &store->store.env;
+    if (apply->is_under_way) return;
+    apply->wants_checkpoint = shardlog_has_full(&store->log);
+    if (list_is_empty(&store->log.kept) && !apply->wants_checkpoint) return;
+    wheel_disarm(env->wheel, &store->apply_timer);
+    apply_collect(store);
+    apply->job.kind = WORKER_INDEX_WRITER;
+    apply->job.run = apply_run;
+    apply->job.done = apply_done;
+    apply->job.home = env->inbox;
+    apply->is_under_way = workers_submit(env->workers, &apply->job) == ERR_OK;
+    if (!apply->is_under_way) apply_arm(store, EMBED_BUSY_MS);
+}
+
+void embed_on_apply_timer(struct timer *timer)
+{
+    apply_start(container_of(timer, struct embed_store, apply_timer));
+}
+
+void embed_apply_later(struct embed_store *store)
+{
+    if (store->is_index_failing) return; /* its own timer is armed */
+    if (store->log.kept_bytes >= EMBED_APPLY_BYTES) apply_start(store);
+    else if (!list_is_empty(&store->log.kept)) apply_arm(store, EMBED_APPLY_MS);
+    else if (shardlog_has_full(&store->log)) apply_arm(store, EMBED_RETRY_MS);
+}

@@ -1,0 +1,204 @@
+/*
+ * Start and end of the embedded engine.
+ *
+ *   start  lock · open SQLite · apply what the logs hold beyond it · new
+ *          generation, on disk · remove the old logs
+ *   end    apply what shards left · checkpoint · say that the end was clean ·
+ *          remove the logs: the next start has nothing to do
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "core/disk.h"
+#include "core/entropy.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "storage/embed/embed.h"
+
+static enum err node_paths(struct embed_node *node, const char *path)
+{
+    int size = snprintf(node->path, sizeof node->path, "%s", path);
+    if (size <= 0 || (size_t)size >= sizeof node->path) {
+        log_error("storage.path is empty or too long bytes_max=%zu", sizeof node->path - 1);
+        return ERR_BAD_REQUEST;
+    }
+    snprintf(node->log_path, sizeof node->log_path, "%s/log", node->path);
+    snprintf(node->index_path, sizeof node->index_path, "%s/index.db", node->path);
+    return ERR_OK;
+}
+
+static enum err node_directories(struct embed_node *node)
+{
+    char lock_path[SEGMENT_PATH_SIZE];
+    snprintf(lock_path, sizeof lock_path, "%s/lock", node->path);
+    int result = disk_mkdir(node->path);
+    if (result >= 0) result = disk_mkdir(node->log_path);
+    if (result < 0) {
+        log_error("data directory cannot be made path=%s errno=%d", node->path, -result);
+        return ERR_IO;
+    }
+    node->lock = disk_lock(lock_path);
+    if (node->lock == -EWOULDBLOCK) {
+        log_error("data directory is in use by another process; stop it, or give another "
+                  "storage.path path=%s",
+                  node->path);
+        return ERR_CONFLICT;
+    }
+    if (node->lock < 0) {
+        log_error("data directory cannot be locked path=%s errno=%d", node->path, -node->lock);
+        return ERR_IO;
+    }
+    return ERR_OK;
+}
+
+/* What the life before left about itself. */
+struct node_past {
+    uint8_t boot[16];
+    uint64_t is_clean, durability, generation;
+};
+
+/* True when the machine ended while the kernel still held what we had called
+ * written: acknowledged publications may be gone, and offsets may repeat. */
+static bool past_lost_data(const struct node_past *past, const uint8_t boot[16])
+{
+    return past->is_clean == 0 && past->durability == CONFIG_WRITTEN &&
+           memcmp(past->boot, boot, 16) != 0;
+}
+
+static enum err node_past(struct embed_node *node, struct node_past *past)
+{
+    static const uint8_t none[16];
+    *past = (struct node_past){.is_clean = 1};
+    TRY(index_meta_get(node->index, "incarnation", node->incarnation, 16));
+    TRY(index_meta_get(node->index, "generation", &past->generation, sizeof past->generation));
+    TRY(index_meta_get(node->index, "clean", &past->is_clean, sizeof past->is_clean));
+    TRY(index_meta_get(node->index, "durability", &past->durability, sizeof past->durability));
+    TRY(index_meta_get(node->index, "boot", past->boot, sizeof past->boot));
+    if (memcmp(node->incarnation, none, 16) != 0) return ERR_OK;
+    entropy_fill(node->incarnation, 16);
+    return index_meta_put(node->index, "incarnation", node->incarnation, 16);
+}
+
+static enum err node_renew(struct embed_node *node)
+{
+    log_warn("machine ended while storage.durability was written; publications may be lost, every "
+             "channel gets a new epoch path=%s",
+             node->path);
+    entropy_fill(node->incarnation, 16);
+    TRY(index_epochs_clear(node->index));
+    return index_meta_put(node->index, "incarnation", node->incarnation, 16);
+}
+
+/* A generation of our own, on disk before any of its logs. */
+static enum err node_begin(struct embed_node *node, const struct node_past *past,
+                           const uint8_t boot[16])
+{
+    uint64_t durability = node->config->storage_durability, is_clean = 0;
+    bool is_whole = false;
+    node->generation = past->generation + 1;
+    if (past_lost_data(past, boot)) TRY(node_renew(node));
+    TRY(index_meta_put(node->index, "generation", &node->generation, sizeof node->generation));
+    TRY(index_meta_put(node->index, "durability", &durability, sizeof durability));
+    TRY(index_meta_put(node->index, "clean", &is_clean, sizeof is_clean));
+    TRY(index_meta_put(node->index, "boot", boot, 16));
+    TRY(index_checkpoint(node->index, true, &is_whole));
+    if (!is_whole) {
+        log_error("index cannot be checkpointed path=%s", node->index_path);
+        return ERR_IO;
+    }
+    /* Only now: until here everything in them might be needed again. */
+    TRY(embed_remove_logs(node));
+    return index_applied_clear(node->index);
+}
+
+static enum err node_start(struct embed_node *node)
+{
+    struct node_past past;
+    uint8_t boot[16];
+    if (disk_boot_id(boot) < 0) memset(boot, 0, sizeof boot);
+    TRY(node_directories(node));
+    TRY(index_open(node->index_path, &node->index));
+    TRY(node_past(node, &past));
+    TRY(embed_recover(node));
+    TRY(node_begin(node, &past, boot));
+    log_info("store is open path=%s generation=%" PRIu64 " after=%s", node->path, node->generation,
+             past.is_clean ? "a clean end" : "a crash");
+    return ERR_OK;
+}
+
+static void node_free(struct embed_node *node)
+{
+    for (uint32_t i = 0; i < EMBED_READERS_MAX; i++) index_reader_close(node->readers[i]);
+    index_close(node->index);
+    if (node->lock >= 0) disk_close(node->lock);
+    mem_free(node);
+}
+
+enum err embed_node_open(const struct config *config, struct workers *workers,
+                         uint32_t shards_count, struct store_node **opened)
+{
+    struct embed_node *node = mem_alloc(sizeof *node);
+    node->node.engine = &store_engine_embed;
+    node->config = config;
+    node->workers = workers;
+    node->shards_count = shards_count;
+    node->horizon_ms = config->storage_dedup_horizon_ms;
+    node->sweep_ms = clock_wall_ms(); /* the first one comes later, not into the start */
+    node->lock = -1;
+    enum err err = node_paths(node, config->storage_path);
+    if (err == ERR_OK) err = node_start(node);
+    if (err != ERR_OK) {
+        node_free(node);
+        return err;
+    }
+    *opened = &node->node;
+    return ERR_OK;
+}
+
+/* Applies what one shard left; frees it in any case. */
+static enum err node_apply_left(struct embed_node *node, uint32_t shard)
+{
+    struct embed_left *left = &node->left[shard];
+    enum err err = ERR_OK;
+    if (left->log == NULL) return ERR_OK;
+    for (struct list *item; (item = list_take(&left->batches)) != NULL;) {
+        struct log_batch *batch = container_of(item, struct log_batch, link);
+        struct index_batch one = {
+            batch->number, bytes_of(log_batch_at(batch, BATCH_HEAD), batch->size - BATCH_HEAD)};
+        uint64_t log = log_id(node->generation, shard);
+        if (err == ERR_OK) err = index_apply(node->index, log, &one, 1);
+        log_batch_free(left->log, batch);
+    }
+    shardlog_left_fini(left->log);
+    mem_free(left->log);
+    left->log = NULL;
+    return err;
+}
+
+static enum err node_end(struct embed_node *node)
+{
+    uint64_t is_clean = 1;
+    bool is_whole = false;
+    if (!node->is_failed) {
+        TRY(index_meta_put(node->index, "clean", &is_clean, sizeof is_clean));
+    }
+    TRY(index_checkpoint(node->index, true, &is_whole));
+    if (!is_whole || node->is_failed) return ERR_IO;
+    return embed_remove_logs(node);
+}
+
+void embed_node_close(struct store_node *base)
+{
+    struct embed_node *node = (struct embed_node *)base;
+    for (uint32_t i = 0; i < EMBED_READERS_MAX; i++) {
+        index_reader_close(node->readers[i]);
+        node->readers[i] = NULL;
+    }
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        if (node_apply_left(node, i) != ERR_OK) node->is_failed = true;
+    }
+    if (node_end(node) == ERR_OK) log_info("store is closed path=%s", node->path);
+    else log_warn("store keeps its logs, the next start reads them path=%s", node->path);
+    node_free(node);
+}

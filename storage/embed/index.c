@@ -1,0 +1,168 @@
+/* The life of the index: schema, meta rows, positions, checkpoints. */
+#include "storage/embed/index_private.h"
+
+#include "core/check.h"
+#include "core/crypt.h"
+#include "core/hash.h"
+#include "core/log.h"
+#include "core/mem.h"
+
+/* Raised when a table changes; an older gateway then refuses the directory. */
+#define INDEX_FORMAT 1
+#define PAGE_SIZE 4096u
+
+static const char schema[] =
+    "BEGIN IMMEDIATE;"
+    "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS applied(log INTEGER PRIMARY KEY, batch INTEGER NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS channels(id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE,"
+    " epoch TEXT NOT NULL, head INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
+    " history_size INTEGER NOT NULL, ttl_ms INTEGER NOT NULL, meta_ttl_ms INTEGER NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS publications(channel INTEGER, offset INTEGER, time_ms INTEGER NOT NULL,"
+    " body BLOB NOT NULL, PRIMARY KEY(channel, offset)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS members(channel INTEGER, user BLOB, joined INTEGER NOT NULL,"
+    " read INTEGER NOT NULL, round INTEGER NOT NULL, PRIMARY KEY(channel, user)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS keys(channel INTEGER, scope BLOB, key BLOB, offset INTEGER NOT NULL,"
+    " time_ms INTEGER NOT NULL, PRIMARY KEY(channel, scope, key)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS forgets(bucket INTEGER PRIMARY KEY, count INTEGER NOT NULL);"
+    "COMMIT;";
+
+static const char *const statement_texts[] = {
+#define STATEMENT(id, text) text,
+#include "storage/embed/statement.def"
+#undef STATEMENT
+};
+
+static int on_commit(void *context, sqlite3 *db, const char *name, int pages)
+{
+    (void)db, (void)name;
+    struct index *index = context;
+    index->wal_pages = (uint32_t)pages;
+    return SQLITE_OK;
+}
+
+static enum err index_setup(struct index *index)
+{
+    TRY(sql_run(index->db, schema));
+    for (int i = 0; i < STATEMENT_COUNT; i++) {
+        TRY(sql_prepare(index->db, statement_texts[i], &index->statements[i]));
+    }
+    uint64_t format = INDEX_FORMAT;
+    TRY(index_meta_get(index, "format", &format, sizeof format));
+    if (format != INDEX_FORMAT) {
+        log_error("data directory was written by a newer release; start that one, or restore a "
+                  "backup format=%llu known=%d",
+                  (unsigned long long)format, INDEX_FORMAT);
+        return ERR_UNSUPPORTED;
+    }
+    return index_meta_put(index, "format", &format, sizeof format);
+}
+
+enum err index_open(const char *path, struct index **index)
+{
+    *index = NULL;
+    TRY(sql_start());
+    struct index *opened = mem_alloc(sizeof *opened);
+    enum err err = sql_open(path, true, &opened->db);
+    if (err == ERR_OK) {
+        sqlite3_wal_hook(opened->db, on_commit, opened);
+        err = index_setup(opened);
+    }
+    if (err != ERR_OK) {
+        index_close(opened);
+        return err;
+    }
+    *index = opened;
+    return ERR_OK;
+}
+
+void index_close(struct index *index)
+{
+    if (index == NULL) return;
+    for (int i = 0; i < STATEMENT_COUNT; i++) sqlite3_finalize(index->statements[i]);
+    sql_close(index->db);
+    mem_free(index->groups);
+    mem_free(index->items);
+    mem_free(index);
+    sql_stop();
+}
+
+enum err index_meta_get(struct index *index, const char *name, void *value, size_t size)
+{
+    enum err err;
+    sqlite3_stmt *get = index->statements[STATEMENT_META_GET];
+    sqlite3_bind_text(get, 1, name, -1, SQLITE_STATIC);
+    if (!sql_row(get, &err)) return err;
+    struct bytes found = sql_bytes(get, 0);
+    if (found.size == size) memcpy(value, found.at, size);
+    sqlite3_reset(get);
+    return ERR_OK;
+}
+
+enum err index_meta_put(struct index *index, const char *name, const void *value, size_t size)
+{
+    sqlite3_stmt *put = index->statements[STATEMENT_META_PUT];
+    sqlite3_bind_text(put, 1, name, -1, SQLITE_STATIC);
+    sql_bind_bytes(put, 2, bytes_of(value, size));
+    return sql_do(put);
+}
+
+enum err index_applied(struct index *index, uint64_t log, uint64_t *number)
+{
+    enum err err;
+    sqlite3_stmt *get = index->statements[STATEMENT_APPLIED_GET];
+    *number = 0;
+    sql_bind(get, 1, log);
+    if (!sql_row(get, &err)) return err;
+    *number = sql_u64(get, 0);
+    sqlite3_reset(get);
+    return ERR_OK;
+}
+
+enum err index_applied_clear(struct index *index)
+{
+    return sql_run(index->db, "DELETE FROM applied");
+}
+
+enum err index_epochs_clear(struct index *index)
+{
+    return sql_do(index->statements[STATEMENT_EPOCHS_CLEAR]);
+}
+
+uint64_t index_wal_bytes(const struct index *index)
+{
+    return (uint64_t)index->wal_pages * PAGE_SIZE;
+}
+
+enum err index_checkpoint(struct index *index, bool is_truncating, bool *is_whole)
+{
+    int pages = 0, moved = 0;
+    int mode = is_truncating ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
+    int rc = sqlite3_wal_checkpoint_v2(index->db, NULL, mode, &pages, &moved);
+    *is_whole = rc == SQLITE_OK && pages == moved;
+    /* BUSY: a reader stands in the way; what could be moved was. */
+    if (rc != SQLITE_OK && rc != SQLITE_BUSY) return sql_failed(index->db, "checkpointed");
+    return ERR_OK;
+}
+
+uint64_t index_bucket(struct bytes name)
+{
+    return hash_bytes(name, 0) % FORGETS_BUCKETS;
+}
+
+void index_epoch(const uint8_t incarnation[16], uint64_t forgets, struct bytes name,
+                 char epoch[EPOCH_MAX + 1])
+{
+    uint8_t mac[32], text[8 + CHANNEL_NAME_MAX];
+    struct writer writer = writer_of(text, sizeof text);
+    write_u64(&writer, forgets);
+    write_bytes(&writer, name);
+    check(!writer.failed);
+    crypt_hmac_sha256(bytes_of(incarnation, 16), writer_bytes(&writer), mac);
+    for (int i = 0; i < 8; i++) {
+        /* Two bytes a letter: the bias of % 52 is below one in a thousand. */
+        uint32_t letter = (uint32_t)(mac[2 * i] << 8 | mac[2 * i + 1]) % 52;
+        epoch[i] = (char)(letter < 26 ? 'a' + letter : 'A' + letter - 26);
+    }
+    epoch[8] = '\0';
+}

@@ -1,0 +1,115 @@
+/*
+ * index: SQLite behind the logs.
+ *
+ * One writer applies batches in large transactions, sorted by channel, together
+ * with how far each log has been applied; so replaying a batch that is already
+ * there cannot happen after a commit, and is harmless before one.  Readers see
+ * one snapshot per query and say which position it has.
+ *
+ *   meta(name, value)             incarnation, generation, boot, …
+ *   applied(log, batch)           newest batch of each log that is in here
+ *   channels(id, name, epoch, head, time_ms, history_size, ttl_ms, meta_ttl_ms)
+ *   publications(channel, offset, time_ms, body)   within retention
+ *   members(channel, user, joined, read, round)
+ *   keys(channel, scope, key, offset, time_ms)     within the horizon
+ *   forgets(bucket, count)        how many channels of a bucket were forgotten
+ *
+ * A channel that was never recorded has the epoch that its name, the count of
+ * its bucket and the incarnation give, so telling it costs no write; when rows
+ * are forgotten the count rises, so old positions are void.
+ *
+ * Thread:  a struct index or index_reader belongs to one thread at a time.
+ * Bound:   index_query holds at most the bytes it was allowed.
+ * Source:  index.c (life, meta), index_apply.c, index_query.c, index_sweep.c
+ * Tests:   tests/unit/storage/test_index.c
+ */
+#pragma once
+
+#include "core/bytes.h"
+#include "core/err.h"
+#include "storage/store.h"
+
+struct index;
+struct index_reader;
+
+must_use enum err index_open(const char *path, struct index **index);
+/* Checkpoints what it can, then closes.  Accepts NULL. */
+void index_close(struct index *index);
+
+/* `value` keeps what it had when the name has no row of exactly this size. */
+must_use enum err index_meta_get(struct index *index, const char *name, void *value, size_t size);
+must_use enum err index_meta_put(struct index *index, const char *name, const void *value,
+                                 size_t size);
+
+struct index_batch {
+    uint64_t number;
+    struct bytes payload; /* entries */
+};
+
+/* One transaction: all batches, ascending, and the position of `log`.  On an
+ * error nothing of it is there. */
+must_use enum err index_apply(struct index *index, uint64_t log, const struct index_batch *batches,
+                              uint32_t batches_count);
+/* The newest batch of `log` that is in the index; 0: none. */
+must_use enum err index_applied(struct index *index, uint64_t log, uint64_t *number);
+/* Drops the positions of every log. */
+must_use enum err index_applied_clear(struct index *index);
+
+/* Bytes in SQLite's own write-ahead log. */
+uint64_t index_wal_bytes(const struct index *index);
+/* Moves the WAL into the database, synced; *is_whole: all of it. */
+must_use enum err index_checkpoint(struct index *index, bool is_truncating, bool *is_whole);
+
+/* All epochs are void: every channel takes the one that `incarnation` gives. */
+must_use enum err index_epochs_clear(struct index *index);
+
+/* Deletes what is over in the next `channels_max` channels: publications by
+ * time, keys by horizon, channels by their last use. */
+must_use enum err index_sweep(struct index *index, uint64_t now_ms, uint64_t horizon_ms,
+                              uint32_t channels_max);
+
+/* The derived epoch: 8 letters. */
+void index_epoch(const uint8_t incarnation[16], uint64_t forgets, struct bytes name,
+                 char epoch[EPOCH_MAX + 1]);
+
+struct index_key {
+    struct bytes scope, key;
+    uint64_t offset, time_ms;
+};
+
+/* One question, and its answer until query_clear. */
+struct query {
+    struct bytes name;
+    uint64_t log; /* whose position to tell */
+    bool is_open; /* also members and keys */
+    bool is_reverse;
+    uint64_t since; /* as in struct store_read */
+    uint32_t limit;
+    uint64_t floor;        /* only offsets above it */
+    uint64_t time_min_ms;  /* only times at or after it */
+    uint64_t bytes_max;    /* of publications */
+    uint64_t key_time_ms;  /* only keys at or after it */
+    uint32_t keys_max;
+    /* The answer. */
+    bool is_known; /* the channel has a row */
+    bool is_cut;   /* bytes_max ended the publications early */
+    char epoch[EPOCH_MAX + 1]; /* empty: derived */
+    uint64_t head, time_ms, forgets, applied;
+    struct publication *publications; /* in the order asked for */
+    uint32_t publications_count;
+    struct store_member *members;
+    uint32_t members_count;
+    struct index_key *keys;
+    uint32_t keys_count;
+    /* Private. */
+    struct query_block *blocks;
+    uint32_t publications_room, members_room, keys_room;
+    uint64_t bytes;
+};
+
+must_use enum err index_reader_open(const char *path, struct index_reader **reader);
+/* Accepts NULL. */
+void index_reader_close(struct index_reader *reader);
+must_use enum err index_query(struct index_reader *reader, struct query *query);
+/* Forgets the answer, keeps the question. */
+void query_clear(struct query *query);

@@ -1,0 +1,33 @@
+/*
+ * index_private: what index.c, index_apply.c and index_sweep.c share.
+ *
+ * Thread:  as index.h.
+ */
+#pragma once
+
+#include "storage/embed/index.h"
+#include "storage/embed/sql.h"
+
+/* Channels that were forgotten are counted in this many buckets. */
+#define FORGETS_BUCKETS 4096
+
+enum statement {
+#define STATEMENT(id, text) STATEMENT_##id,
+#include "storage/embed/statement.def"
+#undef STATEMENT
+    STATEMENT_COUNT,
+};
+
+struct index {
+    sqlite3 *db;
+    sqlite3_stmt *statements[STATEMENT_COUNT];
+    uint32_t wal_pages;
+    uint64_t sweep_at; /* channel id */
+    struct index_group *groups; /* scratch of index_apply */
+    struct index_item *items;
+    size_t items_max;
+};
+
+uint64_t index_bucket(struct bytes name);
+/* Deletes publications up to the last one that is too old. */
+must_use enum err index_expire(struct index *index, uint64_t channel, uint64_t time_min_ms);

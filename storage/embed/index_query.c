@@ -1,0 +1,230 @@
+/* One snapshot, one answer: what a reader job brings home. */
+#include "storage/embed/index.h"
+
+#include "core/check.h"
+#include "core/hash.h"
+#include "core/mem.h"
+#include "storage/embed/index_private.h"
+
+#define BLOCK_SIZE (64u << 10)
+
+/* Bytes of an answer, in a chain: views into it stay where they are. */
+struct query_block {
+    struct query_block *next;
+    size_t used, size;
+    uint8_t bytes[];
+};
+
+enum read_statement {
+    READ_BEGIN,
+    READ_END,
+    READ_APPLIED,
+    READ_CHANNEL,
+    READ_FORGETS,
+    READ_FORWARD,
+    READ_REVERSE,
+    READ_MEMBERS,
+    READ_KEYS,
+    READ_COUNT,
+};
+
+static const char *const read_texts[READ_COUNT] = {
+    [READ_BEGIN] = "BEGIN",
+    [READ_END] = "COMMIT",
+    [READ_APPLIED] = "SELECT batch FROM applied WHERE log=?1",
+    [READ_CHANNEL] = "SELECT id, head, time_ms, epoch FROM channels WHERE name=?1",
+    [READ_FORGETS] = "SELECT count FROM forgets WHERE bucket=?1",
+    [READ_FORWARD] = "SELECT body FROM publications WHERE channel=?1 AND offset>?2 AND time_ms>=?3"
+                     " ORDER BY offset LIMIT ?4",
+    [READ_REVERSE] = "SELECT body FROM publications WHERE channel=?1 AND offset>?2 AND time_ms>=?3"
+                     " AND offset<?5 ORDER BY offset DESC LIMIT ?4",
+    [READ_MEMBERS] = "SELECT user, joined, read FROM members WHERE channel=?1",
+    [READ_KEYS] = "SELECT scope, key, offset, time_ms FROM keys WHERE channel=?1 AND time_ms>=?2"
+                  " ORDER BY time_ms DESC LIMIT ?3",
+};
+
+struct index_reader {
+    sqlite3 *db;
+    sqlite3_stmt *statements[READ_COUNT];
+};
+
+enum err index_reader_open(const char *path, struct index_reader **reader)
+{
+    *reader = NULL;
+    TRY(sql_start());
+    struct index_reader *opened = mem_alloc(sizeof *opened);
+    enum err err = sql_open(path, false, &opened->db);
+    for (int i = 0; i < READ_COUNT && err == ERR_OK; i++) {
+        err = sql_prepare(opened->db, read_texts[i], &opened->statements[i]);
+    }
+    if (err != ERR_OK) {
+        index_reader_close(opened);
+        return err;
+    }
+    *reader = opened;
+    return ERR_OK;
+}
+
+void index_reader_close(struct index_reader *reader)
+{
+    if (reader == NULL) return;
+    for (int i = 0; i < READ_COUNT; i++) sqlite3_finalize(reader->statements[i]);
+    sql_close(reader->db);
+    mem_free(reader);
+    sql_stop();
+}
+
+static struct bytes query_keep(struct query *query, struct bytes bytes)
+{
+    struct query_block *block = query->blocks;
+    if (block == NULL || block->size - block->used < bytes.size) {
+        size_t size = max_u64(BLOCK_SIZE, bytes.size);
+        block = mem_alloc(sizeof *block + size);
+        block->size = size;
+        block->next = query->blocks;
+        query->blocks = block;
+    }
+    uint8_t *at = block->bytes + block->used;
+    if (bytes.size > 0) memcpy(at, bytes.at, bytes.size);
+    block->used += bytes.size;
+    return bytes_of(at, bytes.size);
+}
+
+/* Room for one more of `item_size` in an array that doubles. */
+static void *query_grow(void *items, uint32_t count, uint32_t *room, size_t item_size)
+{
+    if (count < *room) return items;
+    *room = max_u32(16, *room * 2);
+    return mem_resize(items, *room * item_size);
+}
+
+static enum err query_publications(struct index_reader *reader, struct query *query,
+                                   uint64_t channel)
+{
+    enum err err;
+    sqlite3_stmt *rows = reader->statements[query->is_reverse ? READ_REVERSE : READ_FORWARD];
+    uint64_t above = query->is_reverse ? query->floor : max_u64(query->floor, query->since);
+    sql_bind(rows, 1, channel);
+    sql_bind(rows, 2, min_u64(above, INT64_MAX));
+    sql_bind(rows, 3, query->time_min_ms);
+    sql_bind(rows, 4, query->limit);
+    if (query->is_reverse) {
+        uint64_t below = query->since == 0 ? INT64_MAX : min_u64(query->since, INT64_MAX);
+        sql_bind(rows, 5, below);
+    }
+    while (sql_row(rows, &err)) {
+        struct bytes body = sql_bytes(rows, 0);
+        if (query->bytes + body.size > query->bytes_max && query->publications_count > 0) {
+            query->is_cut = true;
+            break;
+        }
+        query->bytes += body.size;
+        query->publications = query_grow(query->publications, query->publications_count,
+                                         &query->publications_room, sizeof *query->publications);
+        struct reader bytes = reader_of(query_keep(query, body));
+        err = publication_read(&bytes, &query->publications[query->publications_count]);
+        if (err != ERR_OK) break;
+        query->publications_count++;
+    }
+    sqlite3_reset(rows);
+    return err;
+}
+
+static enum err query_members(struct index_reader *reader, struct query *query, uint64_t channel)
+{
+    enum err err;
+    sqlite3_stmt *rows = reader->statements[READ_MEMBERS];
+    sql_bind(rows, 1, channel);
+    while (sql_row(rows, &err)) {
+        query->members = query_grow(query->members, query->members_count, &query->members_room,
+                                    sizeof *query->members);
+        query->members[query->members_count++] =
+            (struct store_member){.user = query_keep(query, sql_bytes(rows, 0)),
+                                  .joined = sql_u64(rows, 1),
+                                  .read = sql_u64(rows, 2)};
+    }
+    return err;
+}
+
+static enum err query_keys(struct index_reader *reader, struct query *query, uint64_t channel)
+{
+    enum err err;
+    sqlite3_stmt *rows = reader->statements[READ_KEYS];
+    sql_bind(rows, 1, channel);
+    sql_bind(rows, 2, query->key_time_ms);
+    sql_bind(rows, 3, query->keys_max);
+    while (sql_row(rows, &err)) {
+        query->keys =
+            query_grow(query->keys, query->keys_count, &query->keys_room, sizeof *query->keys);
+        query->keys[query->keys_count++] =
+            (struct index_key){.scope = query_keep(query, sql_bytes(rows, 0)),
+                               .key = query_keep(query, sql_bytes(rows, 1)),
+                               .offset = sql_u64(rows, 2),
+                               .time_ms = sql_u64(rows, 3)};
+    }
+    return err;
+}
+
+/* One number of one row, 0 when there is none. */
+static enum err query_number(sqlite3_stmt *get, uint64_t by, uint64_t *number)
+{
+    enum err err;
+    *number = 0;
+    sql_bind(get, 1, by);
+    if (!sql_row(get, &err)) return err;
+    *number = sql_u64(get, 0);
+    sqlite3_reset(get);
+    return ERR_OK;
+}
+
+static enum err query_all(struct index_reader *reader, struct query *query)
+{
+    enum err err;
+    TRY(query_number(reader->statements[READ_APPLIED], query->log, &query->applied));
+    TRY(query_number(reader->statements[READ_FORGETS], index_bucket(query->name),
+                     &query->forgets));
+    sqlite3_stmt *get = reader->statements[READ_CHANNEL];
+    sql_bind_bytes(get, 1, query->name);
+    if (!sql_row(get, &err)) return err;
+    uint64_t channel = sql_u64(get, 0);
+    query->is_known = true;
+    query->head = sql_u64(get, 1);
+    query->time_ms = sql_u64(get, 2);
+    struct bytes epoch = sql_bytes(get, 3);
+    if (epoch.size <= EPOCH_MAX && epoch.size > 0) memcpy(query->epoch, epoch.at, epoch.size);
+    sqlite3_reset(get);
+    if (query->limit > 0) TRY(query_publications(reader, query, channel));
+    if (!query->is_open) return ERR_OK;
+    TRY(query_members(reader, query, channel));
+    return query_keys(reader, query, channel);
+}
+
+enum err index_query(struct index_reader *reader, struct query *query)
+{
+    check(query->blocks == NULL && query->publications_count == 0);
+    TRY(sql_do(reader->statements[READ_BEGIN]));
+    enum err err = query_all(reader, query);
+    enum err end = sql_do(reader->statements[READ_END]);
+    return err != ERR_OK ? err : end;
+}
+
+void query_clear(struct query *query)
+{
+    while (query->blocks != NULL) {
+        struct query_block *block = query->blocks;
+        query->blocks = block->next;
+        mem_free(block);
+    }
+    mem_free(query->publications);
+    mem_free(query->members);
+    mem_free(query->keys);
+    query->publications = NULL;
+    query->members = NULL;
+    query->keys = NULL;
+    query->publications_count = query->members_count = query->keys_count = 0;
+    query->publications_room = query->members_room = query->keys_room = 0;
+    query->bytes = 0;
+    query->is_known = query->is_cut = false;
+    memset(query->epoch, 0, sizeof query->epoch);
+    query->head = query->time_ms = query->forgets = query->applied = 0;
+}

@@ -1,0 +1,379 @@
+/* Group commit of one shard; the story stands in log.h. */
+#include "storage/embed/log.h"
+
+#include "core/check.h"
+#include "core/disk.h"
+#include "core/log.h"
+#include "core/mem.h"
+
+void shardlog_init(struct shardlog *log, const struct store_env *env, const struct log_hooks *hooks,
+                   const char *directory, const uint8_t *incarnation, uint64_t generation)
+{
+    *log = (struct shardlog){.env = env,
+                             .hooks = *hooks,
+                             .directory = directory,
+                             .incarnation = incarnation,
+                             .generation = generation};
+    log->is_durable = env->config->storage_durability == CONFIG_DURABLE;
+    list_init(&log->waiting);
+    list_init(&log->kept);
+    list_init(&log->full);
+    list_init(&log->spare);
+}
+
+static void segment_free(struct segment *segment)
+{
+    if (segment == NULL) return;
+    if (segment->file >= 0) disk_close(segment->file);
+    mem_free(segment);
+}
+
+static void chunk_free(struct log_chunk *chunk)
+{
+    if (chunk == NULL) return;
+    mem_free(chunk->bytes);
+    mem_free(chunk);
+}
+
+void shardlog_fini(struct shardlog *log)
+{
+    check(shardlog_pending(log) == 0);
+    check(list_is_empty(&log->waiting) && list_is_empty(&log->kept));
+    segment_free(log->current);
+    segment_free(log->next);
+    for (struct list *node; (node = list_take(&log->full)) != NULL;) {
+        segment_free(container_of(node, struct segment, link));
+    }
+    for (struct list *node; (node = list_take(&log->spare)) != NULL;) {
+        segment_free(container_of(node, struct segment, link));
+    }
+    chunk_free(log->chunk);
+    chunk_free(log->idle);
+}
+
+void shardlog_leave(struct shardlog *log, struct shardlog *left)
+{
+    check(list_is_empty(&log->kept));
+    *left = (struct shardlog){.generation = log->generation, .number = log->number};
+    left->chunk = log->chunk;
+    left->idle = log->idle;
+    log->chunk = log->idle = NULL;
+}
+
+void shardlog_left_fini(struct shardlog *left)
+{
+    chunk_free(left->chunk);
+    chunk_free(left->idle);
+    left->chunk = left->idle = NULL;
+}
+
+uint32_t shardlog_pending(const struct shardlog *log)
+{
+    return (log->writing != NULL) + log->files.is_under_way;
+}
+
+static struct log_chunk *chunk_create(struct shardlog *log, size_t size)
+{
+    struct log_chunk *chunk = log->idle;
+    if (chunk != NULL && chunk->size >= size) {
+        log->idle = NULL;
+        return chunk;
+    }
+    chunk = mem_alloc(sizeof *chunk);
+    chunk->size = max_u64(LOG_CHUNK, size);
+    chunk->bytes = mem_alloc(chunk->size);
+    return chunk;
+}
+
+/* A chunk that nobody needs: the newest begins anew, another is kept or freed. */
+static void chunk_release(struct shardlog *log, struct log_chunk *chunk)
+{
+    if (chunk->batches > 0) return;
+    chunk->used = 0;
+    if (chunk == log->chunk) return;
+    if (log->idle == NULL && chunk->size == LOG_CHUNK) log->idle = chunk;
+    else chunk_free(chunk);
+}
+
+void log_batch_free(struct shardlog *log, struct log_batch *batch)
+{
+    check(list_is_empty(&batch->items) && !list_is_linked(&batch->link));
+    struct log_chunk *chunk = batch->chunk;
+    check(chunk->batches > 0);
+    chunk->batches--;
+    chunk_release(log, chunk);
+    mem_free(batch);
+}
+
+static struct log_batch *batch_last(const struct shardlog *log)
+{
+    return list_is_empty(&log->waiting) ? NULL
+                                        : container_of(log->waiting.prev, struct log_batch, link);
+}
+
+static struct log_batch *batch_begin(struct shardlog *log, size_t size)
+{
+    size_t room = BATCH_HEAD + size + 16;
+    if (log->chunk == NULL || log->chunk->size - log->chunk->used < room) {
+        struct log_chunk *before = log->chunk;
+        log->chunk = chunk_create(log, room);
+        if (before != NULL) chunk_release(log, before);
+    }
+    struct log_batch *batch = mem_alloc(sizeof *batch);
+    batch->chunk = log->chunk;
+    batch->at = log->chunk->used;
+    batch->size = BATCH_HEAD;
+    list_init(&batch->items);
+    log->chunk->used += BATCH_HEAD;
+    log->chunk->batches++;
+    list_append(&log->waiting, &batch->link);
+    return batch;
+}
+
+/* The collecting batch outgrew its chunk: it moves to the start of another. */
+static void batch_move(struct shardlog *log, struct log_batch *batch, size_t size)
+{
+    struct log_chunk *before = batch->chunk;
+    check(before == log->chunk);
+    struct log_chunk *chunk = chunk_create(log, round_up(batch->size + size, 8));
+    memcpy(chunk->bytes, before->bytes + batch->at, batch->size);
+    before->used = batch->at;
+    before->batches--;
+    chunk->used = batch->size;
+    chunk->batches = 1;
+    log->chunk = chunk;
+    batch->chunk = chunk;
+    batch->at = 0;
+    chunk_release(log, before);
+}
+
+struct log_batch *shardlog_reserve(struct shardlog *log, size_t size, size_t *at)
+{
+    check(size > 0 && size < UINT32_MAX / 2);
+    struct log_batch *batch = batch_last(log);
+    if (batch != NULL && batch->size + size > LOG_BATCH_MAX) {
+        /* Closed.  The next one begins behind its padding. */
+        log->chunk->used = batch->at + round_up(batch->size, 8);
+        batch = NULL;
+    }
+    if (batch == NULL) batch = batch_begin(log, size);
+    /* 8 for the padding that batch_seal includes. */
+    if (batch->at + batch->size + size + 8 > batch->chunk->size) batch_move(log, batch, size + 8);
+    *at = batch->size;
+    batch->size += size;
+    batch->chunk->used = batch->at + batch->size;
+    log->waiting_bytes += size;
+    return batch;
+}
+
+bool shardlog_refuses(const struct shardlog *log, enum err *err)
+{
+    *err = ERR_STORE_READONLY;
+    if (log->is_failed) return true;
+    return log->is_retrying && clock_turn_ms(log->env->clock) < log->retry_ms;
+}
+
+/* Refuses everything that waits; nothing of it has reached a file. */
+static void shardlog_refuse_waiting(struct shardlog *log)
+{
+    struct list refused;
+    list_init(&refused);
+    for (struct list *node; (node = list_take(&log->waiting)) != NULL;) list_append(&refused, node);
+    log->waiting_bytes = 0;
+    if (log->chunk != NULL) log->chunk->used = round_up(log->chunk->used, 8);
+    for (struct list *node; (node = list_take(&refused)) != NULL;) {
+        struct log_batch *batch = container_of(node, struct log_batch, link);
+        log->hooks.on_failed(log->hooks.context, batch, false);
+        log_batch_free(log, batch);
+    }
+}
+
+static void files_run(struct job *job, uint32_t thread)
+{
+    (void)thread;
+    struct log_files *files = container_of(job, struct log_files, job);
+    files->err = ERR_OK;
+    if (files->made != NULL) {
+        files->err = segment_prepare(files->made, files->log->directory, files->log->incarnation,
+                                     files->recycled);
+    }
+    if (files->removed != NULL) segment_discard(files->removed);
+}
+
+static void files_done(struct job *job, void *shard)
+{
+    (void)shard;
+    struct log_files *files = container_of(job, struct log_files, job);
+    struct shardlog *log = files->log;
+    check(files->is_under_way);
+    files->is_under_way = false;
+    segment_free(files->recycled);
+    segment_free(files->removed);
+    files->recycled = files->removed = NULL;
+    struct segment *made = files->made;
+    files->made = NULL;
+    if (made == NULL) return;
+    if (files->err == ERR_OK) {
+        check(log->next == NULL);
+        log->next = made;
+        log->is_retrying = false;
+        return;
+    }
+    segment_free(made);
+    log->is_retrying = true;
+    log->retry_ms = clock_turn_ms(log->env->clock) + LOG_RETRY_MS;
+    metric_add(log->env->metrics, METRIC_STORE_ERRORS, 1);
+    /* What waits needs this file only when the current one has no room. */
+    if (log->writing == NULL) shardlog_refuse_waiting(log);
+}
+
+static bool files_submit(struct shardlog *log)
+{
+    struct log_files *files = &log->files;
+    check(!files->is_under_way);
+    files->log = log;
+    files->job.kind = WORKER_INDEX_READER;
+    files->job.run = files_run;
+    files->job.done = files_done;
+    files->job.home = log->env->inbox;
+    files->is_under_way = workers_submit(log->env->workers, &files->job) == ERR_OK;
+    return files->is_under_way;
+}
+
+/* Asks for the file after the current one, big enough for `needed` bytes. */
+static void shardlog_prepare(struct shardlog *log, uint64_t needed)
+{
+    enum err err;
+    if (log->files.is_under_way || log->next != NULL || shardlog_refuses(log, &err)) return;
+    struct segment *made = mem_alloc(sizeof *made);
+    uint64_t before = log->current == NULL ? 0 : log->current->number;
+    made->file = -1;
+    made->generation = log->generation;
+    made->shard = log->env->shard;
+    made->number = before + 1;
+    made->size = SEGMENT_SIZE_MAX;
+    if (before < 8) made->size = min_u64(SEGMENT_SIZE_MAX, (uint64_t)SEGMENT_SIZE_MIN << 2 * before);
+    made->size = max_u64(made->size, round_up(needed + SEGMENT_HEAD, 4096));
+    log->files.made = made;
+    struct list *spare = list_is_empty(&log->spare) ? NULL : log->spare.next;
+    if (spare != NULL && container_of(spare, struct segment, link)->size == made->size) {
+        list_remove(spare);
+        log->files.recycled = container_of(spare, struct segment, link);
+    }
+    if (files_submit(log)) return;
+    /* The worker's queue is full: the next submit asks again. */
+    if (log->files.recycled != NULL) list_append(&log->spare, &log->files.recycled->link);
+    log->files.made = log->files.recycled = NULL;
+    mem_free(made);
+}
+
+static void shardlog_on_written(struct write_op *op, int error)
+{
+    struct shardlog *log = container_of(op, struct shardlog, write);
+    struct log_batch *batch = log->writing;
+    check(batch != NULL);
+    log->writing = NULL;
+    log->latency_us = (clock_mono_ns() - log->commit_ns) / 1000;
+    if (error == 0) {
+        if (log->is_durable) log->durable = batch->number;
+        log->current->last = batch->number;
+        log->kept_bytes += batch->size;
+        list_append(&log->kept, &batch->link);
+        metric_add(log->env->metrics, METRIC_STORE_COMMITS, 1);
+        log->hooks.on_durable(log->hooks.context, batch);
+        return;
+    }
+    /* Never tried again: after a failed sync the kernel may have dropped the
+     * pages, and a second sync would lie. */
+    log_error("log write failed, this shard refuses publications until a restart file=%s errno=%d",
+              log->current->path, error);
+    log->is_failed = true;
+    metric_add(log->env->metrics, METRIC_STORE_ERRORS, 1);
+    log->hooks.on_failed(log->hooks.context, batch, true);
+    log_batch_free(log, batch);
+    shardlog_refuse_waiting(log);
+}
+
+/* Moves to the next file when the batch does not fit; false: it is not there yet. */
+static bool shardlog_room(struct shardlog *log, uint64_t size)
+{
+    if (log->current != NULL && log->current->used + size <= log->current->size) return true;
+    bool is_ready = false;
+    if (log->next != NULL) {
+        /* Made before such a big batch came, it may be too small: then it is
+         * passed over, empty. */
+        is_ready = log->next->size - SEGMENT_HEAD >= size;
+        if (log->current != NULL) list_append(&log->full, &log->current->link);
+        log->current = log->next;
+        log->next = NULL;
+    }
+    if (!is_ready) shardlog_prepare(log, size);
+    return is_ready;
+}
+
+void shardlog_submit(struct shardlog *log)
+{
+    if (log->writing != NULL || log->is_failed || list_is_empty(&log->waiting)) return;
+    struct log_batch *batch = container_of(log->waiting.next, struct log_batch, link);
+    uint32_t payload_size = (uint32_t)(batch->size - BATCH_HEAD);
+    uint32_t size = batch_size(payload_size);
+    if (!shardlog_room(log, size)) {
+        enum err err;
+        if (!log->files.is_under_way && shardlog_refuses(log, &err)) shardlog_refuse_waiting(log);
+        return;
+    }
+    bool is_last = batch == batch_last(log);
+    list_remove(&batch->link);
+    uint8_t *bytes = log_batch_at(batch, 0);
+    memset(bytes + batch->size, 0, size - batch->size);
+    if (is_last) log->chunk->used = batch->at + size;
+    batch->number = ++log->number;
+    struct batch_head head = {.payload_size = payload_size,
+                              .log = shardlog_id(log),
+                              .number = batch->number,
+                              .durable = log->durable};
+    batch_seal(bytes, &head);
+    check(log->waiting_bytes >= payload_size);
+    log->waiting_bytes -= payload_size;
+    log->writing = batch;
+    log->commit_ns = clock_mono_ns();
+    log->write = (struct write_op){.file = log->current->file,
+                                   .offset = log->current->used,
+                                   .data = bytes,
+                                   .size = size,
+                                   .is_synced = log->is_durable,
+                                   .on_done = shardlog_on_written};
+    log->current->used += size;
+    loop_write_sync(log->env->loop, &log->write);
+    /* The next file is asked for while half of this one is left. */
+    if (log->current->used * 2 >= log->current->size) shardlog_prepare(log, 0);
+}
+
+void shardlog_applied(struct shardlog *log, struct log_batch *batch)
+{
+    check(log->kept.next == &batch->link && log->kept_bytes >= batch->size);
+    list_remove(&batch->link);
+    log->kept_bytes -= batch->size;
+    log_batch_free(log, batch);
+}
+
+void shardlog_recycle(struct shardlog *log, uint64_t number)
+{
+    if (!log->is_durable) log->durable = max_u64(log->durable, number);
+    if (log->files.is_under_way || list_is_empty(&log->full)) return;
+    struct segment *segment = container_of(log->full.next, struct segment, link);
+    if (segment->last > number) return;
+    list_remove(&segment->link);
+    if (segment->size == SEGMENT_SIZE_MAX && list_is_empty(&log->spare)) {
+        list_append(&log->spare, &segment->link);
+        return;
+    }
+    log->files.removed = segment;
+    if (files_submit(log)) return;
+    log->files.removed = NULL;
+    /* Back to the front. */
+    segment->link.next = log->full.next;
+    segment->link.prev = &log->full;
+    log->full.next->prev = &segment->link;
+    log->full.next = &segment->link;
+}

@@ -1,0 +1,136 @@
+/*
+ * log: the write-ahead log of one shard; what a turn decided becomes one batch.
+ *
+ * Entries are written once, where they will be written to disk from, fed from
+ * and applied from.  Memory comes in chunks that hold consecutive batches:
+ *
+ *   chunk  [ batch 7 | batch 8 | batch 9 … collecting ]   chunk [ …
+ *            applied?  durable    on its way    ▲ next entry
+ *
+ * One commit is in flight; what comes meanwhile collects into the next batch,
+ * so the disk's own pace sets the size (no timer).  A batch stays in memory
+ * until the index has it, because reads are answered from it; then its part of
+ * the chunk is free, and a chunk whose batches are all gone is used again.
+ *
+ *   COLLECTING ─ shardlog_submit ─▶ WRITING ─ on_durable ─▶ kept ─ shardlog_applied ─▶ gone
+ *        └──────────────── on_failed ◀─┘
+ *
+ * Files are made and removed by jobs on the index readers, ahead of need.  A
+ * failed write or sync ends the log: what was under way is unknown, everything
+ * later is refused.  A file that cannot be made refuses what waits for it and
+ * is tried again a second later.
+ *
+ * Thread:  owner shard.
+ * Tests:   tests/unit/storage/test_log.c, tests/crash/
+ */
+#pragma once
+
+#include "core/loop.h"
+#include "storage/embed/segment.h"
+#include "storage/store.h"
+
+#define LOG_CHUNK (VERIFY ? 16u << 10 : 1u << 20)
+/* A collecting batch that is this big is closed and the next one begun. */
+#define LOG_BATCH_MAX (VERIFY ? 4u << 10 : 1u << 20)
+#define LOG_RETRY_MS 1000
+
+struct log_chunk {
+    uint8_t *bytes;
+    size_t size;
+    size_t used;      /* up to the end of the newest batch */
+    uint32_t batches; /* that are still needed */
+};
+
+struct log_batch {
+    struct list link;
+    struct log_chunk *chunk;
+    size_t at;       /* in the chunk; the head is there, then the payload */
+    size_t size;     /* head and payload so far */
+    uint64_t number; /* given when its commit starts */
+    struct list items; /* the owner's, in order */
+};
+
+struct shardlog;
+
+struct log_hooks {
+    void *context;
+    /* Each takes the batch's items; in on_durable the batch stays. */
+    void (*on_durable)(void *context, struct log_batch *batch);
+    /* `is_unknown`: some of its bytes may be on the disk. */
+    void (*on_failed)(void *context, struct log_batch *batch, bool is_unknown);
+};
+
+/* A job that makes or removes files. */
+struct log_files {
+    struct job job;
+    struct shardlog *log;
+    struct segment *made;     /* to prepare; NULL: only remove */
+    struct segment *recycled; /* to make it from, or NULL */
+    struct segment *removed;  /* to remove, or NULL */
+    enum err err;
+    bool is_under_way;
+};
+
+struct shardlog {
+    const struct store_env *env;
+    struct log_hooks hooks;
+    const char *directory;
+    const uint8_t *incarnation;
+    uint64_t generation;
+    bool is_durable; /* false: "written" */
+    bool is_failed;  /* a write failed: no more writes */
+    bool is_retrying; /* a file could not be made; refused until retry_ms */
+    uint64_t retry_ms;
+    struct list waiting; /* batches; the last one collects */
+    struct log_batch *writing;
+    struct list kept; /* durable, not applied, ascending */
+    uint64_t number;  /* last given */
+    uint64_t durable; /* last known to be on the disk */
+    struct segment *current, *next;
+    struct list full;  /* segments, ascending, until recycled */
+    struct list spare; /* at most one, of the largest size */
+    struct log_chunk *chunk; /* the newest */
+    struct log_chunk *idle;  /* one empty chunk of LOG_CHUNK bytes */
+    uint64_t waiting_bytes, kept_bytes;
+    uint64_t commit_ns, latency_us;
+    struct write_op write;
+    struct log_files files;
+};
+
+void shardlog_init(struct shardlog *log, const struct store_env *env, const struct log_hooks *hooks,
+                   const char *directory, const uint8_t *incarnation, uint64_t generation);
+/* Nothing waits or is under way; `kept` was taken by the owner. */
+void shardlog_fini(struct shardlog *log);
+/* `left` takes the memory of the batches that the owner took from `kept`; only
+ * log_batch_free and shardlog_left_fini may be called on it. */
+void shardlog_leave(struct shardlog *log, struct shardlog *left);
+void shardlog_left_fini(struct shardlog *left);
+
+/* Room for an entry of `size` bytes in the collecting batch; `*at` is its place
+ * after the batch's start.  The bytes may move until the batch is on its way. */
+must_use struct log_batch *shardlog_reserve(struct shardlog *log, size_t size, size_t *at);
+static inline uint8_t *log_batch_at(const struct log_batch *batch, size_t at)
+{
+    return batch->chunk->bytes + batch->at + at;
+}
+
+/* True when an append would be refused, and with what. */
+must_use bool shardlog_refuses(const struct shardlog *log, enum err *err);
+/* Starts the next commit when none is under way. */
+void shardlog_submit(struct shardlog *log);
+/* The oldest kept batch has been applied and is freed. */
+void shardlog_applied(struct shardlog *log, struct log_batch *batch);
+void log_batch_free(struct shardlog *log, struct log_batch *batch);
+/* Everything up to batch `number` is in a checkpoint on disk. */
+void shardlog_recycle(struct shardlog *log, uint64_t number);
+/* True while files wait to be recycled. */
+static inline bool shardlog_has_full(const struct shardlog *log)
+{
+    return !list_is_empty(&log->full);
+}
+/* Writes and jobs under way. */
+uint32_t shardlog_pending(const struct shardlog *log);
+static inline uint64_t shardlog_id(const struct shardlog *log)
+{
+    return log_id(log->generation, log->env->shard);
+}

@@ -1,0 +1,288 @@
+/*
+ * What a start does with the logs of the life before.
+ *
+ * Logs are read in the order (generation, shard, number).  Within one, batches
+ * must follow each other without a hole.  Where a batch is bad:
+ *
+ *   behind it              then
+ *   nothing whole          the end of the log; half a batch there is a torn tail:
+ *                          nobody was told of it, it is cut and reported
+ *   the wanted number      either the file simply ended, or what is bad has been
+ *                          applied before: go on there
+ *   a later number that    data that was acknowledged is damaged: refuse to start,
+ *     knew it durable      naming the file, the place and the way out
+ *   a later number that    "written" durability after an end of the machine: the
+ *     did not              log ends here
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "core/disk.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "storage/embed/embed.h"
+
+#define RECOVER_APPLY_BYTES (16u << 20)
+#define RECOVER_SAY_NS 3000000000ull
+
+struct recover_file {
+    struct segment segment; /* generation, shard, number, size, path */
+};
+
+struct recover {
+    struct embed_node *node;
+    struct recover_file *files;
+    uint32_t files_count, files_room;
+    uint64_t bytes_total, bytes_done, batches_done, said_ns;
+    /* The log under way. */
+    uint64_t log, wanted; /* the next batch that is not in the index */
+    bool is_ended;        /* nothing later of this log counts */
+    bool is_bad;          /* at bad_path, bad_at a batch is not whole */
+    bool is_torn;         /* and it looks like the wanted one */
+    char bad_path[SEGMENT_PATH_SIZE];
+    uint64_t bad_at;
+    struct index_batch *batches; /* of the file under way */
+    uint32_t batches_count, batches_room;
+    uint64_t batches_bytes;
+};
+
+static void on_name(void *context, const char *name)
+{
+    struct recover *recover = context;
+    struct segment segment = {.file = -1};
+    if (!segment_parse(name, &segment.generation, &segment.shard, &segment.number)) return;
+    segment_path(segment.path, recover->node->log_path, segment.generation, segment.shard,
+                 segment.number);
+    int64_t size = disk_size_at(segment.path);
+    segment.size = size < 0 ? 0 : (uint64_t)size;
+    if (recover->files_count == recover->files_room) {
+        recover->files_room = max_u32(16, recover->files_room * 2);
+        recover->files =
+            mem_resize(recover->files, recover->files_room * sizeof *recover->files);
+    }
+    recover->files[recover->files_count++].segment = segment;
+    recover->bytes_total += segment.size;
+}
+
+static int compare_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? -1 : a > b;
+}
+
+static int file_compare(const void *a, const void *b)
+{
+    const struct segment *left = &((const struct recover_file *)a)->segment;
+    const struct segment *right = &((const struct recover_file *)b)->segment;
+    int by = compare_u64(left->generation, right->generation);
+    if (by == 0) by = compare_u64(left->shard, right->shard);
+    return by != 0 ? by : compare_u64(left->number, right->number);
+}
+
+static enum err recover_list(struct recover *recover)
+{
+    int result = disk_list(recover->node->log_path, on_name, recover);
+    if (result < 0) {
+        log_error("log directory cannot be read path=%s errno=%d", recover->node->log_path,
+                  -result);
+        return ERR_IO;
+    }
+    if (recover->files_count > 0) {
+        qsort(recover->files, recover->files_count, sizeof *recover->files, file_compare);
+    }
+    return ERR_OK;
+}
+
+static enum err recover_flush(struct recover *recover)
+{
+    if (recover->batches_count == 0) return ERR_OK;
+    TRY(index_apply(recover->node->index, recover->log, recover->batches,
+                    recover->batches_count));
+    recover->batches_done += recover->batches_count;
+    recover->batches_count = 0;
+    recover->batches_bytes = 0;
+    uint64_t now_ns = clock_mono_ns();
+    if (now_ns - recover->said_ns >= RECOVER_SAY_NS) {
+        recover->said_ns = now_ns;
+        log_info("recovery goes on read_mib=%" PRIu64 " of_mib=%" PRIu64 " batches=%" PRIu64,
+                 recover->bytes_done >> 20, recover->bytes_total >> 20, recover->batches_done);
+    }
+    return ERR_OK;
+}
+
+static enum err recover_take(struct recover *recover, const struct batch_head *head,
+                             struct bytes payload)
+{
+    check(head->number == recover->wanted);
+    if (recover->batches_count == recover->batches_room) {
+        recover->batches_room = max_u32(256, recover->batches_room * 2);
+        recover->batches =
+            mem_resize(recover->batches, recover->batches_room * sizeof *recover->batches);
+    }
+    recover->batches[recover->batches_count++] = (struct index_batch){head->number, payload};
+    recover->batches_bytes += payload.size;
+    recover->wanted++;
+    recover->is_bad = recover->is_torn = false;
+    return recover->batches_bytes >= RECOVER_APPLY_BYTES ? recover_flush(recover) : ERR_OK;
+}
+
+/* A whole batch with a number beyond the wanted one. */
+static enum err recover_gap(struct recover *recover, const struct segment *segment, size_t at,
+                            const struct batch_head *head)
+{
+    const char *path = recover->is_bad ? recover->bad_path : segment->path;
+    uint64_t bad_at = recover->is_bad ? recover->bad_at : at;
+    if (head->durable < recover->wanted) {
+        log_warn("log ends at a batch that never reached the disk file=%s offset=%" PRIu64
+                 " batch=%" PRIu64,
+                 path, bad_at, recover->wanted);
+        recover->is_ended = true;
+        recover->is_bad = false;
+        return ERR_OK;
+    }
+    log_error("log is damaged where acknowledged data stood; restore the data directory from a "
+              "backup, or move the files of log %" PRIx64 " from this one on out of the directory "
+              "and lose what they hold file=%s offset=%" PRIu64 " batch=%" PRIu64
+              " later_batch=%" PRIu64,
+              recover->log, path, bad_at, recover->wanted, head->number);
+    return ERR_STORE_CORRUPT;
+}
+
+static void recover_mark(struct recover *recover, const struct segment *segment, size_t at,
+                         struct bytes rest)
+{
+    static const uint8_t zeroes[BATCH_HEAD];
+    if (recover->is_bad) return; /* the first place is the one to tell */
+    size_t size = min_u64(rest.size, sizeof zeroes);
+    struct reader reader = reader_of(rest);
+    (void)read_u64(&reader); /* magic, size */
+    uint64_t log = read_u64(&reader);
+    uint64_t number = read_u64(&reader);
+    recover->is_bad = true;
+    recover->bad_at = at;
+    memcpy(recover->bad_path, segment->path, sizeof recover->bad_path);
+    /* Zeroes, or what a recycled file held before: nothing was torn there. */
+    bool is_stale = !reader.failed && log == recover->log && number < recover->wanted;
+    recover->is_torn = size > 0 && memcmp(rest.at, zeroes, size) != 0 && !is_stale;
+}
+
+static enum err recover_file(struct recover *recover, const struct segment *segment,
+                             struct bytes bytes)
+{
+    struct batch_head head;
+    bool is_whole = bytes.size >= SEGMENT_HEAD &&
+                    segment_check(bytes_of(bytes.at, SEGMENT_HEAD), segment,
+                                  recover->node->incarnation);
+    size_t at = is_whole ? SEGMENT_HEAD : 0;
+    while (!recover->is_ended && at < bytes.size) {
+        struct bytes rest = bytes_of(bytes.at + at, bytes.size - at);
+        if (!batch_open(rest, recover->log, &head) ||
+            (recover->is_bad && head.number < recover->wanted)) {
+            if (is_whole) recover_mark(recover, segment, at, rest);
+            at = batch_search(bytes, at + 8, recover->log, recover->wanted, &head);
+            if (at == SIZE_MAX) break;
+        }
+        if (head.number > recover->wanted || !is_whole) {
+            if (!is_whole) recover_mark(recover, segment, 0, bytes);
+            return recover_gap(recover, segment, at, &head);
+        }
+        if (head.number == recover->wanted) {
+            if (recover->is_bad && strcmp(recover->bad_path, segment->path) == 0) {
+                log_warn("log is damaged where the index has everything file=%s offset=%" PRIu64,
+                         segment->path, recover->bad_at);
+            }
+            struct bytes payload = bytes_of(bytes.at + at + BATCH_HEAD, head.payload_size);
+            TRY(recover_take(recover, &head, payload));
+        }
+        at += batch_size(head.payload_size);
+    }
+    return recover_flush(recover);
+}
+
+static enum err recover_segment(struct recover *recover, const struct segment *segment)
+{
+    int file = disk_open(segment->path, DISK_READ);
+    uint8_t *bytes = mem_alloc(segment->size + 1);
+    int64_t got = file < 0 ? file : disk_read(file, bytes, segment->size, 0);
+    enum err err = ERR_OK;
+    if (got < 0) {
+        log_error("log cannot be read file=%s errno=%d", segment->path, (int)-got);
+        err = ERR_IO;
+    } else {
+        /* The head says how big the file was made: a file that was cut short
+         * later is damage like any other, found by what is missing. */
+        struct segment made = *segment;
+        struct reader reader = reader_of(bytes_of(bytes, (size_t)got));
+        (void)read_bytes(&reader, 32);
+        made.size = read_u64(&reader);
+        err = recover_file(recover, &made, bytes_of(bytes, (size_t)got));
+    }
+    recover->bytes_done += segment->size;
+    if (file >= 0) disk_close(file);
+    mem_free(bytes);
+    return err;
+}
+
+static enum err recover_log(struct recover *recover, uint32_t first, uint32_t after)
+{
+    const struct segment *segment = &recover->files[first].segment;
+    uint64_t applied;
+    recover->log = log_id(segment->generation, segment->shard);
+    TRY(index_applied(recover->node->index, recover->log, &applied));
+    recover->wanted = applied + 1;
+    recover->is_bad = recover->is_torn = recover->is_ended = false;
+    for (uint32_t i = first; i < after && !recover->is_ended; i++) {
+        TRY(recover_segment(recover, &recover->files[i].segment));
+    }
+    if (recover->is_bad && recover->is_torn) {
+        log_warn("log ends in a batch that was not written whole, it is cut file=%s offset=%" PRIu64
+                 " batch=%" PRIu64,
+                 recover->bad_path, recover->bad_at, recover->wanted);
+    }
+    return ERR_OK;
+}
+
+static enum err recover_logs(struct recover *recover)
+{
+    TRY(recover_list(recover));
+    uint64_t began_ns = recover->said_ns = clock_mono_ns();
+    for (uint32_t first = 0, after; first < recover->files_count; first = after) {
+        const struct segment *segment = &recover->files[first].segment;
+        after = first;
+        while (after < recover->files_count &&
+               recover->files[after].segment.generation == segment->generation &&
+               recover->files[after].segment.shard == segment->shard) {
+            after++;
+        }
+        TRY(recover_log(recover, first, after));
+    }
+    if (recover->files_count > 0) {
+        log_info("recovery is done files=%u batches=%" PRIu64 " ms=%" PRIu64, recover->files_count,
+                 recover->batches_done, (clock_mono_ns() - began_ns) / 1000000);
+    }
+    return ERR_OK;
+}
+
+enum err embed_recover(struct embed_node *node)
+{
+    struct recover recover = {.node = node};
+    enum err err = recover_logs(&recover);
+    mem_free(recover.files);
+    mem_free(recover.batches);
+    return err;
+}
+
+enum err embed_remove_logs(struct embed_node *node)
+{
+    struct recover recover = {.node = node};
+    enum err err = recover_list(&recover);
+    for (uint32_t i = 0; i < recover.files_count && err == ERR_OK; i++) {
+        int result = disk_unlink(recover.files[i].segment.path);
+        if (result >= 0) continue;
+        log_error("log cannot be removed file=%s errno=%d", recover.files[i].segment.path, -result);
+        err = ERR_IO;
+    }
+    mem_free(recover.files);
+    if (err == ERR_OK && disk_sync_dir(node->log_path) < 0) err = ERR_IO;
+    return err;
+}

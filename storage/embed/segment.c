@@ -1,0 +1,163 @@
+/* Files and frames of the log; the layout stands in segment.h. */
+#include "storage/embed/segment.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "core/disk.h"
+#include "core/hash.h"
+#include "core/log.h"
+
+#define SEGMENT_MAGIC "SLUICELG"
+#define SEGMENT_VERSION 1
+#define BATCH_MAGIC 0x31424c53u /* "SLB1" */
+
+void segment_path(char path[SEGMENT_PATH_SIZE], const char *directory, uint64_t generation,
+                  uint32_t shard, uint64_t number)
+{
+    int size = snprintf(path, SEGMENT_PATH_SIZE, "%s/%08" PRIx64 "-%02" PRIx32 "-%08" PRIx64 ".log",
+                        directory, generation, shard, number);
+    check(size > 0 && size < SEGMENT_PATH_SIZE); /* node_open bounds the directory */
+}
+
+bool segment_parse(const char *name, uint64_t *generation, uint32_t *shard, uint64_t *number)
+{
+    char again[SEGMENT_PATH_SIZE];
+    if (sscanf(name, "%" SCNx64 "-%" SCNx32 "-%" SCNx64 ".log", generation, shard, number) != 3) {
+        return false;
+    }
+    if (*shard >= 256) return false;
+    /* Only what segment_path would have written: no other spelling, no rest. */
+    segment_path(again, ".", *generation, *shard, *number);
+    return strcmp(again + 2, name) == 0;
+}
+
+static void segment_head(uint8_t head[SEGMENT_HEAD], const struct segment *segment,
+                         const uint8_t incarnation[16])
+{
+    struct writer writer = writer_of(head, SEGMENT_HEAD);
+    write_text(&writer, SEGMENT_MAGIC);
+    write_u32(&writer, SEGMENT_VERSION);
+    write_u32(&writer, segment->shard);
+    write_u64(&writer, segment->generation);
+    write_u64(&writer, segment->number);
+    write_u64(&writer, segment->size);
+    write_bytes(&writer, bytes_of(incarnation, 16));
+    write_u32(&writer, 0);
+    write_u32(&writer, hash_crc32c(0, head, writer.used));
+    check(!writer.failed && writer.used == SEGMENT_HEAD);
+}
+
+bool segment_check(struct bytes head, const struct segment *segment, const uint8_t incarnation[16])
+{
+    uint8_t wanted[SEGMENT_HEAD];
+    segment_head(wanted, segment, incarnation);
+    return bytes_equal(head, bytes_of(wanted, sizeof wanted));
+}
+
+static enum err segment_fail(struct segment *segment, const char *what, int64_t result)
+{
+    log_error("log file cannot be prepared file=%s step=%s errno=%d", segment->path, what,
+              (int)-result);
+    if (segment->file >= 0) disk_close(segment->file);
+    segment->file = -1;
+    (void)!disk_unlink(segment->path);
+    return ERR_IO;
+}
+
+enum err segment_prepare(struct segment *segment, const char *directory,
+                         const uint8_t incarnation[16], struct segment *recycled)
+{
+    uint8_t head[SEGMENT_HEAD];
+    int64_t result = 0;
+    segment_path(segment->path, directory, segment->generation, segment->shard, segment->number);
+    if (recycled != NULL) {
+        check(recycled->size == segment->size);
+        segment->file = recycled->file;
+        recycled->file = -1;
+        result = disk_rename(recycled->path, segment->path);
+        if (result < 0) {
+            (void)!disk_unlink(recycled->path);
+            return segment_fail(segment, "rename", result);
+        }
+    } else {
+        segment->file = disk_open(segment->path, DISK_READ | DISK_WRITE | DISK_CREATE);
+        if (segment->file < 0) return segment_fail(segment, "open", segment->file);
+        result = disk_allocate(segment->file, segment->size);
+        if (result < 0) return segment_fail(segment, "allocate", result);
+    }
+    segment_head(head, segment, incarnation);
+    result = disk_write(segment->file, head, sizeof head, 0);
+    if (result < 0) return segment_fail(segment, "write", result);
+    result = disk_sync(segment->file);
+    if (result < 0) return segment_fail(segment, "sync", result);
+    result = disk_sync_dir(directory);
+    if (result < 0) return segment_fail(segment, "sync of the directory", result);
+    segment->used = SEGMENT_HEAD;
+    segment->last = 0;
+    return ERR_OK;
+}
+
+void segment_discard(struct segment *segment)
+{
+    if (segment->file >= 0) disk_close(segment->file);
+    segment->file = -1;
+    int result = disk_unlink(segment->path);
+    if (result < 0 && result != -ENOENT) {
+        log_warn("log file cannot be removed file=%s errno=%d", segment->path, -result);
+    }
+}
+
+static void batch_write_head(uint8_t *bytes, const struct batch_head *head, uint32_t crc)
+{
+    struct writer writer = writer_of(bytes, BATCH_HEAD);
+    write_u32(&writer, BATCH_MAGIC);
+    write_u32(&writer, head->payload_size);
+    write_u64(&writer, head->log);
+    write_u64(&writer, head->number);
+    write_u64(&writer, head->durable);
+    write_u32(&writer, 0);
+    write_u32(&writer, crc);
+    check(!writer.failed && writer.used == BATCH_HEAD);
+}
+
+void batch_seal(uint8_t *bytes, const struct batch_head *head)
+{
+    check(head->number > head->durable && head->payload_size > 0);
+    batch_write_head(bytes, head, 0);
+    uint32_t crc = hash_crc32c(0, bytes, batch_size(head->payload_size));
+    batch_write_head(bytes, head, crc);
+}
+
+bool batch_open(struct bytes bytes, uint64_t log, struct batch_head *head)
+{
+    static const uint8_t zeroes[4];
+    struct reader reader = reader_of(bytes);
+    uint32_t magic = read_u32(&reader);
+    head->payload_size = read_u32(&reader);
+    head->log = read_u64(&reader);
+    head->number = read_u64(&reader);
+    head->durable = read_u64(&reader);
+    uint32_t zero = read_u32(&reader);
+    uint32_t crc = read_u32(&reader);
+    if (reader.failed || magic != BATCH_MAGIC || head->log != log || zero != 0) return false;
+    if (head->payload_size == 0 || head->payload_size > bytes.size) return false;
+    size_t size = batch_size(head->payload_size);
+    if (size > bytes.size) return false;
+    uint32_t sum = hash_crc32c(0, bytes.at, BATCH_HEAD - 4);
+    sum = hash_crc32c(sum, zeroes, sizeof zeroes);
+    return hash_crc32c(sum, bytes.at + BATCH_HEAD, size - BATCH_HEAD) == crc;
+}
+
+size_t batch_search(struct bytes bytes, size_t from, uint64_t log, uint64_t number_min,
+                    struct batch_head *head)
+{
+    for (size_t at = round_up(from, 8); at + BATCH_HEAD <= bytes.size; at += 8) {
+        /* The magic first: a search passes over megabytes. */
+        if (bytes.at[at] != (BATCH_MAGIC & 0xff)) continue;
+        if (!batch_open(bytes_of(bytes.at + at, bytes.size - at), log, head)) continue;
+        if (head->number >= number_min) return at;
+    }
+    return SIZE_MAX;
+}

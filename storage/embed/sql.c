@@ -1,0 +1,207 @@
+/* SQLite set up for the house. */
+#include "storage/embed/sql.h"
+
+#include <pthread.h>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "storage/embed/vfs.h"
+
+/* SQLite asks for the size of a block; core/mem.h does not tell, so it stands
+ * before the block.  16 keeps the alignment. */
+#define HEAP_HEAD 16
+
+static pthread_mutex_t users_mutex = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t users;
+
+static void *heap_malloc(int size)
+{
+    uint64_t *at = mem_alloc((size_t)size + HEAP_HEAD);
+    at[0] = (uint64_t)size;
+    return (uint8_t *)at + HEAP_HEAD;
+}
+
+static uint64_t *heap_head(void *at)
+{
+    return (uint64_t *)(void *)((uint8_t *)at - HEAP_HEAD);
+}
+
+static void heap_free(void *at)
+{
+    mem_free(heap_head(at));
+}
+
+static void *heap_realloc(void *at, int size)
+{
+    uint64_t *grown = mem_resize(heap_head(at), (size_t)size + HEAP_HEAD);
+    grown[0] = (uint64_t)size;
+    return (uint8_t *)grown + HEAP_HEAD;
+}
+
+static int heap_size(void *at)
+{
+    return at == NULL ? 0 : (int)heap_head(at)[0];
+}
+
+static int heap_roundup(int size)
+{
+    return (int)round_up((size_t)size, 8);
+}
+
+static int heap_init(void *context)
+{
+    (void)context;
+    return SQLITE_OK;
+}
+
+static void heap_shutdown(void *context)
+{
+    (void)context;
+}
+
+static void on_sqlite_log(void *context, int code, const char *text)
+{
+    (void)context;
+    /* Recovering the WAL after a kill and statements prepared anew are daily life. */
+    if (code == SQLITE_SCHEMA || code == SQLITE_NOTICE_RECOVER_WAL) return;
+    log_warn("sqlite says code=%d text=\"%s\"", code, text);
+}
+
+static int sql_configure(void)
+{
+    static const sqlite3_mem_methods heap = {heap_malloc,  heap_free, heap_realloc,  heap_size,
+                                             heap_roundup, heap_init, heap_shutdown, NULL};
+    int rc = sqlite3_config(SQLITE_CONFIG_MALLOC, &heap);
+    /* Connections belong to one thread at a time; counting memory would put one
+     * mutex under all of them. */
+    if (rc == SQLITE_OK) rc = sqlite3_config(SQLITE_CONFIG_MULTITHREAD);
+    if (rc == SQLITE_OK) rc = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    if (rc == SQLITE_OK) rc = sqlite3_config(SQLITE_CONFIG_LOG, on_sqlite_log, NULL);
+    if (rc == SQLITE_OK) rc = sqlite3_initialize();
+    if (rc == SQLITE_OK) rc = vfs_register();
+    return rc;
+}
+
+enum err sql_start(void)
+{
+    pthread_mutex_lock(&users_mutex);
+    int rc = users > 0 ? SQLITE_OK : sql_configure();
+    if (rc == SQLITE_OK) users++;
+    pthread_mutex_unlock(&users_mutex);
+    if (rc == SQLITE_OK) return ERR_OK;
+    log_error("sqlite cannot be set up code=%d", rc);
+    return ERR_UNSUPPORTED;
+}
+
+void sql_stop(void)
+{
+    pthread_mutex_lock(&users_mutex);
+    check(users > 0);
+    if (--users == 0) {
+        sqlite3_randomness(0, NULL); /* the next start draws a new seed */
+        sqlite3_shutdown();
+    }
+    pthread_mutex_unlock(&users_mutex);
+}
+
+void embed_sqlite_forget(void)
+{
+    pthread_mutex_lock(&users_mutex);
+    if (users > 0) {
+        sqlite3_randomness(0, NULL);
+        sqlite3_shutdown(); /* drops its globals, touches no connection */
+    }
+    users = 0;
+    vfs_forget();
+    pthread_mutex_unlock(&users_mutex);
+}
+
+enum err sql_failed(sqlite3 *db, const char *what)
+{
+    int code = sqlite3_extended_errcode(db);
+    log_error("sqlite failed while it %s code=%d text=\"%s\"", what, code, sqlite3_errmsg(db));
+    bool is_corrupt = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+    return is_corrupt ? ERR_STORE_CORRUPT : ERR_IO;
+}
+
+enum err sql_open(const char *path, bool is_writer, sqlite3 **db)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    if (is_writer) flags |= SQLITE_OPEN_CREATE;
+    if (sqlite3_open_v2(path, db, flags, VFS_NAME) != SQLITE_OK) {
+        enum err err = sql_failed(*db, "opened the index");
+        sqlite3_close(*db);
+        *db = NULL;
+        return err;
+    }
+    sqlite3_busy_timeout(*db, 2000);
+    /* The log is the durable part: NORMAL syncs at checkpoints only. */
+    enum err err = sql_run(*db, "PRAGMA page_size=4096; PRAGMA journal_mode=WAL;"
+                                "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;"
+                                "PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF;"
+                                "PRAGMA journal_size_limit=67108864;");
+    if (err == ERR_OK) {
+        err = sql_run(*db, is_writer ? "PRAGMA cache_size=-65536;"
+                                     : "PRAGMA cache_size=-8192; PRAGMA query_only=ON;");
+    }
+    if (err == ERR_OK) return ERR_OK;
+    sqlite3_close(*db);
+    *db = NULL;
+    return err;
+}
+
+void sql_close(sqlite3 *db)
+{
+    if (db == NULL) return;
+    int rc = sqlite3_close(db);
+    check(rc == SQLITE_OK); /* every statement was finalised before */
+}
+
+enum err sql_run(sqlite3 *db, const char *text)
+{
+    if (sqlite3_exec(db, text, NULL, NULL, NULL) == SQLITE_OK) return ERR_OK;
+    return sql_failed(db, text);
+}
+
+enum err sql_prepare(sqlite3 *db, const char *text, sqlite3_stmt **statement)
+{
+    int rc = sqlite3_prepare_v3(db, text, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL);
+    return rc == SQLITE_OK ? ERR_OK : sql_failed(db, text);
+}
+
+void sql_bind(sqlite3_stmt *statement, int at, uint64_t value)
+{
+    check(value <= INT64_MAX);
+    int rc = sqlite3_bind_int64(statement, at, (sqlite3_int64)value);
+    check(rc == SQLITE_OK);
+}
+
+void sql_bind_bytes(sqlite3_stmt *statement, int at, struct bytes bytes)
+{
+    /* A NULL pointer would bind NULL, not an empty value. */
+    const void *from = bytes.size == 0 ? "" : (const void *)bytes.at;
+    int rc = sqlite3_bind_blob64(statement, at, from, bytes.size, SQLITE_STATIC);
+    check(rc == SQLITE_OK);
+}
+
+enum err sql_do(sqlite3_stmt *statement)
+{
+    int rc = sqlite3_step(statement);
+    enum err err = ERR_OK;
+    if (rc != SQLITE_DONE && rc != SQLITE_ROW) {
+        err = sql_failed(sqlite3_db_handle(statement), sqlite3_sql(statement));
+    }
+    sqlite3_reset(statement);
+    return err;
+}
+
+bool sql_row(sqlite3_stmt *statement, enum err *err)
+{
+    int rc = sqlite3_step(statement);
+    *err = ERR_OK;
+    if (rc == SQLITE_ROW) return true;
+    if (rc != SQLITE_DONE) *err = sql_failed(sqlite3_db_handle(statement), sqlite3_sql(statement));
+    sqlite3_reset(statement);
+    return false;
+}
