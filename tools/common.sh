@@ -75,9 +75,7 @@ install() {
     # Installing redis-server also enables it for the next boot; undo what we caused.
     case " ${missing[*]} " in
     *" redis-server "*)
-        if [ -d /run/systemd/system ]; then
-            as_root systemctl disable -q --now redis-server 2>/dev/null || true
-        fi
+        as_root update-rc.d redis-server disable >/dev/null 2>&1 || true
         ;;
     esac
     [ $status -eq 0 ] || exit $status
