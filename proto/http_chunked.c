@@ -70,6 +70,14 @@ static enum http_result take_size(struct walk *walk, size_t *size)
     return HTTP_WHOLE;
 }
 
+/* RFC 9110 section 6.5.1: what frames or routes a message must stand before it. */
+static bool is_forbidden(struct bytes name)
+{
+    return bytes_equal_nocase(name, BYTES_LITERAL("Content-Length")) ||
+           bytes_equal_nocase(name, BYTES_LITERAL("Transfer-Encoding")) ||
+           bytes_equal_nocase(name, BYTES_LITERAL("Host"));
+}
+
 /* The lines after the last chunk, up to the blank one. */
 static enum http_result pass_trailers(struct walk *walk)
 {
@@ -90,6 +98,7 @@ static enum http_result pass_trailers(struct walk *walk)
         if (line.size == 0) return HTTP_WHOLE;
         const char *reason = http_header_parse(line, &trailer);
         if (reason != NULL) return refuse(walk, 400, reason);
+        if (is_forbidden(trailer.name)) return refuse(walk, 400, "a trailer that frames or routes");
     }
 }
 

@@ -138,9 +138,14 @@ static void compare(const uint8_t *data, const struct http_request *request)
     http_parser_init(&parser, HTTP_REQUEST);
     parser.data = oracle;
     size_t taken = http_parser_execute(&parser, &settings, (const char *)data, request->size);
+    /* The same misreading among the trailers, of which we refuse the exact names. */
+    enum http_errno error = HTTP_PARSER_ERRNO(&parser);
+    bool misread = request->is_chunked && oracle->heads_done &&
+                   (error == HPE_UNEXPECTED_CONTENT_LENGTH || error == HPE_INVALID_CONTENT_LENGTH ||
+                    error == HPE_INVALID_TRANSFER_ENCODING);
     /* Methods are ours to know or not; the route refuses what it does not serve. */
-    if (HTTP_PARSER_ERRNO(&parser) != HPE_INVALID_METHOD) {
-        check(HTTP_PARSER_ERRNO(&parser) == HPE_OK);
+    if (error != HPE_INVALID_METHOD && !misread) {
+        check(error == HPE_OK);
         check(taken == request->size && oracle->is_done);
         check(bytes_equal_text(request->method_text, http_method_str(parser.method)));
         check(bytes_equal(request->target, oracle->target));

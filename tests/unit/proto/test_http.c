@@ -225,6 +225,9 @@ static const struct refused faults[] = {
     {413, CHUNK "40\r\n0123456789012345678901234567890123456789012345678901234567890123\r\n1\r\n"},
     {413, CHUNK "ffffffff\r\n"},
     {400, CHUNK "0\r\nX : 1\r\n\r\n"},
+    {400, CHUNK "0\r\nContent-Length: 1\r\n\r\n"},
+    {400, CHUNK "0\r\nX: 1\r\ntransfer-encoding: chunked\r\n\r\n"},
+    {400, CHUNK "0\r\nhost: a\r\n\r\n"},
     {400, CHUNK "0\r\n\n"},
     {400, CHUNK "0\r\n X\r\n\r\n"},
 };
