@@ -74,6 +74,29 @@ static void each_sequence_of_three_bytes(void **state)
     }
 }
 
+/* Before other text, where whole characters are looked at without state. */
+static void each_sequence_stands_before_text(void **state)
+{
+    (void)state;
+    uint8_t text[8];
+    memcpy(text + 4, "abcd", 4);
+    for (uint32_t code = 0; code < 1u << 21; code++) {
+        bool is_scalar = code <= 0x10ffff && !(code >= 0xd800 && code <= 0xdfff);
+        for (size_t size = 1; size <= 4; size++) {
+            if (size < 4 && code >= 1u << (size == 1 ? 7 : 5 * size + 1)) continue;
+            encode(code, size, text + 4 - size);
+            assert_int_equal(utf8_is_valid(bytes_of(text + 4 - size, size + 4)),
+                             is_scalar && size == shortest(code));
+        }
+    }
+    for (uint32_t n = 0; n < 1u << 24; n += 1 + (n >> 16 < 0xc0 ? 6 : 0)) {
+        text[1] = (uint8_t)(n >> 16);
+        text[2] = (uint8_t)(n >> 8);
+        text[3] = (uint8_t)n;
+        if (utf8_is_valid(bytes_of(text + 1, 7)) != model_is_valid(text + 1, 3)) fail_msg("%06x", n);
+    }
+}
+
 static const char *const samples[] = {
     "plain ASCII that is longer than one word of eight bytes, and than thirty-two",
     "gr\xc3\xbc\xc3\x9f dich",
@@ -146,6 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_code_point_in_each_length),
         cmocka_unit_test(each_sequence_of_three_bytes),
+        cmocka_unit_test(each_sequence_stands_before_text),
         cmocka_unit_test(text_may_be_split_anywhere),
         cmocka_unit_test(cut_text_is_not_whole),
         cmocka_unit_test(failure_stays),
