@@ -37,19 +37,16 @@ enum field_kind {
 };
 
 struct field {
-    const char *name;
+    struct bytes name; /* empty ends the row */
     enum field_kind kind;
     size_t offset; /* in struct cmd */
 };
 
-#define FIELD(name, kind, member)                                                                  \
-    {                                                                                              \
-#name, FIELD_##kind, offsetof(struct cmd, member)                                          \
-    }
-#define FIELDS_END                                                                                 \
-    {                                                                                              \
-        NULL, FIELD_TEXT, 0                                                                        \
-    }
+/* clang-format off */
+#define NAME(text)                {(const uint8_t *)(text), sizeof(text) - 1}
+#define FIELD(name, kind, member) {NAME(#name), FIELD_##kind, offsetof(struct cmd, member)}
+#define FIELDS_END                {NAME(""), FIELD_TEXT, 0}
+/* clang-format on */
 
 static const struct field connect_fields[] = {
     FIELD(token, TEXT, connect.token),
@@ -121,10 +118,10 @@ static const struct field sub_refresh_fields[] = {
 };
 
 static const struct {
-    const char *name;
+    struct bytes name;
     const struct field *fields;
 } commands[CMD_COUNT] = {
-#define CMD(id, name, field) [CMD_##id] = {#name, name##_fields},
+#define CMD(id, name, field) [CMD_##id] = {NAME(#name), name##_fields},
 #include "proto/cmd.def"
 #undef CMD
 };
@@ -198,8 +195,8 @@ static void read_command(struct json *json, struct arena *arena, enum cmd_kind k
     if (!json_enter_object(json)) return;
     while (json_key(json, &key)) {
         const struct field *field = commands[kind].fields;
-        while (field->name != NULL && !bytes_equal_text(key, field->name)) field++;
-        if (field->name != NULL)
+        while (field->name.size > 0 && !bytes_equal(key, field->name)) field++;
+        if (field->name.size > 0)
             read_field(json, arena, field, cmd);
         else
             json_skip(json);
@@ -210,7 +207,7 @@ static void read_command(struct json *json, struct arena *arena, enum cmd_kind k
 static enum cmd_kind command_of(struct bytes key)
 {
     for (enum cmd_kind kind = CMD_PONG + 1; kind < CMD_COUNT; kind++) {
-        if (bytes_equal_text(key, commands[kind].name)) return kind;
+        if (bytes_equal(key, commands[kind].name)) return kind;
     }
     return CMD_PONG;
 }

@@ -87,9 +87,12 @@ static struct body nested(struct body *body, const char *name)
 
 static void uuid(struct body *body, const char *name, const uint8_t id[16])
 {
-    char digits[37];
-    codec_uuid(id, digits);
-    always_text(body, name, bytes_of(digits, 36));
+    char digits[1 + 37];
+    key(body, name);
+    digits[0] = '"';
+    codec_uuid(id, digits + 1);
+    digits[37] = '"';
+    write_bytes(body->writer, bytes_of(digits, sizeof(digits)));
 }
 
 static size_t info_bound(const struct wire_info *info)

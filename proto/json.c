@@ -52,6 +52,9 @@ void json_open(struct json *json, struct bytes text)
     check(text.size == 0 || text.at != NULL);
     *json = (struct json){.at = text.at, .end = text.at, .is_first = true};
     if (text.size > 0) json->end = text.at + text.size;
+    /* Once for the whole text: beyond ASCII only strings may go, and they pass
+     * through a scan that then need not look at each character. */
+    if (!utf8_is_valid(text)) fail(json, ERR_BAD_UTF8);
 }
 
 enum err json_close(struct json *json)
@@ -87,12 +90,14 @@ enum json_kind json_peek(struct json *json)
     }
 }
 
-/* True when no byte of `word` ends plain text: a quote, a backslash, a control or
- * anything beyond ASCII.  The usual zero-byte trick, three times. */
+/* True when no byte of `word` ends plain text: a quote, a backslash or a control.
+ * The usual zero-byte trick, three times; bytes beyond ASCII are plain, because
+ * json_open judged them. */
 static bool is_plain_word(uint64_t word)
 {
     uint64_t quote = word ^ (ONES * '"'), slash = word ^ (ONES * '\\');
-    uint64_t hits = (word - ONES * 0x20) | (quote - ONES) | (slash - ONES) | word;
+    uint64_t hits =
+        ((word - ONES * 0x20) & ~word) | ((quote - ONES) & ~quote) | ((slash - ONES) & ~slash);
     return (hits & HIGHS) == 0;
 }
 
@@ -142,13 +147,6 @@ static bool scan_string(struct json *json, struct bytes *inside, bool *has_escap
         if (c == '\\') {
             *has_escapes = true;
             if (!scan_escape(json)) break;
-        } else if (c >= 0x80) {
-            const uint8_t *run = json->at;
-            while (json->at < json->end && *json->at >= 0x80) json->at++;
-            if (!utf8_is_valid(bytes_of(run, (size_t)(json->at - run)))) {
-                fail(json, ERR_BAD_UTF8);
-                return false;
-            }
         } else if (c < 0x20) {
             break;
         } else {

@@ -2,10 +2,10 @@
  * ws_fast: one whole data frame in the receive buffer, unmasked where it lies.
  *
  * Budget at 128 bytes: two header bytes, sixteen words of xor, no copy, no
- * allocation, no state; measured in perf/micro/bench_ws.c.  wslay takes 295 ns
- * for it, byte by byte (hence by hand).  Anything out of the ordinary, rules
- * that are broken among it, is left to the slow path untouched, so that there
- * is one place that judges.
+ * allocation, no state: 10 ns in perf/micro/bench_ws.c, where wslay's loop over
+ * bytes takes 68 and judges nothing (hence by hand).  Anything out of the
+ * ordinary, rules that are broken among it, is left to the slow path untouched,
+ * so that there is one place that judges.
  */
 #include "core/check.h"
 #include "core/utf8.h"
