@@ -94,7 +94,6 @@ uint32_t hub_leave(struct hub *hub, struct hub_entry *entry, uint32_t at)
     uint32_t moved = UINT32_MAX;
     entry->count--;
     hub->listeners_count--;
-    if (entry->count == 0) entry->entered = 0; /* frames may pass us by from here on */
     if (at < entry->count) {
         entry->listeners[at] = entry->listeners[entry->count];
         moved = entry->listeners[at].sub;

@@ -1,0 +1,113 @@
+/*
+ * Parameters of the RPC methods: what is taken, what is refused, and every one
+ * cut at every byte.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "core/arena.h"
+#include "shards/rpc/rpc_message_send.c"
+#include "shards/rpc/rpc_receipt_counts.c"
+#include "shards/rpc/rpc_receipt_read.c"
+
+static struct arena arena;
+
+static int setup(void **state)
+{
+    (void)state;
+    arena_init(&arena, 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    arena_fini(&arena);
+    return 0;
+}
+
+static void message_send_takes_any_json_as_data(void **state)
+{
+    (void)state;
+    struct message out;
+    struct bytes good =
+        BYTES_LITERAL("{\"channel\":\"c\",\"data\": [1, 2] ,\"key\":\"k\",\"x\":0}");
+    assert_int_equal(message_parse(good, &arena, &out), ERR_OK);
+    assert_true(bytes_equal_text(out.channel, "c"));
+    assert_true(bytes_equal_text(out.data, "[1, 2]"));
+    assert_true(bytes_equal_text(out.key, "k"));
+    assert_int_equal(message_parse(BYTES_LITERAL("{\"channel\":\"c\"}"), &arena, &out),
+                     ERR_BAD_REQUEST);
+    assert_int_equal(message_parse(BYTES_NONE, &arena, &out), ERR_BAD_JSON);
+    assert_int_equal(message_parse(BYTES_LITERAL("null"), &arena, &out), ERR_BAD_JSON);
+}
+
+static void receipt_read_wants_an_offset(void **state)
+{
+    (void)state;
+    struct mark out;
+    assert_int_equal(mark_parse(BYTES_LITERAL("{\"channel\":\"c\",\"offset\":7}"), &arena, &out),
+                     ERR_OK);
+    assert_int_equal(out.offset, 7);
+    assert_int_equal(mark_parse(BYTES_LITERAL("{\"channel\":\"c\"}"), &arena, &out),
+                     ERR_BAD_REQUEST);
+    assert_int_equal(mark_parse(BYTES_LITERAL("{\"offset\":-1}"), &arena, &out), ERR_BAD_JSON);
+    assert_int_equal(mark_parse(BYTES_LITERAL("{\"offset\":1.5}"), &arena, &out), ERR_BAD_JSON);
+}
+
+static void receipt_counts_takes_up_to_its_limit(void **state)
+{
+    (void)state;
+    struct letter_receipt_counts out;
+    struct bytes good = BYTES_LITERAL("{\"channel\":\"c\",\"offsets\":[3,1]}");
+    assert_int_equal(counts_parse(good, &arena, &out), ERR_OK);
+    assert_int_equal(out.offsets_count, 2);
+    assert_int_equal(out.offsets[0], 3);
+    assert_int_equal(counts_parse(BYTES_LITERAL("{\"offsets\":[]}"), &arena, &out),
+                     ERR_BAD_REQUEST);
+    assert_int_equal(counts_parse(BYTES_LITERAL("{\"offsets\":1}"), &arena, &out), ERR_BAD_JSON);
+    for (int count = RECEIPT_OFFSETS_MAX; count <= RECEIPT_OFFSETS_MAX + 1; count++) {
+        char text[1024] = "{\"offsets\":[1";
+        size_t used = strlen(text);
+        for (int i = 1; i < count; i++)
+            used += (size_t)snprintf(text + used, sizeof text - used, ",2");
+        used += (size_t)snprintf(text + used, sizeof text - used, "]}");
+        enum err err = counts_parse(bytes_of(text, used), &arena, &out);
+        assert_int_equal(err, count == RECEIPT_OFFSETS_MAX ? ERR_OK : ERR_LIMIT_SIZE);
+    }
+}
+
+static void parameters_cut_anywhere_are_malformed(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"channel\":\"c\",\"data\":{\"a\":[]},\"key\":\"\\u0041\","
+                               "\"offset\":12,\"offsets\":[1,22]}";
+    for (size_t size = 1; size < sizeof text - 1; size++) {
+        char *cut = malloc(size);
+        memcpy(cut, text, size);
+        struct message message;
+        struct mark mark;
+        struct letter_receipt_counts counts;
+        assert_int_equal(message_parse(bytes_of(cut, size), &arena, &message), ERR_BAD_JSON);
+        assert_int_equal(mark_parse(bytes_of(cut, size), &arena, &mark), ERR_BAD_JSON);
+        assert_int_equal(counts_parse(bytes_of(cut, size), &arena, &counts), ERR_BAD_JSON);
+        free(cut);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(message_send_takes_any_json_as_data),
+        cmocka_unit_test(receipt_read_wants_an_offset),
+        cmocka_unit_test(receipt_counts_takes_up_to_its_limit),
+        cmocka_unit_test(parameters_cut_anywhere_are_malformed),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
