@@ -37,6 +37,8 @@ struct heard {
 /* An answer, by value; publications as their offsets and the number in their data. */
 struct told {
     bool is_here;
+    void (*then)(struct told *told); /* runs inside the answer, when set after the asking */
+    void *context;
     uint64_t turn;
     enum err err;
     uint64_t offset;
@@ -394,6 +396,7 @@ static inline void small_on_answer(struct shard *shard, struct call *call, struc
         told->readers[i] = answer->readers[i];
         told->eligible[i] = answer->eligible[i];
     }
+    if (told->then != NULL) told->then(told);
 }
 
 /* Begins a call from shard `from`; `told` is filled when the answer is there. */
