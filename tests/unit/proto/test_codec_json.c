@@ -224,6 +224,25 @@ static void every_cut_of_a_command_is_refused(void **state)
     }
 }
 
+static void flipped_bits_are_survived(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"id\":1,\"subscribe\":{\"channel\":\"\\u00e9\",\"offset\":12,\"data\":[{}],"
+        "\"recover\":true}}\n{\"rpc\":{\"data\":\"\xC3\xA9\"}}";
+    size_t size = sizeof(text) - 1;
+    for (size_t bit = 0; bit < 8 * size; bit++) {
+        struct cmd cmd;
+        uint8_t *copy = tight_copy(text, size);
+        copy[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        struct reader frame = reader_of(bytes_of(copy, size));
+        uint32_t commands = 0;
+        while (codec_of(WIRE_JSON)->next(&frame, commands == 0, &arena, &cmd) == ERR_OK) commands++;
+        assert_true(commands <= 3);
+        free(copy);
+    }
+}
+
 static void reply_is(const struct reply *reply, const char *expected)
 {
     const struct codec *codec = codec_of(WIRE_JSON);
@@ -413,6 +432,7 @@ int main(void)
         cmocka_unit_test(broken_lines_are_refused),
         cmocka_unit_test(frames_hold_several_lines),
         cmocka_unit_test(every_cut_of_a_command_is_refused),
+        cmocka_unit_test(flipped_bits_are_survived),
         cmocka_unit_test(replies_are_what_sdks_expect),
         cmocka_unit_test(publications_travel_in_replies),
         cmocka_unit_test(pushes_are_what_sdks_expect),

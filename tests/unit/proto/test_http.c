@@ -269,6 +269,26 @@ static void a_nul_is_refused_everywhere(void **state)
     }
 }
 
+/* A flipped bit may give another valid request, but never one that takes more
+ * than is there or answers without a status. */
+static void flipped_bits_are_survived(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < array_count(requests); i++) {
+        size_t size = strlen(requests[i].text);
+        for (size_t bit = 0; bit < 8 * size; bit++) {
+            struct http_request request;
+            struct http_fault fault;
+            uint8_t *copy = tight_copy(requests[i].text, size);
+            copy[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            enum http_result result = http_parse(copy, size, BODY_MAX, &request, &fault);
+            if (result == HTTP_WHOLE) assert_true(request.size <= size);
+            assert_int_equal(result == HTTP_REFUSED, fault.status != 0);
+            free(copy);
+        }
+    }
+}
+
 /* A request whose line, header or count of headers has a given size. */
 static uint16_t status_of(size_t target_size, size_t value_size, size_t headers)
 {
@@ -381,6 +401,7 @@ int main(void)
         cmocka_unit_test(a_pipelined_request_stays_untouched),
         cmocka_unit_test(doubtful_requests_are_refused),
         cmocka_unit_test(a_nul_is_refused_everywhere),
+        cmocka_unit_test(flipped_bits_are_survived),
         cmocka_unit_test(limits_hold_at_below_and_above),
         cmocka_unit_test(tiny_chunks_are_bounded),
         cmocka_unit_test(headers_are_looked_up),
