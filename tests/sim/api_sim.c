@@ -182,7 +182,10 @@ static void api_hear(struct api_sim *api, const struct http_answer *answer)
         world_fail("an answer has a result", "backend %u", api->number);
     if (api->kind == TASK_PUBLISH) hear_publish(api, result);
     if (api->kind == TASK_HISTORY) hear_history(api, result);
-    if (api->kind == TASK_MEMBERS) book.channels[api->channel].has_members = true;
+    if (api->kind == TASK_MEMBERS) {
+        book.channels[api->channel].has_members = true;
+        book.channels[api->channel].members_since = book.messages_count;
+    }
     task_end(api);
 }
 

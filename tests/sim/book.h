@@ -36,7 +36,8 @@ struct book_channel {
     uint64_t numbers_room;
     /* Receipts: by user, the highest offset acknowledged and ever asked for. */
     uint64_t read_acked[USERS_SIM_MAX], read_asked[USERS_SIM_MAX];
-    bool has_members; /* members_set was acknowledged */
+    bool has_members;       /* members_set was acknowledged */
+    uint32_t members_since; /* messages with this number and later came after */
 };
 
 struct book {
@@ -72,5 +73,5 @@ void check_position(uint32_t channel, uint64_t offset, uint64_t head_before);
 void check_cursor(uint32_t channel, uint32_t user, uint64_t asked, uint64_t told);
 /* At the end, history was read whole: everything acknowledged is in it. */
 void check_complete(uint32_t channel, uint64_t first, uint64_t head);
-/* At the end: readers of `offset` by the gateway's count. */
-void check_counts(uint32_t channel, uint64_t offset, uint64_t readers);
+/* At the end: readers and eligible ones of `offset` by the gateway's count. */
+void check_counts(uint32_t channel, uint64_t offset, uint64_t readers, uint64_t eligible);

@@ -23,7 +23,8 @@ static struct ask ask_take(struct client_sim *client, uint32_t id)
 void client_forget_asks(struct client_sim *client)
 {
     for (uint32_t i = 0; i < client->asks_count; i++)
-        if (client->asks[i].kind == ASK_PUBLISH) check_refused(client->asks[i].number, 0);
+        if (client->asks[i].kind == ASK_PUBLISH || client->asks[i].kind == ASK_SEND)
+            check_refused(client->asks[i].number, 0);
     client->asks_count = 0;
 }
 
@@ -110,7 +111,10 @@ static void hear_subscribed(struct client_sim *client, const struct ask *ask, st
         memcpy(sub->epoch, epoch, sizeof(epoch));
     }
     world_note(TRACE_SUBSCRIBED, client->number, sub->channel, sub->offset);
-    if (!sub->is_wanted) (void)client_say_unsubscribe(client, sub);
+    if (!sub->is_wanted)
+        (void)client_say_unsubscribe(client, sub);
+    else if (client->keyed != 0)
+        client_send_keyed(client);
 }
 
 static void hear_history(struct client_sim *client, const struct ask *ask, struct bytes result)
@@ -141,6 +145,33 @@ static void hear_history(struct client_sim *client, const struct ask *ask, struc
         world_fail("history ends at the head", "%" PRIu64 " beyond %" PRIu64, last, head);
 }
 
+static void hear_sent(struct client_sim *client, const struct ask *ask, struct bytes result)
+{
+    struct bytes data;
+    char epoch[EPOCH_SIM_MAX];
+    if (!peek_get(result, "data", &data))
+        world_fail("a sent message is answered", "client %u", client->number);
+    peek_text(data, "epoch", epoch, sizeof(epoch));
+    uint64_t offset = peek_number(data, "offset", 0);
+    if (offset == 0) world_fail("a sent message has an offset", "message %u", ask->number);
+    world_note(TRACE_PUBLISHED, client->number, ask->number, offset);
+    check_acked(ask->number, offset, epoch);
+    client->keyed = 0;
+}
+
+static void hear_counts(const struct ask *ask, struct bytes result)
+{
+    struct bytes data, list, first, eligible;
+    size_t at = 0, at_eligible = 0;
+    uint64_t count, most;
+    if (!peek_get(result, "data", &data) || !peek_get(data, "counts", &list) ||
+        !peek_each(list, &at, &first) || !bytes_to_u64(first, &count) ||
+        !peek_get(data, "eligible", &list) || !peek_each(list, &at_eligible, &eligible) ||
+        !bytes_to_u64(eligible, &most))
+        world_fail("receipt counts are answered", "channel %u", ask->channel);
+    check_counts(ask->channel, ask->offset, count, most);
+}
+
 static void hear_connected(struct client_sim *client)
 {
     client->state = CLIENT_ON;
@@ -154,7 +185,7 @@ static void hear_connected(struct client_sim *client)
 static void hear_result(struct client_sim *client, const struct ask *ask, struct bytes reply)
 {
     static const char *const names[] = {"connect", "subscribe", "unsubscribe", "publish",
-                                        "history", "rpc",       "ping",        "rpc"};
+                                        "history", "rpc",       "rpc",         "rpc"};
     struct bytes result, data;
     if (!peek_get(reply, names[ask->kind], &result))
         world_fail("a reply holds the result of its command", "client %u: %s", client->number,
@@ -182,7 +213,9 @@ static void hear_result(struct client_sim *client, const struct ask *ask, struct
             world_fail("a receipt is answered", "client %u", client->number);
         check_cursor(ask->channel, client->user, ask->offset, peek_number(data, "offset", 0));
         break;
-    default: break;
+    case ASK_SEND: hear_sent(client, ask, result); break;
+    case ASK_COUNTS: hear_counts(ask, result); break;
+    default: impossible("a command of no kind");
     }
 }
 
@@ -195,16 +228,42 @@ static void subscribe_again(void *context, uint64_t session)
             (void)client_say_subscribe(client, &client->subs[i]);
 }
 
+static void send_again(void *context, uint64_t session)
+{
+    struct client_sim *client = context;
+    if (client->session == session && client->keyed != 0) client_send_keyed(client);
+}
+
+void client_send_keyed(struct client_sim *client)
+{
+    for (uint32_t i = 0; i < client->asks_count; i++)
+        if (client->asks[i].kind == ASK_SEND) return;
+    const struct sub_sim *sub = client_sub(client, book.messages[client->keyed - 1].channel);
+    if (sub != NULL && sub->state == SUB_SIM_LIVE) (void)client_say_keyed(client);
+}
+
+/* A publish that was not done: given up, or sent again with its key. */
+static void hear_unpublished(struct client_sim *client, const struct ask *ask, uint32_t code)
+{
+    check_refused(ask->number, code);
+    if (ask->kind != ASK_SEND) return;
+    if (code == 103)
+        client->keyed = 0;
+    else
+        world_at(world.now_ns + 1000000u * chance_between(5, 200), send_again, client,
+                 client->session);
+}
+
 static void hear_error(struct client_sim *client, const struct ask *ask, struct bytes error)
 {
     uint32_t code = (uint32_t)peek_number(error, "code", 0);
     bool is_temporary = peek_true(error, "temporary");
     world_note(TRACE_ANSWER, client->number, ask->kind, code);
     if (code == 0) world_fail("an error has a code", "client %u", client->number);
-    if (ask->kind == ASK_PUBLISH) check_refused(ask->number, code);
+    if (ask->kind == ASK_PUBLISH || ask->kind == ASK_SEND) hear_unpublished(client, ask, code);
     /* What a client may do is never refused but for a while. */
-    bool is_unsubscribed_race =
-        code == 103 && (ask->kind == ASK_PUBLISH || ask->kind == ASK_HISTORY);
+    bool is_unsubscribed_race = code == 103 && (ask->kind == ASK_PUBLISH || ask->kind == ASK_SEND ||
+                                                ask->kind == ASK_HISTORY);
     if (!ask->is_forbidden && !is_temporary && !is_unsubscribed_race)
         world_fail("what is allowed is not refused", "client %u command %d channel %u: code %u",
                    client->number, ask->kind, ask->channel, code);

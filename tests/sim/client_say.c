@@ -123,10 +123,14 @@ bool client_say_unsubscribe(struct client_sim *client, struct sub_sim *sub)
     return true;
 }
 
-uint32_t message_write(char *out, size_t size, uint32_t number)
+static uint32_t message_pad(void)
 {
-    uint32_t pad = (uint32_t)(chance(book.plan->large_percent) ? chance_below(book.plan->large_max)
-                                                               : chance_below(60));
+    bool is_large = chance(book.plan->large_percent);
+    return (uint32_t)chance_below(is_large ? book.plan->large_max : 60);
+}
+
+uint32_t message_write(char *out, size_t size, uint32_t number, uint32_t pad)
+{
     int used = snprintf(out, size, "{\"m\":%u,\"s\":%u,\"p\":\"", number, pad);
     check(used > 0 && (size_t)used + pad + 3 <= size);
     memset(out + used, 'a' + (int)(number % 26), pad);
@@ -147,7 +151,8 @@ bool client_say_publish(struct client_sim *client, uint32_t channel, bool is_for
         int used = snprintf(text, MESSAGE_ROOM,
                             "{\"id\":%u,\"publish\":{\"channel\":\"%s\",\"data\":", ask->id,
                             book.plan->channels[channel].name);
-        used += (int)message_write(text + used, MESSAGE_ROOM - (size_t)used - 3, ask->number);
+        used += (int)message_write(text + used, MESSAGE_ROOM - (size_t)used - 3, ask->number,
+                                   message_pad());
         memcpy(text + used, "}}", 3);
         say_text(client, text, used + 2);
     }
@@ -197,6 +202,41 @@ bool client_say_ping(struct client_sim *client)
 {
     uint8_t data[4] = {'s', 'i', 'm', 0};
     client_say(client, WS_PING, bytes_of(data, chance_below(5)));
+    return true;
+}
+
+bool client_say_keyed(struct client_sim *client)
+{
+    char text[512];
+    check(client->keyed != 0);
+    uint32_t number = client->keyed - 1, channel = book.messages[number].channel;
+    struct ask *ask = ask_new(client, ASK_SEND, channel);
+    if (ask == NULL) return false;
+    ask->number = number;
+    world_note(TRACE_PUBLISH, client->number, channel, number);
+    int used =
+        snprintf(text, sizeof(text),
+                 "{\"id\":%u,\"rpc\":{\"method\":\"message.send\",\"data\":{\"channel\":\"%s\","
+                 "\"key\":\"c%u\",\"data\":",
+                 ask->id, book.plan->channels[channel].name, number);
+    /* The same bytes each time: the pad follows from the number. */
+    used += (int)message_write(text + used, sizeof(text) - (size_t)used - 4, number, number % 60);
+    memcpy(text + used, "}}}", 4);
+    say_text(client, text, used + 3);
+    return true;
+}
+
+bool client_say_counts(struct client_sim *client, uint32_t channel, uint64_t offset)
+{
+    char text[256];
+    struct ask *ask = ask_new(client, ASK_COUNTS, channel);
+    if (ask == NULL) return false;
+    ask->offset = offset;
+    int used = snprintf(text, sizeof(text),
+                        "{\"id\":%u,\"rpc\":{\"method\":\"receipt.counts\",\"data\":{\"channel\":"
+                        "\"%s\",\"offsets\":[%" PRIu64 "]}}}",
+                        ask->id, book.plan->channels[channel].name, offset);
+    say_text(client, text, used);
     return true;
 }
 

@@ -175,6 +175,13 @@ static void act_publish(struct client_sim *client)
 {
     const struct sub_sim *sub = &client->subs[chance_below(client->subs_count)];
     if (sub->state != SUB_SIM_LIVE || crowd.plan->channels[sub->channel].kind == KIND_MUTE) return;
+    enum channel_kind kind = crowd.plan->channels[sub->channel].kind;
+    if (plan_has_history(kind) && client->keyed == 0 && chance(crowd.plan->keyed_percent)) {
+        uint32_t number = book_message_new(sub->channel, client->number);
+        client->keyed = number + 1;
+        client_send_keyed(client);
+        return;
+    }
     (void)client_say_publish(client, sub->channel, false);
 }
 
@@ -254,6 +261,21 @@ void clients_calm(void)
     }
 }
 
+void clients_ask_counts(void)
+{
+    for (uint32_t i = 0; i < crowd.plan->clients_count && crowd.plan->has_tokens; i++) {
+        struct client_sim *client = &clients[i];
+        for (uint32_t k = 0; k < client->subs_count; k++) {
+            const struct book_channel *channel = &book.channels[client->subs[k].channel];
+            uint64_t head = channel->head;
+            /* Members count for what came after they joined. */
+            if (!channel->has_members || head == 0 || head >= channel->numbers_room) continue;
+            if (channel->numbers[head] <= channel->members_since) continue;
+            (void)client_say_counts(client, client->subs[k].channel, head);
+        }
+    }
+}
+
 void clients_stop(void)
 {
     crowd.is_calm = crowd.is_stopped = true;
@@ -283,7 +305,7 @@ bool clients_are_complete(char *why, size_t size)
 {
     for (uint32_t i = 0; i < crowd.plan->clients_count; i++) {
         const struct client_sim *client = &clients[i];
-        if (client->state != CLIENT_ON || client->asks_count > 0) {
+        if (client->state != CLIENT_ON || client->asks_count > 0 || client->keyed != 0) {
             snprintf(why, size, "client %u: state %d, %u commands unanswered, %u tries", i,
                      client->state, client->asks_count, client->tries);
             return false;

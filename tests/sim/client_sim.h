@@ -28,7 +28,7 @@ enum ask_kind {
     ASK_PUBLISH,
     ASK_HISTORY,
     ASK_READ,
-    ASK_PING,
+    ASK_SEND,
     ASK_COUNTS
 };
 
@@ -71,6 +71,7 @@ struct client_sim {
     uint32_t tries;
     uint32_t close_code;
     bool is_paused;
+    uint32_t keyed; /* message that is sent again with its key until answered, + 1; 0: none */
     char *token;
 };
 
@@ -84,6 +85,8 @@ void clients_calm(void);
  * `why` tells about the first who is not. */
 bool clients_are_complete(char *why, size_t size);
 uint32_t clients_on(void);
+/* Members ask who has read the newest messages. */
+void clients_ask_counts(void);
 /* Everyone goes away for good. */
 void clients_stop(void);
 
@@ -95,12 +98,17 @@ bool client_say_publish(struct client_sim *client, uint32_t channel, bool is_for
 bool client_say_history(struct client_sim *client, uint32_t channel, bool is_forbidden);
 bool client_say_read(struct client_sim *client, uint32_t channel, uint64_t offset);
 bool client_say_ping(struct client_sim *client);
+/* RPC message.send of client->keyed, again and again with the same key. */
+bool client_say_keyed(struct client_sim *client);
+/* Where it may: subscribed, and no attempt under way. */
+void client_send_keyed(struct client_sim *client);
+bool client_say_counts(struct client_sim *client, uint32_t channel, uint64_t offset);
 /* A subscribe that must be refused. */
 bool client_say_forbidden(struct client_sim *client, uint32_t channel);
 /* Sends a WebSocket message, in fragments now and then. */
 void client_say(struct client_sim *client, enum ws_opcode opcode, struct bytes payload);
 /* Writes {"m":…} of a new message of `channel`. */
-uint32_t message_write(char *out, size_t size, uint32_t number);
+uint32_t message_write(char *out, size_t size, uint32_t number, uint32_t pad);
 #define MESSAGE_ROOM (32u << 10)
 
 /* client_hear.c: what the gateway says. */

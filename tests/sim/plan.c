@@ -65,6 +65,7 @@ static void draw_clients(struct plan *plan)
     plan->weight_leave = (uint32_t)ONE_OF(0, 2, 20);
     plan->weight_slow = (uint32_t)ONE_OF(0, 0, 5);
     plan->weight_ping = (uint32_t)ONE_OF(0, 1);
+    plan->keyed_percent = (uint32_t)ONE_OF(0, 20, 80);
     plan->large_percent = (uint32_t)ONE_OF(0, 0, 2, 20);
     plan->large_max = (uint32_t)ONE_OF(600, 5000, 20000);
     plan->fragment_percent = (uint32_t)ONE_OF(0, 10, 50);

@@ -62,6 +62,7 @@ struct plan {
     /* What an act is, out of their sum. */
     uint32_t weight_publish, weight_subscribe, weight_history, weight_read, weight_forbidden,
         weight_reset, weight_leave, weight_slow, weight_ping;
+    uint32_t keyed_percent; /* publications with a key, sent again until answered */
     uint32_t large_percent; /* publications with a large payload */
     uint32_t large_max;
     uint32_t fragment_percent; /* messages sent in fragments */

@@ -147,8 +147,9 @@ static void run_calm(void)
 static void run_read(void)
 {
     phase(3);
+    clients_ask_counts();
     apis_read_all();
-    if (!step_until(apis_are_idle, CALM_NS_MAX))
+    if (!step_until(all_is_complete, CALM_NS_MAX))
         world_fail("history can be read", "life %u", host_lives());
 }
 

@@ -61,6 +61,15 @@ static void thread_main(void *argument)
     }
 }
 
+/* SQLite waits for another connection with this: the fiber does.  Linked in by
+ * --wrap=usleep. */
+int __wrap_usleep(unsigned useconds);
+int __wrap_usleep(unsigned useconds)
+{
+    fiber_wait(world.now_ns + 1000u * (uint64_t)useconds);
+    return 0;
+}
+
 struct workers *workers_create(void)
 {
     static const struct {
