@@ -38,6 +38,7 @@ struct vfs_file {
     sqlite3_file file; /* first */
     int handle;
     int level; /* SQLITE_LOCK_ */
+    const char *unsynced; /* path, as long as the name may not be durable */
     uint32_t shm_shared, shm_exclusive; /* bits of the locks held */
     struct shared *shared;              /* of the main database only */
 };
@@ -122,10 +123,30 @@ static int file_truncate(sqlite3_file *file, sqlite3_int64 size)
                                                                    : SQLITE_OK;
 }
 
+/* The directory of `path`, made durable. */
+static int directory_sync(const char *path)
+{
+    char directory[PATH_SIZE];
+    snprintf(directory, sizeof directory, "%s", path);
+    char *slash = strrchr(directory, '/');
+    if (slash == NULL) return disk_sync_dir(".");
+    *slash = '\0';
+    return disk_sync_dir(slash == directory ? "/" : directory);
+}
+
+/* The first sync makes the name durable too, also of a file that was there: the
+ * process that made it may have been killed before it got so far.  For a WAL
+ * that also settles the removal of the one before: were that undone by a crash,
+ * its old pages would be played over newer ones. */
 static int file_sync(sqlite3_file *file, int flags)
 {
     (void)flags;
-    return disk_sync(file_of(file)->handle) < 0 ? SQLITE_IOERR_FSYNC : SQLITE_OK;
+    struct vfs_file *own = file_of(file);
+    if (disk_sync(own->handle) < 0) return SQLITE_IOERR_FSYNC;
+    if (own->unsynced == NULL) return SQLITE_OK;
+    if (directory_sync(own->unsynced) < 0) return SQLITE_IOERR_DIR_FSYNC;
+    own->unsynced = NULL;
+    return SQLITE_OK;
 }
 
 static int file_size(sqlite3_file *file, sqlite3_int64 *size)
@@ -325,24 +346,16 @@ static int vfs_open(sqlite3_vfs *vfs, sqlite3_filename path, sqlite3_file *file,
     *own = (struct vfs_file){.handle = -1};
     if (path == NULL || strlen(path) >= PATH_SIZE) return SQLITE_CANTOPEN;
     unsigned disk_flags = DISK_READ | DISK_WRITE;
-    if ((flags & SQLITE_OPEN_CREATE) != 0) disk_flags |= DISK_CREATE;
+    if ((flags & SQLITE_OPEN_CREATE) != 0) {
+        disk_flags |= DISK_CREATE;
+        own->unsynced = path; /* SQLite keeps it until the close */
+    }
     own->handle = disk_open(path, disk_flags);
     if (own->handle < 0) return SQLITE_CANTOPEN;
     if ((flags & SQLITE_OPEN_MAIN_DB) != 0) own->shared = shared_get(path);
     file->pMethods = &methods;
     if (flags_out != NULL) *flags_out = flags;
     return SQLITE_OK;
-}
-
-/* The directory of `path`, made durable. */
-static int directory_sync(const char *path)
-{
-    char directory[PATH_SIZE];
-    snprintf(directory, sizeof directory, "%s", path);
-    char *slash = strrchr(directory, '/');
-    if (slash == NULL) return disk_sync_dir(".");
-    *slash = '\0';
-    return disk_sync_dir(slash == directory ? "/" : directory);
 }
 
 static int vfs_delete(sqlite3_vfs *vfs, const char *path, int is_synced)
