@@ -271,6 +271,7 @@ void clients_ask_counts(void)
             /* Members count for what came after they joined. */
             if (!channel->has_members || head == 0 || head >= channel->numbers_room) continue;
             if (channel->numbers[head] <= channel->members_since) continue;
+            if (client->state != CLIENT_ON) continue;
             (void)client_say_counts(client, client->subs[k].channel, head);
         }
     }

@@ -69,11 +69,11 @@ static struct file *file_of(int handle)
     return file;
 }
 
-static int handle_new(struct file *file, unsigned flags, bool is_lock)
+static int handle_new(struct file *file, unsigned flags)
 {
     for (int i = 0; i < HANDLES_MAX; i++) {
         if (disk.handles[i].file != NULL) continue;
-        disk.handles[i] = (struct handle_sim){file, flags, is_lock};
+        disk.handles[i] = (struct handle_sim){file, flags, false};
         file->handles++;
         return HANDLE_FIRST + i;
     }
@@ -91,7 +91,7 @@ int disk_open(const char *path, unsigned flags)
         if (!state_has_parent(path)) return -ENOENT;
         file = state_create(path);
     }
-    return handle_new(file, flags, false);
+    return handle_new(file, flags);
 }
 
 int disk_close(int handle)
@@ -222,17 +222,16 @@ int disk_list(const char *path, void (*each)(void *context, const char *name), v
 
 int disk_lock(const char *path)
 {
-    char lock[PATH_SIM_MAX];
-    int size = snprintf(lock, sizeof(lock), "%s/lock", path);
-    check(size > 0 && (size_t)size < sizeof(lock));
-    struct file *file = state_find(lock);
-    if (file == NULL) {
-        if (!state_is_directory(path)) return -ENOENT;
-        file = state_create(lock);
+    int handle = disk_open(path, DISK_READ | DISK_WRITE | DISK_CREATE);
+    if (handle < 0) return handle;
+    struct file *file = file_of(handle);
+    for (uint32_t i = 0; i < HANDLES_MAX; i++) {
+        if (disk.handles[i].file != file || !disk.handles[i].is_lock) continue;
+        disk_close(handle);
+        return -EWOULDBLOCK;
     }
-    for (uint32_t i = 0; i < HANDLES_MAX; i++)
-        if (disk.handles[i].file == file && disk.handles[i].is_lock) return -EWOULDBLOCK;
-    return handle_new(file, DISK_READ | DISK_WRITE, true);
+    disk.handles[handle - HANDLE_FIRST].is_lock = true;
+    return handle;
 }
 
 int64_t disk_free(const char *path)

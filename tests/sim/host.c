@@ -3,7 +3,6 @@
  */
 #include "host.h"
 
-#include <sqlite3.h>
 #include <string.h>
 
 #include "core/check.h"
@@ -13,6 +12,7 @@
 #include "mem_sim.h"
 #include "shards/node.h"
 #include "shards/shard.h"
+#include "storage/embed/sql.h"
 #include "world.h"
 
 #define VERIFY_TURNS 32 /* a whole structure is walked every so many turns */
@@ -118,8 +118,8 @@ void host_kill(bool is_machine)
     loop_sim_kill();
     disk_sim_kill(is_machine);
     /* SQLite's own globals name memory of the life that ends. */
+    embed_sqlite_forget();
     mem_sim_forget();
-    sqlite3_shutdown();
     host.machines += is_machine;
     host.node = NULL;
     host.state = HOST_DOWN;

@@ -30,8 +30,15 @@ void loop_sim_init(const struct loop_sim_options *options)
     loops_sim.life++;
 }
 
+uint32_t loop_sim_sync_errors(bool no_more)
+{
+    if (no_more) loops_sim.options.sync_error_permille = 0;
+    return loops_sim.sync_errors;
+}
+
 void loop_sim_kill(void)
 {
+    loops_sim.sync_errors = 0;
     loops_sim.count = 0;
     loops_sim.life++;
 }
@@ -306,6 +313,7 @@ uint64_t loop_sim_life(void)
 
 void loop_sim_written(struct loop *loop, struct write_op *op, int error)
 {
+    loops_sim.sync_errors += error != 0;
     loop_sim_done(loop, (struct done_sim){.kind = DONE_WRITE, .error = error, .write = op});
 }
 

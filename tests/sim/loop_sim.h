@@ -15,6 +15,9 @@ struct loop_sim_options {
 };
 
 void loop_sim_init(const struct loop_sim_options *options);
+/* Syncs that failed in this life: a shard that met one refuses writes until a
+ * restart.  `no_more`: from now on they succeed. */
+uint32_t loop_sim_sync_errors(bool no_more);
 /* The life ended: no loop is left. */
 void loop_sim_kill(void);
 /* Loops that accept. */

@@ -78,6 +78,7 @@ struct loops_sim {
     uint32_t count;
     struct loop_sim_options options;
     uint64_t life;
+    uint32_t sync_errors; /* of this life */
 };
 
 extern struct loops_sim loops_sim;

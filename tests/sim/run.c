@@ -26,6 +26,8 @@ static struct {
     struct plan plan;
     uint32_t kills_done;
     bool is_active;
+    bool is_boot_due;     /* it starts again after the drain under way */
+    bool is_boot_planned; /* an event will start the next life */
     uint64_t steps_max;
     char why[256];
 } run;
@@ -42,15 +44,18 @@ static void kill_now(void *context, uint64_t life)
     run.kills_done++;
     if (kill->kind == KILL_DRAIN && host_state() == HOST_UP) {
         host_drain();
-        return; /* step_world starts it again */
+        run.is_boot_due = true; /* once it is down */
+        return;
     }
     host_kill(kill->kind == KILL_MACHINE);
+    run.is_boot_planned = true;
     world_at(world.now_ns + kill->down_ns, boot_now, NULL, kill->shards);
 }
 
 static void boot_now(void *context, uint64_t shards)
 {
     (void)context;
+    run.is_boot_planned = run.is_boot_due = false;
     host_boot((uint32_t)shards);
     if (run.kills_done < run.plan.kills_count)
         world_at(world.now_ns + run.plan.kills[run.kills_done].at_ns, kill_now, NULL, host_lives());
@@ -104,8 +109,7 @@ static bool step_until(bool (*is_done)(void), uint64_t span_ns)
         if (world.now_ns >= look_ns) {
             if (is_done()) return true;
             look_ns = world.now_ns + CHECK_NS;
-            if (run.is_active && host_state() == HOST_DOWN && run.kills_done > 0 &&
-                run.plan.kills[run.kills_done - 1].kind == KILL_DRAIN)
+            if (run.is_boot_due && host_state() == HOST_DOWN)
                 boot_now(NULL, run.plan.kills[run.kills_done - 1].shards);
         }
         step_world();
@@ -134,8 +138,8 @@ static void run_calm(void)
     phase(2);
     if (host_state() == HOST_DRAINING && !step_until(host_is_down, CALM_NS_MAX))
         world_fail("a drain ends", "life %u", host_lives());
-    /* A start may be under way already, planned by the last kill. */
-    if (host_state() == HOST_DOWN && !step_until(host_is_up, 2000000000))
+    if (loop_sim_sync_errors(true) > 0 && host_state() != HOST_DOWN) host_kill(false);
+    if (host_state() == HOST_DOWN && !run.is_boot_planned && !run.is_boot_due)
         host_boot(run.plan.shards);
     if (!step_until(host_is_up, CALM_NS_MAX)) world_fail("a start ends", "life %u", host_lives());
     clients_calm();

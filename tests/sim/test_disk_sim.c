@@ -177,14 +177,14 @@ static void errors_are_the_kernels(void **state)
     assert_int_equal(disk_open("/data/a", DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE), -EEXIST);
     assert_int_equal(disk_unlink("/data/none"), -ENOENT);
     assert_int_equal(disk_size_at("/data/none"), -ENOENT);
-    int lock = disk_lock("/data");
+    int lock = disk_lock("/data/lock");
     assert_true(lock >= 0);
-    assert_int_equal(disk_lock("/data"), -EWOULDBLOCK);
+    assert_int_equal(disk_lock("/data/lock"), -EWOULDBLOCK);
     disk_close(lock);
-    lock = disk_lock("/data");
+    lock = disk_lock("/data/lock");
     assert_true(lock >= 0);
     disk_sim_kill(false);
-    assert_true(disk_lock("/data") >= 0);
+    assert_true(disk_lock("/data/lock") >= 0);
 }
 
 static void each_name(void *context, const char *name)
