@@ -269,7 +269,8 @@ static void embed_append(struct store *base, struct store_append *op)
     check(channel != NULL && channel->open == op->channel && channel->is_loaded);
     check(op->on_appended != NULL && op->scope.size <= KEY_PART_MAX);
     if (append_repeat(store, op)) return;
-    if (op->type == RECORD_PUBLICATION && !history_is_kept(op->channel->history)) {
+    bool is_kept = history_is_kept(op->channel->history) && !op->is_live_only;
+    if (op->type == RECORD_PUBLICATION && !is_kept) {
         append_live(store, op);
         return;
     }
