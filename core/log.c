@@ -181,7 +181,11 @@ static void *writer_run(void *unused)
         pthread_mutex_lock(&sink.mutex);
         sink.tail = head;
     }
+    /* What was dropped while the last lines were on their way out. */
+    uint64_t lost = sink.dropped - sink.dropped_told;
+    sink.dropped_told = sink.dropped;
     pthread_mutex_unlock(&sink.mutex);
+    if (lost > 0) writer_report(sink.fd, lost);
     return NULL;
 }
 
