@@ -82,20 +82,6 @@ static uint32_t merge_rows(struct embed_store *store, const struct query *query,
     return count;
 }
 
-/* Answers when memory alone knows everything that was asked for. */
-void embed_read_kept(struct embed_store *store, struct embed_answer *answer)
-{
-    struct store_read *op = answer->read;
-    struct embed_channel *channel = answer->channel;
-    struct retention keep =
-        retention_of(op->channel, channel->head, store->store.env.clock->wall_ms);
-    uint64_t above = op->is_reverse ? keep.floor : max_u64(keep.floor, op->since);
-    uint64_t below = op->is_reverse && op->since > 0 ? op->since : UINT64_MAX;
-    uint32_t count = merge_kept(store, channel, 0, above, below, keep.time_min_ms, op->is_reverse,
-                                op->limit);
-    op->on_read(op, ERR_OK, store->publications, count);
-}
-
 /* True when nothing that `op` asks for is in SQLite alone. */
 static bool read_is_kept(const struct embed_store *store, struct embed_channel *channel,
                          const struct store_read *op)
@@ -220,15 +206,9 @@ void embed_close(struct store *base, struct store_channel *channel)
     embed_channel_release(embed_of(base), closed);
 }
 
-void embed_read(struct store *base, struct store_read *op)
+static void read_query(struct embed_store *store, struct store_read *op)
 {
-    struct embed_store *store = embed_of(base);
     struct embed_channel *channel = op->channel->engine;
-    check(channel != NULL && channel->is_loaded && op->on_read != NULL);
-    if (read_is_kept(store, channel, op)) {
-        embed_answer(store, channel)->read = op;
-        return;
-    }
     struct embed_query *query = query_create(store, channel);
     struct retention keep =
         retention_of(op->channel, channel->head, store->store.env.clock->wall_ms);
@@ -239,6 +219,34 @@ void embed_read(struct store *base, struct store_read *op)
     query->query.floor = keep.floor;
     query->query.time_min_ms = keep.time_min_ms;
     query_submit(query);
+}
+
+void embed_read(struct store *base, struct store_read *op)
+{
+    struct embed_store *store = embed_of(base);
+    struct embed_channel *channel = op->channel->engine;
+    check(channel != NULL && channel->is_loaded && op->on_read != NULL);
+    if (read_is_kept(store, channel, op)) embed_answer(store, channel)->read = op;
+    else read_query(store, op);
+}
+
+/* Answers when memory alone knows everything that was asked for, and asks
+ * SQLite when it no longer does. */
+void embed_read_kept(struct embed_store *store, struct embed_answer *answer)
+{
+    struct store_read *op = answer->read;
+    struct embed_channel *channel = answer->channel;
+    if (!read_is_kept(store, channel, op)) {
+        read_query(store, op);
+        return;
+    }
+    struct retention keep =
+        retention_of(op->channel, channel->head, store->store.env.clock->wall_ms);
+    uint64_t above = op->is_reverse ? keep.floor : max_u64(keep.floor, op->since);
+    uint64_t below = op->is_reverse && op->since > 0 ? op->since : UINT64_MAX;
+    uint32_t count = merge_kept(store, channel, 0, above, below, keep.time_min_ms, op->is_reverse,
+                                op->limit);
+    op->on_read(op, ERR_OK, store->publications, count);
 }
 
 /* First sight of a channel in this process. */
