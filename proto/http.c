@@ -3,7 +3,8 @@
  *
  * Every call begins at the first byte: a head is at most HTTP_HEAD_MAX, so
  * starting over costs less than a state that must be kept per connection and
- * could be wrong.  Lines end in CRLF and nothing else; a bare CR or LF, a space
+ * could be wrong.  A body may be 512 times that and arrive in 4,096 pieces, so
+ * its walk goes on where it stood (struct http_progress).  Lines end in CRLF and nothing else; a bare CR or LF, a space
  * before the colon and a folded line are how one request becomes two behind a
  * proxy, and are refused (RFC 9112 sections 2.2, 5.1, 5.2, 11.2).
  *
@@ -309,7 +310,16 @@ static enum http_result parse_head(struct parse *parse, size_t body_max, uint64_
 enum http_result http_parse(uint8_t *at, size_t size, size_t body_max, struct http_request *request,
                             struct http_fault *fault)
 {
+    struct http_progress progress = {0};
+    return http_parse_on(at, size, body_max, request, fault, &progress);
+}
+
+enum http_result http_parse_on(uint8_t *at, size_t size, size_t body_max,
+                               struct http_request *request, struct http_fault *fault,
+                               struct http_progress *progress)
+{
     check(at != NULL || size == 0);
+    check(body_max < 1u << 30);
     *request = (struct http_request){0};
     *fault = (struct http_fault){0};
     /* One empty line before a request is noise of old clients (section 2.2). */
@@ -326,11 +336,15 @@ enum http_result http_parse(uint8_t *at, size_t size, size_t body_max, struct ht
     size_t left = size - (size_t)(body - at);
     if (request->is_chunked) {
         size_t taken;
-        result = http_chunked(body, left, body_max, &request->body, &taken, fault);
+        result = http_chunked(body, left, body_max, progress, &request->body, &taken, fault);
         if (result == HTTP_WHOLE) request->size = (size_t)(body - at) + taken;
+        progress->need += (uint32_t)(body - at);
         return result;
     }
-    if (left < length) return HTTP_MORE_BODY;
+    if (left < length) {
+        progress->need = (uint32_t)((size_t)(body - at) + length);
+        return HTTP_MORE_BODY;
+    }
     request->body = bytes_of(body, (size_t)length);
     request->size = (size_t)(body - at) + (size_t)length;
     check(request->size <= size);

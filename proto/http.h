@@ -52,6 +52,18 @@ enum http_result {
 enum http_result http_parse(uint8_t *at, size_t size, size_t body_max, struct http_request *request,
                             struct http_fault *fault);
 
+/* What a request whose body is not whole has shown so far, so that a body in
+ * many pieces is walked once.  Zeroed for each request; offsets are from its
+ * first byte. */
+struct http_progress {
+    uint32_t need;         /* a call with fewer bytes than this can tell nothing new */
+    uint32_t walked, data; /* chunked: framing that is known good, data within it */
+};
+/* The same, going on from `progress`; body_max < 1 GiB. */
+enum http_result http_parse_on(uint8_t *at, size_t size, size_t body_max,
+                               struct http_request *request, struct http_fault *fault,
+                               struct http_progress *progress);
+
 /* The value of the first header of that name, case-insensitive; BYTES_NONE when absent. */
 struct bytes http_header(const struct http_request *request, const char *name);
 /* True when a comma-separated header field holds `token`, case-insensitive. */

@@ -24,6 +24,8 @@ const char *http_header_parse(struct bytes line, struct http_header *header);
 
 /* A chunked body that begins at body[size]: once it is whole its data are moved
  * together to the front, `taken` says what it occupied.  HTTP_WHOLE,
- * HTTP_MORE_BODY (nothing was moved) or HTTP_REFUSED. */
-enum http_result http_chunked(uint8_t *body, size_t size, size_t body_max, struct bytes *data,
-                              size_t *taken, struct http_fault *fault);
+ * HTTP_MORE_BODY (nothing was moved) or HTTP_REFUSED.  Offsets in `progress` are
+ * from body[0]. */
+enum http_result http_chunked(uint8_t *body, size_t size, size_t body_max,
+                              struct http_progress *progress, struct bytes *data, size_t *taken,
+                              struct http_fault *fault);

@@ -8,8 +8,9 @@
  * nobody sends them but who hopes that two parsers read them differently.
  * Trailers are read by the rules of headers and dropped.
  *
- * Each call walks all chunks again, so tiny chunks would make many calls dear;
- * framing_max bounds what may be spent on sizes and line ends.
+ * A call goes on at the first chunk that was not whole, so a body is walked once
+ * however many pieces it comes in.  framing_max bounds what may be spent on sizes
+ * and line ends.
  */
 #include "core/check.h"
 #include "proto/http_body.h"
@@ -112,17 +113,27 @@ static enum http_result pass_line_end(struct walk *walk)
     return HTTP_WHOLE;
 }
 
-static enum http_result look(struct walk *walk, size_t body_max)
+/* `progress` follows; what a refusal leaves in it means nothing. */
+static enum http_result look(struct walk *walk, size_t body_max, struct http_progress *progress)
 {
     const uint8_t *start = walk->at;
+    check(progress->walked <= (size_t)(walk->end - start));
+    walk->at += progress->walked;
+    walk->data = progress->data;
+    progress->need = (uint32_t)(walk->end - start) + 1;
     for (;;) {
         size_t size;
+        progress->walked = (uint32_t)(walk->at - start);
+        progress->data = (uint32_t)walk->data;
         enum http_result result = take_size(walk, &size);
         if (result != HTTP_WHOLE) return result;
         if (size == 0) return pass_trailers(walk);
         if (size > body_max - walk->data) return refuse(walk, 413, "the body is too large");
         size_t left = (size_t)(walk->end - walk->at);
-        if (left < size) return HTTP_MORE_BODY;
+        if (left < size) {
+            progress->need = (uint32_t)((size_t)(walk->at - start) + size + 2);
+            return HTTP_MORE_BODY;
+        }
         walk->at += size;
         walk->data += size;
         result = pass_line_end(walk);
@@ -147,12 +158,13 @@ static void gather(uint8_t *body, size_t size, size_t data)
     check((size_t)(out - body) == data);
 }
 
-enum http_result http_chunked(uint8_t *body, size_t size, size_t body_max, struct bytes *data,
-                              size_t *taken, struct http_fault *fault)
+enum http_result http_chunked(uint8_t *body, size_t size, size_t body_max,
+                              struct http_progress *progress, struct bytes *data, size_t *taken,
+                              struct http_fault *fault)
 {
-    check(body_max < SIZE_MAX / 4);
+    check(body_max < 1u << 30);
     struct walk walk = {body, body + size, 0, fault};
-    enum http_result result = look(&walk, body_max);
+    enum http_result result = look(&walk, body_max, progress);
     if (result != HTTP_WHOLE) return result;
     *taken = (size_t)(walk.at - body);
     gather(body, *taken, walk.data);

@@ -343,6 +343,37 @@ static void tiny_chunks_are_bounded(void **state)
     free(text);
 }
 
+/* Every split of each request, one byte more a call, going on from the last. */
+static void progress_tells_what_a_fresh_look_tells(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < array_count(requests); i++) {
+        struct http_progress progress = {0};
+        size_t size = strlen(requests[i].text);
+        for (size_t left = 0; left <= size; left++) {
+            struct http_request fresh, on;
+            struct http_fault fault;
+            uint8_t *copy, *again;
+            enum http_result wanted = parse(requests[i].text, left, &copy, &fresh, &fault);
+            free(copy);
+            if (left < progress.need) {
+                assert_int_equal(wanted, HTTP_MORE_BODY);
+                continue;
+            }
+            again = malloc(left + 1);
+            memcpy(again, requests[i].text, left);
+            assert_int_equal(http_parse_on(again, left, BODY_MAX, &on, &fault, &progress), wanted);
+            if (wanted == HTTP_WHOLE) {
+                assert_int_equal(on.size, fresh.size);
+                assert_bytes(on.body, requests[i].body);
+            }
+            free(again);
+            if (wanted == HTTP_WHOLE) break;
+            assert_true(wanted != HTTP_MORE_BODY || progress.need > left);
+        }
+    }
+}
+
 static void headers_are_looked_up(void **state)
 {
     (void)state;
@@ -404,6 +435,7 @@ int main(void)
         cmocka_unit_test(flipped_bits_are_survived),
         cmocka_unit_test(limits_hold_at_below_and_above),
         cmocka_unit_test(tiny_chunks_are_bounded),
+        cmocka_unit_test(progress_tells_what_a_fresh_look_tells),
         cmocka_unit_test(headers_are_looked_up),
         cmocka_unit_test(heads_are_written),
     };
