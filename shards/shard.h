@@ -112,6 +112,11 @@ static inline uint32_t shard_second(const struct shard *shard)
 {
     return (uint32_t)(shard->clock.mono_ns / 1000000000u);
 }
+/* The first second that begins `ms` from now or later: nobody gets less time. */
+static inline uint32_t shard_second_after(const struct shard *shard, uint64_t ms)
+{
+    return (uint32_t)((clock_turn_ms(&shard->clock) + ms + 999) / 1000);
+}
 
 /* Makes shard `index` of `node`; its loop exists, its store is not attached. */
 must_use enum err shard_create(struct node *node, uint32_t index, struct shard **shard);

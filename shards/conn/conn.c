@@ -99,7 +99,7 @@ static void conn_on_accept(void *context, uint32_t sock)
         conn_end(shard, conn, CLOSE_SHUTDOWN);
         return;
     }
-    conn_due(shard, conn, shard_second(shard) + (HTTP_HEAD_MS + 999) / 1000);
+    conn_due(shard, conn, shard_second_after(shard, HTTP_HEAD_MS));
     loop_recv_arm(shard->loop, sock);
 }
 
@@ -208,6 +208,23 @@ void conn_close_peer(struct shard *shard, struct conn *conn)
     conn_die(shard, conn);
 }
 
+/* A socket that is closed over bytes nobody read is reset, and the reset takes our
+ * last words from the peer's buffer: a 413 or a close code would not arrive while
+ * the peer still sends (RFC 9112 section 9.6, RFC 6455 section 7.1.1).  So input
+ * goes on being read, and dropped by CONN_CLOSE_SENT. */
+void conn_linger(struct shard *shard, struct conn *conn)
+{
+    check(conn->flags & CONN_CLOSE_SENT);
+    if (conn->flags & CONN_LINGERS) return;
+    conn->flags |= CONN_LINGERS;
+    uint32_t sock = conn_index(shard, conn);
+    loop_shutdown(shard->loop, sock);
+    conn_due(shard, conn, shard_second(shard) + CONN_CLOSING_S);
+    conn_forget_input(shard, conn);
+    conn->flags &= (uint16_t)~CONN_PAUSED;
+    if (!(conn->flags & CONN_PEER_GONE)) loop_recv_arm(shard->loop, sock);
+}
+
 /* What the peer must still read, then the close frame.  A slow reader's queue is
  * dropped but for the frame it is in the middle of (protocol: 3000 and 3008 do
  * not flush). */
@@ -293,7 +310,7 @@ static void conn_ping(struct shard *shard, struct conn *conn)
         conn->flags |= CONN_PINGED;
     }
     conn->flags |= CONN_PING_PHASE;
-    conn->ping_s = shard_second(shard) + seconds_up(shard->config->client_pong_timeout_ms);
+    conn->ping_s = shard_second_after(shard, shard->config->client_pong_timeout_ms);
 }
 
 static void conn_tick_client(struct shard *shard, struct conn *conn)
@@ -327,8 +344,10 @@ static void conn_tick_one(struct shard *shard, struct conn *conn)
     switch ((enum conn_state)conn->state) {
     case CONN_HTTP:
         /* Nothing more in time: say so when half a request is there. */
-        if (conn->flags & CONN_PAUSED)
-            conn_due(shard, conn, shard_second(shard) + HTTP_IDLE_MS / 1000);
+        if (conn->flags & CONN_CLOSE_SENT)
+            conn_die(shard, conn);
+        else if (conn->flags & CONN_PAUSED)
+            conn_due(shard, conn, shard_second_after(shard, HTTP_IDLE_MS));
         else if (conn->input_size > 0)
             conn_refuse(shard, conn, 408, "the request did not arrive in time");
         else

@@ -26,11 +26,12 @@
 #include "core/slab.h"
 #include "proto/close.h"
 #include "proto/codec.h"
+#include "proto/http.h"
 #include "proto/ws.h"
 
 struct shard;
 struct out_chunk;
-/* A peer has this long to answer our close frame. */
+/* A peer has this long to answer our close frame, and to close after the last word. */
 #define CONN_CLOSING_S   5
 #define OUT_CHUNK_SIZE   112 /* bytes of one link of a queue: a dozen frames */
 /* An unblocked connection may be given this many queue limits within one turn. */
@@ -51,7 +52,7 @@ enum conn_flag {
     CONN_CLOSE_SENT = 512,    /* end once the queue is empty */
     CONN_KEEP_ALIVE = 1024,   /* HTTP: another request may follow */
     CONN_PING_PHASE = 2048,   /* ping_s is the end of the wait for a pong */
-    CONN_CONTINUED = 4096,    /* HTTP: 100 Continue was sent for this request */
+    CONN_LINGERS = 4096,      /* our direction was ended; what still comes is dropped */
     CONN_CLOSING_SOCK = 8192, /* loop_close was called */
     CONN_HEAD_ONLY = 16384,   /* HTTP: the request was HEAD */
     CONN_LISTED = 32768,      /* in the shard's waiting or resumed list */
@@ -76,12 +77,15 @@ struct conn {
     uint32_t input_size, input_room;
     uint32_t input_message; /* the first so many saved bytes are a message's rest, unmasked */
     uint32_t expires_s;     /* Unix second at which the token ends; 0: never */
-    uint8_t client[16];     /* id, once connected */
-    char *user;             /* NULL until connected */
+    union {
+        uint8_t client[16];        /* id, once connected */
+        struct http_progress http; /* HTTP: of the request that `input` begins with */
+    };
+    char *user; /* NULL until connected */
     uint8_t user_size;
-    uint8_t close; /* enum close that ended it */
-    uint16_t pad;
-    char *info; /* raw JSON of the token's info, NUL-terminated, or NULL */
+    uint8_t close;     /* enum close that ended it */
+    uint16_t commands; /* handled so far of the message under way */
+    char *info;        /* raw JSON of the token's info, NUL-terminated, or NULL */
 };
 
 struct conn *conn_at(struct shard *shard, uint32_t index);
@@ -123,6 +127,8 @@ void conn_answer_close(struct shard *shard, struct conn *conn, uint16_t code);
 void conn_continue_100(struct shard *shard, struct conn *conn);
 /* The peer said goodbye, or nothing can be said any more. */
 void conn_close_peer(struct shard *shard, struct conn *conn);
+/* The last word went: ends our direction and waits for the peer to end its own. */
+void conn_linger(struct shard *shard, struct conn *conn);
 /* Starts the heartbeat of a client that just connected. */
 void conn_begin_pings(struct shard *shard, struct conn *conn);
 /* The next look at a connected client: its ping, or the end of its token. */
@@ -141,7 +147,6 @@ struct frame *conn_frame(struct shard *shard, enum ws_opcode opcode, struct byte
 /* conn_out.c: the kernel's answer to a send that did not go whole, or to a waiting one. */
 void conn_on_send(void *shard, uint32_t sock, uint32_t sent, int error);
 /* conn_http.c: handles one whole request. */
-struct http_request;
 void conn_request(struct shard *shard, struct conn *conn, const struct http_request *request);
 /* conn_in.c: goes on with saved input. */
 void conn_continue(struct shard *shard, struct conn *conn);

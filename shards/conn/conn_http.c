@@ -44,7 +44,7 @@ static void respond(struct shard *shard, struct conn *conn, uint16_t status,
     conn->flags &= (uint16_t)~CONN_HEAD_ONLY;
     if (conn->state != CONN_HTTP) return;
     if (!keep_alive) conn->flags |= CONN_CLOSE_SENT;
-    conn_due(shard, conn, shard_second(shard) + HTTP_IDLE_MS / 1000);
+    conn_due(shard, conn, shard_second_after(shard, HTTP_IDLE_MS));
 }
 
 void conn_respond(struct shard *shard, struct conn *conn, uint16_t status, const char *content_type,
@@ -117,8 +117,7 @@ static void upgrade(struct shard *shard, struct conn *conn, const struct http_re
     if (conn->state != CONN_HTTP) return;
     conn->wire = (uint8_t)handshake.wire;
     conn_move(conn, CONN_WS);
-    uint64_t stale_ms = config->client_stale_close_delay_ms;
-    conn_due(shard, conn, shard_second(shard) + (uint32_t)((stale_ms + 999) / 1000));
+    conn_due(shard, conn, shard_second_after(shard, config->client_stale_close_delay_ms));
 }
 
 /* Method, path → handler; the prefix rows match everything below them. */

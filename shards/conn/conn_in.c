@@ -53,37 +53,6 @@ void conn_resume(struct shard *shard, struct conn *conn)
     indexes_add(&shard->resumed, conn_index(shard, conn));
 }
 
-/* --- HTTP ------------------------------------------------------------------ */
-
-/* Handles whole requests at data[size]; returns how many bytes they took. */
-static uint32_t http_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t size)
-{
-    uint32_t used = 0;
-    while (conn->state == CONN_HTTP && !(conn->flags & (CONN_PAUSED | CONN_CLOSE_SENT)) &&
-           used < size) {
-        struct http_request request;
-        struct http_fault fault;
-        switch (http_parse(data + used, size - used, HTTP_BODY_MAX, &request, &fault)) {
-        case HTTP_MORE: return used;
-        case HTTP_MORE_BODY:
-            conn_due(shard, conn, shard_second(shard) + HTTP_BODY_MS / 1000);
-            if (request.expects_continue && !(conn->flags & CONN_CONTINUED)) {
-                conn->flags |= CONN_CONTINUED;
-                conn_continue_100(shard, conn);
-            }
-            return used;
-        case HTTP_REFUSED: conn_refuse(shard, conn, fault.status, fault.reason); return size;
-        case HTTP_WHOLE:
-            check(request.size > 0 && request.size <= size - used);
-            conn->flags &= (uint16_t)~CONN_CONTINUED;
-            used += (uint32_t)request.size;
-            conn_request(shard, conn, &request);
-            break;
-        }
-    }
-    return used;
-}
-
 /* --- WebSocket -------------------------------------------------------------- */
 
 static void ws_control(struct shard *shard, struct conn *conn, enum ws_event event,
@@ -159,6 +128,73 @@ static void ws_input(struct shard *shard, struct conn *conn, uint8_t *data, uint
     }
 }
 
+/* --- HTTP ------------------------------------------------------------------ */
+
+/* The head is there, its body is not: once for each request, the clock of bodies
+ * starts and a client that asked for it is told to go on. */
+static void http_body_begins(struct shard *shard, struct conn *conn,
+                             const struct http_request *request)
+{
+    conn_due(shard, conn, shard_second_after(shard, HTTP_BODY_MS));
+    if (request->expects_continue) conn_continue_100(shard, conn);
+}
+
+/* Handles whole requests at data[size]; returns how many bytes they took.  What
+ * is left is the beginning of a request, `is_known` when an earlier call has seen
+ * some of it. */
+static uint32_t http_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t size,
+                           bool is_known)
+{
+    uint32_t used = 0;
+    while (conn->state == CONN_HTTP && !(conn->flags & (CONN_PAUSED | CONN_CLOSE_SENT)) &&
+           used < size) {
+        struct http_request request;
+        struct http_fault fault;
+        bool is_body = conn->http.need > 0;
+        switch (
+            http_parse_on(data + used, size - used, HTTP_BODY_MAX, &request, &fault, &conn->http)) {
+        case HTTP_MORE:
+            if (!is_known || used > 0)
+                conn_due(shard, conn, shard_second_after(shard, HTTP_HEAD_MS));
+            return used;
+        case HTTP_MORE_BODY:
+            if (!is_body) http_body_begins(shard, conn, &request);
+            return used;
+        case HTTP_REFUSED: conn_refuse(shard, conn, fault.status, fault.reason); return size;
+        case HTTP_WHOLE:
+            check(request.size > 0 && request.size <= size - used);
+            conn->http = (struct http_progress){0};
+            used += (uint32_t)request.size;
+            conn_request(shard, conn, &request);
+            break;
+        }
+    }
+    return used;
+}
+
+/* Goes on with a saved request, in the buffer where it stands: a body of 8 MiB
+ * comes in thousands of pieces. */
+static void http_continue(struct shard *shard, struct conn *conn, bool is_known)
+{
+    check(conn->state == CONN_HTTP);
+    if (conn->input_size < conn->http.need) return;
+    uint8_t *input = conn->input;
+    uint32_t size = conn->input_size, room = conn->input_room;
+    conn->input = NULL;
+    conn->input_size = conn->input_room = 0;
+    uint32_t used = http_input(shard, conn, input, size, is_known);
+    if (conn->state == CONN_HTTP && used < size && !(conn->flags & CONN_CLOSE_SENT)) {
+        check(conn->input == NULL);
+        if (used > 0) memmove(input, input + used, size - used);
+        conn->input = input;
+        conn->input_size = size - used;
+        conn->input_room = room;
+        return;
+    }
+    if (conn->state == CONN_WS) ws_input(shard, conn, input + used, size - used);
+    mem_free(input);
+}
+
 /* --- both --------------------------------------------------------------------- */
 
 void conn_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t size)
@@ -172,13 +208,12 @@ void conn_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t 
         ws_input(shard, conn, data, size);
         return;
     }
-    uint32_t used;
     if (conn->input_size > 0) {
         input_save(conn, data, size);
-        conn_continue(shard, conn);
+        http_continue(shard, conn, true);
         return;
     }
-    used = http_input(shard, conn, data, size);
+    uint32_t used = http_input(shard, conn, data, size, false);
     if (used == size || conn->state == CONN_DYING) return;
     if (conn->state == CONN_WS)
         ws_input(shard, conn, data + used, size - used);
@@ -192,19 +227,19 @@ void conn_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t 
 void conn_continue(struct shard *shard, struct conn *conn)
 {
     if (conn->state == CONN_DYING || conn->state == CONN_CLOSING) return;
-    uint8_t *input = conn->input;
-    uint32_t size = conn->input_size, message = conn->input_message;
-    conn->input = NULL;
-    conn->input_size = conn->input_room = conn->input_message = 0;
     if (conn->flags & CONN_PAUSED) {
         conn->flags &= (uint16_t)~CONN_PAUSED;
         if (!(conn->flags & CONN_PEER_GONE)) loop_recv_arm(shard->loop, conn_index(shard, conn));
     }
-    if (size == 0) {
-        mem_free(input);
+    if (conn->input_size == 0) return;
+    if (conn->state == CONN_HTTP) {
+        http_continue(shard, conn, false);
         return;
     }
-    uint8_t *at = input;
+    uint8_t *input = conn->input, *at = input;
+    uint32_t size = conn->input_size, message = conn->input_message;
+    conn->input = NULL;
+    conn->input_size = conn->input_room = conn->input_message = 0;
     bool waits = false;
     if (message > 0) {
         waits = ws_commands(shard, conn, bytes_of(at, message), false);
@@ -213,14 +248,7 @@ void conn_continue(struct shard *shard, struct conn *conn)
     }
     if (waits)
         input_save(conn, at, size);
-    else if (size > 0 && conn->state == CONN_HTTP) {
-        uint32_t used = http_input(shard, conn, at, size);
-        if (conn->state == CONN_WS)
-            ws_input(shard, conn, at + used, size - used);
-        else if (conn->state == CONN_HTTP)
-            input_save(conn, at + used, size - used);
-    } else if (size > 0) {
+    else if (size > 0)
         ws_input(shard, conn, at, size);
-    }
     mem_free(input);
 }

@@ -209,7 +209,7 @@ void conn_drop_output(struct shard *shard, struct conn *conn, bool keep_partial)
 /* The queue is empty: what waited for that happens now. */
 static void out_empty(struct shard *shard, struct conn *conn)
 {
-    if (conn->flags & CONN_CLOSE_SENT && conn->state != CONN_DYING) conn_close_peer(shard, conn);
+    if (conn->flags & CONN_CLOSE_SENT && conn->state != CONN_DYING) conn_linger(shard, conn);
 }
 
 static void send_rest(struct shard *shard, struct conn *conn)

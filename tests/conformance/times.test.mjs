@@ -1,0 +1,130 @@
+// What time does to a connection: pings, silence, tokens and subscriptions that end.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { connect, subscribe } from './client.mjs';
+import { Gateway, SECRET, sleep, token, until } from './gateway.mjs';
+import { open, openAs } from './peer.mjs';
+
+const soon = (seconds) => Math.floor(Date.now() / 1000) + seconds;
+const within = (took, least, most) => assert.ok(took >= least && took <= most, `${took} ms, not ${least} to ${most}`);
+
+function gatewayWith(client) {
+  return new Gateway({ shards: 2, config: { storage: { engine: 'memory' }, log: { level: 'info' },
+    client: { token: { hmac_secret_key: SECRET }, allowed_origins: ['*'], ...client } } });
+}
+
+test('times', { concurrency: true }, async (t) => {
+  const quick = gatewayWith({ ping_interval: '1s', pong_timeout: '900ms', stale_close_delay: '1s', expired_close_delay: '0s' });
+  const patient = gatewayWith({ ping_interval: '1s', pong_timeout: '900ms', expired_close_delay: '1s' });
+  t.after(() => Promise.all([quick.end(), patient.end()]));
+  await Promise.all([quick.start(), patient.start()]);
+  const cases = [];
+  const check = (name, work) => cases.push(t.test(name, work));
+
+  check('a ping without its pong ends with 3012', async () => {
+    const peer = await openAs(quick, 'silent', { answersPings: false });
+    const began = Date.now();
+    assert.equal(peer.messages[0].connect.ping, 1);
+    await peer.end();
+    assert.equal(peer.closed.code, 3012);
+    within(Date.now() - began, 1000, 5000);
+  });
+
+  check('an SDK that is pinged every second stays', async () => {
+    const client = await connect(quick, 'awake');
+    await sleep(5500);
+    assert.equal(client.connects, 1);
+    assert.equal(client.centrifuge.state, 'connected');
+    client.centrifuge.disconnect();
+  });
+
+  check('a connection without a connect command is stale: 3502', async () => {
+    const began = Date.now();
+    const peer = open(quick);
+    await peer.ready;
+    await peer.end();
+    assert.deepEqual(peer.closed, { code: 3502, reason: 'stale' });
+    within(Date.now() - began, 1000, 4000);
+  });
+
+  for (const [name, gateway, grace] of [['no delay', quick, 0], ['a delay of 1 s', patient, 1]])
+    check(`a token that ends closes with 3005 after ${name}`, async () => {
+      const exp = soon(2);
+      const peer = await openAs(gateway, 'mayfly', { claims: { exp } });
+      assert.equal(peer.messages[0].connect.expires, true);
+      assert.ok(peer.messages[0].connect.ttl >= 1 && peer.messages[0].connect.ttl <= 2);
+      await peer.end();
+      assert.deepEqual(peer.closed, { code: 3005, reason: 'connection expired' });
+      const late = Date.now() - (exp + grace) * 1000;
+      within(late, -50, 3500);
+    });
+
+  check('an SDK that brings a new token in time stays, and its subscription', async () => {
+    let fetched = 0;
+    const client = await connect(patient, 'renewed', {
+      token: token({ sub: 'renewed', exp: soon(3) }),
+      getToken: async () => { fetched++; return token({ sub: 'renewed', exp: soon(3) }); } });
+    const feed = await subscribe(client, 'chat:renewed');
+    await sleep(8000);
+    assert.ok(fetched >= 2, `${fetched} tokens`);
+    assert.equal(client.connects, 1);
+    await client.centrifuge.publish('chat:renewed', 1);
+    await until(() => feed.publications.length === 1, 'it still receives');
+    assert.equal(feed.subscribed.length, 1);
+    client.centrifuge.disconnect();
+  });
+
+  check('a new token for somebody else is 3500', async () => {
+    const peer = await openAs(patient, 'ann', { claims: { exp: soon(30) } });
+    peer.send({ id: 2, refresh: { token: token({ sub: 'eve', exp: soon(30) }) } });
+    await peer.end();
+    assert.equal(peer.closed.code, 3500);
+  });
+
+  check('subscription tokens are renewed by the SDK', async () => {
+    let fetched = 0;
+    const client = await connect(patient, 'reader');
+    const getToken = async () => { fetched++; return token({ sub: 'reader', channel: 'closed:a', exp: soon(3) }); };
+    const feed = await subscribe(client, 'closed:a', { getToken });
+    await sleep(7000);
+    assert.ok(fetched >= 3, `${fetched} tokens`);
+    assert.equal(feed.subscribed.length, 1);
+    await patient.ask('publish', { channel: 'closed:a', data: 1 });
+    await until(() => feed.publications.length === 1, 'it still receives');
+    client.centrifuge.disconnect();
+  });
+
+  check('a subscription that is not renewed ends with 2501', async () => {
+    const peer = await openAs(quick, 'reader');
+    peer.send({ id: 2, subscribe: { channel: 'closed:b', token: token({ sub: 'reader', channel: 'closed:b', exp: soon(2) }) } });
+    const { subscribe: result } = await peer.reply(2);
+    assert.equal(result.expires, true);
+    const push = await until(() => peer.messages.find((message) => message.push?.unsubscribe), 'the subscription ended');
+    assert.equal(push.push.channel, 'closed:b');
+    assert.equal(push.push.unsubscribe.code, 2501);
+    await quick.ask('publish', { channel: 'closed:b', data: 1 });
+    await sleep(300);
+    assert.deepEqual(peer.pushes('closed:b'), []);
+    assert.equal(peer.closed, null);
+    peer.socket.terminate();
+  });
+
+  check('a subscription token is for its user and channel only', async () => {
+    const cases = [
+      [{ sub: 'reader', channel: 'closed:other' }, 3500], [{ sub: 'eve', channel: 'closed:c' }, 3500],
+      [{ sub: 'reader', channel: 'closed:c', exp: soon(-5) }, 109], [{ sub: 'reader' }, 103]];
+    for (const [claims, code] of cases) {
+      const peer = await openAs(patient, 'reader');
+      peer.send({ id: 2, subscribe: { channel: 'closed:c', token: token(claims) } });
+      if (code >= 3000) await peer.end();
+      else await peer.reply(2);
+      assert.equal(peer.closed?.code ?? peer.messages.at(-1).error.code, code, JSON.stringify(claims));
+      peer.socket.terminate();
+    }
+  });
+
+  await Promise.all(cases);
+  await t.test('both end cleanly', async () => {
+    for (const gateway of [quick, patient]) assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
+  });
+});
