@@ -70,12 +70,13 @@ enum dispatch dispatch_message(struct shard *shard, struct conn *conn, struct re
 {
     const struct codec *codec = codec_of((enum wire)conn->wire);
     check(codec != NULL);
-    for (uint32_t count = 0; conn->state == CONN_WS; count++) {
+    if (is_first) conn->commands = 0;
+    for (; conn->state == CONN_WS; conn->commands++) {
         struct reader before = *frame;
         struct cmd cmd;
-        enum err err = codec->next(frame, is_first && count == 0, &shard->arena, &cmd);
+        enum err err = codec->next(frame, conn->commands == 0, &shard->arena, &cmd);
         if (err == ERR_END) break;
-        if (err != ERR_OK || count == COMMANDS_PER_FRAME_MAX || !is_in_order(conn, &cmd)) {
+        if (err != ERR_OK || conn->commands == COMMANDS_PER_FRAME_MAX || !is_in_order(conn, &cmd)) {
             conn_end(shard, conn, CLOSE_BAD_REQUEST);
             break;
         }

@@ -1,6 +1,6 @@
 // The real gateway as a child process: configuration file, port, log, signals.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createHmac, randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -82,6 +82,11 @@ export class Gateway {
     }, 'the gateway is ready', 60000);
     this.port = Number(/listening .*port=(\d+)/.exec(this.log.slice(this.started))[1]);
     return this;
+  }
+
+  /** Resident memory in bytes. */
+  memory() {
+    return 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${this.child.pid}/status`, 'utf8'))[1]);
   }
 
   async kill() { this.child.kill('SIGKILL'); await this.exited; }
