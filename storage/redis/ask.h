@@ -1,0 +1,20 @@
+/*
+ * ask: one blocking hello, before the shards start.
+ *
+ * A node that cannot work should say so at once and in a sentence, not by the
+ * failures of its first clients.
+ *
+ * Thread:  any; blocks for at most `patience_ms`, longer only while the server
+ *          says that it is loading its data (ASK_LOADING_MS).
+ * Tests:   tests/unit/storage/test_redis.c
+ */
+#pragma once
+
+#include "storage/redis/hello.h"
+
+#define ASK_LOADING_MS 60000
+
+/* Connects, says hello, fills `server` and hangs up; a server that does not answer is asked
+ * again until the time is over.  Errors as hello_take, with the sentence. */
+must_use enum err ask_hello(const struct redis_options *options, uint64_t patience_ms,
+                            struct hello_server *server, char problem[HELLO_PROBLEM_MAX]);

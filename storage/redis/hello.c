@@ -1,0 +1,237 @@
+/* The steps are a table in the order of the wire; which of them a connection
+ * needs is decided once, in hello_write. */
+#include "storage/redis/hello.h"
+
+#include <stdio.h>
+
+#include "core/check.h"
+
+enum step {
+    STEP_AUTH,
+    STEP_SELECT,
+    STEP_NAME,
+    STEP_INFO,
+    STEP_CONFIG,
+    STEP_PARTITIONS,
+    STEP_LOAD_APPEND,
+    STEP_LOAD_READ,
+    STEP_COUNT,
+};
+
+static_assert(STEP_COUNT <= array_count(((struct hello *)NULL)->steps), "a flag per step");
+static_assert(STEP_LOAD_READ - STEP_LOAD_APPEND == SCRIPT_READ - SCRIPT_APPEND,
+              "one load per script");
+
+/* The oldest release with sharded pub/sub and SET NX GET. */
+#define VERSION_LEAST 7
+
+static void write_auth(const struct redis_options *options, struct resp_out *out)
+{
+    bool has_user = options->user[0] != 0;
+    resp_begin(out, has_user ? 3 : 2);
+    resp_text(out, "AUTH");
+    if (has_user) resp_text(out, options->user);
+    resp_text(out, options->password);
+}
+
+/* The first node fixes the number of partitions; every other one learns it. */
+static void write_partitions(const struct redis_options *options, struct resp_out *out)
+{
+    resp_begin(out, 5);
+    resp_text(out, "SET");
+    resp_pair(out, bytes_of_text(options->prefix), BYTES_LITERAL(":partitions"));
+    resp_number(out, options->partitions);
+    resp_text(out, "NX");
+    resp_text(out, "GET");
+}
+
+static void write_step(enum step step, const struct redis_options *options, struct resp_out *out)
+{
+    switch (step) {
+    case STEP_AUTH: write_auth(options, out); return;
+    case STEP_SELECT:
+        resp_begin(out, 2);
+        resp_text(out, "SELECT");
+        resp_number(out, options->db);
+        return;
+    case STEP_NAME:
+        resp_begin(out, 3);
+        resp_text(out, "CLIENT");
+        resp_text(out, "SETNAME");
+        resp_text(out, "sluice");
+        return;
+    case STEP_INFO:
+        resp_begin(out, 4);
+        resp_text(out, "INFO");
+        resp_text(out, "server");
+        resp_text(out, "replication");
+        resp_text(out, "persistence");
+        return;
+    case STEP_CONFIG:
+        resp_begin(out, 3);
+        resp_text(out, "CONFIG");
+        resp_text(out, "GET");
+        resp_text(out, "appendfsync");
+        return;
+    case STEP_PARTITIONS: write_partitions(options, out); return;
+    case STEP_LOAD_APPEND:
+    case STEP_LOAD_READ:
+        resp_begin(out, 3);
+        resp_text(out, "SCRIPT");
+        resp_text(out, "LOAD");
+        resp_bytes(out, script_text((enum script)(step - STEP_LOAD_APPEND)));
+        return;
+    case STEP_COUNT: break;
+    }
+    impossible("every step has its command");
+}
+
+void hello_write(struct hello *hello, const struct redis_options *options, enum link_role role,
+                 bool is_again, struct resp_out *out)
+{
+    bool is_commands = role == LINK_COMMANDS;
+    *hello = (struct hello){.options = options, .role = role, .is_again = is_again};
+    hello->steps[STEP_AUTH] = !is_again && (options->password[0] != 0 || options->user[0] != 0);
+    hello->steps[STEP_SELECT] = !is_again && options->db != 0;
+    hello->steps[STEP_NAME] = !is_again;
+    hello->steps[STEP_INFO] = true;
+    hello->steps[STEP_CONFIG] = is_commands;
+    hello->steps[STEP_PARTITIONS] = is_commands;
+    hello->steps[STEP_LOAD_APPEND] = is_commands;
+    hello->steps[STEP_LOAD_READ] = is_commands;
+    for (uint32_t i = 0; i < STEP_COUNT; i++) {
+        if (hello->steps[i]) write_step((enum step)i, options, out);
+    }
+    while (hello->step < STEP_COUNT && !hello->steps[hello->step]) hello->step++;
+    check(!hello_is_done(hello));
+}
+
+bool hello_is_done(const struct hello *hello)
+{
+    return hello->step == STEP_COUNT;
+}
+
+/* The value of "name:value" in the lines of INFO, or nothing. */
+static struct bytes info_value(struct bytes info, const char *name)
+{
+    size_t name_size = strlen(name);
+    for (size_t at = 0; at < info.size;) {
+        const uint8_t *line = info.at + at;
+        const uint8_t *end = memchr(line, '\n', info.size - at);
+        size_t size = end == NULL ? info.size - at : (size_t)(end - line);
+        at += size + 1;
+        if (size > 0 && line[size - 1] == '\r') size--;
+        if (size > name_size && memcmp(line, name, name_size) == 0 && line[name_size] == ':')
+            return bytes_of(line + name_size + 1, size - name_size - 1);
+    }
+    return BYTES_NONE;
+}
+
+static enum err take_info(struct hello *hello, const struct reply *reply)
+{
+    struct bytes info = reply_text(reply);
+    struct bytes version = info_value(info, "redis_version");
+    struct bytes run_id = info_value(info, "run_id");
+    struct bytes replication_id = info_value(info, "master_replid");
+    uint32_t major = 0;
+    for (size_t i = 0;
+         i < version.size && version.at[i] >= '0' && version.at[i] <= '9' && major < 1000; i++)
+        major = major * 10 + version.at[i] - '0';
+    if (major < VERSION_LEAST || run_id.size < 16 || replication_id.size < 16) {
+        snprintf(hello->problem, sizeof hello->problem,
+                 "the server at %s is release '%.*s'; use Redis 7 or Valkey, or newer",
+                 hello->options->place, (int)min_u64(version.size, 20), (const char *)version.at);
+        return ERR_UNSUPPORTED;
+    }
+    if (bytes_equal_text(info_value(info, "loading"), "1")) {
+        snprintf(hello->problem, sizeof hello->problem, "Redis at %s is loading its data",
+                 hello->options->place);
+        return ERR_STARTING;
+    }
+    if (bytes_equal_text(info_value(info, "role"), "slave")) {
+        snprintf(hello->problem, sizeof hello->problem,
+                 "Redis at %s is a replica; set redis.address to the primary",
+                 hello->options->place);
+        return ERR_STORE_DOWN;
+    }
+    memcpy(hello->server.lineage, run_id.at, 16);
+    memcpy(hello->server.lineage + 16, replication_id.at, 16);
+    hello->server.lineage[LINEAGE_MAX] = 0;
+    for (uint32_t i = 0; i < LINEAGE_MAX; i++) {
+        /* The scripts split at a space. */
+        if (hello->server.lineage[i] <= ' ') hello->server.lineage[i] = '_';
+    }
+    hello->server.is_durable = bytes_equal_text(info_value(info, "aof_enabled"), "1");
+    return ERR_OK;
+}
+
+/* A server that forbids CONFIG is taken for one that may lose its last second. */
+static void take_config(struct hello *hello, const struct reply *reply)
+{
+    const struct reply *value = reply_item(reply, 1);
+    if (!bytes_equal_text(reply_text(value), "always")) hello->server.is_durable = false;
+}
+
+static enum err take_partitions(struct hello *hello, const struct reply *reply)
+{
+    if (reply->type == REPLY_NIL) return ERR_OK; /* we were the first */
+    uint64_t stored = 0;
+    if (bytes_to_u64(reply_text(reply), &stored) && stored == hello->options->partitions)
+        return ERR_OK;
+    snprintf(hello->problem, sizeof hello->problem,
+             "what Redis at %s holds under '%s' was made with %llu partitions, this node has %u: "
+             "set redis.partitions to that, or take another redis.prefix",
+             hello->options->place, hello->options->prefix, (unsigned long long)stored,
+             hello->options->partitions);
+    return ERR_CONFLICT;
+}
+
+static enum err take_digest(struct hello *hello, enum script script, const struct reply *reply)
+{
+    struct bytes digest = reply_text(reply);
+    if (digest.size != SCRIPT_DIGEST_SIZE) return ERR_STORE_DOWN;
+    memcpy(hello->server.digests[script], digest.at, digest.size);
+    hello->server.digests[script][SCRIPT_DIGEST_SIZE] = 0;
+    return ERR_OK;
+}
+
+static enum err take_error(struct hello *hello, const struct reply *reply)
+{
+    struct bytes text = reply->text;
+    int size = (int)min_u64(text.size, 120);
+    const char *place = hello->options->place;
+    if (reply_is_error(reply, "LOADING")) {
+        snprintf(hello->problem, sizeof hello->problem, "Redis at %s is loading its data", place);
+        return ERR_STARTING;
+    }
+    if (reply_is_error(reply, "NOAUTH") || hello->step == STEP_AUTH) {
+        snprintf(hello->problem, sizeof hello->problem,
+                 "Redis at %s refuses the user or password (%.*s); set redis.user and "
+                 "redis.password",
+                 place, size, (const char *)text.at);
+        return ERR_UNAUTHORIZED;
+    }
+    snprintf(hello->problem, sizeof hello->problem, "Redis at %s refuses to begin: %.*s", place,
+             size, (const char *)text.at);
+    return ERR_STORE_DOWN;
+}
+
+enum err hello_take(struct hello *hello, const struct reply *reply)
+{
+    check(!hello_is_done(hello));
+    enum step step = (enum step)hello->step;
+    bool is_optional = step == STEP_CONFIG || step == STEP_NAME;
+    if (reply->type == REPLY_ERROR && !(is_optional && !reply_is_error(reply, "NOAUTH")))
+        return take_error(hello, reply);
+    switch (step) {
+    case STEP_INFO: TRY(take_info(hello, reply)); break;
+    case STEP_CONFIG: take_config(hello, reply); break;
+    case STEP_PARTITIONS: TRY(take_partitions(hello, reply)); break;
+    case STEP_LOAD_APPEND: TRY(take_digest(hello, SCRIPT_APPEND, reply)); break;
+    case STEP_LOAD_READ: TRY(take_digest(hello, SCRIPT_READ, reply)); break;
+    default: break;
+    }
+    do hello->step++;
+    while (hello->step < STEP_COUNT && !hello->steps[hello->step]);
+    return ERR_OK;
+}

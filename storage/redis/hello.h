@@ -1,0 +1,64 @@
+/*
+ * hello: what is said to Redis first on every connection.
+ *
+ * One pipelined burst: who we are, which database, which server this is
+ * (lineage), whether it loses anything at a restart, how many partitions the
+ * data has, and the scripts.  The answers come in the same order.  The same
+ * dialogue runs over a ring's link and, once before the shards start, over a
+ * blocking socket (ask.h).
+ *
+ *   hello_write(hello, out) · for each reply: hello_take(hello, reply) · until hello_is_done
+ *
+ * Thread:  one owner.
+ * Tests:   tests/unit/storage/test_link.c, tests/unit/storage/test_redis.c
+ */
+#pragma once
+
+#include "core/net.h"
+#include "storage/redis/resp.h"
+#include "storage/redis/script.h"
+
+#define HELLO_PROBLEM_MAX 512
+#define LINEAGE_MAX       32
+
+/* From the configuration; shared by all links of a node, read-only. */
+struct redis_options {
+    struct net_address address;
+    char place[128]; /* "127.0.0.1:6379", for people */
+    const char *user, *password, *prefix;
+    uint32_t db;
+    uint32_t partitions;
+    uint64_t connect_timeout_ms;
+    uint64_t io_timeout_ms;
+};
+
+enum link_role {
+    LINK_COMMANDS, /* questions and answers */
+    LINK_FEED,     /* subscriptions: RESP2 allows nothing else on such a connection */
+};
+
+/* What the server said of itself. */
+struct hello_server {
+    char
+        lineage[LINEAGE_MAX + 1]; /* run id and replication id; changes with every other data set */
+    bool is_durable; /* answers only after its log is on disk: a restart loses nothing */
+    char digests[SCRIPT_COUNT][SCRIPT_DIGEST_SIZE + 1];
+};
+
+struct hello {
+    const struct redis_options *options;
+    enum link_role role;
+    bool is_again; /* on a connection that said it before: only what may have changed */
+    bool steps[16];
+    uint32_t step; /* whose reply comes next */
+    struct hello_server server;
+    char problem[HELLO_PROBLEM_MAX]; /* after an error: a sentence that says what to do */
+};
+
+void hello_write(struct hello *hello, const struct redis_options *options, enum link_role role,
+                 bool is_again, struct resp_out *out);
+/* ERR_STARTING: the server is loading, try again soon.  ERR_UNAUTHORIZED: the
+ * password.  ERR_CONFLICT: another number of partitions.  ERR_UNSUPPORTED: the
+ * version.  ERR_STORE_DOWN: anything else.  All with hello->problem. */
+must_use enum err hello_take(struct hello *hello, const struct reply *reply);
+bool hello_is_done(const struct hello *hello);

@@ -1,0 +1,489 @@
+/* Who moves the state: timer (WAITING ▶ CONNECTING, and every timeout to
+ * CLOSING), on_connect (▶ HELLO), take_hello (▶ READY), refuse (READY ▶ AGAIN),
+ * link_drop (▶ CLOSING), on_closed (▶ WAITING).
+ *
+ * Invariant: pending holds calls only in READY and AGAIN, in the order of their
+ * bytes on the wire; so the first reply belongs to the first of them. */
+#include "storage/redis/link.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "core/loop.h"
+
+#define BACKOFF_LEAST_MS 20
+#define BACKOFF_MOST_MS  2000
+/* How late an unwritten call may end, and how late a silence is noticed. */
+#define TICK_MS          50
+#define STOP_MS          1000
+
+static uint64_t link_now_ms(const struct link *link)
+{
+    return clock_turn_ms(link->links->clock);
+}
+
+static void link_on_timer(struct timer *timer);
+
+static void link_move(struct link *link, enum link_state state)
+{
+    check(state < LINK_STATE_COUNT && state != link->state);
+    link->state = state;
+    link->since_ms = link_now_ms(link);
+    if (!timer_is_armed(&link->timer))
+        wheel_arm(link->links->wheel, &link->timer, link->since_ms + TICK_MS, link_on_timer);
+}
+
+static void link_say(struct link *link, const char *problem)
+{
+    if (problem != link->problem) snprintf(link->problem, sizeof link->problem, "%s", problem);
+}
+
+/* --- calls --------------------------------------------------------------------------------- */
+
+static void call_end(struct link *link, struct link_call *call, enum err err,
+                     const struct reply *reply)
+{
+    check(!list_is_linked(&call->link));
+    check(link->calls_count > 0);
+    link->calls_count--;
+    call->on_end(call, err, reply);
+}
+
+static void calls_end(struct link *link, struct list *calls, enum err err)
+{
+    struct list *node;
+    while ((node = list_take(calls)) != NULL)
+        call_end(link, container_of(node, struct link_call, link), err, NULL);
+}
+
+/* Puts `calls` before everything in `target`, keeping their order. */
+static void calls_put_back(struct list *calls, struct list *target)
+{
+    while (!list_is_empty(calls)) {
+        struct list *node = calls->prev;
+        list_remove(node);
+        node->next = target->next;
+        node->prev = target;
+        target->next->prev = node;
+        target->next = node;
+    }
+}
+
+/* The order of deadlines is the order of the line but for calls put back, which
+ * are older; so looking at the first is enough. */
+static void calls_expire(struct link *link, uint64_t now_ms)
+{
+    while (!list_is_empty(&link->waiting)) {
+        struct link_call *call = container_of(link->waiting.next, struct link_call, link);
+        if (call->due_ms > now_ms) break;
+        list_remove(&call->link);
+        call_end(link, call, ERR_STORE_DOWN, NULL);
+    }
+}
+
+void link_call(struct link *link, struct link_call *call, uint64_t due_ms)
+{
+    check(call->write != NULL && call->on_end != NULL);
+    check(link->role == LINK_COMMANDS);
+    call->due_ms = due_ms;
+    list_append(link->calls_count < LINK_CALLS_MAX ? &link->waiting : &link->refused, &call->link);
+    link->calls_count++;
+    if (!timer_is_armed(&link->timer))
+        wheel_arm(link->links->wheel, &link->timer, link_now_ms(link) + TICK_MS, link_on_timer);
+}
+
+static void link_write_calls(struct link *link)
+{
+    struct resp_out *out = &link->outs[link->filling];
+    while (!list_is_empty(&link->waiting) && out->used < LINK_OUT_MAX) {
+        struct list *node = list_take(&link->waiting);
+        struct link_call *call = container_of(node, struct link_call, link);
+        call->write(call, link, out);
+        call->due_ms = link_now_ms(link);
+        list_append(&link->pending, node);
+        link->pending_count++;
+        link->unsent_count++;
+    }
+}
+
+static void link_send(struct link *link)
+{
+    struct resp_out *out = &link->outs[link->filling];
+    if (link->is_sending || out->used == 0 || link->sock == SOCK_NONE) return;
+    check(out->used <= UINT32_MAX);
+    link->is_sending = true;
+    link->filling ^= 1;
+    link->unsent_count = 0;
+    loop_send_wait(link->links->loop, link->sock, out->at, (uint32_t)out->used);
+}
+
+void link_flush(struct link *link)
+{
+    calls_end(link, &link->refused, ERR_BACKLOG);
+    if (link->state != LINK_READY) return;
+    link_write_calls(link);
+    link_send(link);
+}
+
+struct resp_out *link_out(struct link *link)
+{
+    check(link->role == LINK_FEED && link->state == LINK_READY);
+    return &link->outs[link->filling];
+}
+
+bool link_is_lineage_fresh(const struct link *link)
+{
+    return link_now_ms(link) < link->lineage_ms + LINK_LINEAGE_FRESH_MS;
+}
+
+/* --- losing it ------------------------------------------------------------------------------ */
+
+/* Calls whose bytes never reached the kernel did not run: they wait again. */
+static void link_save_unsent(struct link *link)
+{
+    struct list unsent;
+    list_init(&unsent);
+    for (; link->unsent_count > 0; link->unsent_count--) {
+        struct list *node = link->pending.prev;
+        check(node != &link->pending);
+        list_remove(node);
+        link->pending_count--;
+        node->next = unsent.next;
+        node->prev = &unsent;
+        unsent.next->prev = node;
+        unsent.next = node;
+    }
+    struct list *node = unsent.next;
+    for (; node != &unsent; node = node->next) {
+        struct link_call *call = container_of(node, struct link_call, link);
+        call->due_ms += link->options->connect_timeout_ms; /* was: when it was written */
+    }
+    calls_put_back(&unsent, &link->waiting);
+}
+
+void link_drop(struct link *link, const char *problem)
+{
+    if (link->state == LINK_OFF || link->state == LINK_WAITING || link->state == LINK_CLOSING)
+        return;
+    bool was_up = link->state == LINK_READY || link->state == LINK_AGAIN;
+    if (problem != NULL) link_say(link, problem);
+    if (was_up || link->attempts == 0)
+        log_warn("the link to Redis is lost address=%s role=%s reason=\"%s\"", link->options->place,
+                 link->role == LINK_FEED ? "feed" : "commands", link->problem);
+    link->attempts++;
+    link_move(link, LINK_CLOSING);
+    link_save_unsent(link);
+    calls_put_back(&link->again, &link->waiting);
+    link->is_refused = false;
+    loop_close(link->links->loop, link->sock, true);
+    link->pending_count = 0;
+    calls_end(link, &link->pending, ERR_STORE_UNKNOWN);
+    if (was_up) link->events->on_lost(link);
+}
+
+static void link_drop_errno(struct link *link, const char *what, int error)
+{
+    char problem[HELLO_PROBLEM_MAX];
+    snprintf(problem, sizeof problem, "%s at %s: %s", what, link->options->place,
+             error == 0 ? "it closed the connection" : strerror(error));
+    link_drop(link, problem);
+}
+
+static uint64_t link_backoff_ms(struct link *link)
+{
+    uint32_t steps = min_u32(link->attempts, 10);
+    uint64_t most = min_u64((uint64_t)BACKOFF_LEAST_MS << steps, BACKOFF_MOST_MS);
+    return most / 2 + rng_below(link->links->rng, most / 2 + 1);
+}
+
+/* --- replies --------------------------------------------------------------------------------- */
+
+/* Refusals that come before a command does anything. */
+static bool reply_is_refusal(const struct reply *reply)
+{
+    static const char *const words[] = {"LOADING",     "READONLY", "MASTERDOWN", "NOAUTH",
+                                        "CLUSTERDOWN", "BUSY",     "MISCONF",    "OOM",
+                                        "NOREPLICAS",  "NOPERM"};
+    for (uint32_t i = 0; i < array_count(words); i++) {
+        if (reply_is_error(reply, words[i])) return true;
+    }
+    return false;
+}
+
+/* Refusals that another connection may not meet. */
+static bool reply_ends_link(const struct reply *reply)
+{
+    return reply_is_error(reply, "LOADING") || reply_is_error(reply, "READONLY") ||
+           reply_is_error(reply, "MASTERDOWN") || reply_is_error(reply, "NOAUTH");
+}
+
+static void link_hello(struct link *link, bool is_again)
+{
+    check(list_is_empty(&link->pending));
+    hello_write(&link->hello, link->options, link->role, is_again, &link->outs[link->filling]);
+    link_send(link);
+}
+
+static void take_refused(struct link *link, struct link_call *call)
+{
+    call->due_ms += link->options->connect_timeout_ms; /* was: when it was written */
+    list_append(&link->again, &call->link);
+    link->is_refused = true;
+    if (link->state == LINK_READY) link_move(link, LINK_AGAIN);
+}
+
+static void take_call(struct link *link, const struct reply *reply)
+{
+    if (link->pending_count <= link->unsent_count) {
+        link_drop(link, "Redis sent an answer that nobody asked for");
+        return;
+    }
+    struct list *node = list_take(&link->pending);
+    link->pending_count--;
+    struct link_call *call = container_of(node, struct link_call, link);
+    if (reply_is_error(reply, "NOSCRIPT") || reply_is_error(reply, "LINEAGE")) {
+        take_refused(link, call);
+    } else if (reply_is_refusal(reply)) {
+        char problem[HELLO_PROBLEM_MAX];
+        snprintf(problem, sizeof problem, "Redis at %s refuses: %.*s", link->options->place,
+                 (int)min_u64(reply->text.size, 120), (const char *)reply->text.at);
+        link_say(link, problem);
+        bool ends = reply_ends_link(reply);
+        call_end(link, call, ERR_STORE_DOWN, NULL);
+        if (ends) link_drop(link, problem);
+    } else {
+        call_end(link, call, ERR_OK, reply);
+    }
+    if (link->state == LINK_AGAIN && link->is_refused && list_is_empty(&link->pending)) {
+        link->is_refused = false;
+        link_hello(link, true);
+    }
+}
+
+static void take_hello(struct link *link, const struct reply *reply)
+{
+    bool is_again = link->hello.is_again;
+    enum err err = hello_take(&link->hello, reply);
+    if (err != ERR_OK) {
+        link_drop(link,
+                  link->hello.problem[0] != 0 ? link->hello.problem : "Redis refuses to begin");
+        return;
+    }
+    if (!hello_is_done(&link->hello)) return;
+    link->lineage_ms = link_now_ms(link);
+    link_move(link, LINK_READY);
+    calls_put_back(&link->again, &link->waiting);
+    if (is_again) return;
+    log_info("linked to Redis address=%s role=%s", link->options->place,
+             link->role == LINK_FEED ? "feed" : "commands");
+    link->attempts = 0;
+    link->problem[0] = 0;
+    link->events->on_ready(link);
+}
+
+static void link_take(struct link *link, const struct reply *reply)
+{
+    if (link->state == LINK_HELLO || (link->state == LINK_AGAIN && list_is_empty(&link->pending))) {
+        take_hello(link, reply);
+    } else if (link->role == LINK_FEED) {
+        link->events->on_push(link, reply);
+    } else {
+        take_call(link, reply);
+    }
+}
+
+/* --- the socket ------------------------------------------------------------------------------ */
+
+static struct link *links_find(struct links *links, uint32_t sock)
+{
+    for (uint32_t i = 0; i < links->count; i++) {
+        if (links->items[i]->sock == sock) return links->items[i];
+    }
+    return NULL;
+}
+
+static void links_on_connect(void *owner, uint32_t sock, int error)
+{
+    struct link *link = links_find(owner, sock);
+    if (link == NULL || link->state != LINK_CONNECTING) return;
+    if (error != 0) {
+        link_drop_errno(link, "cannot reach Redis", error);
+        return;
+    }
+    link_move(link, LINK_HELLO);
+    loop_recv_arm(link->links->loop, sock);
+    link_hello(link, false);
+}
+
+static void links_on_recv(void *owner, uint32_t sock, uint8_t *data, uint32_t size)
+{
+    struct link *link = links_find(owner, sock);
+    if (link == NULL) return;
+    enum err err = resp_feed(link->in, data, size);
+    while (err == ERR_OK && link->state != LINK_CLOSING) {
+        const struct reply *reply;
+        err = resp_next(link->in, &reply);
+        if (err == ERR_OK && reply == NULL) return;
+        if (err == ERR_OK) link_take(link, reply);
+    }
+    if (err != ERR_OK) link_drop(link, "what the server says is not the Redis protocol");
+}
+
+static void links_on_end(void *owner, uint32_t sock, int error)
+{
+    struct link *link = links_find(owner, sock);
+    if (link != NULL) link_drop_errno(link, "lost Redis", error);
+}
+
+static void links_on_send(void *owner, uint32_t sock, uint32_t sent, int error)
+{
+    (void)sent;
+    struct link *link = links_find(owner, sock);
+    if (link == NULL) return;
+    link->is_sending = false;
+    resp_clear(&link->outs[link->filling ^ 1]);
+    if (link->state == LINK_CLOSING) return;
+    if (error != 0) {
+        link_drop_errno(link, "lost Redis", error);
+    } else {
+        link_send(link);
+    }
+}
+
+static void links_on_closed(void *owner, uint32_t sock)
+{
+    struct link *link = links_find(owner, sock);
+    if (link == NULL) return;
+    check(link->state == LINK_CLOSING);
+    link->sock = SOCK_NONE;
+    link->is_sending = false;
+    link->unsent_count = 0;
+    resp_clear(&link->outs[0]);
+    resp_clear(&link->outs[1]);
+    resp_in_reset(link->in);
+    link->retry_ms = link_now_ms(link) + link_backoff_ms(link);
+    link_move(link, link->is_stopping ? LINK_OFF : LINK_WAITING);
+}
+
+static const struct sock_handlers links_handlers = {
+    .on_connect = links_on_connect,
+    .on_recv = links_on_recv,
+    .on_end = links_on_end,
+    .on_send = links_on_send,
+    .on_closed = links_on_closed,
+};
+
+/* --- time ------------------------------------------------------------------------------------ */
+
+static void link_connect(struct link *link)
+{
+    const struct net_address *address = &link->options->address;
+    check(link->sock == SOCK_NONE);
+    link->sock = loop_connect(link->links->loop, SOCK_LINK,
+                              (const struct sockaddr *)&address->storage, address->size);
+    if (link->sock == SOCK_NONE) {
+        link->attempts++;
+        link->retry_ms = link_now_ms(link) + link_backoff_ms(link);
+        link_say(link, "no socket is free for the link to Redis");
+        return;
+    }
+    link_move(link, LINK_CONNECTING);
+}
+
+static void link_check_silence(struct link *link, uint64_t now_ms)
+{
+    const struct redis_options *options = link->options;
+    bool is_connecting = link->state == LINK_CONNECTING || link->state == LINK_HELLO;
+    if (is_connecting && now_ms >= link->since_ms + options->connect_timeout_ms) {
+        link_drop_errno(link, "cannot reach Redis", ETIMEDOUT);
+    } else if (link->state == LINK_AGAIN && now_ms >= link->since_ms + options->io_timeout_ms) {
+        link_drop_errno(link, "no answer from Redis", ETIMEDOUT);
+    } else if (!list_is_empty(&link->pending)) {
+        struct link_call *oldest = container_of(link->pending.next, struct link_call, link);
+        if (now_ms >= oldest->due_ms + options->io_timeout_ms)
+            link_drop_errno(link, "no answer from Redis", ETIMEDOUT);
+    }
+}
+
+static void link_on_timer(struct timer *timer)
+{
+    struct link *link = container_of(timer, struct link, timer);
+    uint64_t now_ms = link_now_ms(link);
+    if (link->is_stopping) return;
+    if (link->state == LINK_WAITING && now_ms >= link->retry_ms) link_connect(link);
+    link_check_silence(link, now_ms);
+    if (link->state != LINK_READY) calls_expire(link, now_ms);
+    if (timer_is_armed(timer)) return;
+    bool is_quiet = link->state == LINK_READY && link->calls_count == 0;
+    uint64_t next_ms = now_ms + TICK_MS;
+    if (link->state == LINK_WAITING)
+        next_ms = max_u64(now_ms + 1, min_u64(next_ms, link->retry_ms));
+    if (!is_quiet) wheel_arm(link->links->wheel, timer, next_ms, link_on_timer);
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+void links_init(struct links *links, struct loop *loop, struct wheel *wheel, struct clock *clock,
+                struct rng *rng)
+{
+    *links = (struct links){.loop = loop, .wheel = wheel, .clock = clock, .rng = rng};
+    loop_handle(loop, SOCK_LINK, &links_handlers, links);
+}
+
+void link_start(struct link *link, struct links *links, const struct redis_options *options,
+                enum link_role role, const struct link_events *events, void *owner)
+{
+    check(links->count < LINKS_MAX);
+    check(link->state == LINK_OFF);
+    links->items[links->count++] = link;
+    link->links = links;
+    link->options = options;
+    link->role = role;
+    link->events = events;
+    link->owner = owner;
+    link->sock = SOCK_NONE;
+    link->in = resp_in_create();
+    list_init(&link->waiting);
+    list_init(&link->pending);
+    list_init(&link->again);
+    list_init(&link->refused);
+    link_say(link, "not linked to Redis yet");
+    link_move(link, LINK_WAITING);
+    wheel_arm(links->wheel, &link->timer, link->since_ms, link_on_timer);
+}
+
+static bool links_are_off(const struct links *links)
+{
+    for (uint32_t i = 0; i < links->count; i++) {
+        if (links->items[i]->sock != SOCK_NONE) return false;
+    }
+    return true;
+}
+
+void links_fini(struct links *links)
+{
+    for (uint32_t i = 0; i < links->count; i++) {
+        struct link *link = links->items[i];
+        link->is_stopping = true;
+        link_drop(link, "the store is closing");
+        wheel_disarm(links->wheel, &link->timer);
+    }
+    uint64_t due_ms = clock_turn_ms(links->clock) + STOP_MS;
+    while (!links_are_off(links) && clock_turn_ms(links->clock) < due_ms) {
+        loop_enter(links->loop, clock_turn_ms(links->clock) + 10);
+        clock_turn(links->clock);
+        loop_run(links->loop);
+    }
+    for (uint32_t i = 0; i < links->count; i++) {
+        struct link *link = links->items[i];
+        calls_end(link, &link->waiting, ERR_STORE_DOWN);
+        calls_end(link, &link->refused, ERR_STORE_DOWN);
+        wheel_disarm(links->wheel, &link->timer);
+        resp_in_destroy(link->in);
+        resp_fini(&link->outs[0]);
+        resp_fini(&link->outs[1]);
+    }
+    links->count = 0;
+}

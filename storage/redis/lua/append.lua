@@ -1,0 +1,139 @@
+-- append: takes many records of one partition, in order.
+--
+-- ARGV[5] horizon of the idempotency keys in ms
+-- ARGV[6] origin: names this call, so that the node knows its own records
+-- then for each record eight arguments:
+--   kind          p publication that is kept, l live publication, m members, c cursor
+--   channel
+--   known epoch, known head
+--   a, b          p, m: history size and ttl in ms; c: the offset read up to, 0
+--   key           "<scope size>:<scope><key>", or '' for none
+--   body          p, l: the encoded publication; m: sized user ids; c: the user id
+--
+-- Answers { epoch, offset, revision … }: for each record 2 * offset, plus 1 for
+-- a repeat, and the revision that a member list or cursor made; the offset of a
+-- member list is the head at which it came into force.
+--
+-- Announced on "<prefix>:{p<k>}:c:<channel>" as one line and the body:
+--   p <offset> <epoch> <origin>          a publication
+--   l 0 <epoch> <origin>
+--   m <head> <epoch> <origin> <revision>
+--   c <offset> <epoch> <origin> <revision>
+--
+-- A stream entry's id is <offset>-0 for a publication (field d) and
+-- <head>-<revision> for a member list (field m), so one XRANGE gives both in
+-- the order in which they happened.  Trimming by MINID keeps exactly the size.
+local horizon, origin = ARGV[5], ARGV[6]
+local results = { '' }
+local metas = {}
+
+local function load(channel)
+  local m = metas[channel]
+  if not m then
+    m = {}
+    m.head, m.revision, m.members = read_meta(channel)
+    metas[channel] = m
+  end
+  return m
+end
+
+local function save(channel, m)
+  call('HSET', meta, channel,
+       digits(m.head) .. ' ' .. digits(m.revision) .. ' ' .. digits(m.members))
+end
+
+local function announce(channel, kind, number, revision, body)
+  local line = kind .. ' ' .. digits(number) .. ' ' .. epoch .. ' ' .. origin
+  if revision then line = line .. ' ' .. digits(revision) end
+  call('SPUBLISH', base .. 'c:' .. channel, line .. '\n' .. body)
+end
+
+-- The stream may be left over from a meta hash that vanished: then its last id
+-- is not below ours.  What it holds belongs to an epoch that has ended.
+local function add(stream, id, least, field, body)
+  local answer = redis.pcall('XADD', stream, 'MINID', '=', least, id, field, body)
+  if type(answer) == 'table' and answer.err then
+    if not string.find(answer.err, 'equal or smaller') then error(answer.err) end
+    call('UNLINK', stream)
+    call('XADD', stream, id, field, body)
+  end
+end
+
+local function append_publication(channel, m, size, ttl, body)
+  local stream = base .. 's:' .. channel
+  local offset = m.head + 1
+  add(stream, digits(offset) .. '-0', digits(math.max(offset - size + 1, 0)) .. '-0', 'd', body)
+  call('PEXPIRE', stream, ttl)
+  m.head = offset
+  save(channel, m)
+  announce(channel, 'p', offset, nil, body)
+  return offset
+end
+
+local function append_members(channel, m, size, ttl, body)
+  local hash = base .. 'm:' .. channel
+  local gone = {}
+  for _, user in ipairs(call('HKEYS', hash)) do gone[user] = true end
+  local at, user = 1, nil
+  local fresh = digits(m.head + 1) .. ' ' .. digits(m.head)
+  while at <= #body do
+    user, at = struct.unpack('<I4c0', body, at)
+    if gone[user] then gone[user] = nil else call('HSETNX', hash, user, fresh) end
+  end
+  for name in pairs(gone) do call('HDEL', hash, name) end
+  m.revision = m.revision + 1
+  m.members = m.revision
+  if size > 0 then
+    local stream = base .. 's:' .. channel
+    add(stream, digits(m.head) .. '-' .. digits(m.revision),
+        digits(math.max(m.head - size + 1, 0)) .. '-0', 'm', body)
+    call('PEXPIRE', stream, ttl)
+  end
+  save(channel, m)
+  announce(channel, 'm', m.head, m.revision, body)
+  return m.head
+end
+
+-- A cursor only grows and never passes the head.  It is announced in any case:
+-- whoever sent it waits for that.
+local function append_cursor(channel, m, offset, user)
+  local hash = base .. 'm:' .. channel
+  local value = call('HGET', hash, user)
+  offset = math.min(offset, m.head)
+  if value then
+    local joined, read = string.match(value, '^(%d+) (%d+)$')
+    offset = math.max(offset, tonumber(read))
+    call('HSET', hash, user, joined .. ' ' .. digits(offset))
+  end
+  m.revision = m.revision + 1
+  save(channel, m)
+  announce(channel, 'c', offset, m.revision, user)
+  return offset
+end
+
+for at = 7, #ARGV, 8 do
+  local kind, channel = ARGV[at], ARGV[at + 1]
+  local a, b, key, body = tonumber(ARGV[at + 4]), ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
+  local m = load(channel)
+  check_loss(m.head, ARGV[at + 2], ARGV[at + 3])
+  local name, seen
+  if key ~= '' then
+    name = base .. 'k:' .. #channel .. ':' .. channel .. ':' .. key
+    seen = call('GET', name)
+  end
+  if seen then
+    results[#results + 1] = tonumber(seen) * 2 + 1
+    results[#results + 1] = 0
+  else
+    local offset = 0
+    if kind == 'p' then offset = append_publication(channel, m, a, b, body)
+    elseif kind == 'm' then offset = append_members(channel, m, a, b, body)
+    elseif kind == 'c' then offset = append_cursor(channel, m, a, body)
+    else announce(channel, 'l', 0, nil, body) end
+    if name then call('SET', name, digits(offset), 'PX', horizon) end
+    results[#results + 1] = offset * 2
+    results[#results + 1] = m.revision
+  end
+end
+results[1] = epoch
+return results

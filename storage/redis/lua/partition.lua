@@ -1,0 +1,59 @@
+-- partition: the first lines of every script.
+--
+-- A partition is the unit that lives and dies together: its keys share one tag
+-- and therefore one server.  KEYS[1] is its meta hash, "<prefix>:{p<k>}:meta".
+-- The field '' holds "<epoch>.<generation> <lineage>"; every other field is a
+-- channel and holds "<head> <revision> <members revision>".
+--
+-- The epoch is drawn when the hash is made.  The generation rises whenever data
+-- that somebody was told of may have vanished: the server is another one than
+-- before and does not keep everything over a restart, or a node knows a head
+-- above the stored one.  So no offset is ever given twice in one epoch.
+--
+-- ARGV[1] lineage of the server, as the calling node read it
+-- ARGV[2] '1': this server answers only after its log is on disk
+-- ARGV[3] letters for a new epoch
+-- ARGV[4] '1': the lineage was read moments ago, so a difference is the server's
+--         doing; otherwise the node must read it again first
+local meta = KEYS[1]
+local base = string.sub(meta, 1, -5)
+local call = redis.call
+
+local epoch, lineage
+local known = call('HGET', meta, '')
+if known then epoch, lineage = string.match(known, '^(%S+) (%S+)$') end
+
+local function write_epoch()
+  call('HSET', meta, '', epoch .. ' ' .. ARGV[1])
+end
+
+local function raise_generation()
+  local letters, generation = string.match(epoch, '^(%a+)%.(%d+)$')
+  epoch = letters .. '.' .. string.format('%.0f', generation + 1)
+  write_epoch()
+end
+
+if not epoch then
+  epoch = ARGV[3] .. '.1'
+  write_epoch()
+elseif lineage ~= ARGV[1] then
+  if ARGV[4] ~= '1' then
+    return redis.error_reply('LINEAGE the server is another one than the node thinks')
+  end
+  if ARGV[2] == '1' then write_epoch() else raise_generation() end
+end
+
+-- head, revision and members revision of a channel; zeros when it has none.
+local function read_meta(channel)
+  local value = call('HGET', meta, channel)
+  if not value then return 0, 0, 0 end
+  local head, revision, members = string.match(value, '^(%d+) (%d+) (%d+)$')
+  return tonumber(head), tonumber(revision), tonumber(members)
+end
+
+-- A node that saw a higher head in this very epoch proves a loss.
+local function check_loss(head, known_epoch, known_head)
+  if known_epoch == epoch and tonumber(known_head) > head then raise_generation() end
+end
+
+local function digits(number) return string.format('%.0f', number) end

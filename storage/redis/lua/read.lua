@@ -1,0 +1,79 @@
+-- read: one atomic look at a channel.
+--
+-- ARGV[5]  channel
+-- ARGV[6]  known epoch, ARGV[7] known head
+-- ARGV[8]  open     the newest ARGV[11] publications and all members
+--          fill     entries after the id ARGV[9], at most ARGV[11] of them, and the
+--                   members when the revision is not ARGV[10]
+--          forward  publications after the offset ARGV[9], at most ARGV[11]
+--          reverse  publications below the offset ARGV[9] (0: from the head), at most
+--                   ARGV[11], newest first
+-- ARGV[12] history size, ARGV[13] ttl in ms, ARGV[14] the node's time in ms
+--
+-- Answers { epoch, head, revision, members revision, entries, members }:
+-- entries as XRANGE gives them, members as HGETALL does.
+local channel, mode = ARGV[5], ARGV[8]
+local head, revision, members_revision = read_meta(channel)
+check_loss(head, ARGV[6], ARGV[7])
+
+local stream = base .. 's:' .. channel
+local size, ttl, now = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
+local count = tonumber(ARGV[11])
+local entries, members = {}, {}
+
+local function offset_of(entry) return tonumber(string.match(entry[1], '^(%d+)')) end
+
+-- The time stands in the publication, little-endian after version, flags and
+-- offset.
+local function is_live(entry)
+  return entry[2][1] == 'd' and struct.unpack('<I8', entry[2][2], 11) + ttl > now
+end
+
+-- Takes out what outlived its ttl, oldest first; each entry is paid for once.
+-- Answers the offset of the first publication that stays, or nil.  Member lists
+-- go with what they stand before; the revision tells who missed one.
+local function trim_expired()
+  local page = 1
+  while true do
+    local oldest = call('XRANGE', stream, '-', '+', 'COUNT', page)
+    for at, entry in ipairs(oldest) do
+      if is_live(entry) then
+        if at > 1 then call('XTRIM', stream, 'MINID', '=', entry[1]) end
+        return offset_of(entry)
+      end
+    end
+    if #oldest < page then
+      if #oldest > 0 then call('UNLINK', stream) end
+      return nil
+    end
+    if page > 1 then call('XTRIM', stream, 'MINID', '=', oldest[page][1]) end
+    page = 64
+  end
+end
+
+if mode == 'fill' then
+  entries = call('XRANGE', stream, '(' .. ARGV[9], '+', 'COUNT', count)
+  if ARGV[10] ~= digits(revision) then members = call('HGETALL', base .. 'm:' .. channel) end
+else
+  if mode == 'open' then members = call('HGETALL', base .. 'm:' .. channel) end
+  local first = nil
+  if size > 0 and ttl > 0 and count > 0 then first = trim_expired() end
+  if first then
+    local least = math.max(first, head - size + 1, 1)
+    local since = tonumber(ARGV[9])
+    if mode == 'forward' then
+      least = math.max(least, since + 1)
+      entries = call('XRANGE', stream, digits(least) .. '-0', '(' .. digits(least + count) .. '-0')
+    else
+      local most = head
+      if mode == 'reverse' and since > 0 then most = math.min(head, since - 1) end
+      least = math.max(least, most - count + 1)
+      if least <= most then
+        local command, from, to = 'XRANGE', digits(least) .. '-0', '(' .. digits(most + 1) .. '-0'
+        if mode == 'reverse' then command, from, to = 'XREVRANGE', to, from end
+        entries = call(command, stream, from, to)
+      end
+    end
+  end
+end
+return { epoch, digits(head), digits(revision), digits(members_revision), entries, members }

@@ -1,0 +1,22 @@
+/* The texts are arrays of numbers: a string literal of this length is beyond
+ * what the C standard promises. */
+#include "storage/redis/script.h"
+
+#include "core/check.h"
+
+static const uint8_t append_text[] = {
+#include "storage/redis/lua/append.lua.inc"
+};
+static const uint8_t read_text[] = {
+#include "storage/redis/lua/read.lua.inc"
+};
+
+struct bytes script_text(enum script script)
+{
+    switch (script) {
+    case SCRIPT_APPEND: return bytes_of(append_text, sizeof append_text);
+    case SCRIPT_READ: return bytes_of(read_text, sizeof read_text);
+    case SCRIPT_COUNT: break;
+    }
+    impossible("every script has its text");
+}

@@ -1,0 +1,24 @@
+/*
+ * script: the Lua that runs inside Redis, carried in the binary.
+ *
+ * Each script is lua/partition.lua followed by its own file, joined at build
+ * time.  Links load them when they connect and call them by the digest that
+ * SCRIPT LOAD answers.
+ *
+ * Thread:  any; constant.
+ * Source:  the files in lua, tools/embed.cmake
+ * Tests:   tests/unit/storage/test_redis.c
+ */
+#pragma once
+
+#include "core/bytes.h"
+
+enum script {
+    SCRIPT_APPEND, /* lua/append.lua: records in */
+    SCRIPT_READ,   /* lua/read.lua: a look at a channel */
+    SCRIPT_COUNT,
+};
+
+#define SCRIPT_DIGEST_SIZE 40
+
+struct bytes script_text(enum script script);

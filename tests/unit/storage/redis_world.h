@@ -1,0 +1,143 @@
+/*
+ * redis_world: a real redis-server of our own, on a free port of loopback with
+ * a directory of its own, that a test may kill, stop and start again.
+ *
+ * Thread:  one.
+ */
+#pragma once
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/config.h"
+#include "core/net.h"
+#include "storage/redis/resp.h"
+
+struct redis_world {
+    pid_t pid; /* 0: not running */
+    uint16_t port;
+    char path[48];
+    char address[64]; /* "redis://127.0.0.1:port" */
+    const char *password;
+    bool is_everysec; /* fsync each second instead of before each answer */
+};
+
+static inline int redis_connect(const struct redis_world *redis)
+{
+    struct net_address address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    check(net_address_parse("127.0.0.1", redis->port, &address) == ERR_OK);
+    if (connect(fd, (struct sockaddr *)&address.storage, address.size) == 0) return fd;
+    close(fd);
+    return -1;
+}
+
+/* Sends the words of `text`, separated by spaces, and gives the first line of
+ * the answer, or "" when there is none. */
+static inline const char *redis_say(const struct redis_world *redis, const char *text)
+{
+    static char answer[256];
+    char words[1024], *rest = NULL;
+    struct resp_out out = {0};
+    uint32_t count = 1;
+    for (const char *at = text; *at != 0; at++) count += *at == ' ';
+    snprintf(words, sizeof words, "%s", text);
+    if (redis->password != NULL) {
+        resp_begin(&out, 2);
+        resp_text(&out, "AUTH");
+        resp_text(&out, redis->password);
+    }
+    resp_begin(&out, count);
+    for (char *word = strtok_r(words, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest))
+        resp_text(&out, word);
+    int fd = redis_connect(redis);
+    answer[0] = 0;
+    if (fd >= 0 && send(fd, out.at, out.used, MSG_NOSIGNAL) == (ssize_t)out.used) {
+        FILE *file = fdopen(dup(fd), "r");
+        bool is_answered = redis->password == NULL || fgets(answer, sizeof answer, file) != NULL;
+        if (!is_answered || fgets(answer, sizeof answer, file) == NULL) answer[0] = 0;
+        answer[strcspn(answer, "\r\n")] = 0;
+        fclose(file);
+    }
+    if (fd >= 0) close(fd);
+    resp_fini(&out);
+    return answer;
+}
+
+/* Starts the server with what its directory holds, and waits until it answers. */
+static inline void redis_start(struct redis_world *redis)
+{
+    char port[16];
+    check(redis->pid == 0);
+    snprintf(port, sizeof port, "%u", redis->port);
+    redis->pid = fork();
+    check(redis->pid >= 0);
+    if (redis->pid == 0) {
+        if (freopen("/dev/null", "w", stdout) == NULL) _exit(126);
+        execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir",
+               redis->path, "--save", "", "--appendonly", "yes", "--appendfsync",
+               redis->is_everysec ? "everysec" : "always", "--enable-debug-command", "yes",
+               "--requirepass", redis->password == NULL ? "" : redis->password, (char *)NULL);
+        _exit(127);
+    }
+    uint64_t end_ns = clock_mono_ns() + 20000000000ull;
+    while (strcmp(redis_say(redis, "PING"), "+PONG") != 0 && clock_mono_ns() < end_ns) {
+        check(waitpid(redis->pid, NULL, WNOHANG) == 0); /* it runs */
+        usleep(5000);
+    }
+    check(clock_mono_ns() < end_ns);
+}
+
+static inline void redis_kill(struct redis_world *redis)
+{
+    if (redis->pid == 0) return;
+    kill(redis->pid, SIGKILL);
+    waitpid(redis->pid, NULL, 0);
+    redis->pid = 0;
+}
+
+static inline void redis_begin(struct redis_world *redis, const char *password)
+{
+    struct net_address address;
+    char command[128];
+    *redis = (struct redis_world){.password = password};
+    check(net_address_parse("127.0.0.1", 0, &address) == ERR_OK);
+    int listener = net_listen(&address, false);
+    check(listener >= 0);
+    redis->port = net_port(listener);
+    close(listener);
+    snprintf(redis->address, sizeof redis->address, "redis://127.0.0.1:%u", redis->port);
+    snprintf(redis->path, sizeof redis->path, "/tmp/test_redis.%d.%u", (int)getpid(), redis->port);
+    snprintf(command, sizeof command, "rm -rf %s && mkdir %s", redis->path, redis->path);
+    check(system(command) == 0);
+    redis_start(redis);
+}
+
+static inline void redis_end(struct redis_world *redis)
+{
+    char command[128];
+    redis_kill(redis);
+    snprintf(command, sizeof command, "rm -rf %s", redis->path);
+    check(system(command) == 0);
+}
+
+/* Points a configuration at the server. */
+static inline void redis_configure(const struct redis_world *redis, struct config *config)
+{
+    config->storage_engine = CONFIG_ENGINE_REDIS;
+    config->redis_address = redis->address;
+    config->redis_prefix = "test";
+    config->redis_partitions = 64;
+    config->redis_user = "";
+    config->redis_password = redis->password == NULL ? "" : redis->password;
+    config->redis_db = 0;
+    config->redis_connect_timeout_ms = 1000;
+    config->redis_io_timeout_ms = 4000;
+}
