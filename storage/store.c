@@ -5,10 +5,10 @@
 #include "core/log.h"
 #include "storage/engines.h"
 
-/* By enum config_engine.  NULL: not part of this build. */
+/* By enum config_engine. */
 static const struct store_engine *const engines[] = {
     [CONFIG_ENGINE_EMBEDDED] = &store_engine_embed,
-    [CONFIG_ENGINE_REDIS] = NULL,
+    [CONFIG_ENGINE_REDIS] = &store_engine_redis,
     [CONFIG_ENGINE_MEMORY] = &store_engine_memory,
 };
 

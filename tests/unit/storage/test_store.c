@@ -1,28 +1,36 @@
 /*
  * The contract of storage/store.h, run on every engine of this machine: the
- * same cases on memory and on the embedded log.  Each case starts a node on an
- * empty directory; the restart cases are for engines that keep what they have.
+ * same cases on memory, on the embedded log and on a redis-server of our own.
+ * Each case starts a node on an empty directory; the restart cases are for
+ * engines that keep what they have.
  */
+#include "unit/storage/redis_world.h"
 #include "unit/storage/store_world.h"
 
 #define FOREVER 86400000u
 
 static char path[64];
+static struct redis_world redis;
 
 static int setup_path(void **state)
 {
     (void)state;
     snprintf(path, sizeof path, "/tmp/test_store.%d", (int)getpid());
+    if (redis.pid != 0) redis_say(&redis, "FLUSHALL");
     char command[128];
     snprintf(command, sizeof command, "rm -rf %s", path);
     return system(command);
 }
 
-static uint32_t engine_of(void **state) { return (uint32_t)(uintptr_t)*state; }
+static uint32_t engine_of(void **state)
+{
+    return (uint32_t)(uintptr_t)*state;
+}
 
 static void begin(struct world *world, void **state, uint32_t shards_count)
 {
     world_config(world, engine_of(state), path);
+    if (engine_of(state) == CONFIG_ENGINE_REDIS) redis_configure(&redis, &world->config);
     assert_int_equal(world_start(world, shards_count), ERR_OK);
 }
 
@@ -369,26 +377,32 @@ static void everything_is_there_after_a_restart(void **state)
     for (int i = 0; i < 20; i++) thing_fini(&things[i]);
 }
 
-#define CASE(name, engine) \
-    {#name " " #engine, name, setup_path, NULL, (void *)(uintptr_t)CONFIG_ENGINE_##engine}
-#define CASES(engine)                                                                           \
-    CASE(offsets_are_gapless_and_the_feed_follows, engine), CASE(a_key_publishes_once, engine), \
-        CASE(without_history_publications_are_live_only, engine),                               \
-        CASE(reads_go_forward_and_back, engine), CASE(history_keeps_its_size, engine),          \
-        CASE(history_keeps_its_time, engine),                                                   \
-        CASE(members_join_at_the_head_and_cursors_only_grow, engine),                           \
-        CASE(an_epoch_stays_over_close_and_open, engine),                                       \
-        CASE(records_of_any_size_are_kept, engine),                                             \
+#define CASE(name, engine)                                                                         \
+    {                                                                                              \
+#name " " #engine, name, setup_path, NULL, (void *)(uintptr_t)CONFIG_ENGINE_##engine       \
+    }
+#define CASES(engine)                                                                              \
+    CASE(offsets_are_gapless_and_the_feed_follows, engine), CASE(a_key_publishes_once, engine),    \
+        CASE(without_history_publications_are_live_only, engine),                                  \
+        CASE(reads_go_forward_and_back, engine), CASE(history_keeps_its_size, engine),             \
+        CASE(history_keeps_its_time, engine),                                                      \
+        CASE(members_join_at_the_head_and_cursors_only_grow, engine),                              \
+        CASE(an_epoch_stays_over_close_and_open, engine),                                          \
+        CASE(records_of_any_size_are_kept, engine),                                                \
         CASE(health_is_good_and_says_what_is_promised, engine)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASES(MEMORY),
+        CASES(REDIS),
+        CASE(everything_is_there_after_a_restart, REDIS),
         CASES(EMBEDDED),
         CASE(everything_is_there_after_a_restart, EMBEDDED),
     };
+    redis_begin(&redis, NULL);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    redis_end(&redis);
     void *none = NULL;
     setup_path(&none);
     return failed;

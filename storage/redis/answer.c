@@ -1,0 +1,129 @@
+/* Words are separated by single spaces, as our own scripts write them. */
+#include "storage/redis/answer.h"
+
+#include "core/check.h"
+
+/* Takes the next word of `text`, or nothing at its end. */
+static struct bytes word_take(struct bytes *text)
+{
+    const uint8_t *space = text->size == 0 ? NULL : memchr(text->at, ' ', text->size);
+    size_t size = space == NULL ? text->size : (size_t)(space - text->at);
+    struct bytes word = bytes_of(text->at, size);
+    size_t used = space == NULL ? size : size + 1;
+    *text = bytes_of(used == 0 ? text->at : text->at + used, text->size - used);
+    return word;
+}
+
+static bool number_take(struct bytes *text, uint64_t *number)
+{
+    return bytes_to_u64(word_take(text), number);
+}
+
+/* "<first><mark><second>" */
+static bool pair_read(struct bytes text, char mark, struct bytes *first, uint64_t *second)
+{
+    const uint8_t *at = text.size == 0 ? NULL : memchr(text.at, mark, text.size);
+    if (at == NULL) return false;
+    *first = bytes_of(text.at, (size_t)(at - text.at));
+    return bytes_to_u64(bytes_of(at + 1, text.size - first->size - 1), second);
+}
+
+static bool epoch_is_valid(struct bytes epoch)
+{
+    return epoch.size > 0 && epoch.size <= EPOCH_MAX;
+}
+
+enum err announcement_read(struct bytes message, struct announcement *announcement)
+{
+    *announcement = (struct announcement){0};
+    const uint8_t *end = message.size == 0 ? NULL : memchr(message.at, '\n', message.size);
+    if (end == NULL) return ERR_STORE_CORRUPT;
+    struct bytes line = bytes_of(message.at, (size_t)(end - message.at));
+    announcement->body = bytes_of(end + 1, message.size - line.size - 1);
+    struct bytes kind = word_take(&line);
+    if (kind.size != 1 || memchr("plmc", kind.at[0], 4) == NULL) return ERR_STORE_CORRUPT;
+    announcement->kind = (enum announcement_kind)kind.at[0];
+    if (!number_take(&line, &announcement->number)) return ERR_STORE_CORRUPT;
+    announcement->epoch = word_take(&line);
+    if (!pair_read(word_take(&line), ':', &announcement->boot, &announcement->seq))
+        return ERR_STORE_CORRUPT;
+    bool has_revision =
+        announcement->kind == ANNOUNCEMENT_MEMBERS || announcement->kind == ANNOUNCEMENT_CURSOR;
+    if (has_revision && !number_take(&line, &announcement->revision)) return ERR_STORE_CORRUPT;
+    if (announcement->kind == ANNOUNCEMENT_PUBLICATION && announcement->number == 0)
+        return ERR_STORE_CORRUPT;
+    return ERR_OK;
+}
+
+enum err read_answer_read(const struct reply *reply, struct read_answer *answer)
+{
+    *answer = (struct read_answer){0};
+    if (reply->type != REPLY_ARRAY || reply->count != 6) return ERR_STORE_CORRUPT;
+    answer->epoch = reply_text(reply->items[0]);
+    answer->entries = reply->items[4];
+    answer->members = reply->items[5];
+    bool is_good = epoch_is_valid(answer->epoch) &&
+                   bytes_to_u64(reply_text(reply->items[1]), &answer->head) &&
+                   bytes_to_u64(reply_text(reply->items[2]), &answer->revision) &&
+                   bytes_to_u64(reply_text(reply->items[3]), &answer->members_revision) &&
+                   answer->entries->type == REPLY_ARRAY && answer->members->type == REPLY_ARRAY &&
+                   answer->members->count % 2 == 0;
+    return is_good ? ERR_OK : ERR_STORE_CORRUPT;
+}
+
+enum err stream_entry_read(const struct reply *reply, struct stream_entry *entry)
+{
+    *entry = (struct stream_entry){0};
+    struct bytes id = reply_text(reply_item(reply, 0));
+    const struct reply *fields = reply_item(reply, 1);
+    struct bytes offset;
+    if (fields == NULL || fields->type != REPLY_ARRAY || fields->count != 2)
+        return ERR_STORE_CORRUPT;
+    if (!pair_read(id, '-', &offset, &entry->revision)) return ERR_STORE_CORRUPT;
+    if (!bytes_to_u64(offset, &entry->offset)) return ERR_STORE_CORRUPT;
+    struct bytes name = reply_text(fields->items[0]);
+    entry->is_members = bytes_equal_text(name, "m");
+    if (!entry->is_members && !bytes_equal_text(name, "d")) return ERR_STORE_CORRUPT;
+    if (!entry->is_members && entry->offset == 0) return ERR_STORE_CORRUPT;
+    entry->body = reply_text(fields->items[1]);
+    return ERR_OK;
+}
+
+enum err member_read(const struct reply *user, const struct reply *value,
+                     struct store_member *member)
+{
+    struct bytes text = reply_text(value);
+    *member = (struct store_member){.user = reply_text(user)};
+    bool is_good =
+        number_take(&text, &member->joined) && number_take(&text, &member->read) && text.size == 0;
+    return is_good ? ERR_OK : ERR_STORE_CORRUPT;
+}
+
+enum err meta_read(struct bytes text, uint64_t *head, uint64_t *revision)
+{
+    uint64_t members_revision;
+    bool is_good = number_take(&text, head) && number_take(&text, revision) &&
+                   number_take(&text, &members_revision) && text.size == 0;
+    return is_good ? ERR_OK : ERR_STORE_CORRUPT;
+}
+
+enum err epoch_read(struct bytes text, struct bytes *epoch, struct bytes *lineage)
+{
+    *epoch = word_take(&text);
+    *lineage = text;
+    return epoch_is_valid(*epoch) ? ERR_OK : ERR_STORE_CORRUPT;
+}
+
+enum err users_read(struct bytes body, struct bytes *users, uint32_t users_max,
+                    uint32_t *users_count)
+{
+    struct reader reader = reader_of(body);
+    uint32_t count = 0;
+    while (reader.left > 0 && !reader.failed) {
+        struct bytes user = read_sized(&reader);
+        if (reader.failed || count == users_max) return ERR_STORE_CORRUPT;
+        users[count++] = user;
+    }
+    *users_count = count;
+    return reader.failed ? ERR_STORE_CORRUPT : ERR_OK;
+}

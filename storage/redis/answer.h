@@ -1,0 +1,72 @@
+/*
+ * answer: what the scripts answer and announce, as structs.
+ *
+ * Pure parsing of bytes that came over the network; views point into them.
+ * Anything unexpected is ERR_STORE_CORRUPT.
+ *
+ * Thread:  any; pure.
+ * Tests:   tests/unit/storage/test_redis.c
+ */
+#pragma once
+
+#include "core/limits.h"
+#include "storage/record.h"
+#include "storage/redis/resp.h"
+#include "storage/store.h"
+
+enum announcement_kind {
+    ANNOUNCEMENT_PUBLICATION = 'p',
+    ANNOUNCEMENT_LIVE = 'l',
+    ANNOUNCEMENT_MEMBERS = 'm',
+    ANNOUNCEMENT_CURSOR = 'c',
+};
+
+/* One line of words and a body (lua/append.lua). */
+struct announcement {
+    enum announcement_kind kind;
+    uint64_t number; /* offset; members: the head at which the list came into force */
+    struct bytes epoch;
+    struct bytes boot; /* whose append it was … */
+    uint64_t seq;      /* … and which */
+    uint64_t revision; /* members, cursors */
+    struct bytes body;
+};
+
+must_use enum err announcement_read(struct bytes message, struct announcement *announcement);
+
+/* The answer of lua/read.lua. */
+struct read_answer {
+    struct bytes epoch;
+    uint64_t head;
+    uint64_t revision;
+    uint64_t members_revision;
+    const struct reply *entries;
+    const struct reply *members;
+};
+
+must_use enum err read_answer_read(const struct reply *reply, struct read_answer *answer);
+
+/* One entry of a stream. */
+struct stream_entry {
+    uint64_t offset;
+    uint64_t revision;
+    bool is_members;
+    struct bytes body;
+};
+
+must_use enum err stream_entry_read(const struct reply *reply, struct stream_entry *entry);
+/* A pair of the members' hash: the user, and "joined read". */
+must_use enum err member_read(const struct reply *user, const struct reply *value,
+                              struct store_member *member);
+/* "head revision members-revision" of the meta hash. */
+must_use enum err meta_read(struct bytes text, uint64_t *head, uint64_t *revision);
+/* "epoch.generation lineage" of the meta hash. */
+must_use enum err epoch_read(struct bytes text, struct bytes *epoch, struct bytes *lineage);
+/* The users of a member list; ERR_STORE_CORRUPT when it is malformed.  users[users_max]. */
+must_use enum err users_read(struct bytes body, struct bytes *users, uint32_t users_max,
+                             uint32_t *users_count);
+/* How many users a well-formed list of this size can hold. */
+static inline uint32_t users_most(struct bytes body)
+{
+    return (uint32_t)(body.size / 4);
+}

@@ -1,0 +1,398 @@
+/* A channel opened, a gap filled, history read: the calls of lua/read.lua.
+ *
+ * Opening and filling name their channel by handle, for it may be closed before
+ * the answer comes.  Every callback of the sink may close it too, so it is
+ * looked up again after each. */
+#include "core/arena.h"
+#include "core/check.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "storage/redis/redis.h"
+
+#include <stdio.h>
+
+/* Entries in one answer: at 64 KiB a publication still 32 MiB. */
+#define READ_PAGE (VERIFY ? 4 : 512)
+
+enum read_mode { READ_OPEN, READ_FILL, READ_FORWARD, READ_REVERSE };
+
+struct read_call {
+    struct link_call call;
+    struct redis_store *redis;
+    enum read_mode mode;
+    struct handle channel; /* OPEN, FILL */
+    uint64_t revision;     /* FILL: where the sink stood when it began */
+    bool has_filled;       /* FILL: something was missing */
+    struct store_read *op; /* FORWARD, REVERSE */
+    uint64_t since;        /* FORWARD, REVERSE: of the next page */
+    uint32_t page;         /* entries asked for */
+    struct arena arena;    /* copies of what the pages brought */
+    struct publication *publications;
+    uint32_t count, count_max;
+};
+
+static const char *const mode_names[] = {[READ_OPEN] = "open",
+                                         [READ_FILL] = "fill",
+                                         [READ_FORWARD] = "forward",
+                                         [READ_REVERSE] = "reverse"};
+
+static struct redis_channel *call_channel(const struct read_call *call)
+{
+    return slab_find(&call->redis->channels, call->channel);
+}
+
+static void call_destroy(struct read_call *call)
+{
+    arena_fini(&call->arena);
+    mem_free(call->publications);
+    mem_free(call);
+}
+
+/* --- writing ------------------------------------------------------------------------------- */
+
+static void call_write_to(struct read_call *call, struct store_channel *channel, const char *epoch,
+                          uint64_t head, struct bytes since, uint32_t count, struct resp_out *out)
+{
+    struct redis_store *redis = call->redis;
+    bool is_kept = history_is_kept(channel->history);
+    redis_write_script(redis, out, SCRIPT_READ, redis_partition_of(redis, channel->name), 10);
+    resp_bytes(out, channel->name);
+    resp_text(out, epoch);
+    resp_number(out, head);
+    resp_text(out, mode_names[call->mode]);
+    resp_bytes(out, since);
+    resp_number(out, call->revision);
+    resp_number(out, count);
+    resp_number(out, is_kept ? channel->history.size : 0);
+    resp_number(out, is_kept ? channel->history.ttl_ms : 0);
+    resp_number(out, redis->store.env.clock->wall_ms);
+}
+
+static void call_write(struct link_call *base, struct link *link, struct resp_out *out)
+{
+    (void)link;
+    struct read_call *call = container_of(base, struct read_call, call);
+    char text[64];
+    int used = snprintf(text, sizeof text, "%llu", (unsigned long long)call->since);
+    if (call->op != NULL) {
+        call_write_to(call, call->op->channel, "", 0, bytes_of(text, (size_t)used), call->page,
+                      out);
+        return;
+    }
+    struct redis_channel *channel = call_channel(call);
+    if (channel == NULL) {
+        /* Closed meanwhile; a command must be written all the same. */
+        resp_begin(out, 1);
+        resp_text(out, "PING");
+    } else if (call->mode == READ_OPEN) {
+        call_write_to(call, channel->channel, "", 0, BYTES_LITERAL("0"), channel->op->window_max,
+                      out);
+    } else {
+        struct store_channel *of = channel->channel;
+        used = snprintf(text, sizeof text, "%llu-%llu", (unsigned long long)of->head,
+                        (unsigned long long)channel->revision);
+        call_write_to(call, of, of->epoch, max_u64(of->head, channel->acked_head),
+                      bytes_of(text, (size_t)used), READ_PAGE, out);
+    }
+}
+
+static struct read_call *call_create(struct redis_store *redis, enum read_mode mode,
+                                     void (*on_end)(struct link_call *, enum err,
+                                                    const struct reply *))
+{
+    struct read_call *call = mem_alloc(sizeof *call);
+    call->redis = redis;
+    call->mode = mode;
+    call->call.write = call_write;
+    call->call.on_end = on_end;
+    arena_init(&call->arena, 0);
+    return call;
+}
+
+/* What went wrong with an answer, as one of ours. */
+static enum err answer_parse(enum err err, const struct reply *reply, struct read_answer *answer)
+{
+    if (err == ERR_STORE_UNKNOWN) return ERR_STORE_DOWN; /* a read leaves nothing behind */
+    if (err != ERR_OK) return err;
+    if (reply->type == REPLY_ERROR) {
+        log_error("Redis could not run a read: %.*s", (int)min_u64(reply->text.size, 200),
+                  (const char *)reply->text.at);
+        return ERR_STORE_DOWN;
+    }
+    return read_answer_read(reply, answer);
+}
+
+/* --- open ---------------------------------------------------------------------------------- */
+
+/* The newest publications: gapless up to the head, or none. */
+static enum err open_publications(struct redis_store *redis, const struct read_answer *answer,
+                                  uint32_t *count)
+{
+    redis_reserve(redis, answer->entries->count);
+    *count = 0;
+    uint64_t last = 0;
+    for (uint32_t i = 0; i < answer->entries->count; i++) {
+        struct stream_entry entry;
+        TRY(stream_entry_read(answer->entries->items[i], &entry));
+        if (entry.is_members) continue;
+        if (entry.offset != last + 1) *count = 0;
+        last = entry.offset;
+        struct reader reader = reader_of(entry.body);
+        struct publication *publication = &redis->publications[(*count)++];
+        TRY(publication_read(&reader, publication));
+        publication->offset = entry.offset;
+    }
+    if (last != answer->head) *count = 0;
+    return ERR_OK;
+}
+
+static enum err open_members(const struct read_answer *answer, struct store_member *members)
+{
+    for (uint32_t i = 0; i < answer->members->count; i += 2)
+        TRY(member_read(answer->members->items[i], answer->members->items[i + 1], &members[i / 2]));
+    return ERR_OK;
+}
+
+static enum err open_take(struct redis_store *redis, struct redis_channel *channel,
+                          const struct read_answer *answer)
+{
+    uint32_t count;
+    uint32_t members_count = answer->members->count / 2;
+    struct store_member *members = mem_alloc((members_count + 1) * sizeof *members);
+    enum err err = open_publications(redis, answer, &count);
+    if (err == ERR_OK) err = open_members(answer, members);
+    if (err == ERR_OK) {
+        struct store_channel *opened = channel->channel;
+        struct store_open *op = channel->op;
+        memcpy(opened->epoch, answer->epoch.at, answer->epoch.size);
+        opened->epoch[answer->epoch.size] = 0;
+        opened->head = answer->head;
+        channel->revision = answer->revision;
+        channel->acked_head = 0;
+        feed_begin(redis, channel);
+        struct store_snapshot snapshot = {redis->publications, count, members, members_count};
+        op->on_opened(op, ERR_OK, &snapshot);
+    }
+    mem_free(members);
+    return err;
+}
+
+static void open_on_end(struct link_call *base, enum err err, const struct reply *reply)
+{
+    struct read_call *call = container_of(base, struct read_call, call);
+    struct redis_store *redis = call->redis;
+    struct redis_channel *channel = call_channel(call);
+    call_destroy(call);
+    if (channel == NULL) return;
+    check(channel->state == CHANNEL_READING);
+    struct read_answer answer;
+    err = answer_parse(err, reply, &answer);
+    if (err == ERR_OK) err = open_take(redis, channel, &answer);
+    if (err != ERR_OK) {
+        feed_fail(redis, channel, err);
+        return;
+    }
+    feed_release(redis);
+}
+
+void read_open(struct redis_store *redis, struct redis_channel *channel)
+{
+    check(channel->state == CHANNEL_SUBSCRIBING);
+    channel->state = CHANNEL_READING;
+    struct read_call *call = call_create(redis, READ_OPEN, open_on_end);
+    call->channel = slab_handle(&redis->channels, channel);
+    link_call(&redis->commands, &call->call, redis_due_ms(redis));
+}
+
+/* --- fill ---------------------------------------------------------------------------------- */
+
+static void fill_on_end(struct link_call *base, enum err err, const struct reply *reply);
+
+/* Takes one entry of the stream; false: it cannot follow what the sink has. */
+static bool fill_entry(struct redis_store *redis, struct redis_channel *channel,
+                       const struct stream_entry *entry)
+{
+    uint64_t head = channel->channel->head;
+    if (entry->is_members) {
+        if (entry->revision <= channel->revision) return true;
+        if (entry->offset != head) return false;
+        feed_members(redis, channel, entry->revision, entry->body);
+        return true;
+    }
+    if (entry->offset <= head) return true;
+    if (entry->offset != head + 1) return false;
+    feed_publication(redis, channel, entry->offset, entry->body);
+    return true;
+}
+
+/* Cursors are maxima: telling all of them again does no harm.  A member list
+ * that the stream no longer holds comes from the hash. */
+static void fill_members(struct read_call *call, const struct read_answer *answer)
+{
+    struct redis_channel *channel = call_channel(call);
+    const struct store_sink *sink = &call->redis->store.env.sink;
+    uint32_t count = answer->members->count / 2;
+    if (answer->members_revision > channel->revision) {
+        struct bytes *users = mem_alloc((count + 1) * sizeof *users);
+        for (uint32_t i = 0; i < count; i++) users[i] = reply_text(answer->members->items[2 * i]);
+        sink->on_members(sink->context, channel->channel, users, count);
+        mem_free(users);
+    }
+    for (uint32_t i = 0; i < count && (channel = call_channel(call)) != NULL; i++) {
+        struct store_member member;
+        if (member_read(answer->members->items[2 * i], answer->members->items[2 * i + 1],
+                        &member) == ERR_OK)
+            sink->on_cursor(sink->context, channel->channel, member.user, member.read);
+    }
+    channel = call_channel(call);
+    if (channel != NULL) channel->revision = answer->revision;
+}
+
+/* Hands over one page; true: another one follows. */
+static bool fill_take(struct read_call *call, const struct read_answer *answer)
+{
+    struct redis_store *redis = call->redis;
+    struct redis_channel *channel = call_channel(call);
+    uint32_t count = answer->entries->count;
+    if (!bytes_equal_text(answer->epoch, channel->channel->epoch)) {
+        feed_reset(redis, channel, answer);
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct stream_entry entry;
+        if (stream_entry_read(answer->entries->items[i], &entry) != ERR_OK ||
+            !fill_entry(redis, channel, &entry)) {
+            feed_reset(redis, channel, answer);
+            return false;
+        }
+        call->has_filled = true;
+        channel = call_channel(call);
+        if (channel == NULL) return false;
+    }
+    if (count == READ_PAGE) return true;
+    if (channel->channel->head < answer->head) {
+        feed_reset(redis, channel, answer); /* what is missing outlived its history */
+    } else if (answer->revision != call->revision) {
+        call->has_filled = true;
+        fill_members(call, answer);
+    }
+    return false;
+}
+
+static void fill_on_end(struct link_call *base, enum err err, const struct reply *reply)
+{
+    struct read_call *call = container_of(base, struct read_call, call);
+    struct redis_store *redis = call->redis;
+    struct redis_channel *channel = call_channel(call);
+    struct read_answer answer;
+    if (channel == NULL) {
+        call_destroy(call);
+        return;
+    }
+    err = answer_parse(err, reply, &answer);
+    if (err == ERR_OK && fill_take(call, &answer)) {
+        link_call(&redis->commands, base, redis_due_ms(redis));
+        return;
+    }
+    if (call->has_filled) metric_add(redis->store.env.metrics, METRIC_STORE_GAPS, 1);
+    channel = call_channel(call);
+    if (channel != NULL) {
+        channel->is_filling = false;
+        /* Failed: the next sweep, or the link's return, tries again. */
+        if (err != ERR_OK) channel->is_behind = true;
+    }
+    call_destroy(call);
+    if (err == ERR_OK) feed_release(redis);
+}
+
+void read_fill(struct redis_store *redis, struct redis_channel *channel)
+{
+    check(channel->state == CHANNEL_LIVE);
+    if (channel->is_filling) return;
+    channel->is_filling = true;
+    channel->is_behind = false;
+    channel->suspect_head = 0;
+    channel->suspect_revision = 0;
+    struct read_call *call = call_create(redis, READ_FILL, fill_on_end);
+    call->channel = slab_handle(&redis->channels, channel);
+    call->revision = channel->revision;
+    link_call(&redis->commands, &call->call, redis_due_ms(redis));
+}
+
+/* --- history ------------------------------------------------------------------------------- */
+
+static void history_add(struct read_call *call, const struct publication *publication)
+{
+    if (call->count == call->count_max) {
+        call->count_max = max_u32(64, call->count_max * 2);
+        call->publications =
+            mem_resize(call->publications, call->count_max * sizeof *call->publications);
+    }
+    call->publications[call->count++] = *publication;
+}
+
+/* Copies one page; `taken` counts its publications. */
+static enum err history_take(struct read_call *call, const struct reply *entries, uint32_t *taken)
+{
+    *taken = 0;
+    for (uint32_t i = 0; i < entries->count && *taken < call->page; i++) {
+        struct stream_entry entry;
+        TRY(stream_entry_read(entries->items[i], &entry));
+        if (entry.is_members) continue;
+        /* Trimmed between two pages: what came before is no longer kept either. */
+        bool is_hole =
+            call->mode == READ_FORWARD && call->count > 0 && entry.offset != call->since + 1;
+        if (is_hole) call->count = 0;
+        struct reader reader = reader_of(arena_copy(&call->arena, entry.body));
+        struct publication publication;
+        TRY(publication_read(&reader, &publication));
+        publication.offset = entry.offset;
+        history_add(call, &publication);
+        call->since = entry.offset;
+        (*taken)++;
+    }
+    return call->arena.used <= HISTORY_BYTES_MAX ? ERR_OK : ERR_LIMIT_SIZE;
+}
+
+static bool history_goes_on(struct read_call *call, uint32_t taken)
+{
+    bool is_last = taken < call->page || call->count >= call->op->limit ||
+                   (call->mode == READ_REVERSE && call->since <= 1);
+    if (is_last) return false;
+    call->page = min_u32(READ_PAGE, call->op->limit - call->count);
+    return true;
+}
+
+static void history_on_end(struct link_call *base, enum err err, const struct reply *reply)
+{
+    struct read_call *call = container_of(base, struct read_call, call);
+    struct redis_store *redis = call->redis;
+    struct store_read *op = call->op;
+    struct read_answer answer;
+    uint32_t taken = 0;
+    err = answer_parse(err, reply, &answer);
+    if (err == ERR_OK) err = history_take(call, answer.entries, &taken);
+    if (err == ERR_OK && history_goes_on(call, taken)) {
+        link_call(&redis->commands, base, redis_due_ms(redis));
+        return;
+    }
+    redis->pending--;
+    if (err != ERR_OK) metric_add(redis->store.env.metrics, METRIC_STORE_ERRORS, 1);
+    op->engine = NULL;
+    op->on_read(op, err, call->publications, err == ERR_OK ? call->count : 0);
+    call_destroy(call);
+}
+
+void redis_read(struct store *store, struct store_read *op)
+{
+    struct redis_store *redis = redis_of(store);
+    check(op->on_read != NULL);
+    struct read_call *call =
+        call_create(redis, op->is_reverse ? READ_REVERSE : READ_FORWARD, history_on_end);
+    call->op = op;
+    call->since = op->since;
+    call->page = min_u32(READ_PAGE, op->limit);
+    op->engine = call;
+    redis->pending++;
+    link_call(&redis->commands, &call->call, redis_due_ms(redis));
+}

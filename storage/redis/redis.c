@@ -1,0 +1,334 @@
+/* The engine's table, the node, the store of a shard, its health and the probe
+ * that shows that pub/sub lives. */
+#include "storage/redis/redis.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/check.h"
+#include "core/entropy.h"
+#include "core/hash.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "storage/engines.h"
+#include "storage/redis/ask.h"
+
+#define PROBE_MS         1000
+/* Without an echo for so long, health is red; the link is renewed at io_timeout. */
+#define PROBE_SILENCE_MS (3 * PROBE_MS)
+
+/* --- words that several files write ---------------------------------------------------------- */
+
+struct bytes redis_key(const struct redis_store *redis, char *key, uint32_t partition,
+                       const char *kind, struct bytes name)
+{
+    struct writer writer = writer_of(key, REDIS_KEY_MAX);
+    write_text(&writer, redis->node->options.prefix);
+    write_text(&writer, ":{p");
+    write_decimal(&writer, partition);
+    write_text(&writer, "}:");
+    write_text(&writer, kind);
+    write_bytes(&writer, name);
+    check(!writer.failed);
+    return writer_bytes(&writer);
+}
+
+/* Eight letters, from the shard's secrets. */
+static void draw_letters(char letters[REDIS_BOOT_SIZE + 1])
+{
+    uint8_t bytes[REDIS_BOOT_SIZE];
+    entropy_fill(bytes, sizeof bytes);
+    for (uint32_t i = 0; i < REDIS_BOOT_SIZE; i++) letters[i] = (char)('a' + bytes[i] % 26);
+    letters[REDIS_BOOT_SIZE] = 0;
+}
+
+void redis_write_script(struct redis_store *redis, struct resp_out *out, enum script script,
+                        uint32_t partition, uint32_t count)
+{
+    const struct hello_server *server = &redis->commands.hello.server;
+    char key[REDIS_KEY_MAX], letters[REDIS_BOOT_SIZE + 1];
+    draw_letters(letters);
+    resp_begin(out, 4 + 4 + count);
+    resp_text(out, "EVALSHA");
+    resp_text(out, server->digests[script]);
+    resp_text(out, "1");
+    resp_bytes(out, redis_key(redis, key, partition, "meta", BYTES_NONE));
+    resp_text(out, server->lineage);
+    resp_text(out, server->is_durable ? "1" : "0");
+    resp_text(out, letters);
+    resp_text(out, link_is_lineage_fresh(&redis->commands) ? "1" : "0");
+}
+
+uint32_t redis_partition_of(const struct redis_store *redis, struct bytes name)
+{
+    return (uint32_t)(hash_bytes(name, 0) % redis->node->options.partitions);
+}
+
+void redis_reserve(struct redis_store *redis, uint32_t count)
+{
+    if (count <= redis->publications_max) return;
+    redis->publications_max = count * 2;
+    redis->publications =
+        mem_resize(redis->publications, redis->publications_max * sizeof *redis->publications);
+}
+
+uint64_t redis_due_ms(const struct redis_store *redis)
+{
+    return redis_now_ms(redis) + redis->node->options.connect_timeout_ms;
+}
+
+/* --- the node -------------------------------------------------------------------------------- */
+
+/* "redis://host:port", "host:port", "host" or "[::1]:port". */
+static enum err address_parse(const char *text, struct redis_options *options)
+{
+    static const char scheme[] = "redis://";
+    char host[128];
+    uint16_t port = 6379;
+    const char *at =
+        strncmp(text, scheme, sizeof scheme - 1) == 0 ? text + sizeof scheme - 1 : text;
+    size_t size = strcspn(at, "/");
+    snprintf(options->place, sizeof options->place, "%.*s", (int)min_u64(size, 100), at);
+    if (size == 0 || size >= sizeof host || (at[size] == '/' && at[size + 1] != 0))
+        return ERR_BAD_REQUEST;
+    snprintf(host, sizeof host, "%.*s", (int)size, at);
+    char *colon = strrchr(host, ':');
+    char *bracket = strrchr(host, ']');
+    if (colon != NULL && (bracket == NULL || colon > bracket)) {
+        uint64_t number = 0;
+        bool is_port =
+            bytes_to_u64(bytes_of_text(colon + 1), &number) && number >= 1 && number <= UINT16_MAX;
+        if (!is_port) return ERR_BAD_REQUEST;
+        port = (uint16_t)number;
+        *colon = 0;
+    }
+    char *name = host;
+    if (host[0] == '[' && bracket != NULL) {
+        *bracket = 0;
+        name = host + 1;
+    }
+    return net_address_resolve(name, port, &options->address);
+}
+
+static enum err redis_node_open(const struct config *config, struct workers *workers,
+                                uint32_t shards_count, struct store_node **node)
+{
+    (void)workers, (void)shards_count;
+    struct redis_node *opened = mem_alloc(sizeof *opened);
+    struct redis_options *options = &opened->options;
+    char problem[HELLO_PROBLEM_MAX];
+    opened->node.engine = &store_engine_redis;
+    opened->config = config;
+    options->user = config->redis_user;
+    options->password = config->redis_password;
+    options->prefix = config->redis_prefix;
+    options->db = config->redis_db;
+    options->partitions = config->redis_partitions;
+    options->connect_timeout_ms = config->redis_connect_timeout_ms;
+    options->io_timeout_ms = config->redis_io_timeout_ms;
+    enum err err = address_parse(config->redis_address, options);
+    if (err != ERR_OK) {
+        log_error("redis.address cannot be used; write host:port of a server that can be found "
+                  "address=\"%s\"",
+                  options->place);
+    } else if (strlen(options->prefix) > 128 || strpbrk(options->prefix, "{} ") != NULL) {
+        log_error("redis.prefix must be at most 128 characters, none of them a brace or a space");
+        err = ERR_BAD_REQUEST;
+    } else {
+        err = ask_hello(options, options->connect_timeout_ms, &opened->server, problem);
+        if (err != ERR_OK) log_error("%s", problem);
+    }
+    if (err != ERR_OK) {
+        mem_free(opened);
+        return err;
+    }
+    *node = &opened->node;
+    return ERR_OK;
+}
+
+static void redis_node_close(struct store_node *node)
+{
+    mem_free(container_of(node, struct redis_node, node));
+}
+
+/* --- the probe ------------------------------------------------------------------------------- */
+
+static void probe_on_timer(struct timer *timer);
+
+static void probe_write(struct link_call *call, struct link *link, struct resp_out *out)
+{
+    (void)link;
+    struct redis_store *redis = container_of(call, struct redis_store, probe_call);
+    char key[REDIS_KEY_MAX];
+    redis->probe_sent_ms = redis_now_ms(redis);
+    resp_begin(out, 3);
+    resp_text(out, "SPUBLISH");
+    resp_bytes(out, redis_key(redis, key, 0, "probe:", bytes_of_text(redis->boot)));
+    resp_number(out, redis->probe_sent_ms);
+}
+
+static void probe_on_end(struct link_call *call, enum err err, const struct reply *reply)
+{
+    (void)err, (void)reply;
+    container_of(call, struct redis_store, probe_call)->is_probe_calling = false;
+}
+
+void redis_on_probe(struct redis_store *redis, struct bytes token)
+{
+    uint64_t sent_ms = 0;
+    if (!bytes_to_u64(token, &sent_ms) || sent_ms != redis->probe_sent_ms) return;
+    redis->probe_heard_ms = redis_now_ms(redis);
+}
+
+static bool links_are_ready(const struct redis_store *redis)
+{
+    return link_is_ready(&redis->commands) && link_is_ready(&redis->feed);
+}
+
+static void probe_on_timer(struct timer *timer)
+{
+    struct redis_store *redis = container_of(timer, struct redis_store, probe_timer);
+    uint64_t now_ms = redis_now_ms(redis);
+    uint64_t silence_ms = max_u64(redis->node->options.io_timeout_ms, PROBE_SILENCE_MS);
+    if (!links_are_ready(redis)) {
+        redis->probe_heard_ms = now_ms;
+    } else if (now_ms - redis->probe_heard_ms >= silence_ms) {
+        link_drop(&redis->feed, "Redis answers, but what is published does not come back");
+    } else if (!redis->is_probe_calling) {
+        redis->is_probe_calling = true;
+        link_call(&redis->commands, &redis->probe_call, redis_due_ms(redis));
+    }
+    wheel_arm(redis->store.env.wheel, timer, now_ms + PROBE_MS, probe_on_timer);
+}
+
+/* --- the store of a shard -------------------------------------------------------------------- */
+
+static void commands_on_ready(struct link *link)
+{
+    struct redis_store *redis = link->owner;
+    redis->probe_heard_ms = redis_now_ms(redis);
+    sweep_soon(redis);
+}
+
+/* Calls under way have ended one by one; nothing more is known to be lost. */
+static void commands_on_lost(struct link *link)
+{
+    (void)link;
+}
+
+static const struct link_events commands_events = {
+    .on_ready = commands_on_ready,
+    .on_lost = commands_on_lost,
+};
+static const struct link_events feed_events = {
+    .on_ready = feed_on_ready,
+    .on_lost = feed_on_lost,
+    .on_push = feed_on_push,
+};
+
+static struct store *redis_attach(struct store_node *base, const struct store_env *env)
+{
+    struct redis_node *node = container_of(base, struct redis_node, node);
+    struct redis_store *redis = mem_alloc(sizeof *redis);
+    uint64_t seed;
+    redis->store = (struct store){.engine = base->engine, .env = *env};
+    redis->node = node;
+    entropy_fill(&seed, sizeof seed);
+    draw_letters(redis->boot);
+    map_init(&redis->channels_by_name, seed);
+    slab_init(&redis->channels, "redis channels", sizeof(struct redis_channel), REDIS_CHANNELS_MAX);
+    redis->partitions = mem_alloc(node->options.partitions * sizeof *redis->partitions);
+    for (uint32_t i = 0; i < node->options.partitions; i++)
+        list_init(&redis->partitions[i].channels);
+    list_init(&redis->batches);
+    list_init(&redis->subscribes);
+    list_init(&redis->opening);
+    list_init(&redis->holding);
+    redis->probe_call.write = probe_write;
+    redis->probe_call.on_end = probe_on_end;
+    links_init(&redis->links, env->loop, env->wheel, env->clock, env->rng);
+    link_start(&redis->commands, &redis->links, &node->options, LINK_COMMANDS, &commands_events,
+               redis);
+    link_start(&redis->feed, &redis->links, &node->options, LINK_FEED, &feed_events, redis);
+    wheel_arm(env->wheel, &redis->probe_timer, redis_now_ms(redis) + PROBE_MS, probe_on_timer);
+    sweep_start(redis);
+    return &redis->store;
+}
+
+static void redis_detach(struct store *store)
+{
+    struct redis_store *redis = redis_of(store);
+    check(redis->pending == 0);
+    check(redis->channels_by_name.count == 0);
+    links_fini(&redis->links);
+    wheel_disarm(store->env.wheel, &redis->sweep_timer);
+    wheel_disarm(store->env.wheel, &redis->probe_timer);
+    check(redis->sweep_calls == 0 && list_is_empty(&redis->batches));
+    map_fini(&redis->channels_by_name);
+    slab_fini(&redis->channels);
+    mem_free(redis->partitions);
+    mem_free(redis->publications);
+    mem_free(redis);
+}
+
+static void redis_submit(struct store *store)
+{
+    struct redis_store *redis = redis_of(store);
+    append_submit(redis);
+    feed_submit(redis);
+    link_flush(&redis->commands);
+    link_flush(&redis->feed);
+}
+
+static uint32_t redis_pending(const struct store *store)
+{
+    return ((const struct redis_store *)store)->pending;
+}
+
+/* The first moments: the node has just talked to Redis, the shard's own links
+ * are on their way and have not failed. */
+static bool links_are_beginning(const struct redis_store *redis)
+{
+    bool has_failed = redis->commands.attempts > 0 || redis->feed.attempts > 0;
+    bool was_ready = redis->commands.lineage_ms > 0 && redis->feed.lineage_ms > 0;
+    return !has_failed && !was_ready;
+}
+
+static void redis_health(const struct store *store, struct store_health *health)
+{
+    const struct redis_store *redis = (const struct redis_store *)store;
+    bool is_linked = redis->commands.hello.server.lineage[0] != 0;
+    const struct hello_server *server =
+        is_linked ? &redis->commands.hello.server : &redis->node->server;
+    const char *problem = "Redis answers";
+    *health = (struct store_health){.latency_us = redis->latency_us};
+    health->durability = server->is_durable ? "durable" : "written";
+    if (links_are_beginning(redis)) {
+        health->is_ok = true;
+    } else if (!link_is_ready(&redis->commands)) {
+        problem = redis->commands.problem;
+    } else if (!link_is_ready(&redis->feed)) {
+        problem = redis->feed.problem;
+    } else if (redis_now_ms(redis) - redis->probe_heard_ms >= PROBE_SILENCE_MS) {
+        problem = "Redis answers, but what is published does not come back";
+    } else {
+        health->is_ok = true;
+    }
+    snprintf(health->detail, sizeof health->detail, "%.*s", (int)sizeof health->detail - 1,
+             problem);
+}
+
+const struct store_engine store_engine_redis = {
+    .name = "redis",
+    .node_open = redis_node_open,
+    .node_close = redis_node_close,
+    .attach = redis_attach,
+    .detach = redis_detach,
+    .open = redis_open,
+    .close = redis_close,
+    .append = redis_append,
+    .read = redis_read,
+    .submit = redis_submit,
+    .pending = redis_pending,
+    .health = redis_health,
+};

@@ -1,0 +1,208 @@
+/*
+ * redis: the engine on Redis Streams; this header is private to its files.
+ *
+ *   redis.c    the node, the store of a shard, health, the probe
+ *   append.c   records in: batches by partition, answers
+ *   read.c     a channel opened, a gap filled, history read
+ *   feed.c     subscriptions, announcements, their order
+ *   sweep.c    the periodic look for what no announcement told
+ *   answer.c   what scripts and announcements say, parsed
+ *   link.c, hello.c, ask.c, resp.c, script.c   the way to Redis
+ *
+ * Redis holds, P partitions of k = hash(name) mod P, per partition:
+ *
+ *   <prefix>:{p<k>}:meta       hash: '' ▶ "epoch.generation lineage",
+ *                              channel ▶ "head revision members-revision"
+ *   <prefix>:{p<k>}:s:<ch>     stream: <offset>-0 d <publication>,
+ *                              <head>-<revision> m <member list>
+ *   <prefix>:{p<k>}:m:<ch>     hash: user ▶ "joined read"
+ *   <prefix>:{p<k>}:k:<n>:<ch>:<n>:<scope><key>   "<offset>", for the horizon
+ *   <prefix>:{p<k>}:c:<ch>     sharded pub/sub: announcements
+ *   <prefix>:{p0}:probe:<boot> sharded pub/sub: ours alone, to see that it lives
+ *   <prefix>:partitions        P
+ *
+ * The stream is the truth, announcements are news of it.  A channel of ours has
+ * a position (head, revision); an announcement is taken when it is the next
+ * step from there, dropped when it is behind, and otherwise the gap is read
+ * from the stream before anything later is taken.  Our own appends are fed from
+ * their answers, right after on_appended; their announcements mark the place.
+ *
+ * Thread:  owner shard.
+ * Tests:   tests/unit/storage/test_redis.c, tests/unit/storage/test_redis_feed.c
+ */
+#pragma once
+
+#include "core/map.h"
+#include "core/slab.h"
+#include "storage/redis/answer.h"
+#include "storage/redis/link.h"
+#include "storage/store.h"
+
+/* Channels that one shard has open at once. */
+#define REDIS_CHANNELS_MAX           (VERIFY ? 4096 : 1u << 20)
+/* Announcements of one channel that wait for an answer or a fill; what comes
+ * beyond is left to the next fill. */
+#define REDIS_HELD_MAX               (VERIFY ? 4 : 1024)
+/* Subscriptions asked for and not yet confirmed, and per command. */
+#define REDIS_SUBSCRIBES_MAX         2048
+#define REDIS_SUBSCRIBES_PER_COMMAND 128
+/* One script call: long enough to pay for its overhead, short enough not to
+ * keep others of the same server waiting (0.2 ms at 7 us a record). */
+#define REDIS_BATCH_RECORDS          64
+#define REDIS_BATCH_BYTES            (256u << 10)
+
+#define REDIS_BOOT_SIZE 8
+
+struct redis_node {
+    struct store_node node; /* first: a node is cast back */
+    const struct config *config;
+    struct redis_options options;
+    struct hello_server server; /* as it was at the start of the node */
+};
+
+enum channel_state {
+    CHANNEL_SUBSCRIBING, /* waits for the subscription, then reads */
+    CHANNEL_READING,     /* the snapshot is under way; announcements are held */
+    CHANNEL_LIVE,
+};
+
+/* A channel that is open on this shard. */
+struct redis_channel {
+    struct store_channel *channel;
+    struct store_open *op; /* unless LIVE */
+    enum channel_state state;
+    bool is_subscribed;
+    bool is_filling;
+    bool is_behind; /* to be filled as soon as possible: announcements were dropped */
+    uint32_t partition;
+    uint64_t revision;      /* of members and cursors, as far as the sink knows */
+    uint64_t subscribe_seq; /* our place among the confirmations */
+    uint64_t acked_head;    /* largest offset that an answer told us, in this epoch */
+    uint64_t suspect_head;  /* seen by the sweep before it was announced */
+    uint64_t suspect_revision;
+    uint64_t due_ms;     /* SUBSCRIBING: the open fails then */
+    struct list link;    /* in its partition */
+    struct list queue;   /* to be subscribed */
+    struct list opening; /* SUBSCRIBING */
+    struct list holding; /* has held announcements */
+    struct list held;    /* struct held, in order of arrival */
+    uint32_t held_count;
+};
+
+/* An announcement that waits, or, without its body, the place of one of our own
+ * that is fed when its answer comes. */
+struct held {
+    struct list link;
+    bool is_place;
+    uint32_t size;
+    uint8_t bytes[];
+};
+
+struct redis_partition {
+    struct list channels;
+    struct append_call *filling; /* takes records of this turn */
+};
+
+struct redis_store {
+    struct store store; /* first: a store is cast back */
+    struct redis_node *node;
+    char boot[REDIS_BOOT_SIZE + 1]; /* names us in announcements */
+    struct links links;
+    struct link commands, feed;
+    struct map channels_by_name;
+    struct slab channels;
+    struct redis_partition *partitions;
+    uint32_t pending;
+    /* append.c */
+    struct list batches; /* struct append_call of this turn */
+    uint64_t seq_written, seq_answered;
+    uint64_t unknown_first, unknown_last; /* calls of the last loss, ended without an answer */
+    uint64_t latency_us;
+    /* feed.c */
+    struct list subscribes;
+    struct list opening;
+    struct list holding;
+    uint64_t subscribes_sent, subscribes_confirmed;
+    bool is_resubscribing; /* since a loss; ends with a sweep */
+    /* sweep.c */
+    struct timer sweep_timer;
+    uint32_t sweep_next; /* partition */
+    uint32_t sweep_calls;
+    bool is_sweep_urgent; /* what differs is filled at once */
+    bool is_sweep_again;  /* begin anew when this one is through */
+    /* redis.c: the probe */
+    struct timer probe_timer;
+    struct link_call probe_call;
+    bool is_probe_calling;
+    uint64_t probe_heard_ms;
+    uint64_t probe_sent_ms;
+    struct publication *publications; /* scratch of one callback */
+    uint32_t publications_max;
+};
+
+static inline struct redis_store *redis_of(struct store *store)
+{
+    return container_of(store, struct redis_store, store);
+}
+static inline uint64_t redis_now_ms(const struct redis_store *redis)
+{
+    return clock_turn_ms(redis->store.env.clock);
+}
+
+/* redis.c */
+#define REDIS_KEY_MAX 1024
+/* Writes "<prefix>:{p<k>}:<kind><name>" into key[REDIS_KEY_MAX]. */
+struct bytes redis_key(const struct redis_store *redis, char *key, uint32_t partition,
+                       const char *kind, struct bytes name);
+/* The first words of a script call: digest, key and lineage; `count` further words follow. */
+void redis_write_script(struct redis_store *redis, struct resp_out *out, enum script script,
+                        uint32_t partition, uint32_t count);
+uint32_t redis_partition_of(const struct redis_store *redis, struct bytes name);
+/* Room for `count` publications in redis->publications. */
+void redis_reserve(struct redis_store *redis, uint32_t count);
+/* Until then a call may wait for the link. */
+uint64_t redis_due_ms(const struct redis_store *redis);
+void redis_on_probe(struct redis_store *redis, struct bytes token);
+
+/* append.c */
+void redis_append(struct store *store, struct store_append *op);
+/* Hands the batches of this turn to the link. */
+void append_submit(struct redis_store *redis);
+
+/* read.c */
+void read_open(struct redis_store *redis, struct redis_channel *channel);
+/* Brings the channel to what Redis holds; a no-op while it is doing that. */
+void read_fill(struct redis_store *redis, struct redis_channel *channel);
+void redis_read(struct store *store, struct store_read *op);
+
+/* feed.c */
+void redis_open(struct store *store, struct store_open *op);
+void redis_close(struct store *store, struct store_channel *channel);
+void feed_on_ready(struct link *link);
+void feed_on_lost(struct link *link);
+void feed_on_push(struct link *link, const struct reply *reply);
+/* Subscribes what waits, as far as the pace allows; ends opens that waited too long. */
+void feed_submit(struct redis_store *redis);
+/* Feeds our own record, now answered, unless something before it is missing:
+ * then its announcement, or a fill, brings it.  The channel may be gone. */
+void feed_own(struct redis_store *redis, struct handle channel,
+              const struct announcement *announcement);
+/* Takes held announcements whose wait is over. */
+void feed_release(struct redis_store *redis);
+/* The channel is finished opening: LIVE from here on. */
+void feed_begin(struct redis_store *redis, struct redis_channel *channel);
+/* Opening failed: the engine lets go of the channel and the op ends. */
+void feed_fail(struct redis_store *redis, struct redis_channel *channel, enum err err);
+/* Hands one publication, member list or cursor to the sink. */
+void feed_publication(struct redis_store *redis, struct redis_channel *channel, uint64_t offset,
+                      struct bytes body);
+void feed_members(struct redis_store *redis, struct redis_channel *channel, uint64_t revision,
+                  struct bytes body);
+/* Positions before are void: tells the sink and goes on from there. */
+void feed_reset(struct redis_store *redis, struct redis_channel *channel,
+                const struct read_answer *answer);
+
+/* sweep.c */
+void sweep_start(struct redis_store *redis);
+/* Looks at every partition now, and fills what differs. */
+void sweep_soon(struct redis_store *redis);

@@ -1,0 +1,180 @@
+/* The look for what no announcement told: every second one HMGET for each
+ * partition with open channels compares heads, revisions and the epoch.
+ *
+ * A head ahead of ours is usually an announcement on its way.  So it is noted
+ * first and filled when the next look finds us still below it; after a link's
+ * return it is filled at once. */
+#include "core/check.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "storage/redis/redis.h"
+
+#define SWEEP_MS        1000
+#define SWEEP_CALLS_MAX 8
+
+struct sweep_call {
+    struct link_call call;
+    struct redis_store *redis;
+    uint32_t partition;
+    uint32_t count;
+    bool is_urgent;
+    struct handle channels[];
+};
+
+static void sweep_pump(struct redis_store *redis);
+
+static void call_write(struct link_call *base, struct link *link, struct resp_out *out)
+{
+    (void)link;
+    struct sweep_call *call = container_of(base, struct sweep_call, call);
+    struct redis_store *redis = call->redis;
+    char key[REDIS_KEY_MAX];
+    resp_begin(out, 3 + call->count);
+    resp_text(out, "HMGET");
+    resp_bytes(out, redis_key(redis, key, call->partition, "meta", BYTES_NONE));
+    resp_bytes(out, BYTES_NONE);
+    for (uint32_t i = 0; i < call->count; i++) {
+        const struct redis_channel *channel = slab_find(&redis->channels, call->channels[i]);
+        resp_bytes(out, channel == NULL ? BYTES_NONE : channel->channel->name);
+    }
+}
+
+/* Redis was emptied under us: the number of partitions went with the rest. */
+static void partitions_write(struct link_call *base, struct link *link, struct resp_out *out)
+{
+    (void)base;
+    resp_begin(out, 4);
+    resp_text(out, "SET");
+    resp_pair(out, bytes_of_text(link->options->prefix), BYTES_LITERAL(":partitions"));
+    resp_number(out, link->options->partitions);
+    resp_text(out, "NX");
+}
+
+static void partitions_on_end(struct link_call *base, enum err err, const struct reply *reply)
+{
+    (void)err, (void)reply; /* the hello of the next link finds another number */
+    mem_free(base);
+}
+
+static void partitions_restore(struct redis_store *redis)
+{
+    struct link_call *call = mem_alloc(sizeof *call);
+    call->write = partitions_write;
+    call->on_end = partitions_on_end;
+    link_call(&redis->commands, call, redis_due_ms(redis));
+}
+
+static void compare(struct redis_store *redis, struct redis_channel *channel, struct bytes epoch,
+                    struct bytes text, bool is_urgent)
+{
+    uint64_t head = 0, revision = 0;
+    const struct store_channel *of = channel->channel;
+    if (channel->state != CHANNEL_LIVE || channel->is_filling) return;
+    if (text.size > 0 && meta_read(text, &head, &revision) != ERR_OK) return;
+    bool is_same = bytes_equal_text(epoch, of->epoch);
+    bool is_lower = head < of->head || revision < channel->revision;
+    bool is_higher = head > of->head || revision > channel->revision;
+    bool is_missed =
+        channel->suspect_head > of->head || channel->suspect_revision > channel->revision;
+    if (!is_same || is_lower || channel->is_behind || (is_higher && (is_urgent || is_missed))) {
+        read_fill(redis, channel);
+    } else {
+        channel->suspect_head = head;
+        channel->suspect_revision = revision;
+    }
+}
+
+static void call_take(struct sweep_call *call, const struct reply *reply)
+{
+    struct redis_store *redis = call->redis;
+    if (reply->type != REPLY_ARRAY || reply->count != call->count + 1) return;
+    struct bytes epoch = BYTES_NONE, lineage = BYTES_NONE;
+    struct bytes first = reply_text(reply->items[0]);
+    if (first.size == 0) partitions_restore(redis);
+    if (first.size > 0 && epoch_read(first, &epoch, &lineage) != ERR_OK) return;
+    /* Another server than the partition was last seen on: a fill runs the script
+     * that judges what that means. */
+    if (!bytes_equal_text(lineage, redis->commands.hello.server.lineage)) epoch = BYTES_NONE;
+    for (uint32_t i = 0; i < call->count; i++) {
+        struct redis_channel *channel = slab_find(&redis->channels, call->channels[i]);
+        if (channel != NULL)
+            compare(redis, channel, epoch, reply_text(reply->items[i + 1]), call->is_urgent);
+    }
+}
+
+static void call_on_end(struct link_call *base, enum err err, const struct reply *reply)
+{
+    struct sweep_call *call = container_of(base, struct sweep_call, call);
+    struct redis_store *redis = call->redis;
+    if (err == ERR_OK) {
+        call_take(call, reply);
+    } else {
+        redis->sweep_next = redis->node->options.partitions; /* the link's return begins anew */
+    }
+    check(redis->sweep_calls > 0);
+    redis->sweep_calls--;
+    mem_free(call);
+    sweep_pump(redis);
+}
+
+static void sweep_partition(struct redis_store *redis, uint32_t partition)
+{
+    struct list *channels = &redis->partitions[partition].channels;
+    uint32_t count = 0;
+    list_each (node, channels) {
+        count += container_of(node, struct redis_channel, link)->state == CHANNEL_LIVE;
+    }
+    if (count == 0) return;
+    struct sweep_call *call = mem_alloc(sizeof *call + count * sizeof call->channels[0]);
+    call->redis = redis;
+    call->partition = partition;
+    call->is_urgent = redis->is_sweep_urgent;
+    call->call.write = call_write;
+    call->call.on_end = call_on_end;
+    list_each (other, channels) {
+        struct redis_channel *channel = container_of(other, struct redis_channel, link);
+        if (channel->state == CHANNEL_LIVE)
+            call->channels[call->count++] = slab_handle(&redis->channels, channel);
+    }
+    check(call->count == count);
+    redis->sweep_calls++;
+    link_call(&redis->commands, &call->call, redis_due_ms(redis));
+}
+
+static void sweep_on_timer(struct timer *timer);
+
+static void sweep_pump(struct redis_store *redis)
+{
+    uint32_t partitions = redis->node->options.partitions;
+    while (redis->sweep_next < partitions && redis->sweep_calls < SWEEP_CALLS_MAX)
+        sweep_partition(redis, redis->sweep_next++);
+    if (redis->sweep_next < partitions || redis->sweep_calls > 0) return;
+    uint64_t pause_ms =
+        redis->is_sweep_again ? 1 : SWEEP_MS / 2 + rng_below(redis->store.env.rng, SWEEP_MS);
+    wheel_arm(redis->store.env.wheel, &redis->sweep_timer, redis_now_ms(redis) + pause_ms,
+              sweep_on_timer);
+}
+
+static void sweep_on_timer(struct timer *timer)
+{
+    struct redis_store *redis = container_of(timer, struct redis_store, sweep_timer);
+    check(redis->sweep_calls == 0);
+    redis->is_sweep_urgent = redis->is_sweep_again;
+    redis->is_sweep_again = false;
+    redis->sweep_next = link_is_ready(&redis->commands) ? 0 : redis->node->options.partitions;
+    sweep_pump(redis);
+}
+
+void sweep_start(struct redis_store *redis)
+{
+    redis->sweep_next = redis->node->options.partitions;
+    sweep_pump(redis);
+}
+
+void sweep_soon(struct redis_store *redis)
+{
+    redis->is_sweep_again = true;
+    if (redis->sweep_calls > 0) return; /* the one under way is followed by another */
+    redis->sweep_next = redis->node->options.partitions;
+    sweep_pump(redis);
+}

@@ -1,0 +1,182 @@
+/*
+ * What travels between two nodes over Redis, and what is found when nothing
+ * announced it.
+ */
+#include "unit/storage/redis_nodes.h"
+
+/* --- members, cursors, live ------------------------------------------------------------------ */
+
+static bool is_appended;
+static void on_appended(struct store_append *op, enum err err, uint64_t offset, bool is_repeat)
+{
+    (void)op, (void)offset, (void)is_repeat;
+    assert_int_equal(err, ERR_OK);
+    is_appended = true;
+}
+
+static void append(struct world *world, struct room *room, struct store_append *op)
+{
+    op->channel = &room->channel;
+    op->on_appended = on_appended;
+    is_appended = false;
+    store_append(room->node->store, op);
+    turn_until(world, is_appended);
+}
+
+static void set_members(struct world *world, struct room *room, uint32_t count)
+{
+    static const char *const names[] = {"ann", "bob", "cid", "dan"};
+    struct bytes users[4];
+    for (uint32_t i = 0; i < count; i++) users[i] = bytes_of_text(names[i]);
+    struct store_append op = {.type = RECORD_MEMBERS, .users = users, .users_count = count};
+    append(world, room, &op);
+}
+
+static void move_cursor(struct world *world, struct room *room, uint64_t offset)
+{
+    struct store_append op = {
+        .type = RECORD_CURSOR, .user = BYTES_LITERAL("ann"), .offset = offset};
+    append(world, room, &op);
+}
+
+static void members_and_cursors_travel(void **state)
+{
+    (void)state;
+    struct world *world = world_begin();
+    struct room *here = &world->rooms[0][0], *there = &world->rooms[1][0];
+    set_members(world, here, 2);
+    turn_until(world, there->members_count == 2);
+    load(world, 120, NULL);
+    check_exactly_once(world);
+    move_cursor(world, there, 5);
+    turn_until(world, here->cursor == 5 && there->cursor == 5);
+    move_cursor(world, here, 9999); /* clamped to the head */
+    turn_until(world, here->cursor == here->channel.head && there->cursor == here->channel.head);
+    world_end(world);
+}
+
+/* What is announced while the feed link is down is found when it returns. */
+static void changes_missed_by_the_feed_are_found(void **state)
+{
+    (void)state;
+    struct world *world = world_begin();
+    struct room *here = &world->rooms[0][0], *there = &world->rooms[1][0];
+    set_members(world, here, 2);
+    turn_until(world, there->members_count == 2);
+    load(world, 120, NULL);
+    redis_say(&world->redis, "CLIENT KILL TYPE pubsub");
+    /* The other node sleeps over all of it. */
+    for (uint32_t i = 0; i < 40; i++) node_turn(&world->nodes[0], 1);
+    set_members(world, here, 4);
+    move_cursor(world, here, 7);
+    turn_until(world, there->members_count == 4 && there->cursor == 7);
+    check_exactly_once(world);
+    world_end(world);
+}
+
+static void live_publications_reach_both_nodes_once(void **state)
+{
+    (void)state;
+    struct world *world = world_begin();
+    struct room rooms[NODES] = {0};
+    for (uint32_t n = 0; n < NODES; n++)
+        assert_int_equal(room_open(world, &world->nodes[n], &rooms[n], "live", 0), ERR_OK);
+    for (uint32_t i = 0; i < 50; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%u", i / 2); /* every second is a repeat … */
+        struct store_append op = {.type = RECORD_PUBLICATION,
+                                  .publication = {.data = BYTES_LITERAL("1")},
+                                  .key = i < 20 ? bytes_of_text(key) : BYTES_NONE};
+        append(world, &rooms[i % 2], &op);
+    }
+    turn_for(world, 100);
+    assert_int_equal(rooms[0].live, 40); /* … of the first 20 */
+    assert_int_equal(rooms[1].live, 40);
+    for (uint32_t n = 0; n < NODES; n++) store_close(world->nodes[n].store, &rooms[n].channel);
+    world_end(world);
+}
+
+/* --- what no announcement told ---------------------------------------------------------------- */
+
+/* An append of somebody whose announcement never arrives. */
+static const char *append_in_silence(struct world *world, uint32_t room, uint64_t offset)
+{
+    char command[512];
+    uint32_t partition = (uint32_t)(hash_bytes(world->rooms[0][room].channel.name, 0) % 64);
+    snprintf(
+        command, sizeof command,
+        "EVAL redis.call('XADD','test:{p%u}:s:room:%u','%llu-0','d',struct.pack('<BBI8I8I4c1I4'"
+        ",1,0,0,99999999999999,1,'7',0))redis.call('HSET','test:{p%u}:meta','room:%u','%llu'.."
+        "string.char(32)..'0'..string.char(32)..'0')return{ok='done'} 0",
+        partition, room, (unsigned long long)offset, partition, room, (unsigned long long)offset);
+    return redis_say(&world->redis, command);
+}
+
+static void the_sweep_finds_what_was_never_announced(void **state)
+{
+    (void)state;
+    struct world *world = world_begin();
+    load(world, 60, NULL);
+    check_exactly_once(world);
+    uint64_t head = world->rooms[0][0].channel.head;
+    assert_string_equal(append_in_silence(world, 0, head + 1), "+done");
+    turn_until(world, world->rooms[0][0].channel.head == head + 1);
+    turn_until(world, world->rooms[1][0].channel.head == head + 1);
+    assert_int_equal(world->rooms[1][0].numbers[head + 1], 7);
+    assert_int_equal(world->rooms[1][0].lost, 0);
+    assert_true(world->nodes[0].metrics.values[METRIC_STORE_GAPS] > 0);
+    /* And a gap that a later append reveals is filled before it. */
+    assert_string_equal(append_in_silence(world, 0, head + 2), "+done");
+    world->offsets[7] = head + 2;
+    struct store_append op = {.type = RECORD_PUBLICATION,
+                              .publication = {.data = BYTES_LITERAL("8")}};
+    append(world, &world->rooms[0][0], &op);
+    turn_until(world, world->rooms[0][0].channel.head == head + 3);
+    turn_until(world, world->rooms[1][0].channel.head == head + 3);
+    assert_int_equal(world->rooms[1][0].numbers[head + 2], 7);
+    assert_int_equal(world->rooms[1][0].numbers[head + 3], 8);
+    assert_int_equal(world->rooms[1][0].count, head + 3);
+    world_end(world);
+}
+
+/* A listener that was away for longer than the history is told so. */
+static void a_gap_beyond_the_history_is_told(void **state)
+{
+    (void)state;
+    struct world *world = world_begin();
+    struct room rooms[NODES] = {0};
+    for (uint32_t n = 0; n < NODES; n++)
+        assert_int_equal(room_open(world, &world->nodes[n], &rooms[n], "short", 5), ERR_OK);
+    struct store_append op = {.type = RECORD_PUBLICATION,
+                              .publication = {.data = BYTES_LITERAL("1")}};
+    append(world, &rooms[0], &op);
+    turn_until(world, rooms[1].channel.head == 1);
+    redis_say(&world->redis, "CLIENT KILL TYPE pubsub");
+    for (uint32_t i = 0; i < 40; i++) node_turn(&world->nodes[0], 1);
+    for (uint32_t i = 0; i < 20; i++) {
+        is_appended = false;
+        op = (struct store_append){.type = RECORD_PUBLICATION,
+                                   .publication = {.data = BYTES_LITERAL("1")},
+                                   .channel = &rooms[0].channel,
+                                   .on_appended = on_appended};
+        store_append(world->nodes[0].store, &op);
+        while (!is_appended) node_turn(&world->nodes[0], 1);
+    }
+    turn_until(world, rooms[1].channel.head == 21);
+    assert_int_equal(rooms[1].lost, 1);
+    assert_string_equal(rooms[0].channel.epoch, rooms[1].channel.epoch);
+    for (uint32_t n = 0; n < NODES; n++) store_close(world->nodes[n].store, &rooms[n].channel);
+    world_end(world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(members_and_cursors_travel),
+        cmocka_unit_test(changes_missed_by_the_feed_are_found),
+        cmocka_unit_test(live_publications_reach_both_nodes_once),
+        cmocka_unit_test(the_sweep_finds_what_was_never_announced),
+        cmocka_unit_test(a_gap_beyond_the_history_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
