@@ -25,8 +25,8 @@ struct api {
     bool is_transport; /* errors as HTTP statuses; kept in call.kind */
 };
 
-/* ERR_OK: it is answered, or will be and input waits for that.  A PEER error is answered 400, others by the
- * envelope of an error. */
+/* ERR_OK: it is answered, or will be and input waits for that.  A PEER error is
+ * answered 400, others by the envelope of an error. */
 typedef enum err (*api_fn)(const struct api *api);
 enum err api_publish(const struct api *api);
 enum err api_broadcast(const struct api *api);

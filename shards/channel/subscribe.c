@@ -17,6 +17,8 @@
  *    O + 1 in the window                 yes
  *    else                                read the store from O, then decide again
  *
+ * and a yes becomes a no when the answer would be larger than HISTORY_BYTES_MAX.
+ *
  * What the store gave and what the window has by then must meet; when the
  * channel moved on so fast that they do not, the store is read again, and after
  * RECOVERY_ROUNDS_MAX times the answer is no, which is always safe.
@@ -144,6 +146,9 @@ static struct recovered recovered_join(struct channel *channel, uint64_t offset,
     for (uint32_t i = 0; i < stored_count; i++) publications[i] = stored[i];
     for (uint32_t i = stored_count; i < count; i++)
         window_get(&channel->window, offset + 1 + i, &publications[i]);
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++) bytes += publication_size(&publications[i]);
+    if (bytes > HISTORY_BYTES_MAX) return (struct recovered){0};
     recovered.publications = publications;
     return recovered;
 }

@@ -12,7 +12,7 @@
  *
  * Thread:  any shard; the callback runs on the asker.
  * Bound:   a letter and an answer per shard; with users O(connections).
- * Tests:   tests/unit/shards/test_channel.c, tests/conformance
+ * Tests:   tests/unit/shards/test_survey.c, tests/conformance
  */
 #pragma once
 

@@ -142,6 +142,7 @@ static void client_subscribe(struct client *client)
 {
     check(client->state == OFF);
     struct book *book = client->book;
+    if (!small_may_ask(&book->small, client->shard, channel_at(client->channel))) return;
     client->is_recovering = client->has_position && rng_chance(&book->rng, 90);
     client->asked_at = client->position;
     struct letter_subscribe in = {
@@ -200,10 +201,13 @@ static void publisher_on_told(struct told *told)
 
 static void publish(struct book *book)
 {
+    uint32_t channel = (uint32_t)rng_below(&book->rng, CHANNELS);
+    uint32_t shard = (uint32_t)rng_below(&book->rng, SMALL_SHARDS);
+    if (!small_may_ask(&book->small, shard, channel_at(channel))) return;
     struct publisher *publisher = calloc(1, sizeof *publisher);
     check(publisher != NULL);
     publisher->book = book;
-    publisher->channel = (uint32_t)rng_below(&book->rng, CHANNELS);
+    publisher->channel = channel;
     publisher->key = rng_chance(&book->rng, 10) ? (uint32_t)rng_below(&book->rng, KEYS) : KEYS;
     publisher->number = ++book->next_number;
     check(publisher->number < array_count(book->asked_ms));
@@ -219,7 +223,7 @@ static void publish(struct book *book)
         in.scope = BYTES_LITERAL("api");
         in.key = bytes_of_text(key);
     }
-    ask_publish(&book->small, (uint32_t)rng_below(&book->rng, SMALL_SHARDS), in, &publisher->told);
+    ask_publish(&book->small, shard, in, &publisher->told);
     publisher->told.then = publisher_on_told;
     publisher->told.context = publisher;
     book->publishing++;

@@ -414,6 +414,15 @@ static inline struct handle small_call(struct small *small, uint32_t from, struc
     return handle;
 }
 
+/* True when a question about `channel` may be asked from `from` now. */
+static inline bool small_may_ask(struct small *small, uint32_t from, struct bytes channel)
+{
+    uint32_t home = home_of_channel(channel, SMALL_SHARDS);
+    if (!letter_credit(small->shards[from]->post, home)) return false;
+    letter_credit_return(small->shards[from]->post, home);
+    return true;
+}
+
 static inline uint32_t small_home(struct bytes channel)
 {
     return home_of_channel(channel, SMALL_SHARDS);

@@ -470,6 +470,73 @@ static void a_loss_is_told_to_listeners_and_reopens(void **state)
     free(small);
 }
 
+static void a_reopening_that_fails_keeps_its_listeners(void **state)
+{
+    (void)state;
+    struct ear ear;
+    struct small *small = small_with_ear(&ear, plain);
+    struct shard *home = small->shards[small_home(CHANNEL)];
+    struct gate *gate = &small->gates[small_home(CHANNEL)];
+    struct told told;
+    ask_subscribe(small, 1, subscribe_from(0, ""), &told);
+    small_run(small);
+    struct channel *channel = channel_find(home, CHANNEL);
+    gate->open_err = ERR_STORE_DOWN;
+    channel_on_lost(home, &channel->store);
+    small_run(small);
+    assert_int_equal(channel->state, CHANNEL_FAILED);
+    assert_int_equal(channel->listeners_count, 1); /* its LEAVE is still to come */
+    ask_history(small, 0, (struct letter_history){.channel = CHANNEL}, &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_STORE_DOWN); /* tried again, in vain */
+
+    gate->open_err = ERR_OK;
+    assert_int_equal(small_publish(small, 0, CHANNEL, 1), 1);
+    assert_int_equal(channel->state, CHANNEL_LIVE);
+    gate->open_err = ERR_STORE_DOWN;
+    channel_on_lost(home, &channel->store);
+    small_run(small);
+    tell_leave(small, 1, CHANNEL, hub_of(1));
+    small_run(small);
+    assert_int_equal(home->channels.channels.count, 0); /* failed and held by nobody */
+    small_fini(small);
+    free(small);
+}
+
+static void a_recovery_larger_than_an_answer_is_none(void **state)
+{
+    (void)state;
+    struct small *small = malloc(sizeof *small);
+    small_init(small, plain);
+    size_t size = HISTORY_BYTES_MAX / 5;
+    char *data = malloc(size);
+    memset(data, '1', size);
+    struct told told;
+    for (int i = 0; i < 6; i++) {
+        struct letter_publish in = {.channel = CHANNEL, .publication.data = bytes_of(data, size)};
+        ask_publish(small, 0, in, &told);
+        small_run(small);
+        assert_int_equal(told.err, ERR_OK);
+    }
+    ask_subscribe(small, 1, subscribe_from(3, ""), &told);
+    small_run(small);
+    assert_true(told.recovered && told.count == 3);
+    ask_subscribe(small, 1, subscribe_from(0, ""), &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_OK);
+    assert_false(told.recovered);
+    assert_int_equal(told.offset, 6);
+    struct letter_history in = {.channel = CHANNEL, .limit = UINT32_MAX};
+    ask_history(small, 0, in, &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_LIMIT_SIZE);
+    tell_leave(small, 1, CHANNEL, hub_of(1));
+    tell_leave(small, 1, CHANNEL, hub_of(1));
+    small_fini(small);
+    free(data);
+    free(small);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -485,6 +552,8 @@ int main(void)
         cmocka_unit_test(a_failed_opening_is_told_and_tried_again),
         cmocka_unit_test(an_idle_channel_is_closed_and_comes_back),
         cmocka_unit_test(a_loss_is_told_to_listeners_and_reopens),
+        cmocka_unit_test(a_reopening_that_fails_keeps_its_listeners),
+        cmocka_unit_test(a_recovery_larger_than_an_answer_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
