@@ -90,6 +90,8 @@ void drain_turn(struct shard *shard)
     }
     /* Round 2: the last letters are those of this dialogue. */
     if (mesh_letters_out(shard->post) > 0 || mesh_letters_kept(shard->post) > 0) return;
+    /* The store works on by itself: its timer may have begun to apply the log. */
+    if (store_pending(shard->store) > 0) return;
     if (!mesh_sleep(shard->post)) return; /* something is still to be handed over or read */
     mesh_awake(shard->post);
     wheel_disarm(&shard->wheel, &shard->drain_timer);
