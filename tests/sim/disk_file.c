@@ -19,6 +19,7 @@ struct file *file_new(uint32_t number)
 void file_free(struct file *file)
 {
     for (uint64_t i = 0; i < file->pages_count; i++) free(file->pages[i]);
+    free(file->before_cut);
     free(file->pages);
     free(file);
 }
@@ -87,23 +88,45 @@ void file_write(struct file *file, const void *at, size_t size, uint64_t offset)
     }
 }
 
-/* Bytes past the end read as zeroes when the file grows again. */
-static void cut(struct file *file, uint64_t size, uint64_t ticket)
+/* Bytes past the end read as zeroes when the file grows again, on both sides:
+ * they would come from other blocks. */
+static void cut(struct file *file, uint64_t size)
 {
     for (uint64_t index = size / PAGE; index < file->pages_count; index++) {
         struct page *page = file->pages[index];
         if (page == NULL) continue;
         uint64_t from = index == size / PAGE ? size % PAGE : 0;
         memset(page->now + from, 0, PAGE - from);
-        page_mark(page, from, PAGE - from, ticket);
+        memset(page->medium + from, 0, PAGE - from);
+        for (uint64_t sector = (from + SECTOR - 1) / SECTOR; sector < PAGE_SECTORS; sector++)
+            page->dirty &= (uint8_t) ~(1u << sector);
     }
+}
+
+static void cut_forget(struct file *file)
+{
+    free(file->before_cut);
+    file->before_cut = NULL;
+}
+
+static void cut_remember(struct file *file, uint64_t ticket)
+{
+    if (file->before_cut != NULL) return;
+    file->before_cut = malloc(file->size);
+    check(file->before_cut != NULL);
+    file->before_size = file_read(file, file->before_cut, file->size, 0);
+    file->before_ticket = ticket;
 }
 
 void file_resize(struct file *file, uint64_t size)
 {
     if (size == file->size) return;
     uint64_t ticket = state_ticket();
-    if (size < file->size) cut(file, size, ticket);
+    if (size < file->size) {
+        cut_remember(file, ticket);
+        cut(file, size);
+        file->size_medium = size;
+    }
     file->size = size;
     file->size_written = ticket;
 }
@@ -129,6 +152,7 @@ void file_sync(struct file *file, uint64_t ticket)
         }
     }
     if (file->size_written <= ticket) file->size_medium = file->size;
+    if (file->before_cut != NULL && file->before_ticket <= ticket) cut_forget(file);
 }
 
 void file_sync_fail(struct file *file)
@@ -149,28 +173,50 @@ void file_writeback(struct file *file)
     }
 }
 
-void file_crash(struct file *file)
+/* What programs saw is now what is there. */
+static void settle_all(struct file *file)
 {
-    /* One fate for most crashes, so that "all lost" and "all kept" are seen too. */
-    uint32_t keep_percent = (uint32_t[]){0, 100, 50, 90}[rng_below(&world.rng_disk, 4)];
-    uint64_t size = rng_chance(&world.rng_disk, keep_percent) ? file->size : file->size_medium;
-    for (uint64_t index = 0; index < file->pages_count; index++) {
-        struct page *page = file->pages[index];
-        if (page == NULL) continue;
-        for (uint32_t sector = 0; sector < PAGE_SECTORS; sector++) {
-            if (!(page->dirty & 1u << sector) || !rng_chance(&world.rng_disk, keep_percent))
-                continue;
-            memcpy(page->medium + sector * SECTOR, page->now + sector * SECTOR, SECTOR);
-        }
-        memcpy(page->now, page->medium, PAGE);
-        page->dirty = 0;
-    }
-    file->size = file->size_medium = size;
-    cut(file, size, 0);
     for (uint64_t index = 0; index < file->pages_count; index++) {
         struct page *page = file->pages[index];
         if (page == NULL) continue;
         memcpy(page->medium, page->now, PAGE);
         page->dirty = 0;
     }
+    file->size_medium = file->size;
+    cut_forget(file);
+}
+
+static void crash_undo_cut(struct file *file)
+{
+    uint8_t *before = file->before_cut;
+    file->before_cut = NULL;
+    file->size = 0;
+    cut(file, 0);
+    file_write(file, before, file->before_size, 0);
+    free(before);
+    settle_all(file);
+}
+
+void file_crash(struct file *file)
+{
+    /* One fate for most crashes, so that "all lost" and "all kept" are seen too. */
+    uint32_t keep_percent = (uint32_t[]){0, 100, 50, 90}[rng_below(&world.rng_disk, 4)];
+    if (file->before_cut != NULL && !rng_chance(&world.rng_disk, keep_percent)) {
+        crash_undo_cut(file);
+        return;
+    }
+    uint64_t size = rng_chance(&world.rng_disk, keep_percent) ? file->size : file->size_medium;
+    for (uint64_t index = 0; index < file->pages_count; index++) {
+        struct page *page = file->pages[index];
+        if (page == NULL) continue;
+        for (uint32_t sector = 0; sector < PAGE_SECTORS; sector++) {
+            bool is_kept = rng_chance(&world.rng_disk, keep_percent);
+            if (!(page->dirty & 1u << sector) || !is_kept) continue;
+            memcpy(page->medium + sector * SECTOR, page->now + sector * SECTOR, SECTOR);
+        }
+        memcpy(page->now, page->medium, PAGE);
+    }
+    file->size = size;
+    cut(file, size);
+    settle_all(file);
 }

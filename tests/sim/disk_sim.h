@@ -9,6 +9,7 @@
  *   bytes    page cache ──▶ durable         all stay           unsynced: kept, lost or
  *                                                              torn, each sector by seed
  *   size     at once        with the bytes  stays              old or new
+ *   a cut    at once        with the file   stays              whole, or undone whole
  *   names    at once        sync_dir        stay               a prefix of each
  *                                                              directory's changes
  *

@@ -28,6 +28,11 @@ struct file {
     uint64_t size_written; /* ticket of the newest change of size */
     uint32_t number;
     uint32_t handles;
+    /* The content before the first cut that no sync has made durable: file
+     * systems log a cut as one change, so a crash undoes it whole, with all that
+     * was written after it, or not at all. */
+    uint8_t *before_cut;
+    uint64_t before_size, before_ticket;
 };
 
 void state_init(void);

@@ -28,7 +28,7 @@
 
 #define FIBERS_MAX 128
 /* SQLite's deepest path wants about 60 KiB; ASan frames are several times that. */
-#define STACK_SIZE ((FIBER_ASAN ? 2048u : 512u) << 10)
+#define STACK_SIZE ((FIBER_ASAN ? 768u : 384u) << 10)
 
 struct fiber {
     ucontext_t context;

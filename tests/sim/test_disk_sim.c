@@ -130,6 +130,34 @@ static void a_sync_covers_what_was_written_before_it_began(void **state)
     assert_true(seen_lost);
 }
 
+static void a_cut_is_undone_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    bool seen_old = false, seen_new = false;
+    for (uint32_t round = 0; round < 50; round++) {
+        uint8_t old[8 * SECTOR], found[8 * SECTOR];
+        memset(old, 'o', sizeof(old));
+        int file = create("/data/a");
+        assert_int_equal(disk_write(file, old, sizeof(old), 0), sizeof(old));
+        assert_int_equal(disk_sync(file), 0);
+        assert_int_equal(disk_sync_dir("/data"), 0);
+        assert_int_equal(disk_truncate(file, 0), 0);
+        assert_int_equal(disk_write(file, "new", 3, 0), 3);
+        disk_sim_kill(true);
+        file = disk_open("/data/a", DISK_READ);
+        int64_t size = disk_read(file, found, sizeof(found), 0);
+        if (size == sizeof(old)) {
+            assert_memory_equal(found, old, sizeof(old));
+            seen_old = true;
+        } else {
+            assert_true(size == 0 || (size == 3 && (found[0] == 'n' || found[0] == 0)));
+            seen_new = true;
+        }
+        disk_close(file);
+    }
+    assert_true(seen_old && seen_new);
+}
+
 static void a_failed_sync_is_never_made_good(void **state)
 {
     (void)state;
@@ -225,6 +253,7 @@ int main(void)
         CASE(a_killed_process_loses_nothing_written),
         CASE(a_dead_machine_keeps_what_was_synced),
         CASE(a_sync_covers_what_was_written_before_it_began),
+        CASE(a_cut_is_undone_whole_or_not_at_all),
         CASE(a_failed_sync_is_never_made_good),
         CASE(names_are_durable_after_sync_dir),
         CASE(errors_are_the_kernels),
