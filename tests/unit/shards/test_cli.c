@@ -177,7 +177,7 @@ static void gen_token_signs_what_was_asked(void **state)
 {
     (void)state;
     struct bytes text;
-    uint64_t iat, exp;
+    uint64_t iat = 0, exp = 0;
     assert_int_equal(run("gen-token --config @ --user alice"), CLI_DONE);
     assert_string_equal(err, "");
     struct doc *doc = claims_of(out);
