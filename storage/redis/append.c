@@ -250,7 +250,7 @@ static struct append_record *record_create(struct redis_store *redis, struct sto
     record->body_size = (uint32_t)writer.used - record->key_size;
 
     struct history_rule history = op->channel->history;
-    bool is_kept = history_is_kept(history);
+    bool is_kept = history_is_kept(history) && !op->is_live_only;
     record->a = is_kept ? history.size : 0;
     record->b = is_kept ? history.ttl_ms : 0;
     if (op->type == RECORD_PUBLICATION) record->kind = is_kept ? 'p' : 'l';
