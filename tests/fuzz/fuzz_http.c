@@ -106,7 +106,8 @@ static struct bytes trimmed(struct bytes value)
 }
 
 /* Names that http-parser takes for another: it stops comparing where the known
- * name ends ("Transfer-EncodingX"), and reads Proxy-Connection as Connection. */
+ * name ends ("Transfer-EncodingX"), reads Proxy-Connection as Connection, and is
+ * lost in a list whose first element is empty (RFC 9110 section 5.6.1 allows it). */
 static bool is_misread(const struct http_request *request)
 {
     static const char *const names[] = {"Transfer-Encoding", "Content-Length", "Connection",
@@ -114,6 +115,9 @@ static bool is_misread(const struct http_request *request)
     for (uint32_t i = 0; i < request->headers_count; i++) {
         struct bytes name = request->headers[i].name;
         if (bytes_equal_nocase(name, BYTES_LITERAL("Proxy-Connection"))) return true;
+        struct bytes value = request->headers[i].value;
+        bool is_connection = bytes_equal_nocase(name, BYTES_LITERAL("Connection"));
+        if (is_connection && value.size > 0 && value.at[0] == ',') return true;
         for (size_t n = 0; n < array_count(names); n++) {
             size_t size = strlen(names[n]);
             if (name.size > size &&
