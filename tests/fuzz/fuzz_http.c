@@ -107,7 +107,8 @@ static struct bytes trimmed(struct bytes value)
 
 /* Names that http-parser takes for another: it stops comparing where the known
  * name ends ("Transfer-EncodingX"), reads Proxy-Connection as Connection, and is
- * lost in a list whose first element is empty (RFC 9110 section 5.6.1 allows it). */
+ * lost in a list whose first element is empty (RFC 9110 section 5.6.1 allows it)
+ * and at a tab behind a value (section 5.6.3 allows that). */
 static bool is_misread(const struct http_request *request)
 {
     static const char *const names[] = {"Transfer-Encoding", "Content-Length", "Connection",
@@ -120,6 +121,8 @@ static bool is_misread(const struct http_request *request)
         if (is_connection && value.size > 0 && value.at[0] == ',') return true;
         for (size_t n = 0; n < array_count(names); n++) {
             size_t size = strlen(names[n]);
+            if (bytes_equal_nocase(name, bytes_of_text(names[n])) && value.at[value.size] == '\t')
+                return true;
             if (name.size > size &&
                 bytes_equal_nocase(bytes_of(name.at, size), bytes_of_text(names[n])))
                 return true;
