@@ -8,7 +8,7 @@
  * again), which its announcements carry: so the feed knows its own, which it
  * takes from the answer (feed_own). */
 #include "core/check.h"
-#include "core/hash.h"
+#include "core/log.h"
 #include "core/mem.h"
 #include "storage/redis/redis.h"
 
@@ -193,7 +193,11 @@ static void call_end(struct append_call *call, enum err err, const struct reply 
 static void call_on_end(struct link_call *base, enum err err, const struct reply *reply)
 {
     struct append_call *call = container_of(base, struct append_call, call);
-    if (err == ERR_OK && !answer_is_whole(call, reply)) err = ERR_STORE_UNKNOWN;
+    if (err == ERR_OK && !answer_is_whole(call, reply)) {
+        log_error("Redis could not run an append to its end: %.*s",
+                  (int)min_u64(reply->text.size, 200), (const char *)reply->text.at);
+        err = ERR_STORE_UNKNOWN;
+    }
     call_end(call, err, err == ERR_OK ? reply : NULL);
 }
 

@@ -200,9 +200,14 @@ static uint64_t link_backoff_ms(struct link *link)
 
 /* --- replies --------------------------------------------------------------------------------- */
 
-/* Refusals that come before a command does anything. */
+/* Refusals that come before a command does anything.  In a script Redis gives
+ * them only before its first write, but for missing permissions, where the error
+ * names the script. */
 static bool reply_is_refusal(const struct reply *reply)
 {
+    if (reply_is_error(reply, "NOPERM") &&
+        memmem(reply->text.at, reply->text.size, " script: ", 9) != NULL)
+        return false;
     static const char *const words[] = {"LOADING",     "READONLY", "MASTERDOWN", "NOAUTH",
                                         "CLUSTERDOWN", "BUSY",     "MISCONF",    "OOM",
                                         "NOREPLICAS",  "NOPERM"};

@@ -42,12 +42,22 @@ static void draw_letters(char letters[REDIS_BOOT_SIZE + 1])
     letters[REDIS_BOOT_SIZE] = 0;
 }
 
+/* The next letters, as an odometer turns: no two calls offer the same epoch, and
+ * no call pays for a system call. */
+static void turn_letters(char letters[REDIS_BOOT_SIZE + 1])
+{
+    for (uint32_t i = REDIS_BOOT_SIZE; i > 0; i--) {
+        letters[i - 1] = letters[i - 1] == 'z' ? 'a' : (char)(letters[i - 1] + 1);
+        if (letters[i - 1] != 'a') return;
+    }
+}
+
 void redis_write_script(struct redis_store *redis, struct resp_out *out, enum script script,
                         uint32_t partition, uint32_t count)
 {
     const struct hello_server *server = &redis->commands.hello.server;
-    char key[REDIS_KEY_MAX], letters[REDIS_BOOT_SIZE + 1];
-    draw_letters(letters);
+    char key[REDIS_KEY_MAX];
+    turn_letters(redis->letters);
     resp_begin(out, 4 + 4 + count);
     resp_text(out, "EVALSHA");
     resp_text(out, server->digests[script]);
@@ -55,7 +65,7 @@ void redis_write_script(struct redis_store *redis, struct resp_out *out, enum sc
     resp_bytes(out, redis_key(redis, key, partition, "meta", BYTES_NONE));
     resp_text(out, server->lineage);
     resp_text(out, server->is_durable ? "1" : "0");
-    resp_text(out, letters);
+    resp_text(out, redis->letters);
     resp_text(out, link_is_lineage_fresh(&redis->commands) ? "1" : "0");
 }
 
@@ -235,6 +245,7 @@ static struct store *redis_attach(struct store_node *base, const struct store_en
     redis->node = node;
     entropy_fill(&seed, sizeof seed);
     draw_letters(redis->boot);
+    draw_letters(redis->letters);
     map_init(&redis->channels_by_name, seed);
     slab_init(&redis->channels, "redis channels", sizeof(struct redis_channel), REDIS_CHANNELS_MAX);
     redis->partitions = mem_alloc(node->options.partitions * sizeof *redis->partitions);
@@ -244,6 +255,7 @@ static struct store *redis_attach(struct store_node *base, const struct store_en
     list_init(&redis->subscribes);
     list_init(&redis->opening);
     list_init(&redis->holding);
+    list_init(&redis->refused);
     redis->probe_call.write = probe_write;
     redis->probe_call.on_end = probe_on_end;
     links_init(&redis->links, env->loop, env->wheel, env->clock, env->rng);

@@ -4,7 +4,8 @@
  *   redis.c    the node, the store of a shard, health, the probe
  *   append.c   records in: batches by partition, answers
  *   read.c     a channel opened, a gap filled, history read
- *   feed.c     subscriptions, announcements, their order
+ *   subscribe.c   channels opened and closed, the feed link
+ *   feed.c     announcements and their order
  *   sweep.c    the periodic look for what no announcement told
  *   answer.c   what scripts and announcements say, parsed
  *   link.c, hello.c, ask.c, resp.c, script.c   the way to Redis
@@ -106,7 +107,8 @@ struct redis_partition {
 struct redis_store {
     struct store store; /* first: a store is cast back */
     struct redis_node *node;
-    char boot[REDIS_BOOT_SIZE + 1]; /* names us in announcements */
+    char boot[REDIS_BOOT_SIZE + 1];    /* names us in announcements */
+    char letters[REDIS_BOOT_SIZE + 1]; /* offered for a new epoch */
     struct links links;
     struct link commands, feed;
     struct map channels_by_name;
@@ -118,10 +120,11 @@ struct redis_store {
     uint64_t seq_written, seq_answered;
     uint64_t unknown_first, unknown_last; /* calls of the last loss, ended without an answer */
     uint64_t latency_us;
-    /* feed.c */
+    /* subscribe.c, feed.c */
     struct list subscribes;
     struct list opening;
     struct list holding;
+    struct list refused; /* opens for which no channel was left */
     uint64_t subscribes_sent, subscribes_confirmed;
     bool is_resubscribing; /* since a loss; ends with a sweep */
     /* sweep.c */
@@ -175,7 +178,7 @@ void read_open(struct redis_store *redis, struct redis_channel *channel);
 void read_fill(struct redis_store *redis, struct redis_channel *channel);
 void redis_read(struct store *store, struct store_read *op);
 
-/* feed.c */
+/* subscribe.c */
 void redis_open(struct store *store, struct store_open *op);
 void redis_close(struct store *store, struct store_channel *channel);
 void feed_on_ready(struct link *link);
@@ -183,16 +186,22 @@ void feed_on_lost(struct link *link);
 void feed_on_push(struct link *link, const struct reply *reply);
 /* Subscribes what waits, as far as the pace allows; ends opens that waited too long. */
 void feed_submit(struct redis_store *redis);
+/* The channel is finished opening: LIVE from here on. */
+void feed_begin(struct redis_store *redis, struct redis_channel *channel);
+/* Opening failed: the engine lets go of the channel and the op ends. */
+void feed_fail(struct redis_store *redis, struct redis_channel *channel, enum err err);
+
+/* feed.c */
+/* Takes or holds what was announced of the channel. */
+void feed_take(struct redis_store *redis, struct redis_channel *channel, struct bytes message);
+/* Forgets what is held. */
+void feed_clear(struct redis_channel *channel);
 /* Feeds our own record, now answered, unless something before it is missing:
  * then its announcement, or a fill, brings it.  The channel may be gone. */
 void feed_own(struct redis_store *redis, struct handle channel,
               const struct announcement *announcement);
 /* Takes held announcements whose wait is over. */
 void feed_release(struct redis_store *redis);
-/* The channel is finished opening: LIVE from here on. */
-void feed_begin(struct redis_store *redis, struct redis_channel *channel);
-/* Opening failed: the engine lets go of the channel and the op ends. */
-void feed_fail(struct redis_store *redis, struct redis_channel *channel, enum err err);
 /* Hands one publication, member list or cursor to the sink. */
 void feed_publication(struct redis_store *redis, struct redis_channel *channel, uint64_t offset,
                       struct bytes body);

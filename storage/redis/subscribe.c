@@ -1,0 +1,239 @@
+/* Channels opened and closed, and the link on which their announcements arrive.
+ *
+ * An open first subscribes, then reads: what is published in between is held
+ * and follows the snapshot.  Confirmations come in the order in which channels
+ * were asked for, so a count tells which one is meant, also when a channel was
+ * closed and opened again meanwhile. */
+#include "core/check.h"
+#include "core/mem.h"
+#include "storage/redis/redis.h"
+
+/* --- subscriptions -------------------------------------------------------------------------- */
+
+static void subscribe_queue(struct redis_store *redis, struct redis_channel *channel)
+{
+    channel->is_subscribed = false;
+    channel->subscribe_seq = 0;
+    if (!list_is_linked(&channel->queue)) list_append(&redis->subscribes, &channel->queue);
+}
+
+static void subscribe_write(struct redis_store *redis, uint32_t count)
+{
+    struct resp_out *out = link_out(&redis->feed);
+    char key[REDIS_KEY_MAX];
+    resp_begin(out, 1 + count);
+    resp_text(out, "SSUBSCRIBE");
+    for (; count > 0; count--) {
+        struct list *node = list_take(&redis->subscribes);
+        struct redis_channel *channel = container_of(node, struct redis_channel, queue);
+        channel->subscribe_seq = ++redis->subscribes_sent;
+        resp_bytes(out, redis_key(redis, key, channel->partition, "c:", channel->channel->name));
+    }
+}
+
+static uint32_t subscribe_count(const struct redis_store *redis)
+{
+    uint64_t unconfirmed = redis->subscribes_sent - redis->subscribes_confirmed;
+    uint32_t room =
+        unconfirmed >= REDIS_SUBSCRIBES_MAX ? 0 : REDIS_SUBSCRIBES_MAX - (uint32_t)unconfirmed;
+    uint32_t most = min_u32(room, REDIS_SUBSCRIBES_PER_COMMAND), count = 0;
+    for (const struct list *node = redis->subscribes.next;
+         node != &redis->subscribes && count < most; node = node->next)
+        count++;
+    return count;
+}
+
+static void opens_expire(struct redis_store *redis)
+{
+    uint64_t now_ms = redis_now_ms(redis);
+    while (!list_is_empty(&redis->opening)) {
+        struct redis_channel *channel =
+            container_of(redis->opening.next, struct redis_channel, opening);
+        if (channel->due_ms > now_ms) break;
+        feed_fail(redis, channel, ERR_STORE_DOWN);
+    }
+}
+
+static void opens_refuse(struct redis_store *redis)
+{
+    struct list *node;
+    while ((node = list_take(&redis->refused)) != NULL) {
+        struct store_open *op = container_of(node, struct store_open, link);
+        redis->pending--;
+        op->on_opened(op, ERR_LIMIT_MEMORY, NULL);
+    }
+}
+
+void feed_submit(struct redis_store *redis)
+{
+    opens_refuse(redis);
+    if (link_is_ready(&redis->feed)) {
+        uint32_t count;
+        while ((count = subscribe_count(redis)) > 0) subscribe_write(redis, count);
+    }
+    opens_expire(redis);
+}
+
+static void unsubscribe(struct redis_store *redis, const struct redis_channel *channel)
+{
+    char key[REDIS_KEY_MAX];
+    if (channel->subscribe_seq == 0 || !link_is_ready(&redis->feed)) return;
+    struct resp_out *out = link_out(&redis->feed);
+    resp_begin(out, 2);
+    resp_text(out, "SUNSUBSCRIBE");
+    resp_bytes(out, redis_key(redis, key, channel->partition, "c:", channel->channel->name));
+}
+
+/* --- channels -------------------------------------------------------------------------------- */
+
+static void channel_destroy(struct redis_store *redis, struct redis_channel *channel)
+{
+    unsubscribe(redis, channel);
+    feed_clear(channel);
+    list_remove(&channel->link);
+    list_remove(&channel->queue);
+    list_remove(&channel->opening);
+    void *removed = map_remove(&redis->channels_by_name, channel->channel->name);
+    check(removed == channel);
+    channel->channel->engine = NULL;
+    slab_put(&redis->channels, channel);
+}
+
+void redis_open(struct store *store, struct store_open *op)
+{
+    struct redis_store *redis = redis_of(store);
+    check(op->on_opened != NULL && op->channel->engine == NULL);
+    struct handle handle;
+    struct redis_channel *channel = slab_get(&redis->channels, &handle);
+    redis->pending++;
+    if (channel == NULL) {
+        list_append(&redis->refused, &op->link);
+        return;
+    }
+    channel->channel = op->channel;
+    channel->op = op;
+    channel->partition = redis_partition_of(redis, op->channel->name);
+    bool is_up = link_is_ready(&redis->feed);
+    channel->due_ms =
+        is_up ? redis_now_ms(redis) + redis->node->options.io_timeout_ms : redis_due_ms(redis);
+    list_init(&channel->held);
+    list_append(&redis->partitions[channel->partition].channels, &channel->link);
+    list_append(&redis->opening, &channel->opening);
+    map_put(&redis->channels_by_name, op->channel->name, channel);
+    op->channel->engine = channel;
+    op->engine = channel;
+    subscribe_queue(redis, channel);
+}
+
+void redis_close(struct store *store, struct store_channel *channel)
+{
+    struct redis_store *redis = redis_of(store);
+    struct redis_channel *closed = channel->engine;
+    if (closed == NULL) return; /* its open failed */
+    check(closed->channel == channel && closed->state == CHANNEL_LIVE);
+    channel_destroy(redis, closed);
+}
+
+void feed_begin(struct redis_store *redis, struct redis_channel *channel)
+{
+    check(channel->state == CHANNEL_READING && channel->op != NULL);
+    channel->state = CHANNEL_LIVE;
+    channel->op->engine = NULL;
+    channel->op = NULL;
+    redis->pending--;
+}
+
+void feed_fail(struct redis_store *redis, struct redis_channel *channel, enum err err)
+{
+    check(channel->state != CHANNEL_LIVE && err != ERR_OK);
+    struct store_open *op = channel->op;
+    metric_add(redis->store.env.metrics, METRIC_STORE_ERRORS, 1);
+    channel_destroy(redis, channel);
+    redis->pending--;
+    op->engine = NULL;
+    op->on_opened(op, err, NULL);
+}
+
+/* --- the link -------------------------------------------------------------------------------- */
+
+void feed_on_ready(struct link *link)
+{
+    struct redis_store *redis = link->owner;
+    struct resp_out *out = link_out(link);
+    char key[REDIS_KEY_MAX];
+    redis->subscribes_sent = redis->subscribes_confirmed = 0;
+    redis->probe_heard_ms = redis_now_ms(redis);
+    resp_begin(out, 2);
+    resp_text(out, "SSUBSCRIBE");
+    resp_bytes(out, redis_key(redis, key, 0, "probe:", bytes_of_text(redis->boot)));
+}
+
+void feed_on_lost(struct link *link)
+{
+    struct redis_store *redis = link->owner;
+    uint32_t at = 0;
+    struct redis_channel *channel;
+    while ((channel = map_next(&redis->channels_by_name, &at)) != NULL)
+        subscribe_queue(redis, channel);
+    redis->is_resubscribing = true;
+}
+
+static void on_subscribed(struct redis_store *redis, struct bytes name)
+{
+    redis->subscribes_confirmed++;
+    struct redis_channel *channel = map_find(&redis->channels_by_name, name);
+    bool is_ours = channel != NULL && channel->subscribe_seq == redis->subscribes_confirmed;
+    if (is_ours) {
+        channel->is_subscribed = true;
+        list_remove(&channel->opening);
+        if (channel->state == CHANNEL_SUBSCRIBING) read_open(redis, channel);
+    }
+    /* Everything is subscribed again: what was missed meanwhile shows in the heads. */
+    bool is_through =
+        redis->subscribes_confirmed == redis->subscribes_sent && list_is_empty(&redis->subscribes);
+    if (redis->is_resubscribing && is_through) {
+        redis->is_resubscribing = false;
+        sweep_soon(redis);
+    }
+}
+
+/* "<prefix>:{p<k>}:<kind>:<name>" without all that stands before the kind. */
+static struct bytes key_rest(const struct redis_store *redis, struct bytes key)
+{
+    size_t skip = strlen(redis->node->options.prefix) + 1;
+    if (key.size <= skip) return BYTES_NONE;
+    const uint8_t *end = memchr(key.at + skip, '}', key.size - skip);
+    if (end == NULL || end + 2 > key.at + key.size) return BYTES_NONE;
+    return bytes_of(end + 2, (size_t)(key.at + key.size - end - 2));
+}
+
+static bool bytes_skip(struct bytes *bytes, const char *start)
+{
+    size_t size = strlen(start);
+    if (bytes->size < size || memcmp(bytes->at, start, size) != 0) return false;
+    *bytes = bytes_of(bytes->at + size, bytes->size - size);
+    return true;
+}
+
+void feed_on_push(struct link *link, const struct reply *reply)
+{
+    struct redis_store *redis = link->owner;
+    struct bytes kind = reply_text(reply_item(reply, 0));
+    struct bytes name = key_rest(redis, reply_text(reply_item(reply, 1)));
+    if (reply->type == REPLY_ERROR) {
+        link_drop(link,
+                  "Redis refuses a subscription; the user needs the channels of redis.prefix");
+        return;
+    }
+    bool is_channel = bytes_skip(&name, "c:");
+    bool is_probe = !is_channel && bytes_skip(&name, "probe:");
+    if (bytes_equal_text(kind, "ssubscribe") && is_channel) {
+        on_subscribed(redis, name);
+    } else if (bytes_equal_text(kind, "smessage") && is_probe) {
+        redis_on_probe(redis, reply_text(reply_item(reply, 2)));
+    } else if (bytes_equal_text(kind, "smessage") && is_channel) {
+        struct redis_channel *channel = map_find(&redis->channels_by_name, name);
+        if (channel != NULL && channel->is_subscribed)
+            feed_take(redis, channel, reply_text(reply_item(reply, 2)));
+    }
+}
