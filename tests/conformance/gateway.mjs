@@ -1,5 +1,6 @@
 // The real gateway as a child process: configuration file, port, log, signals.
 import { spawn } from 'node:child_process';
+import { Agent, request } from 'node:http';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createHmac, randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
@@ -67,6 +68,8 @@ export class Gateway {
     };
     const file = join(this.dir, 'config.json');
     writeFileSync(file, JSON.stringify(config, null, 2), { mode: 0o600 });
+    this.agent?.destroy();
+    this.agent = new Agent({ keepAlive: true });
     this.started = this.log.length;
     this.child = spawn(BINARY, ['serve', '--config', file, '--port', String(this.port),
       '--shards', String(shards), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -105,12 +108,22 @@ export class Gateway {
     rmSync(this.dir, { recursive: true, force: true });
   }
 
-  /** A server API call; returns the parsed body. */
+  /** A server API call; returns the parsed body.  Kept-alive connections belong
+   *  to one life of the gateway, so that none outlives a kill. */
   async api(method, body, headers = { 'X-API-Key': KEY }) {
-    const response = await fetch(`${this.http}/api/${method}`, {
-      method: 'POST', headers: { 'Content-Type': 'application/json', ...headers }, body: JSON.stringify(body) });
-    const text = await response.text();
-    if (response.status !== 200) throw new Error(`${method}: HTTP ${response.status} ${text}`);
+    const { status, text } = await new Promise((done, fail) => {
+      const call = request(`${this.http}/api/${method}`, { method: 'POST', agent: this.agent,
+        headers: { 'Content-Type': 'application/json', ...headers } }, (response) => {
+        let got = '';
+        response.setEncoding('utf8');
+        response.on('data', (bytes) => { got += bytes; });
+        response.on('end', () => done({ status: response.statusCode, text: got }));
+        response.on('error', fail);
+      });
+      call.on('error', fail);
+      call.end(JSON.stringify(body));
+    });
+    if (status !== 200) throw new Error(`${method}: HTTP ${status} ${text}`);
     return JSON.parse(text);
   }
 
