@@ -141,7 +141,7 @@ enum err index_checkpoint(struct index *index, bool is_truncating, bool *is_whol
     int rc = sqlite3_wal_checkpoint_v2(index->db, NULL, mode, &pages, &moved);
     *is_whole = rc == SQLITE_OK && pages == moved;
     /* BUSY: a reader stands in the way; what could be moved was. */
-    if (rc != SQLITE_OK && rc != SQLITE_BUSY) return sql_failed(index->db, "checkpointed");
+    if (rc != SQLITE_OK && rc != SQLITE_BUSY) return sql_failed(index->db, "checkpoint");
     return ERR_OK;
 }
 

@@ -21,7 +21,7 @@
  * is tried again a second later.
  *
  * Thread:  owner shard.
- * Tests:   tests/unit/storage/test_log.c, tests/crash/
+ * Tests:   tests/unit/storage/test_embed_log.c, tests/crash/
  */
 #pragma once
 

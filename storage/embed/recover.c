@@ -126,13 +126,14 @@ static enum err recover_take(struct recover *recover, const struct batch_head *h
     return recover->batches_bytes >= RECOVER_APPLY_BYTES ? recover_flush(recover) : ERR_OK;
 }
 
-/* A whole batch with a number beyond the wanted one. */
+/* A whole batch with a number beyond the wanted one, or in a file whose head,
+ * synced before its first batch, is not what it was. */
 static enum err recover_gap(struct recover *recover, const struct segment *segment, size_t at,
-                            const struct batch_head *head)
+                            const struct batch_head *head, bool is_whole)
 {
     const char *path = recover->is_bad ? recover->bad_path : segment->path;
     uint64_t bad_at = recover->is_bad ? recover->bad_at : at;
-    if (head->durable < recover->wanted) {
+    if (is_whole && head->durable < recover->wanted) {
         log_warn("log ends at a batch that never reached the disk file=%s offset=%" PRIu64
                  " batch=%" PRIu64,
                  path, bad_at, recover->wanted);
@@ -182,9 +183,10 @@ static enum err recover_file(struct recover *recover, const struct segment *segm
             at = batch_search(bytes, at + 8, recover->log, recover->wanted, &head);
             if (at == SIZE_MAX) break;
         }
+        if (!is_whole) recover_mark(recover, segment, 0, bytes);
         if (head.number > recover->wanted || !is_whole) {
-            if (!is_whole) recover_mark(recover, segment, 0, bytes);
-            return recover_gap(recover, segment, at, &head);
+            TRY(recover_gap(recover, segment, at, &head, is_whole));
+            break;
         }
         if (head.number == recover->wanted) {
             if (recover->is_bad && strcmp(recover->bad_path, segment->path) == 0) {

@@ -14,7 +14,7 @@
  * only.  Like SQLite we count on sectors of 512 bytes being written whole.
  *
  * Thread:  any; segment_prepare and segment_discard block.
- * Tests:   tests/unit/storage/test_log.c
+ * Tests:   tests/unit/storage/test_embed_log.c
  */
 #pragma once
 

@@ -120,7 +120,7 @@ void embed_sqlite_forget(void)
 enum err sql_failed(sqlite3 *db, const char *what)
 {
     int code = sqlite3_extended_errcode(db);
-    log_error("sqlite failed while it %s code=%d text=\"%s\"", what, code, sqlite3_errmsg(db));
+    log_error("sqlite failed code=%d text=\"%s\" at=\"%s\"", code, sqlite3_errmsg(db), what);
     bool is_corrupt = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
     return is_corrupt ? ERR_STORE_CORRUPT : ERR_IO;
 }
@@ -130,7 +130,7 @@ enum err sql_open(const char *path, bool is_writer, sqlite3 **db)
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     if (is_writer) flags |= SQLITE_OPEN_CREATE;
     if (sqlite3_open_v2(path, db, flags, VFS_NAME) != SQLITE_OK) {
-        enum err err = sql_failed(*db, "opened the index");
+        enum err err = sql_failed(*db, "open");
         sqlite3_close(*db);
         *db = NULL;
         return err;

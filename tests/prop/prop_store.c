@@ -1,0 +1,230 @@
+/*
+ * The embedded store against arrays: random publications, keys, members,
+ * cursors and reads, over clean restarts and crashes, each with another number
+ * of shards.
+ *
+ * A crash is a copy of the data directory taken between two turns: what a kill
+ * would leave there.  The copy is opened, the original ends in order and is
+ * thrown away.  Everything acknowledged before the copy must be in it.
+ */
+#include "prop/prop.h"
+
+#include "unit/storage/store_world.h"
+
+#define CHANNELS 5
+#define TEXTS_MAX 20000
+#define KEYS_MAX 64
+#define USERS 4
+#define STEPS 250
+
+/* The model. */
+static struct model {
+    uint32_t head, size; /* texts[1 .. head], the last `size` are kept */
+    uint32_t texts[TEXTS_MAX];
+    struct {
+        char text[16];
+        uint32_t offset;
+    } keys[KEYS_MAX];
+    uint32_t keys_count;
+    bool is_member[USERS];
+    uint64_t joined[USERS], read[USERS];
+    char epoch[EPOCH_MAX + 1];
+} models[CHANNELS];
+
+static const char *const users[USERS] = {"ann", "bob", "cid", "dan"};
+static struct thing things[CHANNELS];
+static struct world world;
+static struct rng *rng;
+static char directory[64], copy[64];
+static uint32_t text_next;
+
+#define same(a, b) expect((uint64_t)(a) == (uint64_t)(b))
+
+static void check_answer(uint32_t channel, uint64_t first, uint64_t last)
+{
+    struct thing *thing = &things[channel];
+    uint64_t count = first == 0 || last == 0 ? 0 : first <= last ? last - first + 1 : first - last + 1;
+    same(thing->answer.count, count);
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t offset = first <= last ? first + i : first - i;
+        same(thing->answer.items[i].offset, offset);
+        same(strtoul(thing->answer.items[i].data, NULL, 10), models[channel].texts[offset]);
+    }
+}
+
+static void check_open(uint32_t channel)
+{
+    struct thing *thing = &things[channel];
+    struct model *model = &models[channel];
+    uint32_t window = (uint32_t)rng_below(rng, 20);
+    thing_open(&world, thing, window);
+    same(thing->channel.head, model->head);
+    uint32_t count = min_u32(window, min_u32(model->head, model->size));
+    check_answer(channel, count == 0 ? 0 : model->head - count + 1, model->head);
+    if (model->epoch[0] == '\0') memcpy(model->epoch, thing->channel.epoch, sizeof model->epoch);
+    expect(strcmp(model->epoch, thing->channel.epoch) == 0);
+    uint32_t members = 0;
+    for (int i = 0; i < USERS; i++) {
+        uint64_t joined = 0, read = thing_cursor_of(thing, users[i], &joined);
+        same(read, model->is_member[i] ? model->read[i] : UINT64_MAX);
+        if (model->is_member[i]) same(joined, model->joined[i]);
+        members += model->is_member[i];
+    }
+    same(thing->members_count, members);
+}
+
+static void step_publish(uint32_t channel)
+{
+    struct model *model = &models[channel];
+    char data[16], key[16] = "";
+    uint32_t at = (uint32_t)rng_below(rng, KEYS_MAX);
+    if (model->head + 1 >= TEXTS_MAX) return;
+    if (rng_chance(rng, 30) && at < model->keys_count) {
+        same(thing_publish(&things[channel], model->keys[at].text, "again"),
+             model->keys[at].offset);
+        return;
+    }
+    model->texts[++model->head] = ++text_next;
+    snprintf(data, sizeof data, "%u", text_next);
+    if (rng_chance(rng, 20) && model->keys_count < KEYS_MAX) {
+        snprintf(key, sizeof key, "key%u", text_next);
+        memcpy(model->keys[model->keys_count].text, key, sizeof key);
+        model->keys[model->keys_count++].offset = model->head;
+    }
+    same(thing_publish(&things[channel], key[0] == '\0' ? NULL : key, data), model->head);
+}
+
+/* Many at once, so that batches hold more than one. */
+static void step_burst(uint32_t channel)
+{
+    struct model *model = &models[channel];
+    static struct append appends[200];
+    uint32_t count = (uint32_t)rng_below(rng, array_count(appends));
+    if (model->head + count >= TEXTS_MAX) return;
+    for (uint32_t i = 0; i < count; i++) {
+        char data[16];
+        model->texts[++model->head] = ++text_next;
+        snprintf(data, sizeof data, "%u", text_next);
+        thing_ask(&things[channel], &appends[i], NULL, data);
+        if (rng_chance(rng, 5)) world_turn(&world);
+    }
+    world_settle(&world);
+    for (uint32_t i = 0; i < count; i++) same(appends[i].offset, model->head - count + 1 + i);
+}
+
+static void step_read(uint32_t channel)
+{
+    struct model *model = &models[channel];
+    bool is_reverse = rng_chance(rng, 50);
+    uint64_t since = rng_below(rng, model->head + 5u);
+    uint32_t limit = rng_chance(rng, 20) ? UINT32_MAX : (uint32_t)rng_below(rng, 30);
+    thing_read(&things[channel], since, limit, is_reverse);
+    uint64_t lowest = model->head > model->size ? model->head - model->size + 1 : 1;
+    uint64_t first, last;
+    if (is_reverse) {
+        first = since == 0 ? model->head : min_u64(model->head, since - 1);
+        last = first + 1 > limit ? max_u64(lowest, first + 1 - limit) : lowest;
+        check_answer(channel, limit == 0 || first < lowest ? 0 : first, last);
+    } else {
+        first = max_u64(lowest, since + 1);
+        last = min_u64(model->head, first + limit - 1);
+        check_answer(channel, limit == 0 || first > model->head ? 0 : first, last);
+    }
+}
+
+static void step_members(uint32_t channel)
+{
+    struct model *model = &models[channel];
+    const char *list[USERS];
+    uint32_t count = 0;
+    for (int i = 0; i < USERS; i++) {
+        bool is_member = rng_chance(rng, 50);
+        if (is_member) list[count++] = users[i];
+        if (is_member && !model->is_member[i]) {
+            model->joined[i] = model->head + 1u;
+            model->read[i] = model->head;
+        }
+        model->is_member[i] = is_member;
+    }
+    thing_members(&things[channel], list, count);
+}
+
+static void step_cursor(uint32_t channel)
+{
+    struct model *model = &models[channel];
+    uint64_t user = rng_below(rng, USERS), offset = rng_below(rng, model->head + 1u);
+    if (model->is_member[user]) model->read[user] = max_u64(model->read[user], offset);
+    thing_cursor(&things[channel], users[user], offset);
+}
+
+static void close_all(void)
+{
+    for (uint32_t i = 0; i < CHANNELS; i++) thing_close(&things[i]);
+}
+
+static void start(void)
+{
+    world_config(&world, CONFIG_ENGINE_EMBEDDED, directory);
+    enum err err = world_start(&world, (uint32_t)rng_below(rng, WORLD_SHARDS_MAX) + 1);
+    check(err == ERR_OK);
+    for (uint32_t i = 0; i < CHANNELS; i++) check_open(i);
+}
+
+static void step_restart(bool is_crash)
+{
+    char command[256];
+    world_settle(&world);
+    if (is_crash) {
+        /* Nothing is under way in this moment, so the files hold still. */
+        snprintf(command, sizeof command, "rm -rf %s && cp -r %s %s", copy, directory, copy);
+        check(system(command) == 0);
+    }
+    close_all();
+    world_stop(&world);
+    if (is_crash) {
+        snprintf(command, sizeof command, "rm -rf %s && mv %s %s", directory, copy, directory);
+        check(system(command) == 0);
+    }
+    start();
+}
+
+static void round_run(struct rng *seeded)
+{
+    char command[256];
+    rng = seeded;
+    snprintf(directory, sizeof directory, "/tmp/prop_store.%d", (int)getpid());
+    snprintf(copy, sizeof copy, "/tmp/prop_store.%d.copy", (int)getpid());
+    snprintf(command, sizeof command, "rm -rf %s %s", directory, copy);
+    check(system(command) == 0);
+    memset(models, 0, sizeof models);
+    for (uint32_t i = 0; i < CHANNELS; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "room:%u", i);
+        models[i].size = i % 2 == 0 ? 1000000 : 7;
+        thing_init(&things[i], name, models[i].size, 86400000);
+    }
+    start();
+    for (uint32_t i = 0; i < STEPS; i++) {
+        uint32_t channel = (uint32_t)rng_below(rng, CHANNELS), dice = (uint32_t)rng_below(rng, 100);
+        if (dice < 45) step_publish(channel);
+        else if (dice < 55) step_burst(channel);
+        else if (dice < 80) step_read(channel);
+        else if (dice < 85) step_members(channel);
+        else if (dice < 92) step_cursor(channel);
+        else if (dice < 97) {
+            thing_close(&things[channel]);
+            check_open(channel);
+        } else {
+            step_restart(dice >= 98);
+        }
+    }
+    close_all();
+    world_stop(&world);
+    for (uint32_t i = 0; i < CHANNELS; i++) thing_fini(&things[i]);
+    check(system(command) == 0);
+}
+
+int main(int argc, char **argv)
+{
+    return prop_main(argc, argv, 3, round_run);
+}
