@@ -1,0 +1,103 @@
+// SIGTERM under load: what was acknowledged is there after the restart, clients
+// come back by themselves and have every offset exactly once.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { connect, offsets, range, subscribe } from './client.mjs';
+import { Gateway, NAMESPACES, SECRET, sleep, token, until } from './gateway.mjs';
+import { openRaw } from './peer.mjs';
+import { Redis } from './redis.mjs';
+
+const CLIENTS = 50, CHANNELS = 5, ROUNDS = 3;
+
+/** Publishes one after the other until told to stop; notes what was acknowledged. */
+async function write(client, channel, state) {
+  for (let n = 1; state.on; n++) {
+    const data = `${client.user}/${n}`;
+    try {
+      await client.centrifuge.publish(channel, data);
+      state.acknowledged.push({ channel, data });
+      await sleep(20);
+    } catch (error) {
+      state.refused.push({ data, error });
+      await sleep(20);
+    }
+  }
+}
+
+async function underLoad(t, config) {
+  const gateway = new Gateway({ shards: 3 });
+  gateway.options.config = { log: { level: 'info' }, shutdown: { timeout: '10s' },
+    client: { token: { hmac_secret_key: SECRET }, allowed_origins: ['*'], recovery_max_publication_limit: 10000,
+      history_max_publication_limit: 10000 },
+    channel: { namespaces: [{ ...NAMESPACES[0], history_size: 100000 }] }, ...config(gateway) };
+  t.after(() => gateway.end());
+  await gateway.start();
+  const clients = await Promise.all(range(1, CLIENTS).map((n) => connect(gateway, `u${n}`)));
+  t.after(() => clients.forEach(({ centrifuge }) => centrifuge.disconnect()));
+  const channelOf = (i) => `chat:load${i % CHANNELS}`;
+  const feeds = await Promise.all(clients.map((client, i) => subscribe(client, channelOf(i))));
+  const state = { on: true, acknowledged: [], refused: [] };
+  const writers = clients.map((client, i) => write(client, channelOf(i), state));
+
+  for (let round = 1; round <= ROUNDS; round++) {
+    await sleep(1000);
+    const before = state.acknowledged.length;
+    const began = Date.now();
+    assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
+    assert.ok(Date.now() - began < 10000, `the drain took ${Date.now() - began} ms`);
+    await gateway.start({ shards: [2, 4, 1][round - 1] });
+    await until(() => clients.every((client) => client.connects > round), `all are back, round ${round}`);
+    await until(() => state.acknowledged.length > before + CLIENTS, 'the writing goes on');
+  }
+  state.on = false;
+  await Promise.all(writers);
+  assert.ok(clients.every((client) => client.disconnects.slice(1).every(({ code }) => code === 3001 || code === 1)),
+    JSON.stringify(clients.map((client) => client.disconnects)));
+
+  for (let c = 0; c < CHANNELS; c++) {
+    const channel = `chat:load${c}`;
+    const { publications, offset } = await gateway.ask('history', { channel, limit: -1 });
+    assert.deepEqual(offsets(publications), range(1, offset));
+    const stored = publications.map((p) => p.data);
+    assert.equal(new Set(stored).size, stored.length, 'nothing is stored twice');
+    const here = new Set(stored);
+    const missing = state.acknowledged.filter((one) => one.channel === channel && !here.has(one.data));
+    assert.deepEqual(missing, [], 'every acknowledged publication is in the history');
+    for (let i = c; i < CLIENTS; i += CHANNELS) {
+      await until(() => feeds[i].publications.length >= offset, `${clients[i].user} has all of ${channel}`);
+      assert.deepEqual(offsets(feeds[i].publications), range(1, offset));
+      assert.deepEqual(feeds[i].publications.map((p) => p.data), stored);
+      assert.ok(feeds[i].subscribed.slice(1).every((context) => context.recovered));
+    }
+  }
+  t.diagnostic(`${state.acknowledged.length} acknowledged, ${state.refused.length} not`);
+}
+
+test('embedded', (t) => underLoad(t, (gateway) => ({ storage: { engine: 'embedded', path: `${gateway.dir}/data` } })));
+
+test('redis', async (t) => {
+  const redis = await new Redis().start();
+  t.after(() => redis.end());
+  await underLoad(t, () => ({ storage: { engine: 'redis' }, redis: { address: redis.address } }));
+});
+
+test('clients that never read or never speak hold nothing up', async (t) => {
+  const gateway = new Gateway({ shards: 2, config: { storage: { engine: 'memory' }, log: { level: 'info' }, shutdown: { timeout: '2s' } } });
+  t.after(() => gateway.end());
+  await gateway.start();
+  const stuck = [];
+  for (let i = 0; i < 4; i++) {
+    stuck[i] = await openRaw(gateway, { id: 1, connect: { token: token({ sub: 'stuck' }) } },
+      { id: 2, subscribe: { channel: 'chat:stuck' } });
+    await until(() => stuck[i].received.includes('"subscribe"'), 'it is subscribed');
+    stuck[i].socket.pause();
+  }
+  stuck.push(await openRaw(gateway)); // upgraded, silent
+  // Enough that the kernel takes no more, not so much that they are slow.
+  for (let i = 0; i < 110; i++) await gateway.ask('publish', { channel: 'chat:stuck', data: 'z'.repeat(60000) });
+  const began = Date.now();
+  assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
+  const took = Date.now() - began;
+  assert.ok(took < 3500, `${took} ms`);
+  stuck.forEach(({ socket }) => socket.destroy());
+});
