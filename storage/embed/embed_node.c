@@ -35,7 +35,9 @@ static enum err node_directories(struct embed_node *node)
     int result = disk_mkdir(node->path);
     if (result >= 0) result = disk_mkdir(node->log_path);
     if (result < 0) {
-        log_error("data directory cannot be made path=%s errno=%d", node->path, -result);
+        log_error("data directory cannot be made; give another with --data, or this one to the user "
+                  "that runs the gateway path=%s error=\"%s\"",
+                  node->path, strerrordesc_np(-result));
         return ERR_IO;
     }
     node->lock = disk_lock(lock_path);
@@ -46,7 +48,9 @@ static enum err node_directories(struct embed_node *node)
         return ERR_CONFLICT;
     }
     if (node->lock < 0) {
-        log_error("data directory cannot be locked path=%s errno=%d", node->path, -node->lock);
+        log_error("data directory cannot be written; give it to the user that runs the gateway, or "
+                  "another with --data path=%s error=\"%s\"",
+                  node->path, strerrordesc_np(-node->lock));
         return ERR_IO;
     }
     return ERR_OK;

@@ -6,7 +6,7 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const BINARY = process.env.SLUICE_BINARY ?? new URL('../../build/release/sluice', import.meta.url).pathname;
+export const BINARY = process.env.SLUICE_BINARY ?? new URL('../../build/release/sluice', import.meta.url).pathname;
 
 export const KEY = randomBytes(12).toString('hex');
 export const SECRET = randomBytes(16).toString('hex');

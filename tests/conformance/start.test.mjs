@@ -1,0 +1,109 @@
+// Starting as a user does: each mistake is told with what happened, where, and
+// the way out; 2 is a wrong command line or configuration, 1 is a failed try.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+import { BINARY, Gateway } from './gateway.mjs';
+
+const NOBODY = 65534;
+
+/** Runs to the end, or to SIGTERM after `ready` was said. */
+function run(command, args, options = {}) {
+  return new Promise((done) => {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+    let text = '';
+    const timer = setTimeout(() => child.kill('SIGKILL'), 20000);
+    const take = (bytes) => {
+      text += bytes;
+      if (/ ready /.test(text)) child.kill('SIGTERM');
+    };
+    child.stdout.on('data', take);
+    child.stderr.on('data', take);
+    child.on('error', (error) => { clearTimeout(timer); done({ code: null, text: String(error) }); });
+    child.on('close', (code, signal) => { clearTimeout(timer); done({ code, signal, text }); });
+  });
+}
+
+test('starting', { concurrency: true }, async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'sluice-start-'));
+  chmodSync(dir, 0o755);
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const file = (name, text) => { writeFileSync(join(dir, name), text); return join(dir, name); };
+  const good = file('good.yaml', 'http_server:\n  address: 127.0.0.1\nclient:\n  token:\n    hmac_secret_key: 0123456789abcdef0123456789abcdef\n');
+  const serve = (config, ...args) => run(BINARY, ['serve', '--config', config, '--shards', '1', '--port', '0', ...args]);
+  const cases = [];
+  const check = (name, ...work) => cases.push(t.test(name, ...work));
+  const told = ({ code, text }, expected, ...patterns) => {
+    assert.equal(code, expected, text);
+    for (const pattern of patterns) assert.match(text, pattern);
+  };
+
+  check('a configuration that is wrong: file, line, way out; exit code 2', async () => {
+    told(await serve(join(dir, 'absent.yaml')), 2, /absent\.yaml: cannot be opened: No such file/);
+    told(await serve(dir), 2, /cannot be read: Is a directory/);
+    told(await serve(file('broken.yaml', 'client: [\n')), 2, /broken\.yaml:\d+: this is not YAML/);
+    told(await serve(file('near.yaml', 'client:\n  token:\n    hmac_secret_kye: x\n')), 2, /near\.yaml:3: client\.token\.hmac_secret_kye/, /hmac_secret_key/);
+    told(await serve(file('value.yaml', 'client:\n  ping_interval: fast\n')), 2, /value\.yaml:2: client\.ping_interval/);
+    told(await serve(file('pair.yaml', 'client:\n  ping_interval: 1s\n  pong_timeout: 1s\n')), 2, /pong_timeout: wants to be shorter than client\.ping_interval/);
+    told(await serve(good, '--prot', '1'), 2, /--prot/, /--port/);
+    told(await serve(good, '--shards', '65'), 2, /shards/);
+  });
+
+  check('a port that is taken', async () => {
+    const server = createServer().listen(0, '127.0.0.1');
+    await new Promise((done) => server.once('listening', done));
+    const { port } = server.address();
+    for (const shards of ['1', '3'])
+      told(await run(BINARY, ['serve', '--config', good, '--port', String(port), '--data', join(dir, `port${shards}`), '--shards', shards]),
+        1, new RegExp(`cannot listen address=127\\.0\\.0\\.1 port=${port}`), /Address already in use/, /--port/);
+    server.close();
+  });
+
+  check('an address that is none, or not ours', async () => {
+    const at = (address) => serve(file(`${address}.yaml`, `http_server:\n  address: ${address}\n`), '--data', join(dir, address));
+    told(await at('nowhere'), 1, /http_server\.address is no address/, /nowhere/);
+    told(await at('192.0.2.1'), 1, /cannot listen address=192\.0\.2\.1/, /check http_server\.address/);
+  });
+
+  check('a data directory that another gateway has', async () => {
+    const first = new Gateway({ shards: 1 });
+    t.after(() => first.end());
+    await first.start();
+    told(await serve(good, '--data', join(first.dir, 'data')), 1, /in use by another process/, /storage\.path/, /data/);
+    assert.deepEqual(await first.stop(), { code: 0, signal: null });
+  });
+
+  check('a data directory that cannot be', async () => {
+    told(await serve(good, '--data', file('occupied', 'x')), 1, /data directory/, /occupied/, /--data/);
+    told(await serve(good, '--data', '/proc/no/such'), 1, /data directory/, /\/proc\/no\/such/, /--data/);
+  });
+
+  check('a Redis that is not there', async () => {
+    const config = file('redis.yaml', 'storage:\n  engine: redis\nredis:\n  address: redis://127.0.0.1:1\n');
+    told(await serve(config), 1, /redis/, /127\.0\.0\.1:1\b/, /Connection refused/, /redis\.address/);
+    const noname = file('noname.yaml', 'storage:\n  engine: redis\nredis:\n  address: redis://no-such-host.invalid:6379\n');
+    told(await serve(noname), 1, /redis/, /no-such-host\.invalid/, /redis\.address/);
+  });
+
+  check('an ordinary user with the usual limits runs it', { skip: process.getuid() !== 0 && 'only root can become somebody else' }, async () => {
+    const binary = join(dir, 'sluice');
+    copyFileSync(BINARY, binary);
+    chmodSync(binary, 0o755);
+    const home = join(dir, 'home');
+    mkdirSync(home);
+    chownSync(home, NOBODY, NOBODY);
+    const serveAs = (data) => run('prlimit', ['--memlock=8388608:8388608', '--nofile=1024:4096', binary, 'serve', '--config', good,
+      '--port', '0', '--shards', '4', '--data', data], { uid: NOBODY, gid: NOBODY });
+    told(await serveAs(join(home, 'data')), 0, / ready /);
+    const closed = join(dir, 'closed');
+    mkdirSync(closed, { mode: 0o755 });
+    told(await serveAs(join(closed, 'data')), 1, /data directory/, /Permission denied/, /closed/);
+    told(await serveAs(closed), 1, /data directory/, /Permission denied/, /closed/);
+  });
+
+  await Promise.all(cases);
+});
