@@ -25,6 +25,9 @@
 
 /* A drain that has not ended this long after its own limit is given up. */
 #define DRAIN_GRACE_MS 5000
+/* How often a port in use is asked for again, and how far apart. */
+#define LISTEN_TRIES   40
+#define LISTEN_WAIT_MS 50
 
 static uint32_t cpus_available(void)
 {
@@ -106,6 +109,23 @@ void node_destroy(struct node *node)
     mem_free(node);
 }
 
+/* The first shard's listener.  The kernel keeps the sockets of a killed process
+ * until it has taken its rings apart, some ten milliseconds after the process is
+ * gone, so a port in use is asked for again.  Sharing alone would not tell:
+ * SO_REUSEPORT lets a second gateway of the same user in, and half of the clients
+ * would come to the wrong one.  So the port is first asked for unshared. */
+static int listen_first(const struct net_address *address, bool is_shared)
+{
+    int listener = net_listen(address, false);
+    for (uint32_t i = 0; listener == -EADDRINUSE && i < LISTEN_TRIES; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = LISTEN_WAIT_MS * 1000000L}, NULL);
+        listener = net_listen(address, false);
+    }
+    if (!is_shared || listener < 0) return listener;
+    close(listener);
+    return net_listen(address, true);
+}
+
 enum err node_listen(struct node *node)
 {
     const char *host = node->config->http_server_address;
@@ -119,7 +139,8 @@ enum err node_listen(struct node *node)
                 host);
             return ERR_BAD_REQUEST;
         }
-        int listener = net_listen(&address, node->shards_count > 1);
+        bool is_shared = node->shards_count > 1;
+        int listener = i == 0 ? listen_first(&address, is_shared) : net_listen(&address, is_shared);
         if (listener < 0) {
             log_error("cannot listen address=%s port=%u error=\"%s\"; %s", host, port,
                       strerror(-listener),

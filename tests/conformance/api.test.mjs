@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { connect, offsets, range } from './client.mjs';
-import { Gateway, KEY } from './gateway.mjs';
+import { Gateway, KEY, until } from './gateway.mjs';
 
 test('server API', async (t) => {
   const gateway = new Gateway({ shards: 3 });
@@ -101,7 +101,7 @@ test('server API', async (t) => {
 
     await gateway.kill();
     await gateway.start({ shards: 2 });
-    await ann.centrifuge.ready(10000);
+    await until(() => [ann, ben, eve].every((client) => client.connects === 2), 'all are back');
     const after = await ann.centrifuge.rpc('receipt.counts', { channel, offsets: [1, 2, 3, 6] });
     assert.deepEqual(after.data, { counts: [2, 2, 1, 1], eligible: [3, 3, 3, 2] });
   });

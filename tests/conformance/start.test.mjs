@@ -63,6 +63,16 @@ test('starting', { concurrency: true }, async (t) => {
     server.close();
   });
 
+  check('a port that another gateway has, however many shards it runs', async () => {
+    const first = new Gateway({ shards: 3, config: { storage: { engine: 'memory' } } });
+    t.after(() => first.end());
+    await first.start();
+    for (const shards of ['1', '2'])
+      told(await run(BINARY, ['serve', '--config', good, '--port', String(first.port), '--data', join(dir, `second${shards}`), '--shards', shards]),
+        1, /cannot listen/, /Address already in use/);
+    assert.deepEqual(await first.stop(), { code: 0, signal: null });
+  });
+
   check('an address that is none, or not ours', async () => {
     const at = (address) => serve(file(`${address}.yaml`, `http_server:\n  address: ${address}\n`), '--data', join(dir, address));
     told(await at('nowhere'), 1, /http_server\.address is no address/, /nowhere/);
