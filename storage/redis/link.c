@@ -133,6 +133,14 @@ struct resp_out *link_out(struct link *link)
     return &link->outs[link->filling];
 }
 
+uint64_t link_due_ms(const struct link *link)
+{
+    uint64_t now_ms = link_now_ms(link);
+    uint64_t patience_ms = link->options->connect_timeout_ms;
+    bool is_given_up = link->down_ms > 0 && now_ms >= link->down_ms + patience_ms;
+    return is_given_up ? now_ms : now_ms + patience_ms;
+}
+
 bool link_is_lineage_fresh(const struct link *link)
 {
     return link_now_ms(link) < link->lineage_ms + LINK_LINEAGE_FRESH_MS;
@@ -173,6 +181,7 @@ void link_drop(struct link *link, const char *problem)
         log_warn("the link to Redis is lost address=%s role=%s reason=\"%s\"", link->options->place,
                  link->role == LINK_FEED ? "feed" : "commands", link->problem);
     link->attempts++;
+    if (was_up) link->down_ms = link_now_ms(link);
     link_move(link, LINK_CLOSING);
     link_save_unsent(link);
     calls_put_back(&link->again, &link->waiting);
@@ -284,6 +293,7 @@ static void take_hello(struct link *link, const struct reply *reply)
     log_info("linked to Redis address=%s role=%s", link->options->place,
              link->role == LINK_FEED ? "feed" : "commands");
     link->attempts = 0;
+    link->down_ms = 0;
     link->problem[0] = 0;
     link->events->on_ready(link);
 }
@@ -456,6 +466,7 @@ void link_start(struct link *link, struct links *links, const struct redis_optio
     list_init(&link->refused);
     link_say(link, "not linked to Redis yet");
     link_move(link, LINK_WAITING);
+    link->down_ms = link->since_ms;
     wheel_arm(links->wheel, &link->timer, link->since_ms, link_on_timer);
 }
 

@@ -83,6 +83,7 @@ struct link {
     bool is_refused;   /* LINK_AGAIN: the hello follows when `pending` is empty */
     bool is_stopping;
     uint64_t since_ms; /* in this state */
+    uint64_t down_ms;  /* since then it has not been ready; 0 while it is */
     uint64_t retry_ms; /* LINK_WAITING: connect from then on */
     struct timer timer;
     struct hello hello;
@@ -128,6 +129,9 @@ void link_start(struct link *link, struct links *links, const struct redis_optio
 void link_call(struct link *link, struct link_call *call, uint64_t due_ms);
 /* Writes what waits and sends what is written; once a turn. */
 void link_flush(struct link *link);
+/* Until when something may wait for this link: a moment after its loss, so that a
+ * short one is not seen; no longer once it has been gone for that long. */
+uint64_t link_due_ms(const struct link *link);
 /* LINK_FEED: where commands are written; only while it is ready. */
 struct resp_out *link_out(struct link *link);
 /* Gives the connection up, for example because it went silent; `problem` says why. */

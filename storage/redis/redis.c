@@ -84,7 +84,7 @@ void redis_reserve(struct redis_store *redis, uint32_t count)
 
 uint64_t redis_due_ms(const struct redis_store *redis)
 {
-    return redis_now_ms(redis) + redis->node->options.connect_timeout_ms;
+    return link_due_ms(&redis->commands);
 }
 
 /* --- the node -------------------------------------------------------------------------------- */

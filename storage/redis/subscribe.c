@@ -114,8 +114,8 @@ void redis_open(struct store *store, struct store_open *op)
     channel->op = op;
     channel->partition = redis_partition_of(redis, op->channel->name);
     bool is_up = link_is_ready(&redis->feed);
-    channel->due_ms =
-        is_up ? redis_now_ms(redis) + redis->node->options.io_timeout_ms : redis_due_ms(redis);
+    channel->due_ms = is_up ? redis_now_ms(redis) + redis->node->options.io_timeout_ms
+                            : link_due_ms(&redis->feed);
     list_init(&channel->held);
     list_append(&redis->partitions[channel->partition].channels, &channel->link);
     list_append(&redis->opening, &channel->opening);

@@ -1,0 +1,195 @@
+/*
+ * Appends through the Redis engine: publications a second with so many under
+ * way, and what the shard's own thread pays for one.
+ *
+ *   bench_redis host:port      a Redis that may be written to; prefix "bench"
+ *
+ * One shard, 100 channels of 1,000 publications, 200 bytes each, listening to
+ * its own channels as a gateway does.  Server and client share the machine, so
+ * the CPU time of this thread is the figure to compare.
+ */
+#include <stdio.h>
+#include <time.h>
+
+#include "core/check.h"
+#include "core/loop.h"
+#include "core/mem.h"
+#include "storage/store.h"
+
+#define CHANNELS  100
+#define ASKS_MAX  4096
+#define BODY_SIZE 200
+#define ROUND_MS  2000
+
+struct shard {
+    struct config config;
+    struct loop *loop;
+    struct inbox inbox;
+    struct wheel wheel;
+    struct clock clock;
+    struct rng rng;
+    struct metrics metrics;
+    struct store *store;
+    struct store_channel channels[CHANNELS];
+    char names[CHANNELS][32];
+    struct store_open opens[CHANNELS];
+    struct store_append asks[ASKS_MAX];
+    uint32_t opened, under_way, failed;
+    uint64_t answered, heard, keys;
+    char texts[ASKS_MAX][24];
+    bool has_keys;
+};
+
+static struct shard shard;
+static uint8_t body[BODY_SIZE];
+
+static void on_publication(void *context, struct store_channel *channel,
+                           const struct publication *publication)
+{
+    (void)context, (void)channel, (void)publication;
+    shard.heard++;
+}
+static void on_members(void *context, struct store_channel *channel, const struct bytes *users,
+                       uint32_t users_count)
+{
+    (void)context, (void)channel, (void)users, (void)users_count;
+}
+static void on_cursor(void *context, struct store_channel *channel, struct bytes user,
+                      uint64_t offset)
+{
+    (void)context, (void)channel, (void)user, (void)offset;
+}
+static void on_lost(void *context, struct store_channel *channel)
+{
+    (void)context, (void)channel;
+}
+
+static void on_opened(struct store_open *op, enum err err, const struct store_snapshot *snapshot)
+{
+    (void)op, (void)snapshot;
+    check(err == ERR_OK);
+    shard.opened++;
+}
+
+static void on_appended(struct store_append *op, enum err err, uint64_t offset, bool is_repeat)
+{
+    (void)op, (void)offset, (void)is_repeat;
+    shard.under_way--;
+    shard.failed += err != ERR_OK;
+    shard.answered++;
+}
+
+static void turn(void)
+{
+    loop_enter(shard.loop, clock_turn_ms(&shard.clock) + 1);
+    clock_turn(&shard.clock);
+    loop_run(shard.loop);
+    wheel_run(&shard.wheel, clock_turn_ms(&shard.clock), 1024);
+    store_submit(shard.store);
+}
+
+static void begin(const char *address)
+{
+    struct workers *workers = workers_create();
+    struct store_node *node;
+    struct loop_options options = {.socks_max = 16,
+                                   .recv_buffers = 256,
+                                   .recv_buffer_size = 4096,
+                                   .sq_entries = 256,
+                                   .cq_entries = 4096};
+    shard.config = (struct config){.storage_engine = CONFIG_ENGINE_REDIS,
+                                   .storage_dedup_horizon_ms = 60000,
+                                   .redis_address = address,
+                                   .redis_prefix = "bench",
+                                   .redis_partitions = 16,
+                                   .redis_user = "",
+                                   .redis_password = "",
+                                   .redis_connect_timeout_ms = 1000,
+                                   .redis_io_timeout_ms = 4000};
+    check(store_node_open(&shard.config, workers, 1, &node) == ERR_OK);
+    check(loop_create(&options, &shard.loop) == ERR_OK);
+    loop_start(shard.loop);
+    inbox_init(&shard.inbox, shard.loop);
+    clock_turn(&shard.clock);
+    wheel_init(&shard.wheel, clock_turn_ms(&shard.clock));
+    rng_seed(&shard.rng, 1);
+    struct store_env env = {.shards_count = 1,
+                            .loop = shard.loop,
+                            .inbox = &shard.inbox,
+                            .wheel = &shard.wheel,
+                            .clock = &shard.clock,
+                            .rng = &shard.rng,
+                            .metrics = &shard.metrics,
+                            .workers = workers,
+                            .config = &shard.config,
+                            .sink = {NULL, on_publication, on_members, on_cursor, on_lost}};
+    shard.store = store_attach(node, &env);
+    for (uint32_t i = 0; i < CHANNELS; i++) {
+        struct store_channel *channel = &shard.channels[i];
+        snprintf(shard.names[i], sizeof shard.names[i], "chat:%u", i);
+        channel->name = bytes_of_text(shard.names[i]);
+        channel->history = (struct history_rule){1000, 3600000};
+        shard.opens[i] =
+            (struct store_open){.channel = channel, .window_max = 10, .on_opened = on_opened};
+        store_open(shard.store, &shard.opens[i]);
+    }
+    while (shard.opened < CHANNELS) turn();
+}
+
+static void ask(struct store_append *op)
+{
+    uint64_t number = ++shard.keys;
+    char *text = shard.texts[op - shard.asks];
+    int size = snprintf(text, sizeof shard.texts[0], "k%llu-%llu", (unsigned long long)number,
+                        (unsigned long long)clock_wall_ms() % 100000);
+    *op = (struct store_append){.channel = &shard.channels[number % CHANNELS],
+                                .type = RECORD_PUBLICATION,
+                                .publication = {.data = bytes_of(body, sizeof body)},
+                                .key = bytes_of(text, shard.has_keys ? (size_t)size : 0),
+                                .on_appended = on_appended};
+    shard.under_way++;
+    store_append(shard.store, op);
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static void round_of(uint32_t asks)
+{
+    uint64_t cpu = cpu_ns(), started = clock_mono_ns(), answered = shard.answered;
+    uint64_t heard = shard.heard, commits = shard.metrics.values[METRIC_STORE_COMMITS];
+    while (clock_mono_ns() - started < ROUND_MS * 1000000ull) {
+        /* A slot is free when its op was answered: then `engine` is NULL. */
+        for (uint32_t i = 0; i < asks; i++)
+            if (shard.asks[i].engine == NULL) ask(&shard.asks[i]);
+        turn();
+    }
+    while (shard.under_way > 0) turn();
+    double seconds = (double)(clock_mono_ns() - started) / 1e9;
+    double count = (double)(shard.answered - answered);
+    commits = shard.metrics.values[METRIC_STORE_COMMITS] - commits;
+    printf("%6u under way, %s: %8.0f /s, %6.2f a call, %6.0f ns of CPU each, %5.0f us waiting, "
+           "%u failed, %.3f heard each\n",
+           asks, shard.has_keys ? "keys   " : "no keys", count / seconds, count / (double)commits,
+           (double)(cpu_ns() - cpu) / count, asks * seconds * 1e6 / count, shard.failed,
+           (double)(shard.heard - heard) / count);
+}
+
+int main(int argc, char **argv)
+{
+    static const uint32_t sizes[] = {1, 16, 64, 256, 1024, 4096};
+    if (argc != 2) {
+        fprintf(stderr, "usage: bench_redis host:port\n");
+        return 2;
+    }
+    begin(argv[1]);
+    for (uint32_t keys = 0; keys < 2; keys++) {
+        shard.has_keys = keys == 1;
+        for (uint32_t i = 0; i < array_count(sizes); i++) round_of(sizes[i]);
+    }
+    return 0;
+}

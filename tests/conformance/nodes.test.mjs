@@ -1,0 +1,53 @@
+// Two gateways over one Redis: what one publishes the other delivers, over the
+// death of Redis too; and data that vanished is told, never papered over.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import test from 'node:test';
+import { connect, range, subscribe } from './client.mjs';
+import { Gateway, until } from './gateway.mjs';
+import { Redis } from './redis.mjs';
+
+test('two gateways are one', async (t) => {
+  const redis = await new Redis().start();
+  t.after(() => redis.end());
+  const options = { config: { storage: { engine: 'redis' }, redis: { address: redis.address } } };
+  const here = new Gateway(options), there = new Gateway(options);
+  t.after(() => { here.end(); there.end(); });
+  await here.start({ shards: 2 });
+  await there.start({ shards: 3 });
+  const alice = await connect(here, 'alice'), bob = await connect(there, 'bob');
+  t.after(() => { alice.centrifuge.disconnect(); bob.centrifuge.disconnect(); });
+  const feeds = [await subscribe(alice, 'chat:room'), await subscribe(bob, 'chat:room')];
+  const heard = (count) => until(() => feeds.every((feed) => feed.publications.length === count), `${count} arrived at both`);
+  const health = async (gateway) => (await (await fetch(`${gateway.http}/health`)).json()).store;
+
+  await t.test('each hears both, in one order', async () => {
+    for (let i = 1; i <= 50; i++) {
+      if (i % 2 === 0) await there.ask('publish', { channel: 'chat:room', data: { n: i } });
+      else await alice.centrifuge.publish('chat:room', { n: i });
+    }
+    await heard(50);
+    for (const feed of feeds) assert.deepEqual(feed.publications.map((p) => p.data.n), range(1, 50));
+  });
+
+  await t.test('Redis dies and comes back: nobody is disturbed', async () => {
+    const publish = () => here.ask('publish', { channel: 'chat:room', data: { n: 51 }, idempotency_key: 'k51' });
+    await redis.kill();
+    await assert.rejects(publish());
+    assert.equal((await health(here)).ok, false);
+    await redis.start();
+    await until(() => publish().then(() => true, () => false), 'publishing works again');
+    await heard(51);
+    await until(async () => (await health(here)).ok && (await health(there)).ok, 'both are healthy');
+    for (const feed of feeds) assert.equal(feed.subscribed.length, 1);
+  });
+
+  await t.test('Redis is emptied: everybody is told', async () => {
+    execFileSync('redis-cli', ['-p', String(redis.port), 'FLUSHALL']);
+    await until(() => feeds.every((feed) => feed.subscribed.length === 2), 'both subscribed again');
+    for (const feed of feeds) assert.equal(feed.subscribed[1].recovered, false);
+    await alice.centrifuge.publish('chat:room', { n: 52 });
+    await heard(52);
+    for (const feed of feeds) assert.equal(feed.publications[51].offset, 1);
+  });
+});
