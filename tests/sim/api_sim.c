@@ -16,7 +16,7 @@
 #include "net_sim.h"
 #include "world.h"
 
-enum task_kind { TASK_NONE, TASK_PUBLISH, TASK_HISTORY, TASK_MEMBERS };
+enum task_kind { TASK_NONE, TASK_PUBLISH, TASK_HISTORY, TASK_MEMBERS, TASK_INFO };
 
 struct api_sim {
     uint32_t number;
@@ -38,6 +38,8 @@ static struct {
     const struct plan *plan;
     struct api_sim apis[APIS_SIM_MAX];
     bool is_calm, is_stopped;
+    bool is_counted; /* info told the right numbers after the reading */
+    uint64_t counted_clients, counted_subs;
     uint32_t reading; /* next channel of the final reading; UINT32_MAX before */
 } office;
 
@@ -86,6 +88,7 @@ static uint32_t body_write(struct api_sim *api)
         used = snprintf(out, MESSAGE_ROOM, "{\"channel\":\"%s\",\"limit\":%d}", name,
                         api->is_whole ? -1 : (int)chance_below(30));
         break;
+    case TASK_INFO: used = snprintf(out, MESSAGE_ROOM, "{}"); break;
     case TASK_MEMBERS:
         used = snprintf(out, MESSAGE_ROOM, "{\"channel\":\"%s\",\"members\":[", name);
         for (uint32_t i = 0; i < office.plan->users_count; i++)
@@ -99,7 +102,7 @@ static uint32_t body_write(struct api_sim *api)
 
 static void api_send(struct api_sim *api)
 {
-    static const char *const methods[] = {"", "publish", "history", "members_set"};
+    static const char *const methods[] = {"", "publish", "history", "members_set", "info"};
     char head[256];
     uint32_t size = body_write(api);
     int used = snprintf(head, sizeof(head),
@@ -153,6 +156,20 @@ static void hear_history(struct api_sim *api, struct bytes result)
     check_complete(api->channel, first, head);
 }
 
+/* What info counts, once everything has settled. */
+static bool hear_info(struct bytes result)
+{
+    struct bytes nodes, node;
+    size_t at = 0;
+    if (!peek_get(result, "nodes", &nodes) || !peek_each(nodes, &at, &node))
+        world_fail("info tells about the node", "%.*s", (int)min_u64(result.size, 80),
+                   (const char *)result.at);
+    uint32_t subs, on = clients_on(&subs);
+    office.counted_clients = peek_number(node, "num_clients", UINT64_MAX);
+    office.counted_subs = peek_number(node, "num_subs", UINT64_MAX);
+    return office.counted_clients == on && office.counted_subs == subs;
+}
+
 static void task_end(struct api_sim *api)
 {
     api->kind = TASK_NONE;
@@ -182,6 +199,14 @@ static void api_hear(struct api_sim *api, const struct http_answer *answer)
         world_fail("an answer has a result", "backend %u", api->number);
     if (api->kind == TASK_PUBLISH) hear_publish(api, result);
     if (api->kind == TASK_HISTORY) hear_history(api, result);
+    if (api->kind == TASK_INFO) {
+        /* A reset may still be on its way to the gateway: ask again. */
+        if (!hear_info(result)) {
+            api_go_later(api);
+            return;
+        }
+        office.is_counted = true;
+    }
     if (api->kind == TASK_MEMBERS) {
         book.channels[api->channel].has_members = true;
         book.channels[api->channel].members_since = book.messages_count;
@@ -224,7 +249,10 @@ static void task_pick(struct api_sim *api)
         while (office.reading < office.plan->channels_count &&
                !plan_has_history(office.plan->channels[office.reading].kind))
             office.reading++;
-        if (office.reading >= office.plan->channels_count) return;
+        if (office.reading >= office.plan->channels_count) {
+            if (api->number == 0 && !office.is_counted) api->kind = TASK_INFO;
+            return;
+        }
         api->kind = TASK_HISTORY;
         api->channel = office.reading++;
         api->is_whole = true;
@@ -306,9 +334,14 @@ void apis_calm(void)
     office.is_calm = true;
 }
 
-bool apis_are_idle(void)
+bool apis_are_idle(char *why, size_t size)
 {
-    if (office.reading != UINT32_MAX && office.reading < office.plan->channels_count) return false;
+    uint32_t subs, on = clients_on(&subs);
+    snprintf(why, size,
+             "a backend waits for an answer, or info counts %" PRIu64 " clients and %" PRIu64
+             " subscriptions, not %u and %u",
+             office.counted_clients, office.counted_subs, on, subs);
+    if (office.reading != UINT32_MAX && !office.is_counted) return false;
     for (uint32_t i = 0; i < office.plan->apis_count; i++)
         if (office.apis[i].kind != TASK_NONE) return false;
     return true;
@@ -317,6 +350,7 @@ bool apis_are_idle(void)
 void apis_read_all(void)
 {
     office.reading = 0;
+    office.is_counted = false;
     for (uint32_t i = 0; i < office.plan->apis_count; i++) api_go(&office.apis[i]);
 }
 

@@ -295,10 +295,16 @@ struct sub_sim *client_sub(struct client_sim *client, uint32_t channel)
     return NULL;
 }
 
-uint32_t clients_on(void)
+uint32_t clients_on(uint32_t *subs)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < crowd.plan->clients_count; i++) count += clients[i].state == CLIENT_ON;
+    *subs = 0;
+    for (uint32_t i = 0; i < crowd.plan->clients_count; i++) {
+        if (clients[i].state != CLIENT_ON) continue;
+        count++;
+        for (uint32_t k = 0; k < clients[i].subs_count; k++)
+            *subs += clients[i].subs[k].state == SUB_SIM_LIVE;
+    }
     return count;
 }
 

@@ -84,7 +84,7 @@ void clients_calm(void);
 /* Everyone is connected, subscribed to what it wants and has everything; else
  * `why` tells about the first who is not. */
 bool clients_are_complete(char *why, size_t size);
-uint32_t clients_on(void);
+uint32_t clients_on(uint32_t *subs);
 /* Members ask who has read the newest messages. */
 void clients_ask_counts(void);
 /* Everyone goes away for good. */
@@ -126,8 +126,9 @@ struct sub_sim *client_sub(struct client_sim *client, uint32_t channel);
 void apis_init(const struct plan *plan);
 void apis_fini(void);
 void apis_calm(void);
-/* Every publish has its answer. */
-bool apis_are_idle(void);
-/* Reads every channel's history whole and checks it; apis_are_idle when done. */
+/* Every call has its answer; else `why` tells. */
+bool apis_are_idle(char *why, size_t size);
+/* Reads every channel's history whole, checks it, and asks info until it counts
+ * clients and subscriptions right; apis_are_idle when done. */
 void apis_read_all(void);
 void apis_stop(void);

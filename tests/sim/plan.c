@@ -63,15 +63,15 @@ static void draw_clients(struct plan *plan)
     plan->weight_forbidden = (uint32_t)ONE_OF(0, 2, 10);
     plan->weight_reset = (uint32_t)ONE_OF(0, 2, 20);
     plan->weight_leave = (uint32_t)ONE_OF(0, 2, 20);
-    plan->weight_slow = (uint32_t)ONE_OF(0, 0, 5);
+    plan->weight_slow = (uint32_t)ONE_OF(0, 2, 20);
     plan->weight_ping = (uint32_t)ONE_OF(0, 1);
     plan->keyed_percent = (uint32_t)ONE_OF(0, 20, 80);
     plan->large_percent = (uint32_t)ONE_OF(0, 0, 2, 20);
     plan->large_max = (uint32_t)ONE_OF(600, 5000, 20000);
     plan->fragment_percent = (uint32_t)ONE_OF(0, 10, 50);
     plan->slow_ns_max = ONE_OF(10000000, 1000000000, 10000000000);
-    plan->queue_max_bytes = (uint32_t)ONE_OF(8192, 65536, 1048576);
-    plan->message_max_bytes = 65536;
+    plan->queue_max_bytes = (uint32_t)ONE_OF(4096, 16384, 1048576);
+    plan->message_max_bytes = plan->large_max + (uint32_t)ONE_OF(1024, 65536);
     plan->ping_ms = (uint32_t)ONE_OF(1000, 5000, 25000);
     plan->pong_ms = min_u32((uint32_t)ONE_OF(900, 8000), plan->ping_ms - 100);
 }

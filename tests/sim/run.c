@@ -94,11 +94,8 @@ static bool host_is_down(void)
 }
 static bool all_is_complete(void)
 {
-    if (!apis_are_idle()) {
-        snprintf(run.why, sizeof(run.why), "a backend waits for an answer");
-        return false;
-    }
-    return clients_are_complete(run.why, sizeof(run.why));
+    return apis_are_idle(run.why, sizeof(run.why)) &&
+           clients_are_complete(run.why, sizeof(run.why));
 }
 
 /* Steps until `is_done`, looked at now and then; false when time is up. */
@@ -154,7 +151,7 @@ static void run_read(void)
     clients_ask_counts();
     apis_read_all();
     if (!step_until(all_is_complete, CALM_NS_MAX))
-        world_fail("history can be read", "life %u", host_lives());
+        world_fail("in calm everything can be read and is counted", "%s", run.why);
 }
 
 static void run_drain(void)
