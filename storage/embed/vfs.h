@@ -9,7 +9,7 @@
  *
  * Thread:  any.
  * Source:  sqlite.org/vfs.html, sqlite.org/walformat.html (shared-memory locks)
- * Tests:   tests/unit/storage/test_vfs.c
+ * Tests:   tests/unit/storage/test_index.c
  */
 #pragma once
 

@@ -1,0 +1,114 @@
+/* Keys: one answer per (owner, scope, key), its horizon, its capacity. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "storage/keys.h"
+
+#define SCOPE BYTES_LITERAL("api")
+#define KEY(text) bytes_of_text(text)
+
+static struct keys keys;
+static struct key_owner owner, other;
+static struct metrics metrics;
+
+static int setup(void **state)
+{
+    (void)state;
+    metrics = (struct metrics){0};
+    owner = other = (struct key_owner){0};
+    keys_init(&keys, 7, 4, 1000, &metrics);
+    keys_own(&keys, &owner);
+    keys_own(&keys, &other);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    keys_fini(&keys);
+    return 0;
+}
+
+static void a_key_is_pending_then_known(void **state)
+{
+    (void)state;
+    assert_null(keys_find(&keys, &owner, SCOPE, KEY("a"), 100));
+    struct key_entry *entry = keys_begin(&keys, &owner, SCOPE, KEY("a"), 100);
+    assert_ptr_equal(keys_find(&keys, &owner, SCOPE, KEY("a"), 100), entry);
+    assert_int_equal(entry->state, KEY_PENDING);
+    keys_end(entry, 42);
+    entry = keys_find(&keys, &owner, SCOPE, KEY("a"), 100);
+    assert_int_equal(entry->state, KEY_KNOWN);
+    assert_int_equal(entry->offset, 42);
+    assert_null(keys_find(&keys, &other, SCOPE, KEY("a"), 100));
+    assert_null(keys_find(&keys, &owner, BYTES_NONE, KEY("apia"), 100));
+    assert_null(keys_find(&keys, &owner, BYTES_LITERAL("ap"), KEY("ia"), 100));
+}
+
+static void a_key_is_over_at_its_horizon(void **state)
+{
+    (void)state;
+    keys_end(keys_begin(&keys, &owner, SCOPE, KEY("a"), 100), 1);
+    assert_non_null(keys_find(&keys, &owner, SCOPE, KEY("a"), 1099));
+    assert_null(keys_find(&keys, &owner, SCOPE, KEY("a"), 1100));
+    assert_int_equal(keys.map.count, 0);
+    keys_load(&keys, &owner, SCOPE, KEY("b"), 1, 100);
+    keys_load(&keys, &owner, SCOPE, KEY("c"), 1, 200);
+    keys_expire(&keys, 1100, 10);
+    assert_int_equal(keys.map.count, 1);
+    assert_int_equal(metrics.values[METRIC_KEYS_EARLY], 0);
+}
+
+static void the_oldest_known_key_goes_at_the_capacity(void **state)
+{
+    (void)state;
+    struct key_entry *pending = keys_begin(&keys, &owner, SCOPE, KEY("pending"), 1);
+    keys_load(&keys, &owner, SCOPE, KEY("b"), 2, 2);
+    keys_load(&keys, &owner, SCOPE, KEY("c"), 3, 3);
+    keys_load(&keys, &owner, SCOPE, KEY("d"), 4, 4);
+    keys_load(&keys, &owner, SCOPE, KEY("e"), 5, 5);
+    assert_null(keys_find(&keys, &owner, SCOPE, KEY("b"), 5));
+    assert_non_null(keys_find(&keys, &owner, SCOPE, KEY("c"), 5));
+    assert_ptr_equal(keys_find(&keys, &owner, SCOPE, KEY("pending"), 5), pending);
+    assert_int_equal(metrics.values[METRIC_KEYS_EARLY], 1);
+    keys_end(pending, 1);
+}
+
+static void a_refused_key_stays_and_a_cancelled_one_goes(void **state)
+{
+    (void)state;
+    keys_refuse(keys_begin(&keys, &owner, SCOPE, KEY("a"), 1));
+    assert_int_equal(keys_find(&keys, &owner, SCOPE, KEY("a"), 1u << 30)->state, KEY_REFUSED);
+    keys_cancel(&keys, keys_begin(&keys, &owner, SCOPE, KEY("b"), 1));
+    assert_null(keys_find(&keys, &owner, SCOPE, KEY("b"), 1));
+}
+
+static void an_owner_takes_its_keys_along(void **state)
+{
+    (void)state;
+    keys_load(&keys, &owner, SCOPE, KEY("a"), 1, 1);
+    keys_load(&keys, &other, SCOPE, KEY("a"), 2, 1);
+    keys_disown(&keys, &owner);
+    assert_int_equal(keys.map.count, 1);
+    keys_own(&keys, &owner); /* a new one: the old keys do not come back */
+    assert_null(keys_find(&keys, &owner, SCOPE, KEY("a"), 1));
+    assert_int_equal(keys_find(&keys, &other, SCOPE, KEY("a"), 1)->offset, 2);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(a_key_is_pending_then_known),
+        CASE(a_key_is_over_at_its_horizon),
+        CASE(the_oldest_known_key_goes_at_the_capacity),
+        CASE(a_refused_key_stays_and_a_cancelled_one_goes),
+        CASE(an_owner_takes_its_keys_along),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
