@@ -27,7 +27,7 @@ static void keys_remove(struct keys *keys, struct key_entry *entry)
 
 void keys_fini(struct keys *keys)
 {
-    list_each(node, &keys->by_age) {
+    list_each (node, &keys->by_age) {
         struct key_entry *entry = container_of(node, struct key_entry, by_age);
         check(entry->state != KEY_PENDING);
         keys_remove(keys, entry);
@@ -45,7 +45,7 @@ void keys_own(struct keys *keys, struct key_owner *owner)
 void keys_disown(struct keys *keys, struct key_owner *owner)
 {
     if (owner->id == 0) return;
-    list_each(node, &owner->entries) {
+    list_each (node, &owner->entries) {
         struct key_entry *entry = container_of(node, struct key_entry, by_owner);
         check(entry->state != KEY_PENDING);
         keys_remove(keys, entry);
@@ -87,7 +87,7 @@ struct key_entry *keys_find(struct keys *keys, const struct key_owner *owner, st
 static void keys_make_room(struct keys *keys, uint64_t now_ms)
 {
     if (keys->map.count < keys->count_max) return;
-    list_each(node, &keys->by_age) {
+    list_each (node, &keys->by_age) {
         struct key_entry *entry = container_of(node, struct key_entry, by_age);
         if (entry->state != KEY_KNOWN) continue;
         if (!key_is_over(keys, entry, now_ms)) metric_add(keys->metrics, METRIC_KEYS_EARLY, 1);
@@ -154,7 +154,7 @@ void keys_load(struct keys *keys, struct key_owner *owner, struct bytes scope, s
 
 void keys_expire(struct keys *keys, uint64_t now_ms, uint32_t count_max)
 {
-    list_each(node, &keys->by_age) {
+    list_each (node, &keys->by_age) {
         struct key_entry *entry = container_of(node, struct key_entry, by_age);
         if (count_max == 0 || !key_is_over(keys, entry, now_ms)) return;
         keys_remove(keys, entry);

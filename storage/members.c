@@ -51,7 +51,7 @@ static void members_sweep(struct members *members)
 }
 
 void members_set(struct members *members, const struct bytes *users, uint32_t users_count,
-                uint64_t head)
+                 uint64_t head)
 {
     members->round++;
     for (uint32_t i = 0; i < users_count; i++) {

@@ -3,16 +3,17 @@
 
 #include "core/check.h"
 
-#define PUBLICATION_VERSION 1
+#define PUBLICATION_VERSION  1
 #define PUBLICATION_HAS_INFO 1
-#define PUBLICATION_FIXED (1 + 1 + 8 + 8)
+#define PUBLICATION_FIXED    (1 + 1 + 8 + 8)
 
 size_t publication_size(const struct publication *publication)
 {
     check(publication != NULL);
     size_t size = PUBLICATION_FIXED + 4 + publication->data.size + 4 + publication->tags.size;
     if (publication->has_info) {
-        size += sizeof publication->client + 4 + publication->user.size + 4 + publication->conn_info.size;
+        size += sizeof publication->client + 4 + publication->user.size + 4 +
+                publication->conn_info.size;
     }
     return size;
 }

@@ -86,6 +86,7 @@ struct store_snapshot {
 struct store_open {
     struct store_channel *channel;
     uint32_t window_max; /* at most that many publications in the snapshot */
+    /* After an error the channel is closed, and `snapshot` is NULL. */
     void (*on_opened)(struct store_open *op, enum err err, const struct store_snapshot *snapshot);
     /* private to the engine */
     struct list link;
@@ -113,12 +114,14 @@ struct store_append {
 
 struct store_read {
     struct store_channel *channel;
-    uint64_t
-        since; /* exclusive; forward: offsets > since; reverse: offsets < since, 0 = from the head */
+    /* Exclusive.  Forward: offsets > since; reverse: offsets < since, 0 from the head. */
+    uint64_t since;
     uint32_t limit; /* at most that many; UINT32_MAX: everything */
     bool is_reverse;
     /* Ascending, or descending when reverse; views borrowed for the callback.
-     * Only what the channel's history rule still keeps. */
+     * Only what the channel's history rule still keeps.  An answer above
+     * HISTORY_BYTES_MAX may end early, and then is ERR_LIMIT_SIZE when everything was
+     * asked for. */
     void (*on_read)(struct store_read *op, enum err err, const struct publication *publications,
                     uint32_t publications_count);
     /* private to the engine */

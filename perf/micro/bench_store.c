@@ -20,9 +20,9 @@
 #include "core/mem.h"
 #include "storage/store.h"
 
-#define CHANNELS 1000
+#define CHANNELS      1000
 #define UNDER_WAY_MAX 4096
-#define SAMPLES 2000000
+#define SAMPLES       2000000
 
 struct flight {
     struct store_append op; /* first */
@@ -110,27 +110,26 @@ static double begin(void)
     inbox_init(&inbox, loop);
     clock_turn(&now);
     wheel_init(&wheel, clock_turn_ms(&now));
-    struct store_env env = {
-        .shards_count = 1,
-        .loop = loop,
-        .inbox = &inbox,
-        .wheel = &wheel,
-        .clock = &now,
-        .rng = &rng,
-        .metrics = &metrics,
-        .workers = workers,
-        .config = &config,
-        .sink = {NULL, on_publication, on_members, on_cursor, on_lost}};
+    struct store_env env = {.shards_count = 1,
+                            .loop = loop,
+                            .inbox = &inbox,
+                            .wheel = &wheel,
+                            .clock = &now,
+                            .rng = &rng,
+                            .metrics = &metrics,
+                            .workers = workers,
+                            .config = &config,
+                            .sink = {NULL, on_publication, on_members, on_cursor, on_lost}};
     store = store_attach(node, &env);
     if (store == NULL) abort();
     double ms = (double)(clock_mono_ns() - start_ns) / 1e6;
     opened = 0;
     for (uint32_t i = 0; i < CHANNELS; i++) {
         snprintf(names[i], sizeof names[i], "room:%u", i);
-        channels[i] = (struct store_channel){.name = bytes_of_text(names[i]),
-                                             .history = {100000, 86400000}};
-        opens[i] = (struct store_open){
-            .channel = &channels[i], .window_max = 100, .on_opened = on_opened};
+        channels[i] =
+            (struct store_channel){.name = bytes_of_text(names[i]), .history = {100000, 86400000}};
+        opens[i] =
+            (struct store_open){.channel = &channels[i], .window_max = 100, .on_opened = on_opened};
         store_open(store, &opens[i]);
     }
     while (opened < CHANNELS) {

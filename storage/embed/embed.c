@@ -285,8 +285,10 @@ static void embed_append(struct store *base, struct store_append *op)
     struct handle handle;
     struct embed_record *record = NULL;
     if (embed_lag(store) < store->lag_max + slack) record = slab_get(&store->records, &handle);
-    if (record == NULL) append_refuse(store, op, ERR_STORE_LAG);
-    else append_record(store, op, record);
+    if (record == NULL)
+        append_refuse(store, op, ERR_STORE_LAG);
+    else
+        append_record(store, op, record);
 }
 
 /* The key's fate is known: so is that of every append that joined it. */
@@ -299,9 +301,12 @@ static void key_settle(struct embed_store *store, struct embed_channel *channel,
     for (struct list *node; (node = list_take(&key->waiters)) != NULL;) {
         list_append(&waiters, node);
     }
-    if (err == ERR_OK) keys_end(key, offset);
-    else if (err == ERR_STORE_UNKNOWN) keys_refuse(key);
-    else keys_cancel(&store->keys, key);
+    if (err == ERR_OK)
+        keys_end(key, offset);
+    else if (err == ERR_STORE_UNKNOWN)
+        keys_refuse(key);
+    else
+        keys_cancel(&store->keys, key);
     if (err == ERR_STORE_UNKNOWN) channel->is_refused = true;
     for (struct list *node; (node = list_take(&waiters)) != NULL;) {
         struct store_append *op = container_of(node, struct store_append, link);
@@ -340,14 +345,16 @@ static void record_feed(struct embed_store *store, struct embed_record *record)
     }
     struct entry entry;
     record_read(record, &entry);
-    if (record->type == RECORD_MEMBERS) feed_members(sink, channel->open, &entry);
-    else sink->on_cursor(sink->context, channel->open, entry.body, entry.offset);
+    if (record->type == RECORD_MEMBERS)
+        feed_members(sink, channel->open, &entry);
+    else
+        sink->on_cursor(sink->context, channel->open, entry.body, entry.offset);
 }
 
 static void on_durable(void *context, struct log_batch *batch)
 {
     struct embed_store *store = context;
-    list_each(node, &batch->items) {
+    list_each (node, &batch->items) {
         struct embed_record *record = container_of(node, struct embed_record, in_batch);
         struct store_append *op = record->op;
         struct key_entry *key = record->key;
@@ -412,12 +419,16 @@ static void embed_submit(struct store *base)
         if (node == NULL) break;
         struct embed_answer *answer = container_of(node, struct embed_answer, link);
         store->pending--;
-        if (answer->append != NULL) answer_append(store, answer);
-        else embed_read_kept(store, answer);
+        if (answer->append != NULL)
+            answer_append(store, answer);
+        else
+            embed_read_kept(store, answer);
     }
     store->is_submitting = false;
-    if (list_is_empty(&store->answers)) arena_reset(&store->arena);
-    else embed_wake_now(store);
+    if (list_is_empty(&store->answers))
+        arena_reset(&store->arena);
+    else
+        embed_wake_now(store);
     embed_queries_submit(store);
     if (store->log.kept_bytes < store->lag_max) shardlog_submit(&store->log);
     metric_set(base->env.metrics, METRIC_STORE_LAG_BYTES, embed_lag(store));

@@ -29,28 +29,28 @@
 #include "storage/engines.h"
 #include "storage/keys.h"
 
-#define EMBED_READERS_MAX 8
+#define EMBED_READERS_MAX       8
 /* Records that may wait for the index; 1 Mi of about 100 bytes each. */
-#define EMBED_RECORDS_MAX (VERIFY ? 4096u : 1u << 20)
+#define EMBED_RECORDS_MAX       (VERIFY ? 4096u : 1u << 20)
 /* The index is fed when this much waits, or after this time. */
-#define EMBED_APPLY_BYTES (VERIFY ? 4u << 10 : 4u << 20)
-#define EMBED_APPLY_MS 50
+#define EMBED_APPLY_BYTES       (VERIFY ? 4u << 10 : 4u << 20)
+#define EMBED_APPLY_MS          50
 /* One transaction takes at most this much. */
-#define EMBED_APPLY_BYTES_MAX (32u << 20)
+#define EMBED_APPLY_BYTES_MAX   (32u << 20)
 #define EMBED_APPLY_BATCHES_MAX 8192
 /* After the index failed, and while a worker's queue is full. */
-#define EMBED_RETRY_MS 1000
-#define EMBED_BUSY_MS 2
+#define EMBED_RETRY_MS          1000
+#define EMBED_BUSY_MS           2
 /* SQLite's WAL is moved into the database from the first size on, and waits for
  * its readers to end from the second on. */
-#define EMBED_WAL_PASSIVE (16u << 20)
-#define EMBED_WAL_TRUNCATE (256u << 20)
+#define EMBED_WAL_PASSIVE       (16u << 20)
+#define EMBED_WAL_TRUNCATE      (256u << 20)
 /* Housekeeping of one shard, and of the index. */
-#define EMBED_SWEEP_MS 10000
-#define EMBED_SWEEP_CHANNELS 256
+#define EMBED_SWEEP_MS          10000
+#define EMBED_SWEEP_CHANNELS    256
 /* A closed channel without history remembers its keys this long, because no
  * file does. */
-#define EMBED_LINGER_MS 300000
+#define EMBED_LINGER_MS         300000
 
 /* What detached shards left to apply, in order. */
 struct embed_left {
@@ -88,10 +88,10 @@ struct embed_channel {
     uint64_t head;     /* last offset that is durable and was fed */
     uint64_t time_ms;
     uint64_t meta_ttl_ms;
-    uint64_t linger_ms; /* wall time up to which it stays */
-    uint64_t dropped;   /* newest batch of which a record left memory */
+    uint64_t linger_ms;  /* wall time up to which it stays */
+    uint64_t dropped;    /* newest batch of which a record left memory */
     struct list records; /* not applied, in order */
-    uint32_t pins; /* queries under way, callbacks running */
+    uint32_t pins;       /* queries under way, callbacks running */
     struct key_owner keys;
     uint8_t text[];
 };
@@ -166,7 +166,10 @@ struct embed_store {
 };
 
 /* embed.c */
-static inline struct embed_store *embed_of(struct store *store) { return (struct embed_store *)store; }
+static inline struct embed_store *embed_of(struct store *store)
+{
+    return (struct embed_store *)store;
+}
 static inline struct bytes record_entry(const struct embed_record *record)
 {
     return bytes_of(log_batch_at(record->batch, record->at), record->size);

@@ -105,7 +105,7 @@ static void apply_collect(struct embed_store *store)
     struct embed_apply *apply = &store->apply;
     apply->batches_count = 0;
     apply->bytes = 0;
-    list_each(node, &store->log.kept) {
+    list_each (node, &store->log.kept) {
         struct log_batch *batch = container_of(node, struct log_batch, link);
         if (apply->batches_count == EMBED_APPLY_BATCHES_MAX) break;
         if (apply->bytes > 0 && apply->bytes + batch->size > EMBED_APPLY_BYTES_MAX) break;
@@ -145,7 +145,10 @@ void embed_on_apply_timer(struct timer *timer)
 void embed_apply_later(struct embed_store *store)
 {
     if (store->is_index_failing) return; /* its own timer is armed */
-    if (store->log.kept_bytes >= EMBED_APPLY_BYTES) apply_start(store);
-    else if (!list_is_empty(&store->log.kept)) apply_arm(store, EMBED_APPLY_MS);
-    else if (shardlog_has_full(&store->log)) apply_arm(store, EMBED_RETRY_MS);
+    if (store->log.kept_bytes >= EMBED_APPLY_BYTES)
+        apply_start(store);
+    else if (!list_is_empty(&store->log.kept))
+        apply_arm(store, EMBED_APPLY_MS);
+    else if (shardlog_has_full(&store->log))
+        apply_arm(store, EMBED_RETRY_MS);
 }

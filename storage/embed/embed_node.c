@@ -35,9 +35,10 @@ static enum err node_directories(struct embed_node *node)
     int result = disk_mkdir(node->path);
     if (result >= 0) result = disk_mkdir(node->log_path);
     if (result < 0) {
-        log_error("data directory cannot be made; give another with --data, or this one to the user "
-                  "that runs the gateway path=%s error=\"%s\"",
-                  node->path, strerrordesc_np(-result));
+        log_error(
+            "data directory cannot be made; give another with --data, or this one to the user "
+            "that runs the gateway path=%s error=\"%s\"",
+            node->path, strerrordesc_np(-result));
         return ERR_IO;
     }
     node->lock = disk_lock(lock_path);
@@ -202,7 +203,9 @@ void embed_node_close(struct store_node *base)
     for (uint32_t i = 0; i < node->shards_count; i++) {
         if (node_apply_left(node, i) != ERR_OK) node->is_failed = true;
     }
-    if (node_end(node) == ERR_OK) log_info("store is closed path=%s", node->path);
-    else log_warn("store keeps its logs, the next start reads them path=%s", node->path);
+    if (node_end(node) == ERR_OK)
+        log_info("store is closed path=%s", node->path);
+    else
+        log_warn("store keeps its logs, the next start reads them path=%s", node->path);
     node_free(node);
 }

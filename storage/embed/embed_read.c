@@ -11,8 +11,8 @@ static void publications_reserve(struct embed_store *store, size_t count)
 {
     if (count <= store->publications_room) return;
     store->publications_room = max_u64(64, count * 2);
-    store->publications = mem_resize(store->publications,
-                                     store->publications_room * sizeof *store->publications);
+    store->publications =
+        mem_resize(store->publications, store->publications_room * sizeof *store->publications);
 }
 
 /* What the channel's history rule keeps at `now_ms`. */
@@ -226,8 +226,10 @@ void embed_read(struct store *base, struct store_read *op)
     struct embed_store *store = embed_of(base);
     struct embed_channel *channel = op->channel->engine;
     check(channel != NULL && channel->is_loaded && op->on_read != NULL);
-    if (read_is_kept(store, channel, op)) embed_answer(store, channel)->read = op;
-    else read_query(store, op);
+    if (read_is_kept(store, channel, op))
+        embed_answer(store, channel)->read = op;
+    else
+        read_query(store, op);
 }
 
 /* Answers when memory alone knows everything that was asked for, and asks
@@ -244,8 +246,8 @@ void embed_read_kept(struct embed_store *store, struct embed_answer *answer)
         retention_of(op->channel, channel->head, store->store.env.clock->wall_ms);
     uint64_t above = op->is_reverse ? keep.floor : max_u64(keep.floor, op->since);
     uint64_t below = op->is_reverse && op->since > 0 ? op->since : UINT64_MAX;
-    uint32_t count = merge_kept(store, channel, 0, above, below, keep.time_min_ms, op->is_reverse,
-                                op->limit);
+    uint32_t count =
+        merge_kept(store, channel, 0, above, below, keep.time_min_ms, op->is_reverse, op->limit);
     op->on_read(op, ERR_OK, store->publications, count);
 }
 
@@ -255,8 +257,10 @@ static void channel_load(struct embed_store *store, struct embed_channel *channe
 {
     channel->head = channel->assigned = query->head;
     channel->time_ms = query->time_ms;
-    if (query->epoch[0] != '\0') memcpy(channel->epoch, query->epoch, sizeof channel->epoch);
-    else index_epoch(store->node->incarnation, query->forgets, channel->name, channel->epoch);
+    if (query->epoch[0] != '\0')
+        memcpy(channel->epoch, query->epoch, sizeof channel->epoch);
+    else
+        index_epoch(store->node->incarnation, query->forgets, channel->name, channel->epoch);
     /* They come newest first; loaded from the old end, the capacity keeps the newest. */
     for (uint32_t i = query->keys_count; i > 0; i--) {
         const struct index_key *key = &query->keys[i - 1];
@@ -270,7 +274,7 @@ static void open_members(struct embed_channel *channel, const struct query *quer
                          struct members *members)
 {
     for (uint32_t i = 0; i < query->members_count; i++) members_load(members, &query->members[i]);
-    list_each(node, &channel->records) {
+    list_each (node, &channel->records) {
         struct embed_record *record = container_of(node, struct embed_record, in_channel);
         if (record->type == RECORD_PUBLICATION || record->batch->number <= query->applied) continue;
         struct entry entry;
@@ -336,8 +340,8 @@ static void read_answer(struct embed_store *store, struct embed_query *query)
     }
     if (op->is_reverse) {
         uint64_t below = op->since == 0 ? UINT64_MAX : op->since;
-        count = merge_kept(store, channel, 0, rows->floor, below, rows->time_min_ms, true,
-                           op->limit);
+        count =
+            merge_kept(store, channel, 0, rows->floor, below, rows->time_min_ms, true, op->limit);
         if (count > 0) below = store->publications[count - 1].offset;
         count = merge_rows(store, rows, count, below);
     } else {

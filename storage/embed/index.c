@@ -9,7 +9,7 @@
 
 /* Raised when a table changes; an older gateway then refuses the directory. */
 #define INDEX_FORMAT 1
-#define PAGE_SIZE 4096u
+#define PAGE_SIZE    4096u
 
 static const char schema[] =
     "BEGIN IMMEDIATE;"
@@ -18,11 +18,13 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS channels(id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE,"
     " epoch TEXT NOT NULL, head INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
     " history_size INTEGER NOT NULL, ttl_ms INTEGER NOT NULL, meta_ttl_ms INTEGER NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS publications(channel INTEGER, offset INTEGER, time_ms INTEGER NOT NULL,"
+    "CREATE TABLE IF NOT EXISTS publications(channel INTEGER, offset INTEGER, time_ms INTEGER NOT "
+    "NULL,"
     " body BLOB NOT NULL, PRIMARY KEY(channel, offset)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS members(channel INTEGER, user BLOB, joined INTEGER NOT NULL,"
     " read INTEGER NOT NULL, round INTEGER NOT NULL, PRIMARY KEY(channel, user)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS keys(channel INTEGER, scope BLOB, key BLOB, offset INTEGER NOT NULL,"
+    "CREATE TABLE IF NOT EXISTS keys(channel INTEGER, scope BLOB, key BLOB, offset INTEGER NOT "
+    "NULL,"
     " time_ms INTEGER NOT NULL, PRIMARY KEY(channel, scope, key)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS forgets(bucket INTEGER PRIMARY KEY, count INTEGER NOT NULL);"
     "COMMIT;";

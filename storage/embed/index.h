@@ -85,14 +85,14 @@ struct query {
     bool is_reverse;
     uint64_t since; /* as in struct store_read */
     uint32_t limit;
-    uint64_t floor;        /* only offsets above it */
-    uint64_t time_min_ms;  /* only times at or after it */
-    uint64_t bytes_max;    /* of publications */
-    uint64_t key_time_ms;  /* only keys at or after it */
+    uint64_t floor;       /* only offsets above it */
+    uint64_t time_min_ms; /* only times at or after it */
+    uint64_t bytes_max;   /* of publications */
+    uint64_t key_time_ms; /* only keys at or after it */
     uint32_t keys_max;
     /* The answer. */
-    bool is_known; /* the channel has a row */
-    bool is_cut;   /* bytes_max ended the publications early */
+    bool is_known;             /* the channel has a row */
+    bool is_cut;               /* bytes_max ended the publications early */
     char epoch[EPOCH_MAX + 1]; /* empty: derived */
     uint64_t head, time_ms, forgets, applied;
     struct publication *publications; /* in the order asked for */

@@ -22,7 +22,7 @@ struct index {
     sqlite3 *db;
     sqlite3_stmt *statements[STATEMENT_COUNT];
     uint32_t wal_pages;
-    uint64_t sweep_at; /* channel id */
+    uint64_t sweep_at;          /* channel id */
     struct index_group *groups; /* scratch of index_apply */
     struct index_item *items;
     size_t items_max;

@@ -181,8 +181,7 @@ static enum err query_all(struct index_reader *reader, struct query *query)
 {
     enum err err;
     TRY(query_number(reader->statements[READ_APPLIED], query->log, &query->applied));
-    TRY(query_number(reader->statements[READ_FORGETS], index_bucket(query->name),
-                     &query->forgets));
+    TRY(query_number(reader->statements[READ_FORGETS], index_bucket(query->name), &query->forgets));
     sqlite3_stmt *get = reader->statements[READ_CHANNEL];
     sql_bind_bytes(get, 1, query->name);
     if (!sql_row(get, &err)) return err;

@@ -94,7 +94,8 @@ enum err index_sweep(struct index *index, uint64_t now_ms, uint64_t horizon_ms,
 {
     check(channels_max > 0);
     TRY(sql_do(index->statements[STATEMENT_BEGIN]));
-    enum err err = sweep_slice(index, now_ms, horizon_ms, min_u32(channels_max, SWEEP_CHANNELS_MAX));
+    enum err err =
+        sweep_slice(index, now_ms, horizon_ms, min_u32(channels_max, SWEEP_CHANNELS_MAX));
     if (err == ERR_OK) err = sql_do(index->statements[STATEMENT_COMMIT]);
     if (err != ERR_OK && sqlite3_get_autocommit(index->db) == 0) {
         enum err undo = sql_do(index->statements[STATEMENT_ROLLBACK]);

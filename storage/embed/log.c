@@ -91,8 +91,10 @@ static void chunk_release(struct shardlog *log, struct log_chunk *chunk)
     if (chunk->batches > 0) return;
     chunk->used = 0;
     if (chunk == log->chunk) return;
-    if (log->idle == NULL && chunk->size == LOG_CHUNK) log->idle = chunk;
-    else chunk_free(chunk);
+    if (log->idle == NULL && chunk->size == LOG_CHUNK)
+        log->idle = chunk;
+    else
+        chunk_free(chunk);
 }
 
 void log_batch_free(struct shardlog *log, struct log_batch *batch)
@@ -252,7 +254,8 @@ static void shardlog_prepare(struct shardlog *log, uint64_t needed)
     made->shard = log->env->shard;
     made->number = before + 1;
     made->size = SEGMENT_SIZE_MAX;
-    if (before < 8) made->size = min_u64(SEGMENT_SIZE_MAX, (uint64_t)SEGMENT_SIZE_MIN << 2 * before);
+    if (before < 8)
+        made->size = min_u64(SEGMENT_SIZE_MAX, (uint64_t)SEGMENT_SIZE_MIN << 2 * before);
     made->size = max_u64(made->size, round_up(needed + SEGMENT_HEAD, 4096));
     log->files.made = made;
     struct list *spare = list_is_empty(&log->spare) ? NULL : log->spare.next;

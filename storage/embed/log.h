@@ -29,10 +29,10 @@
 #include "storage/embed/segment.h"
 #include "storage/store.h"
 
-#define LOG_CHUNK (VERIFY ? 16u << 10 : 1u << 20)
+#define LOG_CHUNK     (VERIFY ? 16u << 10 : 1u << 20)
 /* A collecting batch that is this big is closed and the next one begun. */
 #define LOG_BATCH_MAX (VERIFY ? 4u << 10 : 1u << 20)
-#define LOG_RETRY_MS 1000
+#define LOG_RETRY_MS  1000
 
 struct log_chunk {
     uint8_t *bytes;
@@ -44,9 +44,9 @@ struct log_chunk {
 struct log_batch {
     struct list link;
     struct log_chunk *chunk;
-    size_t at;       /* in the chunk; the head is there, then the payload */
-    size_t size;     /* head and payload so far */
-    uint64_t number; /* given when its commit starts */
+    size_t at;         /* in the chunk; the head is there, then the payload */
+    size_t size;       /* head and payload so far */
+    uint64_t number;   /* given when its commit starts */
     struct list items; /* the owner's, in order */
 };
 
@@ -77,8 +77,8 @@ struct shardlog {
     const char *directory;
     const uint8_t *incarnation;
     uint64_t generation;
-    bool is_durable; /* false: "written" */
-    bool is_failed;  /* a write failed: no more writes */
+    bool is_durable;  /* false: "written" */
+    bool is_failed;   /* a write failed: no more writes */
     bool is_retrying; /* a file could not be made; refused until retry_ms */
     uint64_t retry_ms;
     struct list waiting; /* batches; the last one collects */
@@ -87,8 +87,8 @@ struct shardlog {
     uint64_t number;  /* last given */
     uint64_t durable; /* last known to be on the disk */
     struct segment *current, *next;
-    struct list full;  /* segments, ascending, until recycled */
-    struct list spare; /* at most one, of the largest size */
+    struct list full;        /* segments, ascending, until recycled */
+    struct list spare;       /* at most one, of the largest size */
     struct log_chunk *chunk; /* the newest */
     struct log_chunk *idle;  /* one empty chunk of LOG_CHUNK bytes */
     uint64_t waiting_bytes, kept_bytes;

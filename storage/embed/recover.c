@@ -24,7 +24,7 @@
 #include "storage/embed/embed.h"
 
 #define RECOVER_APPLY_BYTES (16u << 20)
-#define RECOVER_SAY_NS 3000000000ull
+#define RECOVER_SAY_NS      3000000000ull
 
 struct recover_file {
     struct segment segment; /* generation, shard, number, size, path */
@@ -58,8 +58,7 @@ static void on_name(void *context, const char *name)
     segment.size = size < 0 ? 0 : (uint64_t)size;
     if (recover->files_count == recover->files_room) {
         recover->files_room = max_u32(16, recover->files_room * 2);
-        recover->files =
-            mem_resize(recover->files, recover->files_room * sizeof *recover->files);
+        recover->files = mem_resize(recover->files, recover->files_room * sizeof *recover->files);
     }
     recover->files[recover->files_count++].segment = segment;
     recover->bytes_total += segment.size;
@@ -96,8 +95,7 @@ static enum err recover_list(struct recover *recover)
 static enum err recover_flush(struct recover *recover)
 {
     if (recover->batches_count == 0) return ERR_OK;
-    TRY(index_apply(recover->node->index, recover->log, recover->batches,
-                    recover->batches_count));
+    TRY(index_apply(recover->node->index, recover->log, recover->batches, recover->batches_count));
     recover->batches_done += recover->batches_count;
     recover->batches_count = 0;
     recover->batches_bytes = 0;
@@ -171,9 +169,9 @@ static enum err recover_file(struct recover *recover, const struct segment *segm
                              struct bytes bytes)
 {
     struct batch_head head;
-    bool is_whole = bytes.size >= SEGMENT_HEAD &&
-                    segment_check(bytes_of(bytes.at, SEGMENT_HEAD), segment,
-                                  recover->node->incarnation);
+    bool is_whole =
+        bytes.size >= SEGMENT_HEAD &&
+        segment_check(bytes_of(bytes.at, SEGMENT_HEAD), segment, recover->node->incarnation);
     size_t at = is_whole ? SEGMENT_HEAD : 0;
     while (!recover->is_ended && at < bytes.size) {
         struct bytes rest = bytes_of(bytes.at + at, bytes.size - at);

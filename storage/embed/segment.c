@@ -9,9 +9,9 @@
 #include "core/hash.h"
 #include "core/log.h"
 
-#define SEGMENT_MAGIC "SLUICELG"
+#define SEGMENT_MAGIC   "SLUICELG"
 #define SEGMENT_VERSION 1
-#define BATCH_MAGIC 0x31424c53u /* "SLB1" */
+#define BATCH_MAGIC     0x31424c53u /* "SLB1" */
 
 void segment_path(char path[SEGMENT_PATH_SIZE], const char *directory, uint64_t generation,
                   uint32_t shard, uint64_t number)

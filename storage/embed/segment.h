@@ -22,14 +22,14 @@
 #include "core/err.h"
 #include "core/list.h"
 
-#define SEGMENT_HEAD 64
-#define BATCH_HEAD 40
+#define SEGMENT_HEAD      64
+#define BATCH_HEAD        40
 #define SEGMENT_NAME_SIZE 48
 #define SEGMENT_PATH_SIZE 512
 /* The first segment is small, so that a node with little to write stays small;
  * each next one is four times as big up to the largest. */
-#define SEGMENT_SIZE_MIN (VERIFY ? 16u << 10 : 1u << 20)
-#define SEGMENT_SIZE_MAX (VERIFY ? 64u << 10 : 64u << 20)
+#define SEGMENT_SIZE_MIN  (VERIFY ? 16u << 10 : 1u << 20)
+#define SEGMENT_SIZE_MAX  (VERIFY ? 64u << 10 : 64u << 20)
 
 struct segment {
     struct list link;

@@ -18,7 +18,7 @@
 #include "core/mem.h"
 #include "storage/embed/sql.h"
 
-#define PATH_SIZE 512
+#define PATH_SIZE       512
 #define SHM_REGIONS_MAX 4096 /* of 32 KiB: a WAL of 16 million pages */
 
 struct shared {
@@ -37,8 +37,8 @@ struct shared {
 struct vfs_file {
     sqlite3_file file; /* first */
     int handle;
-    int level; /* SQLITE_LOCK_ */
-    const char *unsynced; /* path, as long as the name may not be durable */
+    int level;                          /* SQLITE_LOCK_ */
+    const char *unsynced;               /* path, as long as the name may not be durable */
     uint32_t shm_shared, shm_exclusive; /* bits of the locks held */
     struct shared *shared;              /* of the main database only */
 };
@@ -120,7 +120,7 @@ static int file_write(sqlite3_file *file, const void *at, int size, sqlite3_int6
 static int file_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
     return disk_truncate(file_of(file)->handle, (uint64_t)size) < 0 ? SQLITE_IOERR_TRUNCATE
-                                                                   : SQLITE_OK;
+                                                                    : SQLITE_OK;
 }
 
 /* The directory of `path`, made durable. */
@@ -268,11 +268,15 @@ static void shm_take(struct vfs_file *own, uint32_t mask, bool is_exclusive)
 {
     for (uint32_t i = 0; i < SQLITE_SHM_NLOCK; i++) {
         if ((mask & (1u << i)) == 0) continue;
-        if (is_exclusive) own->shared->shm_writer[i] = own;
-        else if ((own->shm_shared & (1u << i)) == 0) own->shared->shm_readers[i]++;
+        if (is_exclusive)
+            own->shared->shm_writer[i] = own;
+        else if ((own->shm_shared & (1u << i)) == 0)
+            own->shared->shm_readers[i]++;
     }
-    if (is_exclusive) own->shm_exclusive |= mask;
-    else own->shm_shared |= mask;
+    if (is_exclusive)
+        own->shm_exclusive |= mask;
+    else
+        own->shm_shared |= mask;
 }
 
 static void shm_give(struct vfs_file *own, uint32_t mask)
@@ -293,9 +297,12 @@ static int shm_lock(sqlite3_file *file, int first, int count, int flags)
     bool is_exclusive = (flags & SQLITE_SHM_EXCLUSIVE) != 0;
     int rc = SQLITE_OK;
     pthread_mutex_lock(&mutex);
-    if ((flags & SQLITE_SHM_UNLOCK) != 0) shm_give(own, mask);
-    else if (shm_may_lock(own, mask, is_exclusive)) shm_take(own, mask, is_exclusive);
-    else rc = SQLITE_BUSY;
+    if ((flags & SQLITE_SHM_UNLOCK) != 0)
+        shm_give(own, mask);
+    else if (shm_may_lock(own, mask, is_exclusive))
+        shm_take(own, mask, is_exclusive);
+    else
+        rc = SQLITE_BUSY;
     pthread_mutex_unlock(&mutex);
     return rc;
 }

@@ -17,7 +17,7 @@
 
 /* Ops answered by one submit; what is left runs in the next turn. */
 #define MEMORY_OPS_PER_SUBMIT (VERIFY ? 8 : 4096)
-#define MEMORY_SWEEP_MS 10000
+#define MEMORY_SWEEP_MS       10000
 
 struct memory_node {
     struct store_node node;
@@ -317,8 +317,8 @@ static void memory_reserve(struct memory_store *memory, size_t count)
 {
     if (count <= memory->publications_max) return;
     memory->publications_max = count * 2;
-    memory->publications = mem_resize(memory->publications,
-                                      memory->publications_max * sizeof *memory->publications);
+    memory->publications =
+        mem_resize(memory->publications, memory->publications_max * sizeof *memory->publications);
 }
 
 static void memory_answer_open(struct memory_store *memory, struct memory_entry *entry)
@@ -472,10 +472,9 @@ static void memory_on_sweep(struct timer *timer)
     uint32_t at = 0, count = 0;
     for (struct memory_channel *channel; (channel = map_next(&memory->channels, &at)) != NULL;) {
         channel_trim(channel, env->clock->wall_ms);
-        bool is_over = channel->open == NULL && channel->count == 0 &&
-                       channel->members.map.count == 0 &&
-                       channel->time_ms + env->config->channel_history_meta_ttl_ms <=
-                           env->clock->wall_ms;
+        bool is_over =
+            channel->open == NULL && channel->count == 0 && channel->members.map.count == 0 &&
+            channel->time_ms + env->config->channel_history_meta_ttl_ms <= env->clock->wall_ms;
         if (is_over && count < array_count(gone)) gone[count++] = channel;
     }
     for (uint32_t i = 0; i < count; i++) channel_destroy(memory, gone[i]);

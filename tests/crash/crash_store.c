@@ -21,12 +21,19 @@
 #include "core/rng.h"
 #include "unit/storage/store_world.h"
 
-#define CHANNELS 12
+#define CHANNELS  12
 #define TEXTS_MAX 4000000
 #define IN_FLIGHT 64
-#define SIZES 3
+#define SIZES     3
 
-enum story { STORY_ASKED = 1, STORY_ACKED, STORY_HELD, STORY_CURSOR_ACKED, STORY_CURSOR_HELD, STORY_READY };
+enum story {
+    STORY_ASKED = 1,
+    STORY_ACKED,
+    STORY_HELD,
+    STORY_CURSOR_ACKED,
+    STORY_CURSOR_HELD,
+    STORY_READY
+};
 
 struct line {
     uint32_t story;
@@ -57,13 +64,16 @@ struct flight {
 
 static struct flight flights[IN_FLIGHT];
 
-static void flight_on_appended(struct store_append *op, enum err err, uint64_t offset, bool is_repeat)
+static void flight_on_appended(struct store_append *op, enum err err, uint64_t offset,
+                               bool is_repeat)
 {
     (void)is_repeat;
     struct flight *flight = (struct flight *)op;
     if (err != ERR_OK) _exit(4);
-    if (flight->is_cursor) tell(STORY_CURSOR_ACKED, flight->channel, op->offset, 0);
-    else tell(STORY_ACKED, flight->channel, flight->text, offset);
+    if (flight->is_cursor)
+        tell(STORY_CURSOR_ACKED, flight->channel, op->offset, 0);
+    else
+        tell(STORY_ACKED, flight->channel, flight->text, offset);
     flight->is_busy = false;
 }
 
@@ -177,9 +187,9 @@ static int drive(const char *directory, uint64_t seed, uint32_t shards_count)
 struct text {
     uint64_t number;
     uint32_t channel;
-    uint32_t held; /* times seen in this life's opening */
+    uint32_t held;   /* times seen in this life's opening */
     uint64_t offset; /* 0: not acknowledged */
-    uint64_t next; /* chain in the table, plus one */
+    uint64_t next;   /* chain in the table, plus one */
 };
 
 static struct text *texts;
@@ -201,14 +211,14 @@ static struct text *text_find(uint64_t number, bool is_made, uint32_t channel)
 }
 
 static bool failed;
-#define judge(fact, ...)                               \
-    do {                                               \
-        if (!(fact)) {                                 \
-            failed = true;                             \
-            printf("FAILED %s: ", #fact);              \
-            printf(__VA_ARGS__);                       \
-            printf("\n");                              \
-        }                                              \
+#define judge(fact, ...)                                                                           \
+    do {                                                                                           \
+        if (!(fact)) {                                                                             \
+            failed = true;                                                                         \
+            printf("FAILED %s: ", #fact);                                                          \
+            printf(__VA_ARGS__);                                                                   \
+            printf("\n");                                                                          \
+        }                                                                                          \
     } while (0)
 
 static void judge_line(const struct line *line)
@@ -216,15 +226,14 @@ static void judge_line(const struct line *line)
     struct text *text = NULL;
     unsigned long long number = line->text, offset = line->offset;
     switch ((enum story)line->story) {
-    case STORY_ASKED:
-        text_find(line->text, true, line->channel);
-        break;
+    case STORY_ASKED: text_find(line->text, true, line->channel); break;
     case STORY_ACKED:
         text = text_find(line->text, false, 0);
         judge(text != NULL, "acknowledged without being asked: %llu", number);
         if (text == NULL) break;
         judge(text->offset == 0 || text->offset == line->offset,
-              "text %llu moved from %llu to %llu", number, (unsigned long long)text->offset, offset);
+              "text %llu moved from %llu to %llu", number, (unsigned long long)text->offset,
+              offset);
         text->offset = line->offset;
         break;
     case STORY_HELD:
@@ -249,8 +258,8 @@ static void judge_line(const struct line *line)
     case STORY_READY:
         for (uint64_t i = 0; i < texts_count; i++) {
             judge(texts[i].offset == 0 || texts[i].held == 1,
-                  "text %llu acknowledged at %llu is missing",
-                  (unsigned long long)texts[i].number, (unsigned long long)texts[i].offset);
+                  "text %llu acknowledged at %llu is missing", (unsigned long long)texts[i].number,
+                  (unsigned long long)texts[i].offset);
         }
         break;
     }

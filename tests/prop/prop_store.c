@@ -11,11 +11,11 @@
 
 #include "unit/storage/store_world.h"
 
-#define CHANNELS 5
+#define CHANNELS  5
 #define TEXTS_MAX 20000
-#define KEYS_MAX 64
-#define USERS 4
-#define STEPS 250
+#define KEYS_MAX  64
+#define USERS     4
+#define STEPS     250
 
 /* The model. */
 static struct model {
@@ -43,7 +43,9 @@ static uint32_t text_next;
 static void check_answer(uint32_t channel, uint64_t first, uint64_t last)
 {
     struct thing *thing = &things[channel];
-    uint64_t count = first == 0 || last == 0 ? 0 : first <= last ? last - first + 1 : first - last + 1;
+    uint64_t count = first == 0 || last == 0 ? 0
+                     : first <= last         ? last - first + 1
+                                             : first - last + 1;
     same(thing->answer.count, count);
     for (uint64_t i = 0; i < count; i++) {
         uint64_t offset = first <= last ? first + i : first - i;
@@ -206,11 +208,16 @@ static void round_run(struct rng *seeded)
     start();
     for (uint32_t i = 0; i < STEPS; i++) {
         uint32_t channel = (uint32_t)rng_below(rng, CHANNELS), dice = (uint32_t)rng_below(rng, 100);
-        if (dice < 45) step_publish(channel);
-        else if (dice < 55) step_burst(channel);
-        else if (dice < 80) step_read(channel);
-        else if (dice < 85) step_members(channel);
-        else if (dice < 92) step_cursor(channel);
+        if (dice < 45)
+            step_publish(channel);
+        else if (dice < 55)
+            step_burst(channel);
+        else if (dice < 80)
+            step_read(channel);
+        else if (dice < 85)
+            step_members(channel);
+        else if (dice < 92)
+            step_cursor(channel);
         else if (dice < 97) {
             thing_close(&things[channel]);
             check_open(channel);

@@ -25,7 +25,7 @@
 #include "storage/store.h"
 
 #define WORLD_SHARDS_MAX 4
-#define WORLD_WAIT_MS 20000
+#define WORLD_WAIT_MS    20000
 
 struct world;
 
@@ -131,8 +131,8 @@ static inline void world_on_members(void *context, struct store_channel *channel
     check(thing->shard == context && thing->is_open);
     thing->members_count = users_count;
     for (uint32_t i = 0; i < users_count && i < array_count(thing->members); i++) {
-        snprintf(thing->members[i].user, sizeof thing->members[i].user, "%.*s",
-                 (int)users[i].size, (const char *)users[i].at);
+        snprintf(thing->members[i].user, sizeof thing->members[i].user, "%.*s", (int)users[i].size,
+                 (const char *)users[i].at);
     }
 }
 
@@ -307,8 +307,8 @@ static inline void thing_ask_open(struct world *world, struct thing *thing, uint
     heard_clear(&thing->feed);
     thing->is_done = false;
     thing->is_open = true;
-    thing->open =
-        (struct store_open){.channel = &thing->channel, .window_max = window_max, .on_opened = thing_on_opened};
+    thing->open = (struct store_open){
+        .channel = &thing->channel, .window_max = window_max, .on_opened = thing_on_opened};
     world->is_calling = true;
     store_open(thing->shard->store, &thing->open);
     world->is_calling = false;

@@ -113,9 +113,9 @@ static void pen_file(uint32_t file, size_t size)
         .file = -1, .generation = 1, .shard = 0, .number = file + 1, .size = SEGMENT_SIZE};
     assert_int_equal(segment_prepare(&segment, log_directory, incarnation, NULL), ERR_OK);
     if (size > SEGMENT_HEAD) {
-        assert_int_equal(disk_write(segment.file, bytes[file] + SEGMENT_HEAD, size - SEGMENT_HEAD,
-                                    SEGMENT_HEAD),
-                         size - SEGMENT_HEAD);
+        assert_int_equal(
+            disk_write(segment.file, bytes[file] + SEGMENT_HEAD, size - SEGMENT_HEAD, SEGMENT_HEAD),
+            size - SEGMENT_HEAD);
     }
     disk_close(segment.file);
 }
@@ -242,9 +242,13 @@ static void a_flipped_bit_before_the_last_batch_refuses_to_start(void **state)
     for (uint32_t batch = 0; batch < 5; batch++) {
         /* In the head, in the payload and in the padding. */
         size_t end = places[0][batch + 1];
-        const size_t at[] = {places[0][batch] + 1, places[0][batch] + 5, places[0][batch] + 17,
-                             places[0][batch] + 26, places[0][batch] + 37,
-                             places[0][batch] + BATCH_HEAD + 30, end - 1};
+        const size_t at[] = {places[0][batch] + 1,
+                             places[0][batch] + 5,
+                             places[0][batch] + 17,
+                             places[0][batch] + 26,
+                             places[0][batch] + 37,
+                             places[0][batch] + BATCH_HEAD + 30,
+                             end - 1};
         size_t which = at[batch % array_count(at)];
         bytes[0][which] ^= 16;
         pen_write(0);
@@ -332,8 +336,8 @@ static void damage_that_was_applied_before_does_no_harm(void **state)
         struct batch_head head;
         struct bytes rest = bytes_of(bytes[0] + places[0][i], used[0] - places[0][i]);
         assert_true(batch_open(rest, log_id(1, 0), &head));
-        batches[i] = (struct index_batch){
-            head.number, bytes_of(rest.at + BATCH_HEAD, head.payload_size)};
+        batches[i] =
+            (struct index_batch){head.number, bytes_of(rest.at + BATCH_HEAD, head.payload_size)};
     }
     assert_int_equal(index_open(index_path, &index), ERR_OK);
     assert_int_equal(index_apply(index, log_id(1, 0), batches, 4), ERR_OK);

@@ -166,8 +166,10 @@ static void a_lagging_index_delays_then_refuses(void **state)
     world_settle(&world);
     for (uint32_t i = 0; i < array_count(appends); i++) {
         assert_true(appends[i].is_done);
-        if (appends[i].err == ERR_OK) assert_int_equal(appends[i].offset, ++done);
-        else assert_int_equal(appends[i].err, ERR_STORE_LAG);
+        if (appends[i].err == ERR_OK)
+            assert_int_equal(appends[i].offset, ++done);
+        else
+            assert_int_equal(appends[i].err, ERR_STORE_LAG);
         refused += appends[i].err != ERR_OK;
     }
     assert_true(refused > 0 && done > 0);

@@ -8,7 +8,7 @@
 
 #include "storage/keys.h"
 
-#define SCOPE BYTES_LITERAL("api")
+#define SCOPE     BYTES_LITERAL("api")
 #define KEY(text) bytes_of_text(text)
 
 static struct keys keys;

@@ -74,11 +74,13 @@ static void publication_of_unknown_version_or_flag_is_refused(void **state)
         memcpy(changed, buffer, writer.used);
         changed[0] = (uint8_t)value;
         struct reader reader = reader_of(bytes_of(changed, writer.used));
-        assert_int_equal(publication_read(&reader, &publication), value == 1 ? ERR_OK : ERR_STORE_CORRUPT);
+        assert_int_equal(publication_read(&reader, &publication),
+                         value == 1 ? ERR_OK : ERR_STORE_CORRUPT);
         memcpy(changed, buffer, writer.used);
         changed[1] = (uint8_t)value;
         reader = reader_of(bytes_of(changed, writer.used));
-        assert_int_equal(publication_read(&reader, &publication), value <= 1 ? ERR_OK : ERR_STORE_CORRUPT);
+        assert_int_equal(publication_read(&reader, &publication),
+                         value <= 1 ? ERR_OK : ERR_STORE_CORRUPT);
     }
 }
 
