@@ -12,7 +12,10 @@
 #include <stdio.h>
 
 /* Entries in one answer: at 64 KiB a publication still 32 MiB. */
-#define READ_PAGE (VERIFY ? 4 : 512)
+#define READ_PAGE       (VERIFY ? 4 : 512)
+/* Publications of a snapshot: the server answers nobody else meanwhile.  More is
+ * read as history by whoever needs it. */
+#define READ_WINDOW_MAX 4096
 
 enum read_mode { READ_OPEN, READ_FILL, READ_FORWARD, READ_REVERSE };
 
@@ -85,7 +88,7 @@ static void call_write(struct link_call *base, struct link *link, struct resp_ou
         resp_begin(out, 1);
         resp_text(out, "PING");
     } else if (call->mode == READ_OPEN) {
-        call_write_to(call, channel->channel, "", 0, BYTES_LITERAL("0"), channel->op->window_max,
+        call_write_to(call, channel->channel, "", 0, BYTES_LITERAL("0"), min_u32(channel->op->window_max, READ_WINDOW_MAX),
                       out);
     } else {
         struct store_channel *of = channel->channel;

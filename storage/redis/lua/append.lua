@@ -42,10 +42,12 @@ local function save(channel, m)
        digits(m.head) .. ' ' .. digits(m.revision) .. ' ' .. digits(m.members))
 end
 
+-- The last step of a record: what is written is written, and the sweep of each
+-- node finds what it was not told.
 local function announce(channel, kind, number, revision, body)
   local line = kind .. ' ' .. digits(number) .. ' ' .. epoch .. ' ' .. origin
-  if revision then line = line .. ' ' .. digits(revision) end
-  call('SPUBLISH', base .. 'c:' .. channel, line .. '\n' .. body)
+  if kind == 'm' or kind == 'c' then line = line .. ' ' .. digits(revision) end
+  redis.pcall('SPUBLISH', base .. 'c:' .. channel, line .. '\n' .. body)
 end
 
 -- The stream may be left over from a meta hash that vanished: then its last id
@@ -66,7 +68,6 @@ local function append_publication(channel, m, size, ttl, body)
   call('PEXPIRE', stream, ttl)
   m.head = offset
   save(channel, m)
-  announce(channel, 'p', offset, nil, body)
   return offset
 end
 
@@ -90,7 +91,6 @@ local function append_members(channel, m, size, ttl, body)
     call('PEXPIRE', stream, ttl)
   end
   save(channel, m)
-  announce(channel, 'm', m.head, m.revision, body)
   return m.head
 end
 
@@ -107,7 +107,6 @@ local function append_cursor(channel, m, offset, user)
   end
   m.revision = m.revision + 1
   save(channel, m)
-  announce(channel, 'c', offset, m.revision, user)
   return offset
 end
 
@@ -128,9 +127,9 @@ for at = 7, #ARGV, 8 do
     local offset = 0
     if kind == 'p' then offset = append_publication(channel, m, a, b, body)
     elseif kind == 'm' then offset = append_members(channel, m, a, b, body)
-    elseif kind == 'c' then offset = append_cursor(channel, m, a, body)
-    else announce(channel, 'l', 0, nil, body) end
+    elseif kind == 'c' then offset = append_cursor(channel, m, a, body) end
     if name then call('SET', name, digits(offset), 'PX', horizon) end
+    announce(channel, kind, offset, m.revision, body)
     results[#results + 1] = offset * 2
     results[#results + 1] = m.revision
   end

@@ -139,6 +139,27 @@ static void the_sweep_finds_what_was_never_announced(void **state)
     world_end(world);
 }
 
+/* Publishing still works, but nothing that is published comes back: health says
+ * so, the link is renewed, and the sweep brings what the feed does not. */
+static void a_silent_feed_turns_health_red(void **state)
+{
+    (void)state;
+    struct world *world = world_begin();
+    struct store_health health;
+    load(world, 60, NULL);
+    assert_string_equal(redis_say(&world->redis, "ACL SETUSER default -spublish"), "+OK");
+    load(world, 60, NULL);
+    assert_int_equal(world->unknown + world->down, 0);
+    check_exactly_once(world);
+    turn_until(world, (store_health(world->nodes[0].store, &health), !health.is_ok));
+    assert_non_null(strstr(health.detail, "does not come back"));
+    assert_string_equal(redis_say(&world->redis, "ACL SETUSER default +spublish"), "+OK");
+    turn_until(world, (store_health(world->nodes[0].store, &health), health.is_ok));
+    load(world, 60, NULL);
+    check_exactly_once(world);
+    world_end(world);
+}
+
 /* A listener that was away for longer than the history is told so. */
 static void a_gap_beyond_the_history_is_told(void **state)
 {
@@ -176,6 +197,7 @@ int main(void)
         cmocka_unit_test(changes_missed_by_the_feed_are_found),
         cmocka_unit_test(live_publications_reach_both_nodes_once),
         cmocka_unit_test(the_sweep_finds_what_was_never_announced),
+        cmocka_unit_test(a_silent_feed_turns_health_red),
         cmocka_unit_test(a_gap_beyond_the_history_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
