@@ -73,14 +73,13 @@ enum err node_create(struct config *config, struct node **out)
     node->shards_count = config->shards_count != 0 ? config->shards_count : cpus_available();
     node->shards_count = min_u32(node->shards_count, SHARDS_MAX);
     name_node(node);
-    if (config->client_token_hmac_secret_key[0] != '\0') {
-        enum err err =
-            jwt_key_hmac(bytes_of_text(config->client_token_hmac_secret_key), &node->token_key);
-        check(err == ERR_OK);
-    }
     node->mesh = mesh_create(node->shards_count, letter_table, LETTER_KIND_COUNT, MESH_CREDITS);
     node->workers = workers_create();
     enum err err = store_node_open(config, node->workers, node->shards_count, &node->store);
+    if (err == ERR_OK && config->client_token_hmac_secret_key[0] != '\0') {
+        err = jwt_key_hmac(bytes_of_text(config->client_token_hmac_secret_key), &node->token_key);
+        check(err == ERR_OK);
+    }
     node->shards = mem_alloc(node->shards_count * sizeof *node->shards);
     for (uint32_t i = 0; err == ERR_OK && i < node->shards_count; i++)
         err = shard_create(node, i, &node->shards[i]);

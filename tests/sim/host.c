@@ -10,6 +10,7 @@
 #include "core/mem.h"
 #include "fiber.h"
 #include "mem_sim.h"
+#include "proto/jwt.h"
 #include "shards/node.h"
 #include "shards/shard.h"
 #include "storage/embed/sql.h"
@@ -110,6 +111,15 @@ void host_boot(uint32_t shards)
     host.main = fiber_spawn("main", process_main, NULL);
 }
 
+/* wslay and cjose allocate on their own: what they hold would outlive the life. */
+static void host_drop_foreign(void)
+{
+    if (host.node == NULL) return;
+    for (uint32_t i = 0; i < host.node->shards_count; i++)
+        if (host.node->shards[i] != NULL) ws_pool_destroy(host.node->shards[i]->ws_pool);
+    jwt_key_destroy(host.node->token_key);
+}
+
 void host_kill(bool is_machine)
 {
     world_note(TRACE_KILL, host.lives, is_machine, host.state == HOST_STARTING);
@@ -119,6 +129,7 @@ void host_kill(bool is_machine)
     disk_sim_kill(is_machine);
     /* SQLite's own globals name memory of the life that ends. */
     embed_sqlite_forget();
+    host_drop_foreign();
     mem_sim_forget();
     host.machines += is_machine;
     host.node = NULL;
