@@ -3,6 +3,7 @@
  */
 #include "host.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/check.h"
@@ -96,6 +97,8 @@ static void process_main(void *argument)
     while (host.shards_ended < host.shards_count) fiber_wait(UINT64_MAX);
     node_destroy(host.node);
     host.node = NULL;
+    if (mem_sim_count() != 0)
+        world_fail("everything comes home", "%" PRIu64 " allocations", mem_sim_count());
     host.state = HOST_DOWN;
 }
 

@@ -229,6 +229,7 @@ void net_close(struct link *link, bool is_abort)
 void net_pause(struct link *link, bool is_paused)
 {
     link->is_paused = is_paused;
+    if (is_paused) link->window = min_u32(link->window, (uint32_t)chance_between(64, 4096));
     if (!is_paused) client_reads(link);
 }
 

@@ -40,7 +40,7 @@ void net_write(struct link *link, const void *data, size_t size);
 /* The client goes: an orderly end after what was written, or a reset.  No
  * callback follows; the link is the client's no longer. */
 void net_close(struct link *link, bool is_abort);
-/* A reader that does not read, and reads again. */
+/* A reader that does not read, and reads again.  Its window stays small. */
 void net_pause(struct link *link, bool is_paused);
 /* The network cuts a link: both ends learn of it. */
 void net_reset(struct link *link);
