@@ -88,8 +88,8 @@ static void call_write(struct link_call *base, struct link *link, struct resp_ou
         resp_begin(out, 1);
         resp_text(out, "PING");
     } else if (call->mode == READ_OPEN) {
-        call_write_to(call, channel->channel, "", 0, BYTES_LITERAL("0"), min_u32(channel->op->window_max, READ_WINDOW_MAX),
-                      out);
+        call_write_to(call, channel->channel, "", 0, BYTES_LITERAL("0"),
+                      min_u32(channel->op->window_max, READ_WINDOW_MAX), out);
     } else {
         struct store_channel *of = channel->channel;
         used = snprintf(text, sizeof text, "%llu-%llu", (unsigned long long)of->head,
