@@ -169,9 +169,12 @@ static void on_subscribed(struct shard *shard, struct call *call, struct conn *c
         if (answer->err == ERR_OK) tell_home(shard, entry, sub->hub);
         hub_forget(&shard->hub, entry);
         sub_free(shard, conn, sub);
+        /* An unsubscribe overtook it.  Temporary: an SDK that has subscribed again
+         * meanwhile takes this for its new attempt, and any lasting error would
+         * end the subscription for good. */
         if (conn->state == CONN_WS)
             conn_reply_error(shard, conn, call->id,
-                             answer->err != ERR_OK ? answer->err : ERR_NOT_SUBSCRIBED);
+                             answer->err != ERR_OK ? answer->err : ERR_CONFLICT);
         return;
     }
     /* In this turn the hub and the reply: every later frame is above the reply's

@@ -106,6 +106,8 @@ export class Gateway {
   async end() {
     if (this.child && this.child.exitCode === null && this.child.signalCode === null) await this.kill();
     rmSync(this.dir, { recursive: true, force: true });
+    const report = /^.*(WARNING: ThreadSanitizer|ERROR: \w+Sanitizer|runtime error: ).*(\n.*){0,60}/m.exec(this.log);
+    if (report) throw new Error(`a sanitizer speaks:\n${report[0]}`);
   }
 
   /** A server API call; returns the parsed body.  Kept-alive connections belong

@@ -126,6 +126,19 @@ test('limits', async (t) => {
     peer.socket.terminate();
   });
 
+  await t.test('an unsubscribe that overtakes its subscribe: a temporary error, the next one holds', async () => {
+    const peer = await openAs(gateway, 'hasty');
+    peer.send({ id: 2, subscribe: { channel: 'chat:hasty' } }, { id: 3, unsubscribe: { channel: 'chat:hasty' } },
+      { id: 4, subscribe: { channel: 'chat:hasty' } });
+    assert.equal((await peer.reply(2)).error.temporary, true);
+    assert.deepEqual((await peer.reply(3)).unsubscribe, {});
+    assert.equal((await peer.reply(4)).subscribe.recoverable, true);
+    await gateway.ask('publish', { channel: 'chat:hasty', data: 1 });
+    await until(() => peer.pushes('chat:hasty').length > 0, 'it receives');
+    assert.deepEqual(offsets(peer.pushes('chat:hasty')), [1]);
+    peer.socket.terminate();
+  });
+
   await t.test('leaving and coming back at once while publications flow: no gap, nothing twice', async () => {
     const client = await connect(gateway, 'jumper');
     const writer = await connect(gateway, 'writer');

@@ -8,12 +8,13 @@ import { token, until } from './gateway.mjs';
 /** Opens a WebSocket that notes every message and the close. */
 export function open(gateway, options = {}) {
   const socket = new WebSocket(gateway.url, options);
-  const peer = { socket, messages: [], closed: null, answersPings: options.answersPings ?? true };
+  const peer = { socket, messages: [], closed: null, isConnected: false, answersPings: options.answersPings ?? true };
   socket.on('message', (bytes) => {
     for (const line of String(bytes).split('\n')) {
       const message = JSON.parse(line);
       if (line === '{}' && peer.answersPings) socket.send('{}');
-      peer.messages.push(message);
+      if (options.onMessage) { if (peer.isConnected) options.onMessage(message); }
+      if (!options.onMessage || !peer.isConnected) peer.messages.push(message);
     }
   });
   socket.on('close', (code, reason) => { peer.closed = { code, reason: String(reason) }; });
@@ -33,6 +34,7 @@ export async function openAs(gateway, user, options = {}) {
   await peer.ready;
   peer.send({ id: 1, connect: { token: token({ sub: user, ...options.claims }) } });
   await peer.reply(1);
+  peer.isConnected = true;
   return peer;
 }
 
