@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,6 +81,8 @@ static inline void redis_start(struct redis_world *redis)
     redis->pid = fork();
     check(redis->pid >= 0);
     if (redis->pid == 0) {
+        /* A test that fails half-way leaves no server behind. */
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) _exit(126);
         if (freopen("/dev/null", "w", stdout) == NULL) _exit(126);
         execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir",
                redis->path, "--save", "", "--appendonly", "yes", "--appendfsync",
