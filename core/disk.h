@@ -44,7 +44,8 @@ must_use int disk_mkdir(const char *path);
 /* Makes creations, renames and removals in `path` durable. */
 must_use int disk_sync_dir(const char *path);
 /* Calls `each` with every name in the directory, sorted. */
-must_use int disk_list(const char *path, void (*each)(void *context, const char *name), void *context);
+must_use int disk_list(const char *path, void (*each)(void *context, const char *name),
+                       void *context);
 /* Takes the one lock of a data directory for this process; -EWOULDBLOCK when
  * another process has it.  Returns a handle to keep open. */
 must_use int disk_lock(const char *path);

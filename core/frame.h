@@ -46,6 +46,7 @@ static inline uint8_t *frame_payload(struct frame *frame) { return frame->buffer
 void frame_seal(struct frame *frame, struct bytes header, uint32_t payload_size);
 /* A frame over bytes inside a letter from another shard (or oneself), count 1;
  * keeps the letter.  Further frames over the same letter share it. NULL at the limit. */
-must_use struct frame *frame_borrow(struct frames *frames, struct letter *letter, struct bytes bytes);
+must_use struct frame *frame_borrow(struct frames *frames, struct letter *letter,
+                                    struct bytes bytes);
 static inline void frame_ref(struct frame *frame) { frame->refs++; }
 void frame_unref(struct frames *frames, struct frame *frame);

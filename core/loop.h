@@ -112,8 +112,8 @@ void loop_listen(struct loop *loop, int listener);
 /* No more accepts; what the kernel accepted before is still handed over. */
 void loop_listen_stop(struct loop *loop);
 /* Starts a connection; on_connect follows.  SOCK_NONE when no slot is free. */
-must_use uint32_t loop_connect(struct loop *loop, enum sock_kind kind, const struct sockaddr *address,
-                               uint32_t address_size);
+must_use uint32_t loop_connect(struct loop *loop, enum sock_kind kind,
+                               const struct sockaddr *address, uint32_t address_size);
 
 void loop_recv_arm(struct loop *loop, uint32_t sock);
 /* Stops receiving.  Bytes that the kernel already gave to the ring may still

@@ -16,6 +16,8 @@
  *
  * Source:  loop_os.c (life, turns, writes), sock_os.c (one socket),
  *          accept_os.c (how sockets come)
+ *
+ * Thread:  the owner shard, but for the bell.
  */
 #pragma once
 

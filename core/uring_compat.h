@@ -5,6 +5,7 @@
  * ABI, not code: each may be used only where the kernel said it knows it, or
  * where a refusal is harmless.
  *
+ * Thread:  any; constants.
  * Source:  include/uapi/linux/io_uring.h of Linux 6.18
  */
 #pragma once

@@ -5,6 +5,7 @@
  * push, so nothing above proto/ knows which wire a client speaks.  Views point
  * into the frame or the arena of the decode call.
  *
+ * Thread:  any; plain data.
  * Source:  centrifugal.centrifuge.protocol, client.proto (field names and rules).
  */
 #pragma once

@@ -256,7 +256,7 @@ enum err codec_json_next(struct reader *frame, bool is_first, struct arena *aren
     struct bytes line = read_bytes(frame, size);
     if (newline != NULL) (void)read_u8(frame);
     if (size == 0)
-        return ERR_BAD_REQUEST; /* blank: at the start, between two, or a second newline at the end */
+        return ERR_BAD_REQUEST; /* blank: at the start, between two, or twice at the end */
 
     enum err err = read_line(line, arena, cmd);
     check(err != ERR_END);

@@ -4,9 +4,11 @@
  * Every call begins at the first byte: a head is at most HTTP_HEAD_MAX, so
  * starting over costs less than a state that must be kept per connection and
  * could be wrong.  A body may be 512 times that and arrive in 4,096 pieces, so
- * its walk goes on where it stood (struct http_progress).  Lines end in CRLF and nothing else; a bare CR or LF, a space
- * before the colon and a folded line are how one request becomes two behind a
- * proxy, and are refused (RFC 9112 sections 2.2, 5.1, 5.2, 11.2).
+ * its walk goes on where it stood (struct http_progress).
+ *
+ * Lines end in CRLF and nothing else; a bare CR or LF, a space before the colon
+ * and a folded line are how one request becomes two behind a proxy, and are
+ * refused (RFC 9112 sections 2.2, 5.1, 5.2, 11.2).
  *
  * Framing (section 6.3): a request has a Content-Length, or exactly one
  * Transfer-Encoding that is `chunked`, or no body.  Both together are refused.

@@ -93,7 +93,8 @@ static void each_sequence_stands_before_text(void **state)
         text[1] = (uint8_t)(n >> 16);
         text[2] = (uint8_t)(n >> 8);
         text[3] = (uint8_t)n;
-        if (utf8_is_valid(bytes_of(text + 1, 7)) != model_is_valid(text + 1, 3)) fail_msg("%06x", n);
+        if (utf8_is_valid(bytes_of(text + 1, 7)) != model_is_valid(text + 1, 3))
+            fail_msg("%06x", n);
     }
 }
 
