@@ -373,6 +373,14 @@ static inline uint64_t thing_publish(struct thing *thing, const char *key, const
     return append.offset;
 }
 
+/* The feed has brought `count` publications; it may follow the answers later. */
+static inline void thing_hear(struct thing *thing, uint32_t count)
+{
+    uint64_t end_ns = clock_mono_ns() + WORLD_WAIT_MS * 1000000ull;
+    while (thing->feed.count < count && clock_mono_ns() < end_ns) world_turn(thing->shard->world);
+    assert_int_equal(thing->feed.count, count);
+}
+
 static inline void thing_members(struct thing *thing, const char *const *users, uint32_t count)
 {
     struct bytes list[64];
