@@ -47,7 +47,9 @@
 #define EMBED_WAL_TRUNCATE      (256u << 20)
 /* Housekeeping of one shard, and of the index. */
 #define EMBED_SWEEP_MS          10000
-#define EMBED_SWEEP_CHANNELS    256
+#define EMBED_SWEEP_CHANNELS 256 /* in one transaction */
+#define EMBED_SWEEP_SLICES 16
+#define EMBED_SWEEP_NS 20000000ull
 /* A closed channel without history remembers its keys this long, because no
  * file does. */
 #define EMBED_LINGER_MS         300000
@@ -141,6 +143,7 @@ struct embed_apply {
     uint32_t batches_count, batches_room;
     uint64_t bytes;
     bool wants_checkpoint;
+    bool wants_sweep; /* run even when there is nothing to apply */
     bool is_under_way;
     enum err err;
     uint64_t applied, checkpointed; /* as the job left them */
@@ -194,6 +197,8 @@ bool embed_channel_release(struct embed_store *store, struct embed_channel *chan
 
 /* embed_apply.c */
 void embed_apply_later(struct embed_store *store);
+/* The index looks for what is over. */
+void embed_apply_sweep(struct embed_store *store);
 void embed_on_apply_timer(struct timer *timer);
 /* One transaction and what follows it; on the index writer's thread. */
 must_use enum err embed_apply_now(struct embed_node *node, uint32_t shard, uint64_t log,

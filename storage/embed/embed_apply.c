@@ -18,6 +18,19 @@ static enum err apply_checkpoint(struct embed_node *node, bool is_wanted)
     return ERR_OK;
 }
 
+/* A pass of the sweep when one is due: slices for a bounded time. */
+static enum err apply_sweep(struct embed_node *node)
+{
+    uint64_t now_ms = clock_wall_ms(), start_ns = clock_mono_ns();
+    if (now_ms < node->sweep_ms + EMBED_SWEEP_MS && now_ms >= node->sweep_ms) return ERR_OK;
+    node->sweep_ms = now_ms;
+    for (uint32_t i = 0; i < EMBED_SWEEP_SLICES; i++) {
+        TRY(index_sweep(node->index, now_ms, node->horizon_ms, EMBED_SWEEP_CHANNELS));
+        if (clock_mono_ns() - start_ns >= EMBED_SWEEP_NS) break;
+    }
+    return ERR_OK;
+}
+
 enum err embed_apply_now(struct embed_node *node, uint32_t shard, uint64_t log,
                          const struct index_batch *batches, uint32_t count, bool wants_checkpoint)
 {
@@ -26,11 +39,7 @@ enum err embed_apply_now(struct embed_node *node, uint32_t shard, uint64_t log,
         TRY(index_apply(node->index, log, batches, count));
         node->applied[shard] = batches[count - 1].number;
     }
-    uint64_t now_ms = clock_wall_ms();
-    if (now_ms >= node->sweep_ms + EMBED_SWEEP_MS || now_ms < node->sweep_ms) {
-        node->sweep_ms = now_ms;
-        TRY(index_sweep(node->index, now_ms, node->horizon_ms, EMBED_SWEEP_CHANNELS));
-    }
+    TRY(apply_sweep(node));
     return apply_checkpoint(node, wants_checkpoint);
 }
 
@@ -126,7 +135,9 @@ static void apply_start(struct embed_store *store)
     const struct store_env *env = &store->store.env;
     if (apply->is_under_way) return;
     apply->wants_checkpoint = shardlog_has_full(&store->log);
-    if (list_is_empty(&store->log.kept) && !apply->wants_checkpoint) return;
+    bool has_work = !list_is_empty(&store->log.kept) || apply->wants_checkpoint;
+    if (!has_work && !apply->wants_sweep) return;
+    apply->wants_sweep = false;
     wheel_disarm(env->wheel, &store->apply_timer);
     apply_collect(store);
     apply->job.kind = WORKER_INDEX_WRITER;
@@ -135,6 +146,12 @@ static void apply_start(struct embed_store *store)
     apply->job.home = env->inbox;
     apply->is_under_way = workers_submit(env->workers, &apply->job) == ERR_OK;
     if (!apply->is_under_way) apply_arm(store, EMBED_BUSY_MS);
+}
+
+void embed_apply_sweep(struct embed_store *store)
+{
+    store->apply.wants_sweep = true;
+    if (!store->is_index_failing) apply_start(store);
 }
 
 void embed_on_apply_timer(struct timer *timer)
