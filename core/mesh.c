@@ -431,6 +431,28 @@ static uint32_t mesh_read_from(struct post *post, uint32_t from, uint32_t letter
     return count;
 }
 
+/* Our own letters: the chain moves behind what is unread. */
+static void mesh_flush_self(struct post *post)
+{
+    struct lane *lane = &post->lanes[post->index];
+    uint64_t bit = UINT64_C(1) << post->index;
+    if ((post->staged & bit) == 0) return;
+    check(lane->first != NULL);
+    if (lane->unread == NULL)
+        lane->unread = lane->first;
+    else
+        *post->self_end = lane->first;
+    post->self_end = lane->last;
+    lane->first = NULL;
+    lane->last = &lane->first;
+    post->unread |= bit;
+    post->staged &= ~bit;
+}
+
+/* What a letter makes its reader post to itself is read in the same call: a
+ * publication of a shard's own goes all the way to its listeners in one turn,
+ * and those of one turn leave in one send.  Waiting for the flush split sixteen
+ * publications in flight over three turns and tripled the sends. */
 uint32_t mesh_read(struct post *post, uint32_t letters_max)
 {
     struct door *door = &post->mesh->doors[post->index];
@@ -439,6 +461,7 @@ uint32_t mesh_read(struct post *post, uint32_t letters_max)
     uint32_t shards = post->mesh->shards_count;
     uint32_t count = 0;
     uint32_t start = post->read_start++ % shards;
+    mesh_flush_self(post);
     while (post->unread != 0 && count < letters_max) {
         uint32_t share = letters_max / (uint32_t)__builtin_popcountll(post->unread);
         share = max_u32(share, 1);
@@ -447,6 +470,7 @@ uint32_t mesh_read(struct post *post, uint32_t letters_max)
             if ((post->unread >> from & 1) == 0) continue;
             count += mesh_read_from(post, from, min_u32(share, letters_max - count));
         }
+        mesh_flush_self(post);
     }
     mesh_ring(post);
     sometimes(count == letters_max);
@@ -477,28 +501,13 @@ static bool mesh_flush_to(struct post *post, uint32_t to)
     return true;
 }
 
-/* Our own letters: the chain moves behind what is unread. */
-static void mesh_flush_self(struct post *post)
-{
-    struct lane *lane = &post->lanes[post->index];
-    check(lane->first != NULL);
-    if (lane->unread == NULL)
-        lane->unread = lane->first;
-    else
-        *post->self_end = lane->first;
-    post->self_end = lane->last;
-    post->unread |= UINT64_C(1) << post->index;
-}
-
 void mesh_flush(struct post *post)
 {
+    mesh_flush_self(post);
     for (uint64_t left = post->staged; left != 0; left &= left - 1) {
         uint32_t to = (uint32_t)__builtin_ctzll(left);
+        if (!mesh_flush_to(post, to)) continue;
         struct lane *lane = &post->lanes[to];
-        if (to == post->index)
-            mesh_flush_self(post);
-        else if (!mesh_flush_to(post, to))
-            continue;
         lane->first = NULL;
         lane->last = &lane->first;
         post->staged &= ~(UINT64_C(1) << to);

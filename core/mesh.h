@@ -7,7 +7,7 @@
  * from one shard to another are one FIFO, overflow included: what a turn posts
  * to one shard is linked into a chain, one ring slot carries the chain, and a
  * full ring leaves the chain staged (counted, never dropped).  Letters to
- * oneself take the same path without a ring.
+ * oneself are a FIFO without a ring, read without waiting for a flush.
  *
  *    A: letter_new ─ fill ─ letter_post ─┐ flush: one slot        ┌─ B: on_letter
  *    A: on_home, freed ◀─────────────────┴── flush: one slot ◀────┘ (or letter_keep …
@@ -92,8 +92,8 @@ void letter_post_answer(struct post *post, struct letter *letter);
 void letter_keep(struct post *post, struct letter *letter);
 void letter_release(struct post *post, struct letter *letter);
 
-/* Handles up to `letters_max` letters, rings read from a moving start; returns
- * the count.  Equal to letters_max: run another turn without sleeping. */
+/* Handles up to `letters_max` letters, rings read from a moving start, and what
+ * they make this shard post to itself; returns the count.  Equal to letters_max: run another turn without sleeping. */
 uint32_t mesh_read(struct post *post, uint32_t letters_max);
 /* Hands every staged chain to its ring and rings the sleeping. */
 void mesh_flush(struct post *post);

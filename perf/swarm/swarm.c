@@ -66,7 +66,7 @@ static struct channel *channels;
 static struct histogram latency;
 static int poller;
 static uint32_t ready_count, opened_count, closed_count;
-static uint64_t delivered, measured_from_ns, now_ns;
+static uint64_t delivered, delivered_bytes, wakes, measured_from_ns, now_ns;
 static bool is_measuring;
 
 static void stop(const char *what)
@@ -87,13 +87,14 @@ static bool is_floor(void)
     return strcmp(options.mode, "floor") == 0;
 }
 
-static void on_delivery(struct client *client)
+static void on_delivery(struct client *client, size_t size)
 {
     struct channel *channel = &channels[client->channel];
     uint64_t published_ns = channel->times_ns[client->received % TIMES];
     client->received++;
     channel->delivered++;
     delivered++;
+    delivered_bytes += size;
     if (is_measuring) histogram_add(&latency, (now_ns - published_ns) / 1000);
 }
 
@@ -102,7 +103,7 @@ static void on_text(void *context, const char *text, size_t size)
 {
     struct client *client = context;
     if (is_floor()) {
-        on_delivery(client);
+        on_delivery(client, size);
         return;
     }
     const char *end = text + size;
@@ -110,7 +111,7 @@ static void on_text(void *context, const char *text, size_t size)
         const char *line_end = memchr(text, '\n', (size_t)(end - text));
         size_t line = (size_t)((line_end != NULL ? line_end : end) - text);
         if (line >= 7 && memcmp(text, "{\"push\"", 7) == 0) {
-            on_delivery(client);
+            on_delivery(client, line);
         } else if (line == 2 && memcmp(text, "{}", 2) == 0) {
             if (!wire_send_text(&client->wire, "{}", 2)) stop("a pong did not go");
         } else if (memmem(text, line, "\"error\"", 7) != NULL) {
@@ -157,6 +158,7 @@ static void client_event(uint32_t index, uint32_t events)
     }
     bool was_upgraded = client->wire.is_upgraded;
     enum wire_result result;
+    wakes++;
     do result = wire_read(&client->wire, on_text, client);
     while (result == WIRE_MORE);
     if (result == WIRE_CLOSED) {
@@ -235,7 +237,7 @@ static void open_all(void)
 }
 
 struct result {
-    uint64_t published, delivered;
+    uint64_t published, delivered, bytes, wakes;
     double seconds;
     struct cpu_time before, after;
 };
@@ -258,6 +260,8 @@ static void run(struct result *result)
             measured_from_ns = clock_ns();
             result->published = published_in_all();
             result->delivered = delivered;
+            result->bytes = delivered_bytes;
+            result->wakes = wakes;
             if (options.pid > 0 && !cpu_time_read(options.pid, options.server_cpu, &result->before))
                 stop("no such process");
         }
@@ -268,6 +272,8 @@ static void run(struct result *result)
     result->seconds = (double)(clock_ns() - measured_from_ns) * 1e-9;
     result->published = published_in_all() - result->published;
     result->delivered = delivered - result->delivered;
+    result->bytes = delivered_bytes - result->bytes;
+    result->wakes = wakes - result->wakes;
     is_measuring = false;
     /* Nothing may be missing: what was published is waited for. */
     uint64_t give_up = clock_ns() + 20000000000u;
@@ -289,22 +295,26 @@ static void report(const struct result *r, double connect_us, double idle_bytes)
     uint64_t user = r->after.user_ticks - r->before.user_ticks;
     uint64_t ticks = user + r->after.system_ticks - r->before.system_ticks;
     double user_share = ticks > 0 ? 100.0 * (double)user / (double)ticks : 0;
+    double message_bytes = (double)r->bytes / each;
+    double gathered = each / (double)(r->wakes > 0 ? r->wakes : 1);
     unsigned long long p50 = histogram_at(&latency, 0.5), p99 = histogram_at(&latency, 0.99);
     if (options.is_json) {
         printf("{\"mode\":\"%s\",\"clients\":%u,\"channels\":%u,\"in_flight\":%u,\"rate\":%.0f,"
                "\"payload\":%u,\"seconds\":%.3f,\"published\":%llu,\"delivered\":%llu,"
                "\"server_ns\":%.1f,\"softirq_ns\":%.1f,\"user_percent\":%.1f,\"p50_us\":%llu,"
-               "\"p99_us\":%llu,\"max_us\":%llu,\"connect_us\":%.2f,\"idle_bytes\":%.0f}\n",
+               "\"p99_us\":%llu,\"max_us\":%llu,\"connect_us\":%.2f,\"idle_bytes\":%.0f,"
+               "\"message_bytes\":%.1f,\"gathered\":%.2f}\n",
                options.mode, options.clients, options.channels, options.in_flight, options.rate,
                options.payload, r->seconds, (unsigned long long)r->published,
                (unsigned long long)r->delivered, ns + softirq, softirq, user_share, p50, p99,
-               (unsigned long long)latency.most, connect_us, idle_bytes);
+               (unsigned long long)latency.most, connect_us, idle_bytes, message_bytes, gathered);
         return;
     }
     printf("clients %u, channels %u, in flight %u, payload %u bytes, %.1f s\n", options.clients,
            options.channels, options.in_flight, options.payload, r->seconds);
-    printf("published %llu, delivered %llu (%.0f a second)\n", (unsigned long long)r->published,
-           (unsigned long long)r->delivered, (double)r->delivered / r->seconds);
+    printf("published %llu, delivered %llu (%.0f a second) of %.0f bytes, %.2f at once\n",
+           (unsigned long long)r->published, (unsigned long long)r->delivered,
+           (double)r->delivered / r->seconds, message_bytes, gathered);
     if (options.pid > 0) {
         printf("server CPU per delivered message: %.0f ns (softirq thread %.0f ns, user %.0f %%)\n",
                ns + softirq, softirq, user_share);

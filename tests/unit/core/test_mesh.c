@@ -125,21 +125,18 @@ static void letters_arrive_in_order_and_come_home(void **state)
     world_free(w);
 }
 
-static void letter_to_oneself_waits_for_the_flush(void **state)
+static void letter_to_oneself_needs_no_flush(void **state)
 {
     (void)state;
     struct world *w = world_new(1, 4);
     struct shard *a = &w->shards[0];
     letter_post(a->post, text_letter(a, 0, KIND_TEXT, "x"));
-    assert_int_equal(mesh_read(a->post, 10), 0);
-    assert_false(mesh_sleep(a->post)); /* something is staged */
-    mesh_flush(a->post);
-    assert_false(mesh_sleep(a->post));
+    assert_false(mesh_sleep(a->post)); /* something is there */
+    assert_string_equal(a->seen, "");  /* but never inside letter_post */
     letter_post(a->post, text_letter(a, 0, KIND_TEXT, "y"));
-    mesh_flush(a->post);
     assert_int_equal(mesh_read(a->post, 1), 1);
     letter_post(a->post, text_letter(a, 0, KIND_TEXT, "z"));
-    mesh_flush(a->post);
+    assert_false(mesh_sleep(a->post));
     assert_int_equal(mesh_read(a->post, 10), 2);
     assert_string_equal(a->seen, "xyz");
     assert_int_equal(a->home, 3); /* no trip for what nobody kept */
@@ -183,14 +180,18 @@ static void request_to_oneself_holds_a_credit_too(void **state)
     struct shard *a = &w->shards[0];
     assert_true(letter_credit(a->post, 0));
     letter_post_request(a->post, text_letter(a, 0, KIND_ASK, "q"));
-    mesh_flush(a->post);
-    mesh_read(a->post, 10); /* the answer is staged now */
+    assert_int_equal(mesh_read(a->post, 1), 1); /* the answer is there, unread */
     assert_false(letter_credit(a->post, 0));
-    mesh_flush(a->post);
-    mesh_read(a->post, 10);
+    assert_string_equal(a->seen, "");
+    assert_int_equal(mesh_read(a->post, 10), 1);
     assert_string_equal(a->seen, "q");
     assert_true(letter_credit(a->post, 0));
     letter_credit_return(a->post, 0);
+    /* Both in one call, when it may. */
+    assert_true(letter_credit(a->post, 0));
+    letter_post_request(a->post, text_letter(a, 0, KIND_ASK, "r"));
+    assert_int_equal(mesh_read(a->post, 10), 2);
+    assert_string_equal(a->seen, "qr");
     world_free(w);
 }
 
@@ -236,7 +237,6 @@ static void kept_letter_to_oneself_comes_home(void **state)
     mesh_read(a->post, 10);
     letter_release(a->post, a->kept);
     assert_int_equal(a->home, 0); /* never inside the call */
-    mesh_flush(a->post);
     assert_int_equal(mesh_read(a->post, 10), 1);
     assert_int_equal(a->home, 1);
     world_free(w);
@@ -376,7 +376,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(letters_arrive_in_order_and_come_home),
-        cmocka_unit_test(letter_to_oneself_waits_for_the_flush),
+        cmocka_unit_test(letter_to_oneself_needs_no_flush),
         cmocka_unit_test(credits_bound_requests_until_answers_come),
         cmocka_unit_test(request_to_oneself_holds_a_credit_too),
         cmocka_unit_test(kept_letter_stays_until_its_last_release),
