@@ -89,6 +89,9 @@ export class Gateway {
     return this;
   }
 
+  /** False with TSan, whose own memory is several times the gateway's. */
+  get isMeasurable() { return !readFileSync(`/proc/${this.child.pid}/maps`, 'utf8').includes('libtsan'); }
+
   /** Resident memory in bytes. */
   memory() {
     return 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${this.child.pid}/status`, 'utf8'))[1]);

@@ -7,6 +7,7 @@ import test from 'node:test';
 import { range } from './client.mjs';
 import { Gateway, SECRET, sleep, until } from './gateway.mjs';
 import { openAs } from './peer.mjs';
+import { Redis } from './redis.mjs';
 
 const SCALE = Number(process.env.SLUICE_STORM ?? 1);
 const STEADY = 100, JUMPERS = 60, VANISHERS = 40;
@@ -107,10 +108,10 @@ class Listener {
   }
 }
 
-test('storm', async (t) => {
+async function storm(t, store) {
   const gateway = new Gateway({ shards: 4 });
   const open = { allow_subscribe_for_client: true, allow_publish_for_client: true };
-  gateway.options.config = { log: { level: 'info' }, storage: { engine: process.env.SLUICE_STORM_ENGINE ?? 'embedded', path: `${gateway.dir}/data` },
+  gateway.options.config = { log: { level: 'info' }, ...store(gateway),
     client: { token: { hmac_secret_key: SECRET }, allowed_origins: ['*'], recovery_max_publication_limit: 10000 },
     channel: { namespaces: [
       { name: 'chat', history_size: 100000, history_ttl: '300s', force_recovery: true, ...open }, { name: 'live', ...open }] } };
@@ -169,4 +170,12 @@ test('storm', async (t) => {
   t.diagnostic(`${PUBLICATIONS} publications, ${all.reduce((sum, listener) => sum + listener.received, 0)} deliveries`);
   all.forEach((listener) => listener.peer.socket.terminate());
   assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
+}
+
+test('embedded', (t) => storm(t, (gateway) => ({ storage: { engine: 'embedded', path: `${gateway.dir}/data` } })));
+test('memory', (t) => storm(t, () => ({ storage: { engine: 'memory' } })));
+test('redis', async (t) => {
+  const redis = await new Redis().start();
+  t.after(() => redis.end());
+  await storm(t, () => ({ storage: { engine: 'redis' }, redis: { address: redis.address } }));
 });
