@@ -242,6 +242,7 @@ int node_run(struct node *node)
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is a failed write, not an end */
 
     struct run *run = mem_alloc(sizeof *run);
     run->node = node;
