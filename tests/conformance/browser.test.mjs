@@ -1,0 +1,142 @@
+// A real browser with the browser build of the official SDK: its own WebSocket,
+// its own Origin, its own idea of a close.  Skipped where there is no Chromium.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { delimiter, join } from 'node:path';
+import { tmpdir } from 'node:os';
+import test from 'node:test';
+import WebSocket from 'ws';
+import { range } from './client.mjs';
+import { Gateway, SECRET, token, until } from './gateway.mjs';
+
+const BROWSER = [process.env.CHROMIUM, ...process.env.PATH.split(delimiter)
+  .flatMap((dir) => ['chromium', 'chromium-browser', 'google-chrome'].map((name) => join(dir, name)))]
+  .find((path) => path && existsSync(path));
+const SDK = new URL('./node_modules/centrifuge/dist/centrifuge.js', import.meta.url);
+
+const PAGE = `<!doctype html><meta charset="utf-8"><title>sluice</title><script src="/centrifuge.js"></script><script>
+  const seen = { publications: [], subscribed: [], states: [], errors: [] };
+  function begin(url, token, channel) {
+    window.centrifuge = new Centrifuge(url, { token, minReconnectDelay: 20, maxReconnectDelay: 200 });
+    for (const name of ['connecting', 'connected', 'disconnected'])
+      centrifuge.on(name, ({ code, reason }) => seen.states.push({ name, code, reason }));
+    centrifuge.on('error', ({ error }) => seen.errors.push(error));
+    window.subscription = centrifuge.newSubscription(channel);
+    subscription.on('publication', ({ data, offset }) => seen.publications.push({ data, offset }));
+    subscription.on('subscribed', ({ wasRecovering, recovered }) => seen.subscribed.push({ wasRecovering, recovered }));
+    subscription.subscribe();
+    centrifuge.connect();
+  }
+</script>`;
+
+/** Serves the page and the SDK; two names of this machine are two origins. */
+function serve() {
+  return new Promise((done) => {
+    const server = createServer((request, response) => {
+      const isScript = request.url === '/centrifuge.js';
+      response.setHeader('Content-Type', isScript ? 'text/javascript' : 'text/html');
+      response.end(isScript ? readFileSync(SDK) : PAGE);
+    }).listen(0, '127.0.0.1', () => done(server));
+  });
+}
+
+/** Headless Chromium over its debugging protocol. */
+class Browser {
+  async start() {
+    this.dir = mkdtempSync(join(tmpdir(), 'sluice-browser-'));
+    this.child = spawn(BROWSER, ['--headless', '--disable-gpu', '--no-first-run', '--disable-dev-shm-usage', '--no-sandbox',
+      '--disable-extensions', '--disable-background-networking', '--remote-debugging-port=0', `--user-data-dir=${this.dir}`,
+      'about:blank'], { stdio: 'ignore' });
+    this.exited = new Promise((done) => this.child.once('exit', done));
+    const file = join(this.dir, 'DevToolsActivePort');
+    await until(() => existsSync(file) && readFileSync(file, 'utf8').includes('\n'), 'the browser listens', 30000);
+    this.port = Number(readFileSync(file, 'utf8').split('\n')[0]);
+    return this;
+  }
+  async open(url) {
+    const target = await (await fetch(`http://127.0.0.1:${this.port}/json/new?${url}`, { method: 'PUT' })).json();
+    const socket = new WebSocket(target.webSocketDebuggerUrl);
+    await new Promise((done, fail) => { socket.once('open', done); socket.once('error', fail); });
+    const waiting = new Map();
+    let id = 0;
+    socket.on('message', (bytes) => {
+      const message = JSON.parse(bytes);
+      waiting.get(message.id)?.(message);
+      waiting.delete(message.id);
+    });
+    /** Evaluates in the page and returns the value, promises awaited. */
+    const run = async (expression) => {
+      const { result, error } = await new Promise((done) => {
+        waiting.set(++id, done);
+        socket.send(JSON.stringify({ id, method: 'Runtime.evaluate', params: { expression, awaitPromise: true, returnByValue: true } }));
+      });
+      if (error || result.exceptionDetails) throw new Error(JSON.stringify(error ?? result.exceptionDetails));
+      return result.result.value;
+    };
+    await until(() => run('document.readyState === "complete" && typeof Centrifuge === "function"'), 'the page is there');
+    return run;
+  }
+  async end() {
+    this.child.kill();
+    await this.exited;
+    rmSync(this.dir, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+test('a browser', { skip: !BROWSER && 'no Chromium here: apt-get install chromium, or set CHROMIUM' }, async (t) => {
+  const server = await serve();
+  t.after(() => server.close());
+  const { port } = server.address();
+  const gateway = new Gateway({ shards: 2, config: { client: { token: { hmac_secret_key: SECRET },
+    allowed_origins: [`http://127.0.0.1:${port}`] } } });
+  t.after(() => gateway.end());
+  const [browser] = await Promise.all([new Browser().start(), gateway.start()]);
+  t.after(() => browser.end());
+  const begin = (run, user) => run(`begin(${JSON.stringify(gateway.url)}, ${JSON.stringify(token({ sub: user }))}, 'chat:browser')`);
+  const here = await browser.open(`http://127.0.0.1:${port}/`);
+  const there = await browser.open(`http://127.0.0.1:${port}/`);
+  await Promise.all([begin(here, 'here'), begin(there, 'there')]);
+  const both = (probe, what) => until(async () => await here(probe) && await there(probe), what);
+
+  await t.test('connects, subscribes, publishes, receives', async () => {
+    await both('seen.subscribed.length === 1', 'both pages are subscribed');
+    await here('Promise.all([1, 2, 3, 4, 5].map((n) => subscription.publish({ n, text: "ü€😀" })))');
+    await there('subscription.publish({ n: 6, text: "back" })');
+    await both('seen.publications.length === 6', 'both pages have all');
+    for (const run of [here, there]) {
+      const publications = await run('seen.publications');
+      assert.deepEqual(publications.map((p) => p.offset), range(1, 6));
+      assert.equal(publications[0].data.text, 'ü€😀');
+    }
+    const { publications } = await there('subscription.history({ limit: 2, reverse: true })');
+    assert.deepEqual(publications.map((p) => p.offset), [6, 5]);
+  });
+
+  await t.test('a restart of the gateway: told 3001, back by itself, nothing missed', async () => {
+    assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
+    await both('seen.states.at(-1).name === "connecting"', 'both pages noticed');
+    assert.equal(await here('seen.states.at(-1).code'), 3001);
+    await gateway.start({ shards: 3 });
+    await gateway.ask('publish', { channel: 'chat:browser', data: { n: 7 } });
+    await both('seen.publications.length === 7 && seen.subscribed.length === 2', 'both pages have what was sent meanwhile');
+    assert.deepEqual((await here('seen.subscribed')).at(-1), { wasRecovering: true, recovered: true });
+  });
+
+  await t.test('kill -9: back by itself, nothing missed', async () => {
+    await gateway.kill();
+    await gateway.start({ shards: 2 });
+    await gateway.ask('publish', { channel: 'chat:browser', data: { n: 8 } });
+    await both('seen.publications.length === 8', 'both pages have what was sent meanwhile');
+    assert.deepEqual((await there('seen.publications')).map((p) => p.offset), range(1, 8));
+  });
+
+  await t.test('a page of another origin is kept out', async () => {
+    const foreign = await browser.open(`http://localhost:${port}/`);
+    await begin(foreign, 'foreign');
+    await until(() => foreign('seen.errors.length > 0'), 'it failed');
+    assert.equal(await foreign('centrifuge.state'), 'connecting');
+    await foreign('centrifuge.disconnect()');
+  });
+});
