@@ -23,7 +23,9 @@
 #include "proto/outcome.h"
 #include "shards/shard.h"
 
-#define CHUNK_FRAMES 12
+#define CHUNK_FRAMES      12
+/* Frames of a list that is shared; a longer one is gathered for itself. */
+#define GATHER_FRAMES_MAX 128
 
 struct out_chunk {
     struct out_chunk *next;
@@ -256,45 +258,49 @@ void conn_on_send(void *context, uint32_t sock, uint32_t sent, int error)
 
 /* The last gathered list, to be shared by those whose list is the same. */
 struct gather {
-    struct frame *frames[CHUNK_FRAMES];
-    uint32_t count;
+    struct frame *frames[GATHER_FRAMES_MAX];
+    uint32_t count; /* 0: the list cannot be shared */
     const uint8_t *bytes;
     uint32_t size;
 };
 
-/* A whole list in one chunk is compared by its pointers; longer ones are rare
- * and gathered on their own. */
+/* Compared by the frames' pointers, chunk for chunk. */
 static bool gather_is_same(const struct gather *gather, const struct conn *conn)
 {
-    const struct out_chunk *chunk = conn->out_first;
-    return gather->bytes != NULL && chunk == conn->out_last && chunk->count == gather->count &&
-           conn->out_skip == 0 && conn->out_bytes == gather->size &&
-           memcmp(&chunk->frames[chunk->first], gather->frames,
-                  gather->count * sizeof gather->frames[0]) == 0;
+    if (gather->count == 0 || conn->out_skip != 0 || conn->out_bytes != gather->size) return false;
+    uint32_t seen = 0;
+    for (const struct out_chunk *chunk = conn->out_first; chunk != NULL; chunk = chunk->next) {
+        if (chunk->count > gather->count - seen) return false;
+        if (memcmp(&chunk->frames[chunk->first], &gather->frames[seen],
+                   chunk->count * sizeof gather->frames[0]) != 0)
+            return false;
+        seen += chunk->count;
+    }
+    return seen == gather->count;
 }
 
 static void gather_copy(struct shard *shard, const struct conn *conn, struct gather *gather)
 {
     uint32_t size = min_u32(conn->out_bytes, SEND_GATHER_MAX);
     uint8_t *bytes = arena_get(&shard->arena, size);
-    uint32_t used = 0, skip = conn->out_skip;
+    uint32_t used = 0, count = 0, skip = conn->out_skip;
+    bool is_shareable = size == conn->out_bytes && skip == 0;
     for (const struct out_chunk *chunk = conn->out_first; chunk != NULL && used < size;
          chunk = chunk->next)
         for (uint32_t i = chunk->first; i < (uint32_t)chunk->first + chunk->count && used < size;
              i++) {
-            const struct frame *frame = chunk->frames[i];
+            struct frame *frame = chunk->frames[i];
             uint32_t take = min_u32(frame->size - skip, size - used);
             memcpy(bytes + used, frame->bytes + skip, take);
             used += take;
             skip = 0;
+            if (count < GATHER_FRAMES_MAX) gather->frames[count] = frame;
+            count++;
         }
     check(used == size);
     gather->bytes = bytes;
     gather->size = size;
-    const struct out_chunk *chunk = conn->out_first;
-    bool is_shareable = chunk == conn->out_last && size == conn->out_bytes && conn->out_skip == 0;
-    gather->count = is_shareable ? chunk->count : 0;
-    memcpy(gather->frames, &chunk->frames[chunk->first], gather->count * sizeof gather->frames[0]);
+    gather->count = is_shareable && count <= GATHER_FRAMES_MAX ? count : 0;
 }
 
 static void flush_one(struct shard *shard, struct conn *conn, struct gather *gather)
@@ -315,7 +321,8 @@ static void flush_one(struct shard *shard, struct conn *conn, struct gather *gat
 
 void conn_flush(struct shard *shard)
 {
-    struct gather gather = {.bytes = NULL};
+    struct gather gather;
+    gather.count = 0;
     for (uint32_t i = 0; i < shard->dirty.count; i++) {
         struct conn *conn = conn_at(shard, shard->dirty.items[i]);
         if (conn == NULL) continue;
