@@ -176,14 +176,26 @@ static void conn_on_closed(void *context, uint32_t sock)
     conn_settle(shard, conn);
 }
 
+/* A WebSocket without its close frame is broken.  An HTTP client may end its side
+ * right behind its last request and still wants the answer (RFC 9112 section 9.6). */
 static void conn_on_end(void *context, uint32_t sock, int error)
 {
-    (void)error; /* however it went, the peer is gone */
     struct shard *shard = context;
     struct conn *conn = conn_at(shard, sock);
     check(conn != NULL);
     conn->flags |= CONN_PEER_GONE;
-    if (conn->state != CONN_DYING) conn_die(shard, conn);
+    if (conn->state == CONN_HTTP && error == 0)
+        conn_end_http(shard, conn);
+    else if (conn->state != CONN_DYING)
+        conn_die(shard, conn);
+}
+
+void conn_end_http(struct shard *shard, struct conn *conn)
+{
+    check(conn->flags & CONN_PEER_GONE);
+    if (conn->state != CONN_HTTP || conn->flags & CONN_PAUSED) return;
+    conn->flags |= CONN_CLOSE_SENT;
+    if (conn->out_bytes == 0) conn_die(shard, conn);
 }
 
 static void conn_on_recv(void *context, uint32_t sock, uint8_t *data, uint32_t size)
@@ -216,13 +228,17 @@ void conn_linger(struct shard *shard, struct conn *conn)
 {
     check(conn->flags & CONN_CLOSE_SENT);
     if (conn->flags & CONN_LINGERS) return;
+    if (conn->flags & CONN_PEER_GONE) {
+        conn_die(shard, conn);
+        return;
+    }
     conn->flags |= CONN_LINGERS;
     uint32_t sock = conn_index(shard, conn);
     loop_shutdown(shard->loop, sock);
     conn_due(shard, conn, shard_second(shard) + CONN_CLOSING_S);
     conn_forget_input(shard, conn);
     conn->flags &= (uint16_t)~CONN_PAUSED;
-    if (!(conn->flags & CONN_PEER_GONE)) loop_recv_arm(shard->loop, sock);
+    loop_recv_arm(shard->loop, sock);
 }
 
 /* What the peer must still read, then the close frame.  A slow reader's queue is

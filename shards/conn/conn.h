@@ -127,6 +127,8 @@ void conn_answer_close(struct shard *shard, struct conn *conn, uint16_t code);
 void conn_continue_100(struct shard *shard, struct conn *conn);
 /* The peer said goodbye, or nothing can be said any more. */
 void conn_close_peer(struct shard *shard, struct conn *conn);
+/* HTTP: the peer has ended its side; so do we once nothing waits for its answer. */
+void conn_end_http(struct shard *shard, struct conn *conn);
 /* The last word went: ends our direction and waits for the peer to end its own. */
 void conn_linger(struct shard *shard, struct conn *conn);
 /* Starts the heartbeat of a client that just connected. */

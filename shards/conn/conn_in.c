@@ -231,11 +231,12 @@ void conn_continue(struct shard *shard, struct conn *conn)
         conn->flags &= (uint16_t)~CONN_PAUSED;
         if (!(conn->flags & CONN_PEER_GONE)) loop_recv_arm(shard->loop, conn_index(shard, conn));
     }
-    if (conn->input_size == 0) return;
     if (conn->state == CONN_HTTP) {
-        http_continue(shard, conn, false);
+        if (conn->input_size > 0) http_continue(shard, conn, false);
+        if (conn->flags & CONN_PEER_GONE) conn_end_http(shard, conn);
         return;
     }
+    if (conn->input_size == 0) return;
     uint8_t *input = conn->input, *at = input;
     uint32_t size = conn->input_size, message = conn->input_message;
     conn->input = NULL;

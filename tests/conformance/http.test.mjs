@@ -1,5 +1,6 @@
 // HTTP as proxies, load balancers and patient attackers speak it.
 import assert from 'node:assert/strict';
+import { connect as connectTcp } from 'node:net';
 import test from 'node:test';
 import { Gateway, KEY, sleep } from './gateway.mjs';
 import { talk } from './peer.mjs';
@@ -46,6 +47,22 @@ test('http', { concurrency: true }, async (t) => {
     assert.deepEqual(statuses(text), [...calls.map(() => 200), 404]);
     const kinds = text.split('HTTP/1.1 ').slice(1, 41).map((part) => part.includes('"offset"'));
     assert.deepEqual(kinds, calls.map((call) => call.includes('publish')));
+  });
+
+  check('a client that ends its side behind its request still gets the answer', async () => {
+    const half = (text) => new Promise((done) => {
+      let got = '';
+      const socket = connectTcp({ port: gateway.port, host: '127.0.0.1', allowHalfOpen: true }, () => socket.end(text));
+      socket.on('data', (bytes) => { got += bytes; });
+      socket.on('error', () => {});
+      socket.on('close', () => done(got));
+    });
+    const requests = [[head('GET', '/nowhere'), [404]], [post('publish', JSON.stringify({ channel: 'chat:half', data: 1 })), [200]],
+      [head('GET', '/health/simple') + post('info', '{}') + head('GET', '/nowhere'), [200, 200, 404]], ['GET / HT', []]];
+    for (let i = 0; i < 200; i++) {
+      const [text, expected] = requests[i % requests.length];
+      assert.deepEqual(statuses(await half(text)), expected, text);
+    }
   });
 
   check('an answer to HTTP/1.0 ends the connection', async () => {
