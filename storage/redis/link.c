@@ -177,7 +177,7 @@ void link_drop(struct link *link, const char *problem)
         return;
     bool was_up = link->state == LINK_READY || link->state == LINK_AGAIN;
     if (problem != NULL) link_say(link, problem);
-    if (was_up || link->attempts == 0)
+    if (!link->is_stopping && (was_up || link->attempts == 0))
         log_warn("the link to Redis is lost address=%s role=%s reason=\"%s\"", link->options->place,
                  link->role == LINK_FEED ? "feed" : "commands", link->problem);
     link->attempts++;
