@@ -113,6 +113,8 @@ void conn_respond(struct shard *shard, struct conn *conn, uint16_t status, const
 /* HTTP: the answer comes later, by conn_respond; input waits. */
 void conn_await(struct shard *shard, struct conn *conn);
 
+/* Input waits: receiving is disarmed, what still comes is saved. */
+void conn_pause(struct shard *shard, struct conn *conn);
 /* Queues what waits for credit or an answer to be looked at again this turn. */
 void conn_resume(struct shard *shard, struct conn *conn);
 

@@ -33,7 +33,7 @@ static void input_save(struct conn *conn, const uint8_t *data, uint32_t size)
     conn->input_size = need;
 }
 
-static void pause_input(struct shard *shard, struct conn *conn)
+void conn_pause(struct shard *shard, struct conn *conn)
 {
     if (conn->flags & CONN_PAUSED) return;
     conn->flags |= CONN_PAUSED;
@@ -43,7 +43,7 @@ static void pause_input(struct shard *shard, struct conn *conn)
 void conn_await(struct shard *shard, struct conn *conn)
 {
     check(conn->state == CONN_HTTP);
-    pause_input(shard, conn);
+    conn_pause(shard, conn);
 }
 
 void conn_resume(struct shard *shard, struct conn *conn)
@@ -84,7 +84,7 @@ static bool ws_commands(struct shard *shard, struct conn *conn, struct bytes mes
     struct reader frame = reader_of(message);
     if (dispatch_message(shard, conn, &frame, is_first) != DISPATCH_WAIT) return false;
     /* Credit comes back with an answer: shard.c moves the waiting on then. */
-    pause_input(shard, conn);
+    conn_pause(shard, conn);
     conn->flags |= CONN_LISTED;
     indexes_add(&shard->waiting, conn_index(shard, conn));
     check(conn->input_size == 0);

@@ -11,6 +11,19 @@
 /* One client a millisecond and shard is a pace that a successor can take in. */
 #define DRAIN_CLIENTS_PER_MS 1
 #define DRAIN_SPREAD_MIN_MS  100
+/* Answers that a slow store owes are waited for this long after the spread. */
+#define DRAIN_ANSWERS_MS     1000
+
+/* A client whose commands are under way hears their answers first: else what it
+ * published is stored and it was told that the connection broke.  Commands that
+ * were not read yet are not carried out. */
+static bool waits_for_answers(struct shard *shard, struct conn *conn)
+{
+    if (conn->calls_count == 0) return false;
+    if (clock_turn_ms(&shard->clock) >= shard->drain_spread_ms + DRAIN_ANSWERS_MS) return false;
+    conn_pause(shard, conn);
+    return true;
+}
 
 /* Closes `count` connections from a moving start. */
 static void close_some(struct shard *shard, uint32_t count, bool is_last_call)
@@ -24,6 +37,7 @@ static void close_some(struct shard *shard, uint32_t count, bool is_last_call)
             conn_close_peer(shard, conn);
             count--;
         } else if (conn->state == CONN_WS) {
+            if (waits_for_answers(shard, conn)) continue;
             conn_end(shard, conn, CLOSE_SHUTDOWN);
             count--;
         } else if (conn->state == CONN_HTTP && !(conn->flags & CONN_PAUSED)) {

@@ -18,7 +18,7 @@ async function write(client, channel, state) {
       state.acknowledged.push({ channel, data });
       await sleep(20);
     } catch (error) {
-      state.refused.push({ data, error });
+      state.refused.push({ channel, data, error });
       await sleep(20);
     }
   }
@@ -64,6 +64,8 @@ async function underLoad(t, config) {
     const here = new Set(stored);
     const missing = state.acknowledged.filter((one) => one.channel === channel && !here.has(one.data));
     assert.deepEqual(missing, [], 'every acknowledged publication is in the history');
+    const stray = state.refused.filter((one) => one.channel === channel && here.has(one.data));
+    assert.deepEqual(stray, [], 'what was refused is not there');
     for (let i = c; i < CLIENTS; i += CHANNELS) {
       await until(() => feeds[i].publications.length >= offset, `${clients[i].user} has all of ${channel}`);
       assert.deepEqual(offsets(feeds[i].publications), range(1, offset));
