@@ -9,9 +9,9 @@
  * looked at by the other; each side writes its own fact, fences fully, and
  * only then reads the other's (Dekker), so at least one of them sees both:
  *
- *   reader  takes `full` bits,  then reads the rings   | writer  fills the ring, then sets its bit
- *   reader  says it sleeps,     then looks at `full`   | writer  sets its bit, then looks who sleeps
- *   writer  says it is blocked, then tries once more   | reader  empties the ring, then looks who is blocked
+ *   reader  takes `full` bits, then reads the rings | writer  fills the ring, then sets its bit
+ *   reader  says it sleeps, then looks at `full`    | writer  sets its bit, then looks who sleeps
+ *   writer  says it is blocked, then tries again    | reader  empties the ring, then looks who is
  *
  * TSan cannot see ck_ring's inline assembly.  Each chain is released on the
  * address of its first letter and acquired there, so that exactly the letters
@@ -33,6 +33,7 @@
 #include "core/limits.h"
 #include "core/loop.h"
 #include "core/mem.h"
+#include "core/spares.h"
 
 #if defined(SLUICE_TSAN) && !defined(MESH_WITHOUT_ANNOTATION)
 #include <sanitizer/tsan_interface.h>
@@ -46,25 +47,6 @@
 #define APART _Alignas(2 * CACHE_LINE)
 
 enum { LETTER_DRAFT, LETTER_SENT, LETTER_OPEN, LETTER_HOMEWARD };
-
-/* Payload bytes of each size class, and how many spare letters of it a shard
- * keeps: 2 MiB, 2 MiB and 1 MiB.  The rest goes back to the heap, so that a
- * burst does not stay for ever. */
-static const struct {
-    uint32_t payload_max, spares_max;
-} classes[] = {{96, 16384}, {LETTER_INLINE_MAX, 4096}, {4064, 256}};
-#define CLASS_HEAP array_count(classes)
-
-/* Under ASan every letter is its own heap block, so that a touch after it went
- * home is reported. */
-#ifndef __has_feature
-#define __has_feature(name) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define LETTERS_ARE_RECYCLED 0
-#else
-#define LETTERS_ARE_RECYCLED 1
-#endif
 
 /* From one shard to another. */
 struct pair {
@@ -100,8 +82,7 @@ struct post {
     uint32_t letters_out, letters_kept;
     uint64_t others_to_ring;  /* bit per shard that this turn's work may wake */
     struct letter **self_end; /* end of our own unread chain, while there is one */
-    struct letter *spares[CLASS_HEAP];
-    uint32_t spares_count[CLASS_HEAP];
+    struct spares spares;
     struct mesh_counters counters;
     struct lane lanes[SHARDS_MAX];
 };
@@ -167,13 +148,7 @@ void mesh_destroy(struct mesh *mesh)
         struct post *post = &mesh->posts[i];
         check(post->letters_out == 0);
         check(post->letters_kept == 0);
-        for (uint32_t size_class = 0; size_class < CLASS_HEAP; size_class++) {
-            while (post->spares[size_class] != NULL) {
-                struct letter *letter = post->spares[size_class];
-                post->spares[size_class] = letter->next;
-                mem_free(letter);
-            }
-        }
+        spares_fini(&post->spares);
     }
     mem_unreserve(mesh->pairs, mesh_pairs_size(mesh->shards_count));
     mem_unreserve(mesh->doors, mesh_doors_size(mesh->shards_count));
@@ -188,23 +163,10 @@ struct letter *letter_new(struct post *post, uint32_t to, uint32_t kind, uint32_
     check(to < post->mesh->shards_count);
     check(kind < post->mesh->kinds_count);
 
-    uint32_t size_class = 0;
-    while (size_class < CLASS_HEAP && size > classes[size_class].payload_max) size_class++;
-    struct letter *letter;
-    if (size_class < CLASS_HEAP && post->spares[size_class] != NULL) {
-        letter = post->spares[size_class];
-        post->spares[size_class] = letter->next;
-        post->spares_count[size_class]--;
-        memset(letter, 0, sizeof *letter + size);
-    } else {
-        bool is_whole = size_class < CLASS_HEAP && LETTERS_ARE_RECYCLED;
-        letter = mem_alloc(sizeof *letter + (is_whole ? classes[size_class].payload_max : size));
-    }
+    struct letter *letter = spares_take(&post->spares, size);
     letter->from = (uint16_t)post->index;
     letter->to = (uint16_t)to;
     letter->kind = (uint16_t)kind;
-    letter->size_class = (uint8_t)size_class;
-    letter->size = size;
     post->letters_out++;
     return letter;
 }
@@ -215,15 +177,7 @@ static void letter_free(struct post *post, struct letter *letter)
     check(post->letters_out > 0);
 
     post->letters_out--;
-    uint32_t size_class = letter->size_class;
-    if (!LETTERS_ARE_RECYCLED || size_class == CLASS_HEAP ||
-        post->spares_count[size_class] == classes[size_class].spares_max) {
-        mem_free(letter);
-        return;
-    }
-    letter->next = post->spares[size_class];
-    post->spares[size_class] = letter;
-    post->spares_count[size_class]++;
+    spares_give(&post->spares, letter);
 }
 
 void letter_discard(struct post *post, struct letter *letter)

@@ -93,7 +93,8 @@ void letter_keep(struct post *post, struct letter *letter);
 void letter_release(struct post *post, struct letter *letter);
 
 /* Handles up to `letters_max` letters, rings read from a moving start, and what
- * they make this shard post to itself; returns the count.  Equal to letters_max: run another turn without sleeping. */
+ * they make this shard post to itself; returns the count.  Equal to letters_max:
+ * run another turn without sleeping. */
 uint32_t mesh_read(struct post *post, uint32_t letters_max);
 /* Hands every staged chain to its ring and rings the sleeping. */
 void mesh_flush(struct post *post);
