@@ -6,7 +6,6 @@
  */
 #include "unit/core/loop_world.h"
 
-#include <pthread.h>
 #include <signal.h>
 
 static void accepts_receives_sends_and_closes(void **state)
@@ -171,22 +170,6 @@ static void slow_reader_gets_every_byte(void **state)
     free(got);
     close(peer);
     world_free(w);
-}
-
-/* Until not a byte goes any more: what loopback moves on makes room at first. */
-static void world_fill(struct world *w, uint32_t sock)
-{
-    static uint8_t zeros[256 << 10];
-    for (int full = 0; full < 10;) {
-        uint32_t before = w->socks[sock].sends;
-        loop_send_now(w->loop, sock, zeros, sizeof zeros);
-        turn(w, 0);
-        bool is_full = w->socks[sock].sends > before && w->socks[sock].send_size == 0;
-        full = is_full ? full + 1 : 0;
-        if (is_full) turn(w, 1);
-    }
-    assert_int_equal(w->socks[sock].send_error, EAGAIN);
-    w->socks[sock].sends = 0;
 }
 
 static void close_ends_a_waiting_send_first(void **state)
@@ -421,170 +404,6 @@ static void overflow_disarms_nothing_for_good(void **state)
     world_free(w);
 }
 
-static void *ring_later(void *argument)
-{
-    struct world *w = argument;
-    /* Rings that nobody has answered yet become one, so more than are waited for. */
-    for (int i = 0; i < 200; i++) {
-        usleep(2000);
-        loop_wake(w->loop);
-    }
-    return NULL;
-}
-
-static void doorbell_of_another_thread_wakes(void **state)
-{
-    struct world *w = world_new(*state, NULL);
-    pthread_t thread;
-    turn(w, 0);
-    pthread_create(&thread, NULL, ring_later, w);
-    for (int i = 0; i < 20; i++) {
-        uint64_t before = clock_mono_ns();
-        loop_enter(w->loop, before / 1000000u + 2000);
-        loop_run(w->loop);
-        assert_true(clock_mono_ns() - before < 1000000000u);
-    }
-    pthread_join(thread, NULL);
-    /* And an enter with a deadline ends there. */
-    uint64_t before = clock_mono_ns();
-    for (int i = 0; i < 3; i++) turn(w, 0);
-    loop_enter(w->loop, before / 1000000u + 20);
-    assert_true(clock_mono_ns() - before >= 15000000u);
-    world_free(w);
-}
-
-static void listening_stops_and_starts(void **state)
-{
-    struct world *w = world_new(*state, NULL);
-    int first = world_peer(w);
-    world_accepted(w, 0);
-    loop_listen_stop(w->loop);
-    turn(w, 0);
-    turn(w, 0);
-    int second = world_peer(w);
-    for (int i = 0; i < 5; i++) turn(w, 1);
-    assert_int_equal(w->accepted_count, 1);
-    loop_listen(w->loop, w->listener);
-    world_accepted(w, 1);
-    loop_listen_stop(w->loop);
-    loop_listen(w->loop, w->listener); /* while the stop is under way */
-    int third = world_peer(w);
-    world_accepted(w, 2);
-    close(first);
-    close(second);
-    close(third);
-    world_free(w);
-}
-
-static void link_connects_talks_and_closes(void **state)
-{
-    struct world *w = world_new(*state, NULL);
-    uint32_t link =
-        loop_connect(w->loop, SOCK_LINK, (struct sockaddr *)&w->address.storage, w->address.size);
-    assert_int_not_equal(link, SOCK_NONE);
-    turn_until(w, w->socks[link].connects == 1);
-    assert_int_equal(w->socks[link].connect_error, 0);
-    uint32_t sock = world_accepted(w, 0);
-    loop_recv_arm(w->loop, sock);
-    loop_send_now(w->loop, link, "from link", 9);
-    turn_until(w, w->socks[sock].received == 9);
-    loop_recv_arm(w->loop, link);
-    loop_send_now(w->loop, sock, "to link", 7);
-    turn_until(w, w->socks[link].received == 7);
-    loop_close(w->loop, link, false);
-    turn_until(w, w->socks[link].closes == 1 && w->socks[sock].ends == 1);
-    world_free(w);
-}
-
-static void refused_link_says_so_and_closes(void **state)
-{
-    struct world *w = world_new(*state, NULL);
-    struct net_address nowhere;
-    assert_int_equal(net_address_parse("127.0.0.1", 1, &nowhere), ERR_OK);
-    for (int i = 1; i <= 100; i++) {
-        uint32_t link =
-            loop_connect(w->loop, SOCK_LINK, (struct sockaddr *)&nowhere.storage, nowhere.size);
-        assert_int_not_equal(link, SOCK_NONE);
-        turn_until(w, w->socks[link].connects == i);
-        assert_int_equal(w->socks[link].connect_error, ECONNREFUSED);
-        loop_close(w->loop, link, false);
-        turn_until(w, w->socks[link].closes == i);
-    }
-    world_free(w);
-}
-
-static void links_have_their_own_slots(void **state)
-{
-    struct world *w = world_new(*state, &(struct loop_options){.socks_max = 8,
-                                                               .links_max = 2,
-                                                               .recv_buffers = 16,
-                                                               .recv_buffer_size = 256,
-                                                               .sq_entries = 64,
-                                                               .cq_entries = 256});
-    struct sockaddr *address = (struct sockaddr *)&w->address.storage;
-    uint32_t a = loop_connect(w->loop, SOCK_LINK, address, w->address.size);
-    uint32_t b = loop_connect(w->loop, SOCK_LINK, address, w->address.size);
-    assert_true(a < 2 && b < 2 && a != b);
-    assert_int_equal(loop_connect(w->loop, SOCK_LINK, address, w->address.size), SOCK_NONE);
-    loop_close(w->loop, a, false); /* while it connects */
-    turn_until(w, w->socks[a].closes == 1);
-    assert_int_equal(w->socks[a].connects, 0);
-    uint32_t c = loop_connect(w->loop, SOCK_LINK, address, w->address.size);
-    assert_int_equal(c, a);
-    turn_until(w, w->socks[c].connects == 1 && w->socks[b].connects == 1);
-    world_free(w);
-}
-
-/* The peer reads to the end what was queued, then sees the end; what it still
- * sends arrives. */
-static void shutdown_follows_what_was_queued(void **state)
-{
-    struct world *w = world_new(*state, NULL);
-    int peer = world_peer(w);
-    uint32_t sock = world_accepted(w, 0);
-    loop_recv_arm(w->loop, sock);
-    world_fill(w, sock);
-    loop_send_wait(w->loop, sock, "the end", 7);
-    loop_shutdown(w->loop, sock);
-    char got[65536], last[7];
-    ssize_t size;
-    bool has_ended = false;
-    while (!has_ended) {
-        turn(w, 0);
-        size = recv(peer, got, sizeof got, MSG_DONTWAIT);
-        if (size >= 7) memcpy(last, got + size - 7, 7);
-        has_ended = size == 0;
-    }
-    assert_memory_equal(last, "the end", 7);
-    peer_send(peer, "bye", 3);
-    close(peer);
-    turn_until(w, w->socks[sock].ends == 1);
-    assert_int_equal(w->socks[sock].received, 3);
-    loop_close(w->loop, sock, false);
-    turn_until(w, w->socks[sock].closes == 1);
-    world_free(w);
-}
-
-static void shutdown_then_close_at_once(void **state)
-{
-    struct world *w = world_new(*state, NULL);
-    for (uint32_t i = 0; i < 50; i++) {
-        int peer = world_peer(w);
-        uint32_t sock = world_accepted(w, i);
-        loop_recv_arm(w->loop, sock);
-        loop_send_now(w->loop, sock, "bye", 3);
-        loop_shutdown(w->loop, sock);
-        if (i % 2 == 0) turn(w, 0);
-        loop_close(w->loop, sock, false);
-        turn_until(w, loop_socks(w->loop) == 0);
-        char got[8];
-        assert_int_equal(recv(peer, got, sizeof got, 0), 3);
-        assert_int_equal(recv(peer, got, sizeof got, 0), 0);
-        close(peer);
-    }
-    world_free(w);
-}
-
 int main(void)
 {
     signal(SIGPIPE, SIG_DFL); /* MSG_NOSIGNAL must do without */
@@ -602,13 +421,6 @@ int main(void)
         cmocka_unit_test(full_table_stops_accepting_and_goes_on),
         cmocka_unit_test(many_peers_are_accepted_and_served),
         cmocka_unit_test(overflow_disarms_nothing_for_good),
-        cmocka_unit_test(doorbell_of_another_thread_wakes),
-        cmocka_unit_test(listening_stops_and_starts),
-        cmocka_unit_test(link_connects_talks_and_closes),
-        cmocka_unit_test(refused_link_says_so_and_closes),
-        cmocka_unit_test(links_have_their_own_slots),
-        cmocka_unit_test(shutdown_follows_what_was_queued),
-        cmocka_unit_test(shutdown_then_close_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,8 +6,7 @@
  * The letters of delivery (FRAME, LOST) end in the test, which plays the
  * listening shards; everything else is the real code on both sides.
  *
- * Between a channel and its store stands a gate that may hold ops back, refuse
- * openings, and make a channel lose its data.
+ * Between a channel and its store stands a gate (small_gate.h).
  */
 #pragma once
 
@@ -20,6 +19,7 @@
 #include "shards/channel/channel_parts.h"
 #include "shards/fanout/fanout.h"
 #include "shards/home.h"
+#include "tests/unit/shards/small_gate.h"
 
 #define SMALL_SHARDS 2
 
@@ -48,23 +48,6 @@ struct told {
     uint64_t offsets[512], numbers[512];
     uint32_t counts_count;
     uint32_t readers[RECEIPT_OFFSETS_MAX], eligible[RECEIPT_OFFSETS_MAX];
-};
-
-/* An op held back at the gate. */
-struct gated {
-    enum { GATED_OPEN, GATED_APPEND, GATED_READ } kind;
-    void *op;
-};
-
-struct gate {
-    struct store store; /* first: what the channels are given */
-    struct store *inner;
-    struct small *small;
-    struct gated held[4096];
-    uint32_t held_count;
-    /* Views of a held append, copied as the contract says. */
-    bool is_shut;
-    enum err open_err; /* openings end with it */
 };
 
 struct small {
@@ -111,130 +94,6 @@ static void small_on_lost(void *context, struct letter *letter)
     struct heard heard = {.shard = shard->index, .hub = in.hub, .is_lost = true};
     if (small_world->on_heard != NULL) small_world->on_heard(small_world, &heard);
 }
-
-/* --- the gate --------------------------------------------------------------------- */
-
-static struct gate *gate_of(struct store *store)
-{
-    return container_of(store, struct gate, store);
-}
-
-static void gate_hold(struct gate *gate, int kind, void *op)
-{
-    check(gate->held_count < array_count(gate->held));
-    gate->held[gate->held_count].kind = kind;
-    gate->held[gate->held_count++].op = op;
-}
-
-static void gate_open(struct store *store, struct store_open *op)
-{
-    gate_hold(gate_of(store), GATED_OPEN, op);
-}
-
-static void gate_close(struct store *store, struct store_channel *channel)
-{
-    store_close(gate_of(store)->inner, channel);
-}
-
-/* Views die with the letter, so a held append owns copies. */
-static void gate_append(struct store *store, struct store_append *op)
-{
-    struct gate *gate = gate_of(store);
-    if (!gate->is_shut && gate->held_count == 0) {
-        store_append(gate->inner, op);
-        return;
-    }
-    struct bytes *views[] = {&op->publication.data,
-                             &op->publication.tags,
-                             &op->publication.user,
-                             &op->publication.conn_info,
-                             &op->scope,
-                             &op->key,
-                             &op->user};
-    for (size_t i = 0; i < array_count(views); i++)
-        if (views[i]->size > 0)
-            *views[i] = bytes_of(mem_text(views[i]->at, views[i]->size), views[i]->size);
-    check(op->users_count == 0);
-    gate_hold(gate, GATED_APPEND, op);
-}
-
-static void gate_free_copies(struct store_append *op)
-{
-    struct bytes views[] = {op->publication.data,
-                            op->publication.tags,
-                            op->publication.user,
-                            op->publication.conn_info,
-                            op->scope,
-                            op->key,
-                            op->user};
-    for (size_t i = 0; i < array_count(views); i++)
-        if (views[i].size > 0) mem_free((void *)(uintptr_t)views[i].at);
-}
-
-static void gate_read(struct store *store, struct store_read *op)
-{
-    struct gate *gate = gate_of(store);
-    if (!gate->is_shut && gate->held_count == 0)
-        store_read(gate->inner, op);
-    else
-        gate_hold(gate, GATED_READ, op);
-}
-
-/* Lets the first `count` held ops through, in order. */
-static void gate_pass(struct gate *gate, uint32_t count)
-{
-    if (count > gate->held_count) count = gate->held_count;
-    struct gated *first = mem_alloc((count + 1) * sizeof *first);
-    memcpy(first, gate->held, count * sizeof *first);
-    gate->held_count -= count;
-    memmove(gate->held, gate->held + count, gate->held_count * sizeof gate->held[0]);
-    for (uint32_t i = 0; i < count; i++) {
-        if (first[i].kind == GATED_OPEN) {
-            struct store_open *op = first[i].op;
-            if (gate->open_err != ERR_OK)
-                op->on_opened(op, gate->open_err, NULL);
-            else
-                store_open(gate->inner, op);
-        } else if (first[i].kind == GATED_READ) {
-            store_read(gate->inner, first[i].op);
-        } else {
-            struct store_append *op = first[i].op;
-            struct store_append copy = *op;
-            store_append(gate->inner, op);
-            gate_free_copies(&copy);
-        }
-    }
-    mem_free(first);
-}
-
-static void gate_submit(struct store *store)
-{
-    struct gate *gate = gate_of(store);
-    if (!gate->is_shut) gate_pass(gate, UINT32_MAX);
-    store_submit(gate->inner);
-}
-
-static uint32_t gate_pending(const struct store *store)
-{
-    const struct gate *gate = (const void *)store;
-    return gate->held_count + store_pending(gate->inner);
-}
-
-static void gate_health(const struct store *store, struct store_health *health)
-{
-    store_health(((const struct gate *)(const void *)store)->inner, health);
-}
-
-static const struct store_engine gate_engine = {
-    .name = "gate",
-    .open = gate_open,
-    .close = gate_close,
-    .append = gate_append,
-    .read = gate_read,
-    .submit = gate_submit,
-    .pending = gate_pending,
-    .health = gate_health,
-};
 
 /* --- life ------------------------------------------------------------------------- */
 
