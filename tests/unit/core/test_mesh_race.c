@@ -49,9 +49,9 @@ struct ask {
 
 static void tell(struct shard *shard, const struct letter *letter)
 {
-    const struct ask *ask = (const struct ask *)letter->payload;
+    const struct ask *ask = (const void *)letter->payload;
     struct letter *answer = letter_new(shard->post, letter->from, KIND_TELL, sizeof(uint64_t));
-    uint64_t *value = (uint64_t *)answer->payload;
+    uint64_t *value = (void *)answer->payload;
     *value = ask->value;
     for (uint32_t i = 0; i < sizeof ask->filling; i++) *value += ask->filling[i];
     letter_post_answer(shard->post, answer);
@@ -60,7 +60,7 @@ static void tell(struct shard *shard, const struct letter *letter)
 static void on_ask(void *context, struct letter *letter)
 {
     struct shard *shard = context;
-    const struct ask *ask = (const struct ask *)letter->payload;
+    const struct ask *ask = (const void *)letter->payload;
     if (ask->number != shard->seen[letter->from] + 1) abort();
     shard->seen[letter->from] = ask->number;
     if (rng_chance(&shard->rng, 10) && shard->kept_count < KEPT) {
@@ -73,7 +73,7 @@ static void on_ask(void *context, struct letter *letter)
 static void on_tell(void *context, struct letter *letter)
 {
     struct shard *shard = context;
-    shard->sum_told += *(const uint64_t *)letter->payload;
+    shard->sum_told += *(const uint64_t *)(const void *)letter->payload;
     shard->told++;
 }
 static void on_stop(void *context, struct letter *letter)
@@ -91,7 +91,7 @@ static void ask_some(struct shard *shard, uint32_t numbers[SHARDS])
         uint32_t to = (uint32_t)rng_below(&shard->rng, SHARDS);
         if (!letter_credit(shard->post, to)) continue;
         struct letter *letter = letter_new(shard->post, to, KIND_ASK, sizeof(struct ask));
-        struct ask *ask = (struct ask *)letter->payload;
+        struct ask *ask = (void *)letter->payload;
         ask->number = ++numbers[to];
         ask->value = (uint32_t)rng_next(&shard->rng);
         shard->sum_asked += ask->value;
