@@ -36,6 +36,19 @@ bool bytes_to_u64(struct bytes text, uint64_t *value)
     return true;
 }
 
+bool bytes_hex_digit(uint8_t c, uint8_t *value)
+{
+    if (c >= '0' && c <= '9')
+        *value = (uint8_t)(c - '0');
+    else if (c >= 'a' && c <= 'f')
+        *value = (uint8_t)(c - 'a' + 10);
+    else if (c >= 'A' && c <= 'F')
+        *value = (uint8_t)(c - 'A' + 10);
+    else
+        return false;
+    return true;
+}
+
 int bytes_compare(struct bytes a, struct bytes b)
 {
     size_t common = a.size < b.size ? a.size : b.size;

@@ -42,6 +42,8 @@ static inline bool bytes_equal_text(struct bytes a, const char *text)
 bool bytes_equal_nocase(struct bytes a, struct bytes b);
 /* Parses a decimal u64 that is the whole view; false on anything else. */
 bool bytes_to_u64(struct bytes text, uint64_t *value);
+/* The value of a hexadecimal digit of either case; false for any other byte. */
+bool bytes_hex_digit(uint8_t c, uint8_t *value);
 /* memcmp order, shorter first. */
 int bytes_compare(struct bytes a, struct bytes b);
 

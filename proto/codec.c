@@ -31,19 +31,6 @@ void codec_uuid(const uint8_t id[16], char text[37])
     text[out] = '\0';
 }
 
-static bool hex_digit(uint8_t c, uint8_t *value)
-{
-    if (c >= '0' && c <= '9')
-        *value = (uint8_t)(c - '0');
-    else if (c >= 'a' && c <= 'f')
-        *value = (uint8_t)(c - 'a' + 10);
-    else if (c >= 'A' && c <= 'F')
-        *value = (uint8_t)(c - 'A' + 10);
-    else
-        return false;
-    return true;
-}
-
 enum err codec_uuid_parse(struct bytes text, uint8_t id[16])
 {
     if (text.size != 36) return ERR_BAD_REQUEST;
@@ -54,7 +41,7 @@ enum err codec_uuid_parse(struct bytes text, uint8_t id[16])
             if (text.at[i] != '-') return ERR_BAD_REQUEST;
             continue;
         }
-        if (!hex_digit(text.at[i], &value)) return ERR_BAD_REQUEST;
+        if (!bytes_hex_digit(text.at[i], &value)) return ERR_BAD_REQUEST;
         if (nibbles % 2 == 0)
             id[nibbles / 2] = (uint8_t)(value << 4);
         else

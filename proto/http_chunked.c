@@ -37,19 +37,6 @@ static enum http_result refuse(struct walk *walk, uint16_t status, const char *r
     return HTTP_REFUSED;
 }
 
-static bool hex_digit(uint8_t c, uint32_t *digit)
-{
-    if (c >= '0' && c <= '9')
-        *digit = (uint32_t)c - '0';
-    else if (c >= 'a' && c <= 'f')
-        *digit = (uint32_t)c - 'a' + 10;
-    else if (c >= 'A' && c <= 'F')
-        *digit = (uint32_t)c - 'A' + 10;
-    else
-        return false;
-    return true;
-}
-
 /* HTTP_WHOLE with the size of the chunk whose data begin at walk->at then. */
 static enum http_result take_size(struct walk *walk, size_t *size)
 {
@@ -63,8 +50,8 @@ static enum http_result take_size(struct walk *walk, size_t *size)
     *size = 0;
     if (line.size == 0) return refuse(walk, 400, "malformed chunk size");
     for (size_t i = 0; i < line.size; i++) {
-        uint32_t digit;
-        if (!hex_digit(line.at[i], &digit)) return refuse(walk, 400, "malformed chunk size");
+        uint8_t digit;
+        if (!bytes_hex_digit(line.at[i], &digit)) return refuse(walk, 400, "malformed chunk size");
         *size = *size << 4 | digit;
     }
     walk->at += line.size + 2;

@@ -45,19 +45,6 @@ bool http_header_has(const struct http_request *request, const char *name, const
     return false;
 }
 
-static bool hex_digit(uint8_t c, uint8_t *digit)
-{
-    if (c >= '0' && c <= '9')
-        *digit = (uint8_t)(c - '0');
-    else if (c >= 'a' && c <= 'f')
-        *digit = (uint8_t)(c - 'a' + 10);
-    else if (c >= 'A' && c <= 'F')
-        *digit = (uint8_t)(c - 'A' + 10);
-    else
-        return false;
-    return true;
-}
-
 /* Percent-decoding with '+' for a space, as forms send it.  A NUL is refused: it
  * would end the value early for its reader. */
 static bool decode(struct bytes value, char *out, size_t size)
@@ -69,7 +56,7 @@ static bool decode(struct bytes value, char *out, size_t size)
             c = ' ';
         else if (c == '%') {
             if (value.size - i < 3) return false;
-            if (!hex_digit(value.at[i + 1], &high) || !hex_digit(value.at[i + 2], &low))
+            if (!bytes_hex_digit(value.at[i + 1], &high) || !bytes_hex_digit(value.at[i + 2], &low))
                 return false;
             c = (uint8_t)(high << 4 | low);
             i += 2;

@@ -153,9 +153,24 @@ static void writer_latches_and_writes_nothing_after(void **state)
     assert_true(w.failed);
 }
 
+static void hexadecimal_digits_of_either_case_have_a_value(void **state)
+{
+    (void)state;
+    static const char digits[] = "0123456789abcdef", upper[] = "0123456789ABCDEF";
+    uint8_t value;
+    for (uint8_t i = 0; i < 16; i++) {
+        assert_true(bytes_hex_digit((uint8_t)digits[i], &value) && value == i);
+        assert_true(bytes_hex_digit((uint8_t)upper[i], &value) && value == i);
+    }
+    for (uint32_t c = 0; c < 256; c++)
+        if (c == 0 || (strchr(digits, (int)c) == NULL && strchr(upper, (int)c) == NULL))
+            assert_false(bytes_hex_digit((uint8_t)c, &value));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hexadecimal_digits_of_either_case_have_a_value),
         cmocka_unit_test(views_compare_by_content),
         cmocka_unit_test(views_order_like_memcmp_shorter_first),
         cmocka_unit_test(decimal_is_the_whole_view_and_fits),
