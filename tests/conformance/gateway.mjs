@@ -130,6 +130,11 @@ export class Gateway {
       call.on('error', fail);
       call.end(JSON.stringify(body));
     });
+    // Out of credit: nothing was done, ask again as a backend would.
+    if (status === 503 && text.includes('"code":111')) {
+      await sleep(5);
+      return this.api(method, body, headers);
+    }
     if (status !== 200) throw new Error(`${method}: HTTP ${status} ${text}`);
     return JSON.parse(text);
   }
