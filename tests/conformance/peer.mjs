@@ -99,3 +99,14 @@ export function talk(gateway, parts, { until: enough = null, gap = 0, ms = 15000
     socket.on('close', end);
   });
 }
+
+/** A seeded generator, so that a failure comes again (mulberry32). */
+export function random(seed) {
+  let state = seed;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % below;
+  };
+}

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { range } from './client.mjs';
 import { Gateway, SECRET, sleep, until } from './gateway.mjs';
-import { openAs } from './peer.mjs';
+import { openAs, random } from './peer.mjs';
 import { Redis } from './redis.mjs';
 
 const SCALE = Number(process.env.SLUICE_STORM ?? 1);
@@ -14,17 +14,6 @@ const STEADY = 100, JUMPERS = 60, VANISHERS = 40;
 const PUBLICATIONS = Math.round(10000 * SCALE);
 const KEPT = range(0, 79).map((n) => `chat:${n}`), LIVE = range(80, 99).map((n) => `live:${n}`);
 const CHANNELS = [...KEPT, ...LIVE];
-
-/** A seeded generator, so that a failure comes again (mulberry32). */
-function random(seed) {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
 
 /** One client's view of its channels, checked as messages arrive. */
 class Listener {
