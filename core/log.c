@@ -27,6 +27,9 @@
 
 #define LINE_MAX_BYTES 1024
 #define RING_BYTES     (256u << 10)
+/* How long the last lines may take at the end, and before an abort. */
+#define STOP_S         2
+#define CRASH_S        3
 
 static enum log_level level_min = LOG_INFO;
 
@@ -207,6 +210,21 @@ void log_start(int fd)
     pthread_mutex_unlock(&sink.mutex);
 }
 
+/* A pipe that nobody reads any more must not keep a gateway from ending: what
+ * found no reader in that time is lost.  write is where the writer can be
+ * cancelled, and it holds no lock there. */
+static void writer_join(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += STOP_S;
+    if (pthread_timedjoin_np(sink.writer, NULL, &until) == 0) return;
+    int failed = pthread_cancel(sink.writer);
+    if (failed == 0) failed = pthread_join(sink.writer, NULL);
+    check(failed == 0);
+    sink.tail = sink.head;
+}
+
 void log_stop(void)
 {
     pthread_mutex_lock(&sink.mutex);
@@ -215,15 +233,17 @@ void log_stop(void)
     sink.is_stopping = true;
     pthread_cond_signal(&sink.filled);
     pthread_mutex_unlock(&sink.mutex);
-    if (!was_running) return;
-    int failed = pthread_join(sink.writer, NULL);
-    check(failed == 0);
+    if (was_running) writer_join();
 }
 
 /* The lock may be held by a thread that will never run again, so it is waited
- * for only briefly; a line that the writer has in hand may come out twice. */
+ * for only briefly; a line that the writer has in hand may come out twice.  Where
+ * nobody reads the lines SIGALRM ends the process instead of the abort: a dead
+ * gateway that stays is worse than one without a core file. */
 cold void log_crash(void)
 {
+    signal(SIGALRM, SIG_DFL);
+    alarm(CRASH_S);
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += 1;

@@ -27,7 +27,8 @@ enum log_level log_get_level(void);
 bool log_level_parse(const char *name, enum log_level *level);
 /* Lines go to descriptor `fd` from now on, by the writer thread. */
 void log_start(int fd);
-/* Writes out everything and joins the writer; a no-op when none was started. */
+/* Writes out everything, or what is read within 2 s, and joins the writer; a no-op
+ * when none was started. */
 void log_stop(void);
 /* Writes out what waits, from a thread that is about to abort. */
 void log_crash(void);

@@ -4,7 +4,9 @@
  */
 #include "death.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -171,6 +173,54 @@ static void lines_without_room_are_counted_and_told(void **state)
     assert_int_equal(lines + dropped, 1000);
 }
 
+/* A pipe that is full and stays so. */
+static void fill_pipe(void)
+{
+    assert_int_equal(pipe(pipe_ends), 0);
+    assert_int_equal(fcntl(pipe_ends[1], F_SETFL, O_NONBLOCK), 0);
+    char body[4096] = {0};
+    while (write(pipe_ends[1], body, sizeof body) > 0) continue;
+    assert_int_equal(fcntl(pipe_ends[1], F_SETFL, 0), 0);
+}
+
+static void reader_that_never_reads_does_not_hold_the_end_up(void **state)
+{
+    (void)state;
+    fill_pipe();
+    time_t began = time(NULL);
+    log_start(pipe_ends[1]);
+    log_info("nobody reads this");
+    log_stop();
+    assert_in_range(time(NULL) - began, 1, 10);
+    start();
+    log_info("somebody reads this");
+    stop();
+    assert_non_null(strstr(text, "somebody"));
+    assert_null(strstr(text, "nobody"));
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+}
+
+static void reader_that_never_reads_does_not_keep_a_crash_alive(void **state)
+{
+    (void)state;
+    fill_pipe();
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        dup2(pipe_ends[1], STDERR_FILENO);
+        log_start(STDERR_FILENO);
+        log_info("nobody reads this");
+        check(child != 0);
+    }
+    int how = 0;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFSIGNALED(how));
+    assert_int_equal(WTERMSIG(how), SIGALRM);
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+}
+
 static void quoted_value_is_one_printable_word(void **state)
 {
     (void)state;
@@ -213,6 +263,8 @@ int main(void)
         cmocka_unit_test(long_line_is_cut_and_says_so),
         cmocka_unit_test(lines_of_many_threads_stay_whole_and_in_order),
         cmocka_unit_test(lines_without_room_are_counted_and_told),
+        cmocka_unit_test(reader_that_never_reads_does_not_hold_the_end_up),
+        cmocka_unit_test(reader_that_never_reads_does_not_keep_a_crash_alive),
         cmocka_unit_test(quoted_value_is_one_printable_word),
         cmocka_unit_test(line_before_the_start_goes_to_stderr),
     };
