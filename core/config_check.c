@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/config_parts.h"
+#include "core/net.h"
 
 static void check_namespace(struct config_reader *reader, const struct config_namespace *space)
 {
@@ -21,8 +22,7 @@ static void check_namespace(struct config_reader *reader, const struct config_na
         config_error(reader, 0, path,
                      "history needs both history_size and history_ttl; %s is not set",
                      space->history_size > 0 ? "history_ttl" : "history_size");
-    bool is_positioned =
-        space->force_recovery || space->allow_recovery || space->force_positioning;
+    bool is_positioned = space->force_recovery || space->allow_recovery || space->force_positioning;
     if (is_positioned && !config_has_history(space))
         config_error(reader, 0, path,
                      "recovery and positioning need history; set history_size and history_ttl");
@@ -77,6 +77,11 @@ void config_check(struct config_reader *reader, const struct config *config)
     if (config->client_pong_timeout_ms >= config->client_ping_interval_ms)
         config_error(reader, 0, "client.pong_timeout",
                      "wants to be shorter than client.ping_interval");
+    struct net_address address;
+    if (config->http_server_address[0] != 0 &&
+        net_address_parse(config->http_server_address, 1, &address) != ERR_OK)
+        config_error(reader, 0, "http_server.address",
+                     "wants a number such as 127.0.0.1 or ::1, or nothing for every address");
     check_prefix(reader, "http_api.handler_prefix", config->http_api_handler_prefix);
     check_prefix(reader, "websocket.handler_prefix", config->websocket_handler_prefix);
     if (config->storage_engine == CONFIG_ENGINE_EMBEDDED && config->storage_path[0] == 0)

@@ -41,12 +41,18 @@ void frames_fini(struct frames *frames);
 /* A frame with room for `payload_max` bytes, count 1, not sealed; NULL at the limit. */
 must_use struct frame *frame_new(struct frames *frames, uint32_t payload_max);
 /* Where the payload is written before sealing. */
-static inline uint8_t *frame_payload(struct frame *frame) { return frame->buffer + FRAME_HEADROOM; }
+static inline uint8_t *frame_payload(struct frame *frame)
+{
+    return frame->buffer + FRAME_HEADROOM;
+}
 /* Seals: `header` (0 to FRAME_HEADROOM bytes) goes right before the payload. */
 void frame_seal(struct frame *frame, struct bytes header, uint32_t payload_size);
 /* A frame over bytes inside a letter from another shard (or oneself), count 1;
  * keeps the letter.  Further frames over the same letter share it. NULL at the limit. */
 must_use struct frame *frame_borrow(struct frames *frames, struct letter *letter,
                                     struct bytes bytes);
-static inline void frame_ref(struct frame *frame) { frame->refs++; }
+static inline void frame_ref(struct frame *frame)
+{
+    frame->refs++;
+}
 void frame_unref(struct frames *frames, struct frame *frame);

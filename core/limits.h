@@ -15,44 +15,44 @@
 
 /* Chains in flight per ordered pair; a sender adds at most one per turn, so a
  * receiver may be this many turns behind before chains stay staged. */
-#define MESH_RING_SLOTS (VERIFY ? 4 : 128)
+#define MESH_RING_SLOTS        (VERIFY ? 4 : 128)
 /* Requests in flight per ordered pair.  Bounds the answers a shard can owe. */
-#define MESH_CREDITS (VERIFY ? 8 : 1024)
+#define MESH_CREDITS           (VERIFY ? 8 : 1024)
 /* A listening shard's unread letters; beyond it publications are refused. */
 #define MESH_BACKLOG_BYTES_MAX (64u << 20)
 
 /* Work per turn, so that no one waits on another's luck. */
 #define TURN_LETTERS_MAX (VERIFY ? 16 : 4096)
-#define TURN_TIMERS_MAX (VERIFY ? 8 : 1024)
+#define TURN_TIMERS_MAX  (VERIFY ? 8 : 1024)
 /* Memory that a turn's arena keeps over a reset. */
-#define TURN_ARENA_KEEP (256u << 10)
+#define TURN_ARENA_KEEP  (256u << 10)
 
 /* Bytes gathered into one send; the rest follows next turn.  Larger gathers
  * gain nothing: bytes are cheap, segments are dear, and 64 KiB is one GSO. */
 #define SEND_GATHER_MAX (64u << 10)
 
 /* Wire limits of the Centrifuge protocol. */
-#define CHANNEL_NAME_MAX 255
-#define USER_ID_MAX 255
-#define IDEMPOTENCY_KEY_MAX 255
-#define EPOCH_MAX 23 /* "<8 letters>.<generation>" fits with room */
+#define CHANNEL_NAME_MAX       255
+#define USER_ID_MAX            255
+#define IDEMPOTENCY_KEY_MAX    255
+#define EPOCH_MAX              23 /* "<8 letters>.<generation>" fits with room */
 #define COMMANDS_PER_FRAME_MAX 1024
-#define JSON_DEPTH_MAX 64
+#define JSON_DEPTH_MAX         64
 
 /* HTTP parts; RFC 9112 leaves them to us. */
-#define HTTP_LINE_MAX 8192
+#define HTTP_LINE_MAX    8192
 #define HTTP_HEADERS_MAX 64
-#define HTTP_HEAD_MAX (16u << 10)
-#define HTTP_BODY_MAX (8u << 20)
+#define HTTP_HEAD_MAX    (16u << 10)
+#define HTTP_BODY_MAX    (8u << 20)
 /* A client has this long to send a whole request head, and then its body. */
-#define HTTP_HEAD_MS 5000
-#define HTTP_BODY_MS 30000
+#define HTTP_HEAD_MS     5000
+#define HTTP_BODY_MS     30000
 /* Idle keep-alive connections. */
-#define HTTP_IDLE_MS 60000
+#define HTTP_IDLE_MS     60000
 
 /* Receipts: lists and exact windows (storage/cursor.h). */
-#define RECEIPT_WINDOW 1024
-#define MEMBERS_MAX 100000
+#define RECEIPT_WINDOW      1024
+#define MEMBERS_MAX         100000
 #define RECEIPT_OFFSETS_MAX 100
 
 /* Publications that one history or API answer may carry in memory at once. */

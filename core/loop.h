@@ -79,7 +79,7 @@ struct write_op {
     uint64_t offset;
     const uint8_t *data; /* kept by the caller until on_done */
     uint32_t size;
-    bool is_synced; /* false: skip the fdatasync ("written" durability) */
+    bool is_synced;   /* false: skip the fdatasync ("written" durability) */
     uint8_t pending;  /* private: events still to come */
     uint32_t written; /* private */
     int error;        /* private */

@@ -36,7 +36,7 @@ struct job {
     struct job *next; /* private: the worker's queue */
     enum worker_kind kind;
     job_run_fn run;
-    job_done_fn done;    /* may be NULL when nobody waits; then home is NULL too */
+    job_done_fn done; /* may be NULL when nobody waits; then home is NULL too */
     struct inbox *home;
 };
 

@@ -36,7 +36,7 @@ struct cmd_subscribe {
     bool has_filter;
 };
 
-#define SUBSCRIBE_FLAG_COMPACT 1
+#define SUBSCRIBE_FLAG_COMPACT            1
 #define SUBSCRIBE_FLAG_REJECT_UNRECOVERED 2
 
 struct cmd_history {

@@ -82,4 +82,7 @@ void json_write_text(struct writer *writer, struct bytes text);
 /* A raw value with newline bytes between tokens removed, so that a newline
  * stays a message delimiter. */
 void json_write_raw(struct writer *writer, struct bytes raw);
-static inline size_t json_text_bound(struct bytes text) { return 6 * text.size + 2; }
+static inline size_t json_text_bound(struct bytes text)
+{
+    return 6 * text.size + 2;
+}

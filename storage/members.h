@@ -24,7 +24,7 @@ void members_init(struct members *members, uint64_t seed);
 void members_fini(struct members *members);
 /* The list in force after the publication `head`. */
 void members_set(struct members *members, const struct bytes *users, uint32_t users_count,
-                uint64_t head);
+                 uint64_t head);
 /* Moves a cursor forward; users who are no members are passed over. */
 void members_read(struct members *members, struct bytes user, uint64_t offset);
 /* A row from the disk. */

@@ -21,8 +21,8 @@
 #include "core/err.h"
 
 struct publication {
-    uint64_t offset;  /* 0: live only, not stored */
-    uint64_t time_ms; /* Unix milliseconds of acceptance */
+    uint64_t offset;   /* 0: live only, not stored */
+    uint64_t time_ms;  /* Unix milliseconds of acceptance */
     struct bytes data; /* raw, as given */
     struct bytes tags; /* raw JSON object, may be empty */
     bool has_info;     /* published by a client; false: by the server API */

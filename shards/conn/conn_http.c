@@ -98,9 +98,8 @@ static void upgrade(struct shard *shard, struct conn *conn, const struct http_re
     }
     if (handshake_check(request, config->client_allowed_origins.items,
                         config->client_allowed_origins.count, &handshake, &fault) != ERR_OK) {
-        conn_respond(
-            shard, conn, fault.status, "text/plain; charset=utf-8", bytes_of_text(fault.reason),
-            fault.status == 426 ? "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n" : NULL);
+        conn_respond(shard, conn, fault.status, "text/plain; charset=utf-8",
+                     bytes_of_text(fault.reason), NULL);
         return;
     }
     if (codec_of(handshake.wire) == NULL) {

@@ -47,9 +47,9 @@
 #define EMBED_WAL_TRUNCATE      (256u << 20)
 /* Housekeeping of one shard, and of the index. */
 #define EMBED_SWEEP_MS          10000
-#define EMBED_SWEEP_CHANNELS 256 /* in one transaction */
-#define EMBED_SWEEP_SLICES 16
-#define EMBED_SWEEP_NS 20000000ull
+#define EMBED_SWEEP_CHANNELS    256 /* in one transaction */
+#define EMBED_SWEEP_SLICES      16
+#define EMBED_SWEEP_NS          20000000ull
 /* A closed channel without history remembers its keys this long, because no
  * file does. */
 #define EMBED_LINGER_MS         300000

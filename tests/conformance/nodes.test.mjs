@@ -30,6 +30,22 @@ test('two gateways are one', async (t) => {
     for (const feed of feeds) assert.deepEqual(feed.publications.map((p) => p.data.n), range(1, 50));
   });
 
+  // Gap fill would hide announcements that never come: count how often it had to.
+  await t.test('what one publishes is announced to the other, not found later', async () => {
+    const gaps = async () => {
+      const metrics = await (await fetch(`${there.http}/metrics`)).text();
+      return Number(/^sluice_store_gaps_filled_total (\d+)$/m.exec(metrics)[1]);
+    };
+    const quiet = await subscribe(bob, 'chat:announced');
+    const before = await gaps();
+    for (let i = 1; i <= 40; i++) {
+      await here.ask('publish', { channel: 'chat:announced', data: i });
+      await until(() => quiet.publications.length === i, `${i} arrived`);
+    }
+    const filled = await gaps() - before;
+    assert.ok(filled <= 1, `${filled} of 40 had to be found by a gap fill`);
+  });
+
   await t.test('Redis dies and comes back: nobody is disturbed', async () => {
     const publish = () => here.ask('publish', { channel: 'chat:room', data: { n: 51 }, idempotency_key: 'k51' });
     await redis.kill();
