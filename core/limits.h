@@ -39,6 +39,10 @@
 #define COMMANDS_PER_FRAME_MAX 1024
 #define JSON_DEPTH_MAX         64
 
+/* Answers of one connection that may be large (recoveries, history) and are under
+ * way at once; its further commands of that sort wait. */
+#define BULK_CALLS_MAX (VERIFY ? 1 : 8)
+
 /* HTTP parts; RFC 9112 leaves them to us. */
 #define HTTP_LINE_MAX    8192
 #define HTTP_HEADERS_MAX 64

@@ -24,11 +24,25 @@ enum err call_begin(struct shard *shard, struct conn *conn, uint32_t to, call_fn
     made->on_answer = on_answer;
     made->conn = UINT32_MAX;
     made->to = (uint16_t)to;
+    made->is_bulk = false;
     if (conn != NULL) {
         made->conn = conn_index(shard, conn);
         conn->calls_count++;
     }
     *call = made;
+    return ERR_OK;
+}
+
+enum err call_begin_bulk(struct shard *shard, struct conn *conn, uint32_t to, call_fn on_answer,
+                         struct call **call, struct handle *handle)
+{
+    check(conn != NULL);
+    check(conn->bulk_count <= BULK_CALLS_MAX);
+
+    if (conn->bulk_count == BULK_CALLS_MAX || conn_is_full(shard, conn)) return ERR_CREDIT_SPENT;
+    TRY(call_begin(shard, conn, to, on_answer, call, handle));
+    (*call)->is_bulk = true;
+    conn->bulk_count++;
     return ERR_OK;
 }
 
@@ -51,10 +65,14 @@ void call_on_answer(void *context, struct letter *letter)
 
     shard->is_credit_back = true;
     call->on_answer(shard, call, conn, &answer);
-    slab_put(&shard->calls, call);
     if (conn != NULL) {
         check(conn->calls_count > 0);
+        check(conn->bulk_count >= (call->is_bulk ? 1 : 0));
         conn->calls_count--;
+        if (call->is_bulk) conn->bulk_count--;
+    }
+    slab_put(&shard->calls, call);
+    if (conn != NULL) {
         if (conn->state == CONN_DYING) conn_settle(shard, conn);
     }
 }

@@ -30,7 +30,7 @@ struct call {
     uint32_t sub;  /* subscription index, or the handler's own use */
     uint16_t to;   /* the shard that was asked */
     uint8_t kind;  /* handler's own use */
-    uint8_t pad;
+    bool is_bulk;  /* counts in its connection's bulk_count */
     void *context; /* handler's own use */
 };
 
@@ -39,6 +39,12 @@ struct call {
  * gets 503), ERR_LIMIT_MEMORY at the pool's limit.  `conn` may be NULL. */
 must_use enum err call_begin(struct shard *shard, struct conn *conn, uint32_t to, call_fn on_answer,
                              struct call **call, struct handle *handle);
+/* The same for a question whose answer may be large, of a connection.  It waits
+ * (ERR_CREDIT_SPENT too) while BULK_CALLS_MAX such answers are under way or more
+ * than client.queue_max_size is unread, so a client that comes back to many
+ * channels at once gets them as fast as it reads, and is never slow for it. */
+must_use enum err call_begin_bulk(struct shard *shard, struct conn *conn, uint32_t to,
+                                  call_fn on_answer, struct call **call, struct handle *handle);
 /* Sends the question of a call just begun. */
 void call_post(struct shard *shard, struct letter *question);
 

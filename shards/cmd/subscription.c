@@ -197,9 +197,11 @@ enum err subscription_begin(struct shard *shard, struct conn *conn,
     struct handle sub_handle, call_handle;
     struct sub *sub = slab_get(&shard->subs, &sub_handle);
     struct call *call;
-    enum err err = sub == NULL
-                       ? ERR_LIMIT_MEMORY
-                       : call_begin(shard, conn, entry->home, on_subscribed, &call, &call_handle);
+    bool is_bulk = request->recover && ask->is_recoverable;
+    enum err err =
+        sub == NULL ? ERR_LIMIT_MEMORY
+        : is_bulk   ? call_begin_bulk(shard, conn, entry->home, on_subscribed, &call, &call_handle)
+                    : call_begin(shard, conn, entry->home, on_subscribed, &call, &call_handle);
     if (err != ERR_OK) {
         if (sub != NULL) slab_put(&shard->subs, sub);
         hub_forget(&shard->hub, entry);
@@ -220,7 +222,7 @@ enum err subscription_begin(struct shard *shard, struct conn *conn,
         .channel = request->channel,
         .epoch = request->epoch,
         .offset = request->offset,
-        .recover = request->recover && ask->is_recoverable,
+        .recover = is_bulk,
         .reject_unrecovered = request->flag & SUBSCRIBE_FLAG_REJECT_UNRECOVERED,
     };
     call_post(shard, letter_pack_subscribe(shard->post, entry->home, &question));

@@ -326,7 +326,15 @@ static void conn_ping(struct shard *shard, struct conn *conn)
         conn->flags |= CONN_PINGED;
     }
     conn->flags |= CONN_PING_PHASE;
+    conn->flags &= (uint16_t)~CONN_MOVED;
     conn->ping_s = shard_second_after(shard, shard->config->client_pong_timeout_ms);
+}
+
+/* The ping stands behind a large answer, or the pong behind commands that wait for
+ * one: as long as bytes go, the client is alive. */
+static bool is_reading(const struct conn *conn)
+{
+    return conn->flags & CONN_MOVED && (conn->out_owed > 0 || conn->flags & CONN_PAUSED);
 }
 
 static void conn_tick_client(struct shard *shard, struct conn *conn)
@@ -342,6 +350,9 @@ static void conn_tick_client(struct shard *shard, struct conn *conn)
         if (!(conn->flags & CONN_PING_PHASE)) {
             conn_ping(shard, conn);
             subscription_tick(shard, conn);
+        } else if (conn->flags & CONN_PINGED && is_reading(conn)) {
+            conn->flags &= (uint16_t)~CONN_MOVED;
+            conn->ping_s = shard_second_after(shard, shard->config->client_pong_timeout_ms);
         } else if (conn->flags & CONN_PINGED) {
             conn_end(shard, conn, CLOSE_NO_PONG);
             return;

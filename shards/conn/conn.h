@@ -44,7 +44,7 @@ enum conn_flag {
     CONN_CONNECT_FAILED = 2,  /* it was answered with an error: commands end it */
     CONN_BLOCKED = 4,         /* a loop_send_wait is under way */
     CONN_DIRTY = 8,           /* in the shard's dirty list */
-    CONN_IN_FLIGHT = 16,      /* a loop_send_now left with the last enter */
+    CONN_MOVED = 16,          /* output went since the last look at its pong */
     CONN_SOCK_CLOSED = 32,    /* on_closed came */
     CONN_PINGED = 64,         /* a ping waits for its pong */
     CONN_PAUSED = 128,        /* input waits (credit, an API answer): receive is disarmed */
@@ -72,6 +72,7 @@ struct conn {
     uint32_t out_skip;           /* bytes of the first pending frame that went already */
     uint32_t out_bytes;          /* pending bytes, without out_skip */
     uint32_t out_flight;         /* bytes of the send that left with the last enter */
+    uint32_t out_owed;           /* pending bytes up to the last large answer: not slow reading */
     struct out_chunk *out_first, *out_last;
     uint8_t *input; /* saved bytes: a partial HTTP request, or commands that wait */
     uint32_t input_size, input_room;
@@ -83,9 +84,10 @@ struct conn {
     };
     char *user; /* NULL until connected */
     uint8_t user_size;
-    uint8_t close;     /* enum close that ended it */
-    uint16_t commands; /* handled so far of the message under way */
-    char *info;        /* raw JSON of the token's info, NUL-terminated, or NULL */
+    uint8_t close;      /* enum close that ended it */
+    uint16_t commands;  /* handled so far of the message under way */
+    uint8_t bulk_count; /* of its calls, those with a large answer */
+    char *info;         /* raw JSON of the token's info, NUL-terminated, or NULL */
 };
 
 struct conn *conn_at(struct shard *shard, uint32_t index);
@@ -98,7 +100,10 @@ static inline struct bytes conn_user(const struct conn *conn)
 /* Takes a count on `frame` and appends it to what leaves at the turn's end.
  * A connection that takes no frames (CLOSING, DYING) ignores it. */
 void conn_push(struct shard *shard, struct conn *conn, struct frame *frame);
-/* Encodes and pushes. */
+/* More is unread than client.queue_max_size: what makes large answers waits. */
+bool conn_is_full(const struct shard *shard, const struct conn *conn);
+/* Encodes and pushes.  Large answers (publications in them) are queued whatever is
+ * unread: the client asked for them, and call_begin_bulk bounds how many. */
 void conn_reply(struct shard *shard, struct conn *conn, const struct reply *reply);
 void conn_reply_error(struct shard *shard, struct conn *conn, uint32_t id, enum err err);
 void conn_send_push(struct shard *shard, struct conn *conn, const struct push *push);

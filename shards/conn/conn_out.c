@@ -12,7 +12,8 @@
  * from a slab for the first of a dozen frames.
  *
  * Invariant:  out_bytes + out_skip = sum of sizes of the frames in the chunks,
- *             out_flight <= out_bytes, BLOCKED implies out_flight == 0.
+ *             out_flight <= out_bytes, out_owed <= out_bytes,
+ *             BLOCKED implies out_flight == 0.
  */
 #include "shards/conn/conn.h"
 
@@ -66,15 +67,28 @@ void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame)
     mark_dirty(shard, conn);
 }
 
+static uint64_t queue_limit(const struct shard *shard)
+{
+    return max_u64(shard->config->client_queue_max_bytes,
+                   shard->config->websocket_message_max_bytes);
+}
+
+bool conn_is_full(const struct shard *shard, const struct conn *conn)
+{
+    return conn->out_bytes > queue_limit(shard);
+}
+
 /* A reader that does not keep up is ended, never skipped.  The limit is about what
  * the kernel would not take: a connection that is not blocked gets everything
- * of this turn, and one message always fits. */
+ * of this turn, and one message always fits.  Answers that it asked for and what
+ * stands before them do not count: nobody reads 20 MB of missed publications in
+ * the turn in which they are queued. */
 static bool is_too_slow(const struct shard *shard, const struct conn *conn, uint32_t size)
 {
-    uint64_t limit =
-        max_u64(shard->config->client_queue_max_bytes, shard->config->websocket_message_max_bytes);
-    if (conn->out_bytes == 0) return false;
-    uint64_t after = (uint64_t)conn->out_bytes + size;
+    uint64_t limit = queue_limit(shard);
+    uint64_t waiting = conn->out_bytes - conn->out_owed;
+    if (waiting == 0) return false;
+    uint64_t after = waiting + size;
     return conn->flags & CONN_BLOCKED ? after > limit : after > OUT_BURST_FACTOR * limit;
 }
 
@@ -102,13 +116,19 @@ struct frame *conn_frame(struct shard *shard, enum ws_opcode opcode, struct byte
 
 /* Seals what `writer` wrote into the frame's payload and pushes it. */
 static void push_encoded(struct shard *shard, struct conn *conn, struct frame *frame,
-                         const struct writer *writer, bool is_binary)
+                         const struct writer *writer, bool is_binary, bool is_bulk)
 {
     check(!writer->failed);
     uint8_t header[FRAME_HEADROOM];
     uint32_t size = ws_header(header, is_binary ? WS_OP_BINARY : WS_OP_TEXT, writer->used);
     frame_seal(frame, bytes_of(header, size), (uint32_t)writer->used);
-    conn_push(shard, conn, frame);
+    if (is_bulk) {
+        metric_add(&shard->metrics, METRIC_DELIVERED, 1);
+        conn_queue(shard, conn, frame);
+        conn->out_owed = conn->out_bytes;
+    } else {
+        conn_push(shard, conn, frame);
+    }
     frame_unref(&shard->frames, frame);
 }
 
@@ -124,7 +144,10 @@ void conn_reply(struct shard *shard, struct conn *conn, const struct reply *repl
     }
     struct writer writer = writer_of(frame_payload(frame), bound);
     codec->reply(&writer, reply);
-    push_encoded(shard, conn, frame, &writer, codec->is_binary);
+    bool is_bulk = reply->error_code == 0 &&
+                   ((reply->kind == CMD_HISTORY && reply->history.publications_count > 0) ||
+                    (reply->kind == CMD_SUBSCRIBE && reply->subscribe.publications_count > 0));
+    push_encoded(shard, conn, frame, &writer, codec->is_binary, is_bulk);
 }
 
 void conn_reply_error(struct shard *shard, struct conn *conn, uint32_t id, enum err err)
@@ -152,7 +175,7 @@ void conn_send_push(struct shard *shard, struct conn *conn, const struct push *p
     }
     struct writer writer = writer_of(frame_payload(frame), bound);
     codec->push(&writer, push);
-    push_encoded(shard, conn, frame, &writer, codec->is_binary);
+    push_encoded(shard, conn, frame, &writer, codec->is_binary, false);
 }
 
 /* --- taking away what went ------------------------------------------------ */
@@ -161,7 +184,12 @@ void conn_send_push(struct shard *shard, struct conn *conn, const struct push *p
 static void out_pop(struct shard *shard, struct conn *conn, uint32_t sent)
 {
     check(sent <= conn->out_bytes);
+    check(conn->out_owed <= conn->out_bytes);
     conn->out_bytes -= sent;
+    conn->out_owed -= min_u32(conn->out_owed, sent);
+    if (sent > 0) conn->flags |= CONN_MOVED;
+    /* Its commands may have waited for room here. */
+    if (conn->flags & CONN_PAUSED && !conn_is_full(shard, conn)) shard->is_credit_back = true;
     uint32_t gone = sent + conn->out_skip;
     while (gone > 0) {
         struct out_chunk *chunk = conn->out_first;
@@ -197,7 +225,7 @@ void conn_drop_output(struct shard *shard, struct conn *conn, bool keep_partial)
         slab_put(&shard->out_chunks, chunk);
     }
     conn->out_first = conn->out_last = NULL;
-    conn->out_bytes = 0;
+    conn->out_bytes = conn->out_owed = 0;
     if (partial == NULL) {
         conn->out_skip = 0;
         return;

@@ -2,7 +2,7 @@
 // at once do.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { connect, offsets, range, subscribe } from './client.mjs';
+import { away, connect, offsets, range, subscribe } from './client.mjs';
 import { Gateway, SECRET, token, until } from './gateway.mjs';
 import { frame, framesOf, open, openAs, openRaw } from './peer.mjs';
 import { Redis } from './redis.mjs';
@@ -169,6 +169,25 @@ async function limits(t, store) {
           `${offset} after ${last} without a subscription that began there`);
       last = offset;
     }
+  });
+
+  await t.test('back to 30 channels with 20 MiB missed, twenty times its queue: everything recovers', async (t) => {
+    const client = await connect(gateway, 'traveller', { timeout: 15000 });
+    t.after(() => client.centrifuge.disconnect());
+    const names = range(1, 30).map((n) => `chat:travel${n}`);
+    const feeds = await Promise.all(names.map((name) => subscribe(client, name)));
+    const data = 't'.repeat(7000);
+    await away(client, async () => {
+      for (let i = 0; i < 100; i++) await Promise.all(names.map((channel) => gateway.ask('publish', { channel, data })));
+    });
+    // Live ones arrive behind what was missed.
+    await Promise.all(names.map((channel) => gateway.ask('publish', { channel, data: 'live' })));
+    await until(() => feeds.every((feed) => feed.publications.length === 101), 'all came');
+    for (const feed of feeds) {
+      assert.deepEqual(offsets(feed.publications), range(1, 101));
+      assert.equal(feed.subscribed.at(-1).recovered, true);
+    }
+    assert.equal(client.connects, 2);
   });
 
   await t.test('a reader that stops is ended with 3008, alone, and memory stays bounded', async (t) => {

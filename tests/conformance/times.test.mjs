@@ -1,15 +1,15 @@
 // What time does to a connection: pings, silence, tokens and subscriptions that end.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { connect, subscribe } from './client.mjs';
+import { connect, range, subscribe } from './client.mjs';
 import { Gateway, SECRET, sleep, token, until } from './gateway.mjs';
-import { open, openAs } from './peer.mjs';
+import { frame, framesOf, open, openAs, openRaw } from './peer.mjs';
 
 const soon = (seconds) => Math.floor(Date.now() / 1000) + seconds;
 const within = (took, least, most) => assert.ok(took >= least && took <= most, `${took} ms, not ${least} to ${most}`);
 
 function gatewayWith(client) {
-  return new Gateway({ shards: 2, config: { storage: { engine: 'memory' }, log: { level: 'info' },
+  return new Gateway({ shards: 2, config: { storage: { engine: 'memory' },
     client: { token: { hmac_secret_key: SECRET }, allowed_origins: ['*'], ...client } } });
 }
 
@@ -28,6 +28,40 @@ test('times', { concurrency: true }, async (t) => {
     await peer.end();
     assert.equal(peer.closed.code, 3012);
     within(Date.now() - began, 1000, 5000);
+  });
+
+  check('a client that asks for much and reads nothing ends by its pong', async () => {
+    for (let i = 0; i < 100; i++) await patient.ask('publish', { channel: 'chat:much', data: 'm'.repeat(20000) });
+    const raw = await openRaw(patient, { id: 1, connect: { token: token({ sub: 'greedy' }) } });
+    await until(() => raw.received.includes('"connect"'), 'it is connected');
+    raw.socket.pause();
+    raw.socket.write(frame(range(2, 41).map((id) => JSON.stringify({ id, history: { channel: 'chat:much', limit: 100 } })).join('\n')));
+    const began = Date.now();
+    await until(() => /user="greedy" reason=no_pong/.test(patient.log), 'it is gone');
+    within(Date.now() - began, 500, 6000);
+    raw.socket.destroy();
+  });
+
+  check('a client that asks for much and reads slowly gets it all', async () => {
+    for (let i = 0; i < 100; i++) await quick.ask('publish', { channel: 'chat:slowly', data: 'm'.repeat(20000) });
+    const raw = await openRaw(quick, { id: 1, connect: { token: token({ sub: 'patient' }) } });
+    await until(() => raw.received.includes('"connect"'), 'it is connected');
+    raw.socket.write(frame(range(2, 21).map((id) => JSON.stringify({ id, history: { channel: 'chat:slowly', limit: 100 } })).join('\n')));
+    // 40 MB at 64 KiB each 8 ms: several times what a pong may take.
+    const parts = [];
+    let last = Date.now();
+    raw.socket.removeAllListeners('data').on('readable', () => {});
+    const reading = setInterval(() => {
+      const part = raw.socket.read();
+      if (part) { parts.push(part); last = Date.now(); }
+    }, 8);
+    const began = Date.now();
+    await until(() => Date.now() - last > 800, 'nothing more comes', 30000);
+    clearInterval(reading);
+    within(last - began, 3000, 30000);
+    const replies = framesOf(Buffer.concat(parts)).filter(({ payload }) => payload.includes('"history"'));
+    assert.equal(replies.length, 20);
+    raw.socket.destroy();
   });
 
   check('an SDK that is pinged every second stays', async () => {
