@@ -48,7 +48,7 @@ class Browser {
     this.dir = mkdtempSync(join(tmpdir(), 'sluice-browser-'));
     this.child = spawn(BROWSER, ['--headless', '--disable-gpu', '--no-first-run', '--disable-dev-shm-usage', '--no-sandbox',
       '--disable-extensions', '--disable-background-networking', '--remote-debugging-port=0', `--user-data-dir=${this.dir}`,
-      'about:blank'], { stdio: 'ignore' });
+      'about:blank'], { stdio: 'ignore', detached: true });
     this.exited = new Promise((done) => this.child.once('exit', done));
     const file = join(this.dir, 'DevToolsActivePort');
     await until(() => existsSync(file) && readFileSync(file, 'utf8').includes('\n'), 'the browser listens', 30000);
@@ -79,9 +79,11 @@ class Browser {
     return run;
   }
   async end() {
-    this.child.kill();
+    // Its helpers are processes of their own and write to the profile to the last:
+    // the whole group ends, and the folder when the last of them is gone.
+    try { process.kill(-this.child.pid, 'SIGKILL'); } catch { /* gone already */ }
     await this.exited;
-    rmSync(this.dir, { recursive: true, force: true, maxRetries: 5 });
+    rmSync(this.dir, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 });
   }
 }
 
