@@ -185,7 +185,7 @@ static void resume_inputs(struct shard *shard)
         struct conn *conn = conn_at(shard, shard->resumed.items[i]);
         /* Not listed: the slot has a new tenant. */
         if (conn == NULL || !(conn->flags & CONN_LISTED)) continue;
-        conn->flags &= (uint16_t)~CONN_LISTED;
+        conn->flags &= ~(uint32_t)CONN_LISTED;
         if (conn->flags & CONN_PAUSED) conn_continue(shard, conn);
     }
     shard->resumed.count -= count;

@@ -82,6 +82,16 @@ static void reply_connected(struct shard *shard, struct conn *conn, uint32_t id)
     conn_reply(shard, conn, &reply);
 }
 
+/* The block that conn.user is: id, NUL, info, NUL. */
+static char *keep_claims(const struct jwt_claims *claims)
+{
+    size_t user = claims->user.size, info = claims->info.size;
+    char *kept = mem_alloc(user + info + 2); /* zeroed */
+    if (user > 0) memcpy(kept, claims->user.at, user);
+    if (info > 0) memcpy(kept + user + 1, claims->info.at, info);
+    return kept;
+}
+
 enum err cmd_connect(struct shard *shard, struct conn *conn, const struct cmd *cmd)
 {
     check(cmd->kind == CMD_CONNECT);
@@ -101,9 +111,8 @@ enum err cmd_connect(struct shard *shard, struct conn *conn, const struct cmd *c
         return ERR_OK;
     }
     make_client_id(conn->client);
-    conn->user = mem_text(claims.user.at, claims.user.size);
+    conn->user = keep_claims(&claims);
     conn->user_size = (uint8_t)claims.user.size;
-    conn->info = claims.info.size == 0 ? NULL : mem_text(claims.info.at, claims.info.size);
     conn->expires_s = expiry_of(shard, &claims);
     conn->flags |= CONN_CONNECTED;
     shard->clients_count++;

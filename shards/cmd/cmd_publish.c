@@ -49,7 +49,7 @@ enum err cmd_publish(struct shard *shard, struct conn *conn, const struct cmd *c
         .data = cmd->publish.data,
         .has_info = true,
         .user = conn_user(conn),
-        .conn_info = bytes_of_text(conn->info),
+        .conn_info = conn_info(conn),
     };
     memcpy(question.publication.client, conn->client, sizeof conn->client);
     call_post(shard, letter_pack_publish(shard->post, home, &question));

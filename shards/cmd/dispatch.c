@@ -16,7 +16,7 @@ static enum err cmd_pong(struct shard *shard, struct conn *conn, const struct cm
     if (!(conn->flags & CONN_PINGED))
         conn_end(shard, conn, CLOSE_BAD_REQUEST);
     else
-        conn->flags &= (uint16_t)~CONN_PINGED;
+        conn->flags &= ~(uint32_t)CONN_PINGED;
     return ERR_OK;
 }
 

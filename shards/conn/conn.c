@@ -115,7 +115,7 @@ void conn_leave(struct shard *shard, struct conn *conn, enum close reason)
 {
     subscription_leave_all(shard, conn);
     if (conn->flags & CONN_CONNECTED) {
-        conn->flags &= (uint16_t)~CONN_CONNECTED;
+        conn->flags &= ~(uint32_t)CONN_CONNECTED;
         shard->clients_count--;
         metric_sub(&shard->metrics, METRIC_CLIENTS, 1);
         char id[37], user[64];
@@ -143,7 +143,6 @@ static void conn_free(struct shard *shard, struct conn *conn)
     conn_drop_output(shard, conn, false);
     conn_forget_input(shard, conn);
     mem_free(conn->user);
-    mem_free(conn->info);
     conn_move(conn, CONN_FREE);
     metric_sub(&shard->metrics, METRIC_CONNECTIONS, 1);
     slab_put(&shard->conns, conn);
@@ -237,7 +236,7 @@ void conn_linger(struct shard *shard, struct conn *conn)
     loop_shutdown(shard->loop, sock);
     conn_due(shard, conn, shard_second(shard) + CONN_CLOSING_S);
     conn_forget_input(shard, conn);
-    conn->flags &= (uint16_t)~CONN_PAUSED;
+    conn->flags &= ~(uint32_t)CONN_PAUSED;
     loop_recv_arm(shard->loop, sock);
 }
 
@@ -279,7 +278,7 @@ void conn_end(struct shard *shard, struct conn *conn, enum close reason)
     /* Input that was waiting is of no more use; the peer's close still is. */
     conn->input_size = conn->input_message = 0;
     if (conn->flags & CONN_PAUSED) {
-        conn->flags &= (uint16_t)~CONN_PAUSED;
+        conn->flags &= ~(uint32_t)CONN_PAUSED;
         if (!(conn->flags & CONN_PEER_GONE)) loop_recv_arm(shard->loop, conn_index(shard, conn));
     }
 }
@@ -326,7 +325,7 @@ static void conn_ping(struct shard *shard, struct conn *conn)
         conn->flags |= CONN_PINGED;
     }
     conn->flags |= CONN_PING_PHASE;
-    conn->flags &= (uint16_t)~CONN_MOVED;
+    conn->flags &= ~(uint32_t)CONN_MOVED;
     conn->ping_s = shard_second_after(shard, shard->config->client_pong_timeout_ms);
 }
 
@@ -351,7 +350,7 @@ static void conn_tick_client(struct shard *shard, struct conn *conn)
             conn_ping(shard, conn);
             subscription_tick(shard, conn);
         } else if (conn->flags & CONN_PINGED && is_reading(conn)) {
-            conn->flags &= (uint16_t)~CONN_MOVED;
+            conn->flags &= ~(uint32_t)CONN_MOVED;
             conn->ping_s = shard_second_after(shard, shard->config->client_pong_timeout_ms);
         } else if (conn->flags & CONN_PINGED) {
             conn_end(shard, conn, CLOSE_NO_PONG);
@@ -359,7 +358,7 @@ static void conn_tick_client(struct shard *shard, struct conn *conn)
         } else {
             uint32_t interval = seconds_up(shard->config->client_ping_interval_ms);
             uint32_t waited = seconds_up(shard->config->client_pong_timeout_ms);
-            conn->flags &= (uint16_t)~CONN_PING_PHASE;
+            conn->flags &= ~(uint32_t)CONN_PING_PHASE;
             conn->ping_s = now + (interval > waited ? interval - waited : 1);
         }
     }
@@ -370,8 +369,12 @@ static void conn_tick_one(struct shard *shard, struct conn *conn)
 {
     switch ((enum conn_state)conn->state) {
     case CONN_HTTP:
-        /* Nothing more in time: say so when half a request is there. */
-        if (conn->flags & CONN_CLOSE_SENT)
+        /* An answer may take as long as the peer reads at all.  Nothing more in
+         * time: say so when half a request is there. */
+        if (conn->out_bytes > 0 && conn->flags & CONN_MOVED) {
+            conn->flags &= ~(uint32_t)CONN_MOVED;
+            conn_due(shard, conn, shard_second_after(shard, HTTP_IDLE_MS));
+        } else if (conn->out_bytes > 0 || conn->flags & CONN_CLOSE_SENT)
             conn_die(shard, conn);
         else if (conn->flags & CONN_PAUSED)
             conn_due(shard, conn, shard_second_after(shard, HTTP_IDLE_MS));

@@ -56,12 +56,14 @@ enum conn_flag {
     CONN_CLOSING_SOCK = 8192, /* loop_close was called */
     CONN_HEAD_ONLY = 16384,   /* HTTP: the request was HEAD */
     CONN_LISTED = 32768,      /* in the shard's waiting or resumed list */
+    CONN_FULL = 65536,        /* HTTP: requests wait until the answers given have gone */
 };
 
 struct conn {
     uint8_t state;
-    uint8_t wire; /* enum wire */
-    uint16_t flags;
+    uint8_t wire;      /* enum wire */
+    uint16_t commands; /* handled so far of the message under way */
+    uint32_t flags;    /* enum conn_flag */
     struct ws ws;
     uint32_t subs_first; /* list of subscriptions; UINT32_MAX: none */
     uint32_t subs_count;
@@ -82,19 +84,24 @@ struct conn {
         uint8_t client[16];        /* id, once connected */
         struct http_progress http; /* HTTP: of the request that `input` begins with */
     };
-    char *user; /* NULL until connected */
+    /* NULL until connected; then the user's id, NUL, the raw JSON of the token's
+     * info or nothing, NUL: one block, because few have an info. */
+    char *user;
     uint8_t user_size;
     uint8_t close;      /* enum close that ended it */
-    uint16_t commands;  /* handled so far of the message under way */
     uint8_t bulk_count; /* of its calls, those with a large answer */
-    char *info;         /* raw JSON of the token's info, NUL-terminated, or NULL */
 };
+static_assert(sizeof(struct conn) == 128, "two cache lines");
 
 struct conn *conn_at(struct shard *shard, uint32_t index);
 uint32_t conn_index(const struct shard *shard, const struct conn *conn);
 static inline struct bytes conn_user(const struct conn *conn)
 {
     return bytes_of(conn->user, conn->user_size);
+}
+static inline struct bytes conn_info(const struct conn *conn)
+{
+    return bytes_of_text(conn->user + conn->user_size + 1);
 }
 
 /* Takes a count on `frame` and appends it to what leaves at the turn's end.

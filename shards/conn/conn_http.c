@@ -41,7 +41,7 @@ static void respond(struct shard *shard, struct conn *conn, uint16_t status,
     metric_add(&shard->metrics, METRIC_HTTP_REQUESTS, 1);
     push_bytes(shard, conn, writer_bytes(&writer),
                conn->flags & CONN_HEAD_ONLY ? BYTES_NONE : body);
-    conn->flags &= (uint16_t)~CONN_HEAD_ONLY;
+    conn->flags &= ~(uint32_t)CONN_HEAD_ONLY;
     if (conn->state != CONN_HTTP) return;
     if (!keep_alive) conn->flags |= CONN_CLOSE_SENT;
     conn_due(shard, conn, shard_second_after(shard, HTTP_IDLE_MS));
@@ -146,7 +146,7 @@ static enum route route_of(const struct config *config, struct bytes path)
 void conn_request(struct shard *shard, struct conn *conn, const struct http_request *request)
 {
     check(conn->state == CONN_HTTP);
-    conn->flags &= (uint16_t) ~(CONN_KEEP_ALIVE | CONN_HEAD_ONLY);
+    conn->flags &= ~(uint32_t)(CONN_KEEP_ALIVE | CONN_HEAD_ONLY);
     if (request->keep_alive) conn->flags |= CONN_KEEP_ALIVE;
     if (request->method == HTTP_HEAD) conn->flags |= CONN_HEAD_ONLY;
 

@@ -148,6 +148,12 @@ static uint32_t http_input(struct shard *shard, struct conn *conn, uint8_t *data
     uint32_t used = 0;
     while (conn->state == CONN_HTTP && !(conn->flags & (CONN_PAUSED | CONN_CLOSE_SENT)) &&
            used < size) {
+        /* Who sends requests and reads no answers waits with the next. */
+        if (conn->out_bytes > SEND_GATHER_MAX) {
+            conn->flags |= CONN_FULL;
+            conn_pause(shard, conn);
+            return used;
+        }
         struct http_request request;
         struct http_fault fault;
         bool is_body = conn->http.need > 0;
@@ -228,7 +234,7 @@ void conn_continue(struct shard *shard, struct conn *conn)
 {
     if (conn->state == CONN_DYING || conn->state == CONN_CLOSING) return;
     if (conn->flags & CONN_PAUSED) {
-        conn->flags &= (uint16_t)~CONN_PAUSED;
+        conn->flags &= ~(uint32_t)CONN_PAUSED;
         if (!(conn->flags & CONN_PEER_GONE)) loop_recv_arm(shard->loop, conn_index(shard, conn));
     }
     if (conn->state == CONN_HTTP) {

@@ -240,6 +240,10 @@ void conn_drop_output(struct shard *shard, struct conn *conn, bool keep_partial)
 static void out_empty(struct shard *shard, struct conn *conn)
 {
     if (conn->flags & CONN_CLOSE_SENT && conn->state != CONN_DYING) conn_linger(shard, conn);
+    if (conn->flags & CONN_FULL) {
+        conn->flags &= ~(uint32_t)CONN_FULL;
+        conn_resume(shard, conn);
+    }
 }
 
 static void send_rest(struct shard *shard, struct conn *conn)
@@ -258,7 +262,7 @@ void conn_on_send(void *context, uint32_t sock, uint32_t sent, int error)
     struct conn *conn = conn_at(shard, sock);
     check(conn != NULL);
     bool was_waiting = conn->flags & CONN_BLOCKED;
-    conn->flags &= (uint16_t)~CONN_BLOCKED;
+    conn->flags &= ~(uint32_t)CONN_BLOCKED;
     if (was_waiting)
         check(conn->out_flight == 0);
     else
@@ -354,7 +358,7 @@ void conn_flush(struct shard *shard)
     for (uint32_t i = 0; i < shard->dirty.count; i++) {
         struct conn *conn = conn_at(shard, shard->dirty.items[i]);
         if (conn == NULL) continue;
-        conn->flags &= (uint16_t)~CONN_DIRTY;
+        conn->flags &= ~(uint32_t)CONN_DIRTY;
         if (conn->state == CONN_DYING || conn->flags & CONN_BLOCKED || conn->out_bytes == 0)
             continue;
         check(conn->out_flight == 0);

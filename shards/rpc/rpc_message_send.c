@@ -76,7 +76,7 @@ enum err rpc_message_send(const struct rpc *rpc)
         .publication = {.data = message.data,
                         .has_info = true,
                         .user = conn_user(conn),
-                        .conn_info = bytes_of_text(conn->info)},
+                        .conn_info = conn_info(conn)},
     };
     memcpy(question.publication.client, conn->client, sizeof conn->client);
     struct call *call;

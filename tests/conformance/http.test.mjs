@@ -140,6 +140,26 @@ test('http', { concurrency: true }, async (t) => {
   });
 
   await Promise.all(cases);
+
+  await t.test('who sends requests and reads no answers costs no memory, and gets them all later', async () => {
+    const before = gateway.memory(), count = 8000;
+    const socket = connectTcp(gateway.port, '127.0.0.1').setEncoding('latin1').pause();
+    socket.write(head('GET', '/metrics').repeat(count - 1) + head('GET', '/metrics', 'Connection: close'));
+    await sleep(700);
+    const grown = gateway.memory() - before;
+    let text = '', answers = 0, size = 0;
+    socket.on('data', (part) => {
+      size += part.length;
+      text = text.slice(-20) + part;
+      answers += text.split('HTTP/1.1 200').length - 1;
+      text = text.slice(text.lastIndexOf('HTTP/1.1 200') + 12);
+    }).resume();
+    await new Promise((done) => socket.on('close', done));
+    assert.equal(answers, count);
+    assert.ok(size > 20 << 20, `${size} bytes`);
+    if (gateway.isMeasurable) assert.ok(grown < 8 << 20, `${grown >> 20} MiB more`);
+  });
+
   await t.test('nothing of all that stays behind', async () => {
     await sleep(100);
     const { nodes } = await gateway.ask('info', {});
