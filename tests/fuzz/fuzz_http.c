@@ -105,6 +105,14 @@ static struct bytes trimmed(struct bytes value)
     return value;
 }
 
+/* Between a value and the end of its line, which is there: spaces, then a tab? */
+static bool has_tab_behind(struct bytes value)
+{
+    const uint8_t *at = value.at + value.size;
+    while (*at == ' ') at++;
+    return *at == '\t';
+}
+
 /* Names that http-parser takes for another: it stops comparing where the known
  * name ends ("Transfer-EncodingX"), reads Proxy-Connection as Connection, and is
  * lost in a list whose first element is empty (RFC 9110 section 5.6.1 allows it)
@@ -121,7 +129,7 @@ static bool is_misread(const struct http_request *request)
         if (is_connection && value.size > 0 && value.at[0] == ',') return true;
         for (size_t n = 0; n < array_count(names); n++) {
             size_t size = strlen(names[n]);
-            if (bytes_equal_nocase(name, bytes_of_text(names[n])) && value.at[value.size] == '\t')
+            if (bytes_equal_nocase(name, bytes_of_text(names[n])) && has_tab_behind(value))
                 return true;
             if (name.size > size &&
                 bytes_equal_nocase(bytes_of(name.at, size), bytes_of_text(names[n])))
