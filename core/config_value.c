@@ -164,7 +164,7 @@ static bool read_enum(const struct config_row *row, const char *text, uint64_t *
     char text_shown[48];
     size_t size = strlen(text);
     const char *at = row->least;
-    for (*value = 0; size > 0; (*value)++) {
+    for (*value = 0;; (*value)++) {
         size_t name_size = strcspn(at, "|");
         if (name_size == size && strncmp(at, text, size) == 0) return true;
         if (at[name_size] == 0) break;

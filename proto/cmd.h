@@ -23,8 +23,21 @@ enum cmd_kind {
 /* "connect"; "pong" for CMD_PONG. */
 const char *cmd_name(enum cmd_kind kind);
 
+/* A position from which a server-side subscription is to be recovered. */
+struct cmd_connect_sub {
+    struct bytes channel, epoch;
+    uint64_t offset;
+    bool recover;
+};
+
+/* What one connect command may ask for by name. */
+#define CONNECT_SUBS_MAX 1024
+
 struct cmd_connect {
     struct bytes token, data, name, version;
+    const struct cmd_connect_sub *subs; /* in the arena */
+    uint32_t subs_count;                /* above CONNECT_SUBS_MAX: ERR_BAD_FRAME */
+    int64_t flag;
 };
 
 struct cmd_subscribe {
@@ -59,6 +72,7 @@ struct cmd {
         struct {
             struct bytes channel, data;
             int32_t type;
+            bool is_opaque; /* `data` is not known to be JSON: it came by Protobuf */
         } publish;
         struct {
             struct bytes method, data;
@@ -80,7 +94,7 @@ struct cmd {
 struct wire_info {
     struct bytes user;
     uint8_t client[16];                /* shown as a UUID */
-    struct bytes conn_info, chan_info; /* raw JSON, may be empty */
+    struct bytes conn_info, chan_info; /* raw JSON (Protobuf: any bytes), may be empty */
 };
 
 struct wire_publication {
@@ -99,6 +113,13 @@ struct reply_subscribe {
     uint64_t offset;
     const struct wire_publication *publications;
     uint32_t publications_count;
+    int64_t id; /* > 0: pushes of the channel name it by this number */
+};
+
+/* One server-side subscription in a connect reply. */
+struct reply_connect_sub {
+    struct bytes channel;
+    struct reply_subscribe subscribe;
 };
 
 /* A reply: `error_code` 0 means the result of `kind`. */
@@ -112,8 +133,12 @@ struct reply {
         struct {
             uint8_t client[16];
             struct bytes version, data;
+            struct bytes session, node; /* emulated transports only */
             bool expires, pong;
             uint32_t ttl, ping; /* seconds */
+            uint64_t time_ms;   /* Unix milliseconds; 0: not told */
+            const struct reply_connect_sub *subs;
+            uint32_t subs_count;
         } connect;
         struct reply_subscribe subscribe;
         struct {
@@ -122,6 +147,13 @@ struct reply {
             struct bytes epoch;
             uint64_t offset;
         } history;
+        struct {
+            const struct wire_info *infos; /* by client id, each once */
+            uint32_t infos_count;
+        } presence;
+        struct {
+            uint32_t clients_count, users_count;
+        } presence_stats;
         struct {
             struct bytes data;
         } rpc;
@@ -137,13 +169,16 @@ enum push_kind {
     PUSH_JOIN,
     PUSH_LEAVE,
     PUSH_UNSUBSCRIBE,
+    PUSH_SUBSCRIBE, /* the server has subscribed the client */
     PUSH_MESSAGE,
+    PUSH_REFRESH,
     PUSH_DISCONNECT,
 };
 
 struct push {
     enum push_kind kind;
     struct bytes channel;
+    int64_t id; /* > 0: said in place of the channel (reply_subscribe.id) */
     union {
         struct wire_publication publication;
         struct wire_info info; /* join, leave */
@@ -152,8 +187,17 @@ struct push {
             const char *reason;
         } unsubscribe;
         struct {
+            bool recoverable, positioned;
+            struct bytes epoch, data;
+            uint64_t offset;
+        } subscribe;
+        struct {
             struct bytes data;
         } message;
+        struct {
+            bool expires;
+            uint32_t ttl;
+        } refresh;
         struct {
             uint32_t code;
             const char *reason;

@@ -252,6 +252,10 @@ size_t codec_json_push_bound(const struct push *push)
     case PUSH_LEAVE: return size + info_bound(&push->info);
     case PUSH_UNSUBSCRIBE:
         return size + FIELD_BOUND + json_text_bound(bytes_of_text(push->unsubscribe.reason));
+    case PUSH_SUBSCRIBE:
+        return size + 5 * FIELD_BOUND + json_text_bound(push->subscribe.epoch) +
+               push->subscribe.data.size;
+    case PUSH_REFRESH: return size + 2 * FIELD_BOUND;
     case PUSH_MESSAGE: return size + push->message.data.size;
     case PUSH_DISCONNECT:
         return size + 2 * FIELD_BOUND + json_text_bound(bytes_of_text(push->disconnect.reason));
@@ -266,7 +270,9 @@ static void write_push_body(struct body *body, const struct push *push)
         [PUSH_JOIN] = "join",
         [PUSH_LEAVE] = "leave",
         [PUSH_UNSUBSCRIBE] = "unsubscribe",
+        [PUSH_SUBSCRIBE] = "subscribe",
         [PUSH_MESSAGE] = "message",
+        [PUSH_REFRESH] = "refresh",
         [PUSH_DISCONNECT] = "disconnect",
     };
     check(push->kind < array_count(names) && names[push->kind] != NULL);
@@ -278,7 +284,18 @@ static void write_push_body(struct body *body, const struct push *push)
         number(&inner, "code", push->unsubscribe.code);
         text(&inner, "reason", bytes_of_text(push->unsubscribe.reason));
         break;
+    case PUSH_SUBSCRIBE:
+        flag(&inner, "recoverable", push->subscribe.recoverable);
+        text(&inner, "epoch", push->subscribe.epoch);
+        number(&inner, "offset", push->subscribe.offset);
+        flag(&inner, "positioned", push->subscribe.positioned);
+        raw(&inner, "data", push->subscribe.data);
+        break;
     case PUSH_MESSAGE: raw(&inner, "data", push->message.data); break;
+    case PUSH_REFRESH:
+        flag(&inner, "expires", push->refresh.expires);
+        number(&inner, "ttl", push->refresh.ttl);
+        break;
     case PUSH_DISCONNECT:
         number(&inner, "code", push->disconnect.code);
         text(&inner, "reason", bytes_of_text(push->disconnect.reason));

@@ -67,52 +67,100 @@ static struct handle read_handle(struct reader *reader)
     return handle;
 }
 
-/* subscribe · call · hub · u8 flags · u64 offset · sized channel · sized epoch */
+/* Who subscribes or leaves: 16 client · sized user · conn_info · chan_info; only
+ * when somebody is told. */
+static size_t who_size(bool is_told, struct bytes user, struct bytes conn_info,
+                       struct bytes chan_info)
+{
+    return is_told ? 16 + SIZED(user) + SIZED(conn_info) + SIZED(chan_info) : 0;
+}
+
+static void write_who(struct writer *writer, const uint8_t client[16], struct bytes user,
+                      struct bytes conn_info, struct bytes chan_info)
+{
+    write_bytes(writer, bytes_of(client, 16));
+    write_sized(writer, user);
+    write_sized(writer, conn_info);
+    write_sized(writer, chan_info);
+}
+
+static void read_who(struct reader *reader, uint8_t client[16], struct bytes *user,
+                     struct bytes *conn_info, struct bytes *chan_info)
+{
+    struct bytes id = read_bytes(reader, 16);
+    check(id.size == 16);
+    memcpy(client, id.at, 16);
+    *user = read_sized(reader);
+    *conn_info = read_sized(reader);
+    *chan_info = read_sized(reader);
+}
+
+/* subscribe · call · hub · u8 flags · u64 offset · sized channel · sized epoch · [who] */
 struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
                                      const struct letter_subscribe *in)
 {
     struct writer w;
-    struct letter *letter =
-        draft(post, to, LETTER_SUBSCRIBE,
-              2 * HANDLE_SIZE + 1 + 8 + SIZED(in->channel) + SIZED(in->epoch), &w);
+    bool is_told = in->has_presence || in->tells_joins;
+    struct letter *letter = draft(post, to, LETTER_SUBSCRIBE,
+                                  2 * HANDLE_SIZE + 1 + 8 + SIZED(in->channel) + SIZED(in->epoch) +
+                                      who_size(is_told, in->user, in->conn_info, in->chan_info),
+                                  &w);
     write_handle(&w, in->call);
     write_handle(&w, in->hub);
-    write_u8(&w, (uint8_t)(in->recover | in->reject_unrecovered << 1));
+    write_u8(&w, (uint8_t)(in->recover | in->reject_unrecovered << 1 | in->is_cache << 2 |
+                           in->has_presence << 3 | in->tells_joins << 4));
     write_u64(&w, in->offset);
     write_sized(&w, in->channel);
     write_sized(&w, in->epoch);
+    if (is_told) write_who(&w, in->client, in->user, in->conn_info, in->chan_info);
     return packed(letter, &w);
 }
 
 void letter_read_subscribe(const struct letter *letter, struct letter_subscribe *out)
 {
     struct reader r = opened(letter, LETTER_SUBSCRIBE);
-    out->call = read_handle(&r);
+    *out = (struct letter_subscribe){.call = read_handle(&r)};
     out->hub = read_handle(&r);
     uint8_t flags = read_u8(&r);
     out->recover = flags & 1;
     out->reject_unrecovered = flags >> 1 & 1;
+    out->is_cache = flags >> 2 & 1;
+    out->has_presence = flags >> 3 & 1;
+    out->tells_joins = flags >> 4 & 1;
     out->offset = read_u64(&r);
     out->channel = read_sized(&r);
     out->epoch = read_sized(&r);
+    if (out->has_presence || out->tells_joins)
+        read_who(&r, out->client, &out->user, &out->conn_info, &out->chan_info);
     read_to_end(&r);
 }
 
-/* leave · hub · sized channel */
+/* leave · hub · u8 flags · sized channel · [who] */
 struct letter *letter_pack_leave(struct post *post, uint32_t to, const struct letter_leave *in)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_LEAVE, HANDLE_SIZE + SIZED(in->channel), &w);
+    bool is_told = in->has_presence || in->tells_joins;
+    struct letter *letter = draft(post, to, LETTER_LEAVE,
+                                  HANDLE_SIZE + 1 + SIZED(in->channel) +
+                                      who_size(is_told, in->user, in->conn_info, in->chan_info),
+                                  &w);
     write_handle(&w, in->hub);
+    write_u8(&w, (uint8_t)(in->has_presence | in->tells_joins << 1));
     write_sized(&w, in->channel);
+    if (is_told) write_who(&w, in->client, in->user, in->conn_info, in->chan_info);
     return packed(letter, &w);
 }
 
 void letter_read_leave(const struct letter *letter, struct letter_leave *out)
 {
     struct reader r = opened(letter, LETTER_LEAVE);
-    out->hub = read_handle(&r);
+    *out = (struct letter_leave){.hub = read_handle(&r)};
+    uint8_t flags = read_u8(&r);
+    out->has_presence = flags & 1;
+    out->tells_joins = flags >> 1 & 1;
     out->channel = read_sized(&r);
+    if (out->has_presence || out->tells_joins)
+        read_who(&r, out->client, &out->user, &out->conn_info, &out->chan_info);
     read_to_end(&r);
 }
 

@@ -36,10 +36,19 @@ struct letter_subscribe {
     uint64_t offset;
     bool recover;
     bool reject_unrecovered; /* answer ERR_UNRECOVERABLE instead of recovered: false */
+    bool is_cache;           /* recovery brings the newest publication only */
+    bool has_presence;       /* the client is listed while it is subscribed */
+    bool tells_joins;        /* its coming and going is told to who asked for it */
+    /* Who, when has_presence or tells_joins; else empty. */
+    uint8_t client[16];
+    struct bytes user, conn_info, chan_info;
 };
 struct letter_leave {
     struct handle hub;
     struct bytes channel;
+    bool has_presence, tells_joins; /* as it subscribed */
+    uint8_t client[16];
+    struct bytes user, conn_info, chan_info; /* when tells_joins and not has_presence */
 };
 struct letter_publish {
     struct handle call;

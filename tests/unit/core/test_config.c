@@ -128,18 +128,18 @@ static void yaml_and_json_say_the_same(void **state)
 static void a_known_option_warns_once_and_never_stops(void **state)
 {
     (void)state;
-    struct config *config =
-        good("client: {insecure: true}\nhttp_server: {address: 127.0.0.1}\n"
-             "debug: {echo: true}\nadmin:\n  enabled: true\n  password: p4ss\n"
-             "channel:\n  without_namespace: {presence: true}\n"
-             "  namespaces: [{name: aa, presence: true}, {name: bb, presence: true}]\n"
-             "proxies: []\nsse: {enabled: true}\nuni_grpc: {port: 11000}\n");
+    struct config *config = good(
+        "client: {insecure: true}\nhttp_server: {address: 127.0.0.1}\n"
+        "swagger: {enabled: true}\nadmin:\n  enabled: true\n  password: p4ss\n"
+        "channel:\n  without_namespace: {allow_tags_filter: true}\n"
+        "  namespaces: [{name: aa, allow_tags_filter: true}, {name: bb, allow_tags_filter: true}]\n"
+        "proxies: []\nsse: {enabled: true}\nuni_grpc: {port: 11000}\n");
     assert_int_equal(said.warnings_count, 6);
-    assert_string_equal(said.warnings[0], "c.yaml:3: debug: known option, not served yet");
+    assert_string_equal(said.warnings[0], "c.yaml:3: swagger: known option, not served yet");
     assert_string_equal(said.warnings[1], "c.yaml:4: admin: known option, not served yet");
     assert_string_equal(
         said.warnings[2],
-        "c.yaml:8: channel.without_namespace.presence: known option, not served yet");
+        "c.yaml:8: channel.without_namespace.allow_tags_filter: known option, not served yet");
     assert_string_equal(said.warnings[3], "c.yaml:10: proxies: known option, not served yet");
     config_destroy(config);
 }

@@ -168,9 +168,10 @@ static void an_unknown_name_is_answered_with_the_nearest(void **state)
         "c.yaml:2: client.insecur: unknown option; did you mean client.insecure?");
     bad("allowed_origins: ['*']\n",
         "c.yaml:1: allowed_origins: unknown option; did you mean client.allowed_origins?");
-    bad("cleint: {}\n", "c.yaml:1: cleint: unknown option; allowed here: client, http_api, health, "
-                        "prometheus, log, http_server, websocket, channel, storage, redis, shards, "
-                        "shutdown, node");
+    bad("cleint: {}\n",
+        "c.yaml:1: cleint: unknown option; allowed here: client, http_api, health, "
+        "prometheus, debug, log, http_server, websocket, channel, storage, redis, shards, "
+        "shutdown, node");
     bad("health: {some_thing_else: 1}",
         "c.yaml:1: health.some_thing_else: unknown option; allowed here: enabled");
     bad("channel:\n  namespaces:\n    - name: chat\n      histroy_size: 10\n",

@@ -102,23 +102,69 @@ static void assert_same_publication(const struct publication *a, const struct pu
     assert_same(a->conn_info, b->conn_info);
 }
 
+static struct letter_subscribe some_subscribe(void)
+{
+    struct letter_subscribe out = {
+        .call = some_handle(),
+        .hub = some_handle(),
+        .channel = some(255),
+        .epoch = some(23),
+        .offset = rng_next(&rng),
+        .recover = rng_chance(&rng, 50),
+        .reject_unrecovered = rng_chance(&rng, 50),
+        .is_cache = rng_chance(&rng, 50),
+        .has_presence = rng_chance(&rng, 50),
+        .tells_joins = rng_chance(&rng, 50),
+    };
+    if (!out.has_presence && !out.tells_joins) return out; /* nobody is told who it is */
+    out.client[15] = (uint8_t)rng_next(&rng);
+    out.user = some(255);
+    out.conn_info = some(400);
+    out.chan_info = some(400);
+    return out;
+}
+
+static void assert_same_subscribe(const struct letter_subscribe *a,
+                                  const struct letter_subscribe *b)
+{
+    assert_memory_equal(&a->call, &b->call, sizeof a->call);
+    assert_memory_equal(&a->hub, &b->hub, sizeof a->hub);
+    assert_same(a->channel, b->channel);
+    assert_same(a->epoch, b->epoch);
+    assert_true(a->offset == b->offset && a->recover == b->recover);
+    assert_true(a->reject_unrecovered == b->reject_unrecovered && a->is_cache == b->is_cache);
+    assert_true(a->has_presence == b->has_presence && a->tells_joins == b->tells_joins);
+    assert_memory_equal(a->client, b->client, 16);
+    assert_same(a->user, b->user);
+    assert_same(a->conn_info, b->conn_info);
+    assert_same(a->chan_info, b->chan_info);
+}
+
 static void questions_come_back_as_they_were(void **state)
 {
     (void)state;
     for (int round = 0; round < 200; round++) {
-        struct letter_subscribe s = {some_handle(),       some_handle(),
-                                     some(255),           some(23),
-                                     rng_next(&rng),      rng_chance(&rng, 50),
-                                     rng_chance(&rng, 50)},
-                                s2;
+        struct letter_subscribe s = some_subscribe(), s2;
         struct letter *letter = letter_pack_subscribe(office, 0, &s);
         letter_read_subscribe(letter, &s2);
-        assert_memory_equal(&s.call, &s2.call, sizeof s.call);
-        assert_memory_equal(&s.hub, &s2.hub, sizeof s.hub);
-        assert_same(s.channel, s2.channel);
-        assert_same(s.epoch, s2.epoch);
-        assert_true(s.offset == s2.offset && s.recover == s2.recover &&
-                    s.reject_unrecovered == s2.reject_unrecovered);
+        assert_same_subscribe(&s, &s2);
+        letter_post(office, letter);
+
+        struct letter_leave l = {.hub = s.hub,
+                                 .channel = s.channel,
+                                 .has_presence = s.has_presence,
+                                 .tells_joins = s.tells_joins,
+                                 .user = s.user,
+                                 .conn_info = s.conn_info,
+                                 .chan_info = s.chan_info},
+                            l2;
+        letter = letter_pack_leave(office, 0, &l);
+        letter_read_leave(letter, &l2);
+        assert_memory_equal(&l.hub, &l2.hub, sizeof l.hub);
+        assert_same(l.channel, l2.channel);
+        assert_true(l.has_presence == l2.has_presence && l.tells_joins == l2.tells_joins);
+        assert_same(l.user, l2.user);
+        assert_same(l.chan_info, l2.chan_info);
         letter_post(office, letter);
 
         struct letter_publish p = {some_handle(), some(255),          some(10),
