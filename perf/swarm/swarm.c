@@ -139,7 +139,7 @@ static void client_open(struct client *client, uint32_t index)
 {
     client->channel = index % options.channels;
     channels[client->channel].clients++;
-    int error = wire_connect(&client->wire, options.port);
+    int error = wire_connect(&client->wire, 0, options.port);
     if (error != 0) stop(strerror(-error));
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.u32 = index};
     if (epoll_ctl(poller, EPOLL_CTL_ADD, client->wire.fd, &event) != 0) stop("epoll_ctl failed");

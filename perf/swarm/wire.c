@@ -16,12 +16,18 @@
 #define READ_SIZE (256u << 10)
 #define SEND_MAX  16384
 
-int wire_connect(struct wire *wire, uint16_t port)
+int wire_connect(struct wire *wire, uint32_t source, uint16_t port)
 {
     *wire = (struct wire){.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
     if (wire->fd < 0) return -errno;
     int on = 1;
     setsockopt(wire->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (source != 0) {
+        struct sockaddr_in from = {.sin_family = AF_INET};
+        from.sin_addr.s_addr = htonl((INADDR_LOOPBACK & 0xffffff00u) + source);
+        setsockopt(wire->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+        if (bind(wire->fd, (struct sockaddr *)&from, sizeof from) != 0) return -errno;
+    }
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (connect(wire->fd, (struct sockaddr *)&address, sizeof address) == 0) return 0;

@@ -19,8 +19,9 @@ struct wire {
     size_t rest_size;
 };
 
-/* Connects to 127.0.0.1 without waiting; -errno when that cannot be. */
-int wire_connect(struct wire *wire, uint16_t port);
+/* Connects to 127.0.0.1, from 127.0.0.`source` when that is not 0, without waiting;
+ * -errno when that cannot be. */
+int wire_connect(struct wire *wire, uint32_t source, uint16_t port);
 /* Sends the upgrade request. */
 bool wire_upgrade(struct wire *wire, const char *path);
 bool wire_send_text(struct wire *wire, const char *text, size_t size);
