@@ -12,7 +12,7 @@ enum err call_begin(struct shard *shard, struct conn *conn, uint32_t to, call_fn
     check(to < shard->shards_count);
     check(on_answer != NULL);
 
-    if (!letter_credit(shard->post, to)) {
+    if ((conn != NULL && conn->calls_count == UINT16_MAX) || !letter_credit(shard->post, to)) {
         metric_add(&shard->metrics, METRIC_CREDITS_WAITED, 1);
         return ERR_CREDIT_SPENT;
     }

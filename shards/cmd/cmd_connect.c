@@ -8,7 +8,6 @@
 #include "core/check.h"
 #include "core/entropy.h"
 #include "core/log.h"
-#include "core/mem.h"
 #include "proto/jwt.h"
 #include "shards/cmd/dispatch.h"
 #include "shards/shard.h"
@@ -60,7 +59,7 @@ static void log_connected(const struct shard *shard, const struct conn *conn)
     char id[37], user[64];
     codec_uuid(conn->client, id);
     log_debug("client connected client=%s user=%s shard=%u", id,
-              log_quote(user, sizeof user, conn->user, conn->user_size), shard->index);
+              log_quote(user, sizeof user, conn_user(conn).at, conn->user_size), shard->index);
 }
 
 static void reply_connected(struct shard *shard, struct conn *conn, uint32_t id)
@@ -82,16 +81,6 @@ static void reply_connected(struct shard *shard, struct conn *conn, uint32_t id)
     conn_reply(shard, conn, &reply);
 }
 
-/* The block that conn.user is: id, NUL, info, NUL. */
-static char *keep_claims(const struct jwt_claims *claims)
-{
-    size_t user = claims->user.size, info = claims->info.size;
-    char *kept = mem_alloc(user + info + 2); /* zeroed */
-    if (user > 0) memcpy(kept, claims->user.at, user);
-    if (info > 0) memcpy(kept + user + 1, claims->info.at, info);
-    return kept;
-}
-
 enum err cmd_connect(struct shard *shard, struct conn *conn, const struct cmd *cmd)
 {
     check(cmd->kind == CMD_CONNECT);
@@ -111,8 +100,7 @@ enum err cmd_connect(struct shard *shard, struct conn *conn, const struct cmd *c
         return ERR_OK;
     }
     make_client_id(conn->client);
-    conn->user = keep_claims(&claims);
-    conn->user_size = (uint8_t)claims.user.size;
+    conn_set_user(conn, claims.user, claims.info);
     conn->expires_s = expiry_of(shard, &claims);
     conn->flags |= CONN_CONNECTED;
     shard->clients_count++;

@@ -103,12 +103,25 @@ static void conn_on_accept(void *context, uint32_t sock)
     loop_recv_arm(shard->loop, sock);
 }
 
+void conn_set_user(struct conn *conn, struct bytes user, struct bytes info)
+{
+    check(conn->user_size == 0 && !(conn->flags & CONN_USER_FAR));
+    check(user.size <= UINT8_MAX);
+    conn->user_size = (uint8_t)user.size;
+    char *at = conn->user.near;
+    if (user.size > CONN_USER_NEAR || info.size > 0) {
+        conn->flags |= CONN_USER_FAR;
+        at = conn->user.far = mem_alloc(user.size + info.size + 2); /* zeroed */
+        if (info.size > 0) memcpy(at + user.size + 1, info.at, info.size);
+    }
+    if (user.size > 0) memcpy(at, user.at, user.size);
+}
+
 static void conn_forget_input(struct shard *shard, struct conn *conn)
 {
     ws_end(&conn->ws, shard->ws_pool);
     mem_free(conn->input);
     conn->input = NULL;
-    conn->input_size = conn->input_room = conn->input_message = 0;
 }
 
 void conn_leave(struct shard *shard, struct conn *conn, enum close reason)
@@ -121,7 +134,7 @@ void conn_leave(struct shard *shard, struct conn *conn, enum close reason)
         char id[37], user[64];
         codec_uuid(conn->client, id);
         log_debug("client gone client=%s user=%s reason=%s", id,
-                  log_quote(user, sizeof user, conn->user, conn->user_size),
+                  log_quote(user, sizeof user, conn_user(conn).at, conn->user_size),
                   reason == CLOSE_NONE ? "peer" : close_row(reason)->label);
     }
 }
@@ -142,7 +155,7 @@ static void conn_free(struct shard *shard, struct conn *conn)
     check(conn->out_flight == 0);
     conn_drop_output(shard, conn, false);
     conn_forget_input(shard, conn);
-    mem_free(conn->user);
+    if (conn->flags & CONN_USER_FAR) mem_free(conn->user.far);
     conn_move(conn, CONN_FREE);
     metric_sub(&shard->metrics, METRIC_CONNECTIONS, 1);
     slab_put(&shard->conns, conn);
@@ -276,7 +289,7 @@ void conn_end(struct shard *shard, struct conn *conn, enum close reason)
     if (conn->state != CONN_CLOSING) return; /* no room even for that: it is dying */
     conn_due(shard, conn, shard_second(shard) + CONN_CLOSING_S);
     /* Input that was waiting is of no more use; the peer's close still is. */
-    conn->input_size = conn->input_message = 0;
+    if (conn->input != NULL) conn->input->size = conn->input->message = 0;
     if (conn->flags & CONN_PAUSED) {
         conn->flags &= ~(uint32_t)CONN_PAUSED;
         if (!(conn->flags & CONN_PEER_GONE)) loop_recv_arm(shard->loop, conn_index(shard, conn));
@@ -378,7 +391,7 @@ static void conn_tick_one(struct shard *shard, struct conn *conn)
             conn_die(shard, conn);
         else if (conn->flags & CONN_PAUSED)
             conn_due(shard, conn, shard_second_after(shard, HTTP_IDLE_MS));
-        else if (conn->input_size > 0)
+        else if (conn_saved_size(conn) > 0)
             conn_refuse(shard, conn, 408, "the request did not arrive in time");
         else
             conn_die(shard, conn);

@@ -33,9 +33,19 @@ struct shard;
 struct out_chunk;
 /* A peer has this long to answer our close frame, and to close after the last word. */
 #define CONN_CLOSING_S   5
-#define OUT_CHUNK_SIZE   112 /* bytes of one link of a queue: a dozen frames */
+#define OUT_CHUNK_SIZE   112 /* bytes of one link of a queue: eleven frames */
 /* An unblocked connection may be given this many queue limits within one turn. */
 #define OUT_BURST_FACTOR 4
+
+/* Users' ids up to so many bytes need no block of their own. */
+#define CONN_USER_NEAR 16
+
+/* Saved bytes: a partial HTTP request, or commands that wait. */
+struct conn_saved {
+    uint32_t size, room;
+    uint32_t message; /* the first so many bytes are a message's rest, unmasked */
+    uint8_t data[];
+};
 
 enum conn_state { CONN_FREE, CONN_HTTP, CONN_WS, CONN_CLOSING, CONN_DYING, CONN_STATE_COUNT };
 
@@ -56,6 +66,7 @@ enum conn_flag {
     CONN_CLOSING_SOCK = 8192, /* loop_close was called */
     CONN_HEAD_ONLY = 16384,   /* HTTP: the request was HEAD */
     CONN_LISTED = 32768,      /* in the shard's waiting or resumed list */
+    CONN_USER_FAR = 262144,   /* user.far holds the id */
     CONN_FULL = 65536,        /* HTTP: requests wait until the answers given have gone */
 };
 
@@ -66,8 +77,8 @@ struct conn {
     uint32_t flags;    /* enum conn_flag */
     struct ws ws;
     uint32_t subs_first; /* list of subscriptions; UINT32_MAX: none */
-    uint32_t subs_count;
-    uint32_t calls_count;
+    uint16_t subs_count;
+    uint16_t calls_count;
     uint32_t due_next, due_prev; /* links of the ping wheel; UINT32_MAX: none */
     uint32_t due_s;              /* second (shard clock) of the next look at it */
     uint32_t ping_s;             /* second of the next ping, or of the end of the wait for a pong */
@@ -75,34 +86,45 @@ struct conn {
     uint32_t out_bytes;          /* pending bytes, without out_skip */
     uint32_t out_flight;         /* bytes of the send that left with the last enter */
     uint32_t out_owed;           /* pending bytes up to the last large answer: not slow reading */
-    struct out_chunk *out_first, *out_last;
-    uint8_t *input; /* saved bytes: a partial HTTP request, or commands that wait */
-    uint32_t input_size, input_room;
-    uint32_t input_message; /* the first so many saved bytes are a message's rest, unmasked */
-    uint32_t expires_s;     /* Unix second at which the token ends; 0: never */
+    uint32_t expires_s;          /* Unix second at which the token ends; 0: never */
+    struct out_chunk *out_first; /* it knows the last */
+    struct conn_saved *input;    /* NULL: nothing was saved */
     union {
         uint8_t client[16];        /* id, once connected */
         struct http_progress http; /* HTTP: of the request that `input` begins with */
     };
-    /* NULL until connected; then the user's id, NUL, the raw JSON of the token's
-     * info or nothing, NUL: one block, because few have an info. */
-    char *user;
+    /* Until connected zero.  A short id without an info stands here; else, with
+     * CONN_USER_FAR, one block of the heap: id, NUL, the raw JSON of the token's info or
+     * nothing, NUL. */
+    union {
+        char near[CONN_USER_NEAR];
+        char *far;
+    } user;
     uint8_t user_size;
     uint8_t close;      /* enum close that ended it */
     uint8_t bulk_count; /* of its calls, those with a large answer */
 };
-static_assert(sizeof(struct conn) == 128, "two cache lines");
+static_assert(sizeof(struct conn) == 112, "every idle connection holds one");
 
+/* Bytes that wait to be looked at. */
+static inline uint32_t conn_saved_size(const struct conn *conn)
+{
+    return conn->input == NULL ? 0 : conn->input->size;
+}
 struct conn *conn_at(struct shard *shard, uint32_t index);
 uint32_t conn_index(const struct shard *shard, const struct conn *conn);
 static inline struct bytes conn_user(const struct conn *conn)
 {
-    return bytes_of(conn->user, conn->user_size);
+    const char *at = conn->flags & CONN_USER_FAR ? conn->user.far : conn->user.near;
+    return bytes_of(at, conn->user_size);
 }
 static inline struct bytes conn_info(const struct conn *conn)
 {
-    return bytes_of_text(conn->user + conn->user_size + 1);
+    if (!(conn->flags & CONN_USER_FAR)) return BYTES_NONE;
+    return bytes_of_text(conn->user.far + conn->user_size + 1);
 }
+/* Who the client is; once. */
+void conn_set_user(struct conn *conn, struct bytes user, struct bytes info);
 
 /* Takes a count on `frame` and appends it to what leaves at the turn's end.
  * A connection that takes no frames (CLOSING, DYING) ignores it. */

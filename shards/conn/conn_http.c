@@ -59,7 +59,7 @@ void conn_respond(struct shard *shard, struct conn *conn, uint16_t status, const
 void conn_refuse(struct shard *shard, struct conn *conn, uint16_t status, const char *reason)
 {
     check(conn->state == CONN_HTTP);
-    conn->input_size = 0;
+    if (conn->input != NULL) conn->input->size = 0;
     respond(shard, conn, status, "text/plain; charset=utf-8", bytes_of_text(reason), false, NULL);
 }
 

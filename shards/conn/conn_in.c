@@ -5,7 +5,7 @@
  * HTTP request, or commands when a pair of shards is out of credit) is saved in
  * `input`, receiving is disarmed, and conn_continue goes on from there:
  *
- *     input = | rest of a message, unmasked (input_message bytes) | raw bytes |
+ *     input = | rest of a message, unmasked (`message` bytes) | raw bytes |
  *
  * Bytes that the ring already had still arrive while paused and are appended,
  * so order is kept.
@@ -23,14 +23,25 @@
 static void input_save(struct conn *conn, const uint8_t *data, uint32_t size)
 {
     if (size == 0) return;
-    uint32_t need = conn->input_size + size;
-    if (need > conn->input_room) {
-        uint32_t room = max_u32(need, conn->input_room * 2);
-        conn->input = mem_resize(conn->input, room);
-        conn->input_room = room;
+    struct conn_saved *saved = conn->input;
+    uint32_t have = conn_saved_size(conn), need = have + size;
+    if (saved == NULL || need > saved->room) {
+        uint32_t room = saved == NULL ? need : max_u32(need, saved->room * 2);
+        conn->input = mem_resize(saved, sizeof *saved + room);
+        if (saved == NULL) conn->input->message = 0;
+        saved = conn->input;
+        saved->room = room;
     }
-    memcpy(conn->input + conn->input_size, data, size);
-    conn->input_size = need;
+    memcpy(saved->data + have, data, size);
+    saved->size = need;
+}
+
+/* What was saved, off the connection, because handling it may save again. */
+static struct conn_saved *input_take(struct conn *conn)
+{
+    struct conn_saved *saved = conn->input;
+    conn->input = NULL;
+    return saved;
 }
 
 void conn_pause(struct shard *shard, struct conn *conn)
@@ -87,9 +98,9 @@ static bool ws_commands(struct shard *shard, struct conn *conn, struct bytes mes
     conn_pause(shard, conn);
     conn->flags |= CONN_LISTED;
     indexes_add(&shard->waiting, conn_index(shard, conn));
-    check(conn->input_size == 0);
+    check(conn_saved_size(conn) == 0);
     input_save(conn, frame.at, (uint32_t)frame.left);
-    conn->input_message = (uint32_t)frame.left;
+    if (frame.left > 0) conn->input->message = (uint32_t)frame.left;
     return true;
 }
 
@@ -183,22 +194,20 @@ static uint32_t http_input(struct shard *shard, struct conn *conn, uint8_t *data
 static void http_continue(struct shard *shard, struct conn *conn, bool is_known)
 {
     check(conn->state == CONN_HTTP);
-    if (conn->input_size < conn->http.need) return;
-    uint8_t *input = conn->input;
-    uint32_t size = conn->input_size, room = conn->input_room;
-    conn->input = NULL;
-    conn->input_size = conn->input_room = 0;
+    if (conn_saved_size(conn) < conn->http.need) return;
+    struct conn_saved *saved = input_take(conn);
+    uint8_t *input = saved->data;
+    uint32_t size = saved->size;
     uint32_t used = http_input(shard, conn, input, size, is_known);
     if (conn->state == CONN_HTTP && used < size && !(conn->flags & CONN_CLOSE_SENT)) {
         check(conn->input == NULL);
         if (used > 0) memmove(input, input + used, size - used);
-        conn->input = input;
-        conn->input_size = size - used;
-        conn->input_room = room;
+        saved->size = size - used;
+        conn->input = saved;
         return;
     }
     if (conn->state == CONN_WS) ws_input(shard, conn, input + used, size - used);
-    mem_free(input);
+    mem_free(saved);
 }
 
 /* --- both --------------------------------------------------------------------- */
@@ -214,7 +223,7 @@ void conn_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t 
         ws_input(shard, conn, data, size);
         return;
     }
-    if (conn->input_size > 0) {
+    if (conn_saved_size(conn) > 0) {
         input_save(conn, data, size);
         http_continue(shard, conn, true);
         return;
@@ -227,9 +236,7 @@ void conn_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t 
         input_save(conn, data + used, size - used);
 }
 
-/* Goes on with what was saved: first the message's rest, then raw bytes.  The
- * saved buffer is taken off the connection meanwhile, because handling may save
- * again. */
+/* Goes on with what was saved: first the message's rest, then raw bytes. */
 void conn_continue(struct shard *shard, struct conn *conn)
 {
     if (conn->state == CONN_DYING || conn->state == CONN_CLOSING) return;
@@ -238,15 +245,14 @@ void conn_continue(struct shard *shard, struct conn *conn)
         if (!(conn->flags & CONN_PEER_GONE)) loop_recv_arm(shard->loop, conn_index(shard, conn));
     }
     if (conn->state == CONN_HTTP) {
-        if (conn->input_size > 0) http_continue(shard, conn, false);
+        if (conn_saved_size(conn) > 0) http_continue(shard, conn, false);
         if (conn->flags & CONN_PEER_GONE) conn_end_http(shard, conn);
         return;
     }
-    if (conn->input_size == 0) return;
-    uint8_t *input = conn->input, *at = input;
-    uint32_t size = conn->input_size, message = conn->input_message;
-    conn->input = NULL;
-    conn->input_size = conn->input_room = conn->input_message = 0;
+    if (conn_saved_size(conn) == 0) return;
+    struct conn_saved *saved = input_take(conn);
+    uint8_t *at = saved->data;
+    uint32_t size = saved->size, message = saved->message;
     bool waits = false;
     if (message > 0) {
         waits = ws_commands(shard, conn, bytes_of(at, message), false);
@@ -257,5 +263,5 @@ void conn_continue(struct shard *shard, struct conn *conn)
         input_save(conn, at, size);
     else if (size > 0)
         ws_input(shard, conn, at, size);
-    mem_free(input);
+    mem_free(saved);
 }

@@ -24,13 +24,14 @@
 #include "proto/outcome.h"
 #include "shards/shard.h"
 
-#define CHUNK_FRAMES      12
+#define CHUNK_FRAMES      11
 /* Frames of a list that is shared; a longer one is gathered for itself. */
 #define GATHER_FRAMES_MAX 128
 
 struct out_chunk {
     struct out_chunk *next;
-    uint16_t first, count; /* frames[first .. first + count) are pending */
+    struct out_chunk *last; /* of the queue; valid in its first link */
+    uint16_t first, count;  /* frames[first .. first + count) are pending */
     struct frame *frames[CHUNK_FRAMES];
 };
 static_assert(sizeof(struct out_chunk) == OUT_CHUNK_SIZE, "two cache lines");
@@ -45,7 +46,7 @@ static void mark_dirty(struct shard *shard, struct conn *conn)
 void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame)
 {
     check(conn->state != CONN_FREE && conn->state != CONN_DYING);
-    struct out_chunk *last = conn->out_last;
+    struct out_chunk *last = conn->out_first != NULL ? conn->out_first->last : NULL;
     if (last == NULL || last->first + last->count == CHUNK_FRAMES) {
         struct handle handle;
         struct out_chunk *chunk = slab_get(&shard->out_chunks, &handle);
@@ -59,7 +60,7 @@ void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame)
             conn->out_first = chunk;
         else
             last->next = chunk;
-        conn->out_last = last = chunk;
+        conn->out_first->last = last = chunk;
     }
     frame_ref(frame);
     last->frames[last->first + last->count++] = frame;
@@ -201,7 +202,7 @@ static void out_pop(struct shard *shard, struct conn *conn, uint32_t sent)
         chunk->count--;
         if (chunk->count == 0) {
             conn->out_first = chunk->next;
-            if (chunk->next == NULL) conn->out_last = NULL;
+            if (chunk->next != NULL) chunk->next->last = chunk->last;
             slab_put(&shard->out_chunks, chunk);
         }
     }
@@ -224,7 +225,7 @@ void conn_drop_output(struct shard *shard, struct conn *conn, bool keep_partial)
             frame_unref(&shard->frames, chunk->frames[chunk->first + i]);
         slab_put(&shard->out_chunks, chunk);
     }
-    conn->out_first = conn->out_last = NULL;
+    conn->out_first = NULL;
     conn->out_bytes = conn->out_owed = 0;
     if (partial == NULL) {
         conn->out_skip = 0;

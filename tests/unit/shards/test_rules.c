@@ -51,8 +51,7 @@ static struct world *world_make(bool is_insecure, const char *user)
     hub_init(&world->shard.hub, 1, 16, 1);
     slab_init(&world->shard.subs, "sub", sizeof(struct sub), 16);
     world->conn.subs_first = UINT32_MAX;
-    world->conn.user = mem_text(user, strlen(user));
-    world->conn.user_size = (uint8_t)strlen(user);
+    conn_set_user(&world->conn, bytes_of_text(user), BYTES_NONE);
     return world;
 }
 
@@ -80,7 +79,7 @@ static void world_free(struct world *world)
     hub_fini(&world->shard.hub);
     slab_fini(&world->shard.subs);
     config_destroy((struct config *)(uintptr_t)world->shard.config);
-    mem_free(world->conn.user);
+    if (world->conn.flags & CONN_USER_FAR) mem_free(world->conn.user.far);
     mem_free(world);
 }
 
