@@ -11,17 +11,15 @@
 #include "proto/jwt.h"
 
 #include <cjose/cjose.h>
-#include <math.h>
-#include <stdlib.h>
 
 #include "core/check.h"
 #include "core/crypt.h"
 #include "core/mem.h"
 #include "proto/json.h"
+#include "proto/jwt_parts.h"
 
 /* Far above any real token; a connect command is smaller anyway. */
-#define TOKEN_MAX  (32u << 10)
-#define NUMBER_MAX 40
+#define TOKEN_MAX (32u << 10)
 
 struct jwt_key {
     cjose_jwk_t *jwk;
@@ -109,76 +107,6 @@ static bool signature_is_fine(const struct jwt_key *key, struct bytes token)
     return is_fine;
 }
 
-/* A NumericDate (RFC 7519 section 2), which may have a fraction; whole seconds are
- * enough for us.  Latches what is not a number. */
-static void read_date(struct json *json, bool *has, uint64_t *seconds)
-{
-    enum json_kind kind = json_peek(json);
-    struct bytes raw;
-    char text[NUMBER_MAX + 1];
-    *has = false;
-    *seconds = 0;
-    json_raw(json, &raw);
-    if (json->error != ERR_OK || kind == JSON_NULL) return;
-    if (kind != JSON_NUMBER || raw.size > NUMBER_MAX) {
-        json->error = ERR_TOKEN_INVALID;
-        return;
-    }
-    memcpy(text, raw.at, raw.size);
-    text[raw.size] = '\0';
-    double value = floor(strtod(text, NULL));
-    *has = true;
-    if (value >= 9.2e18)
-        *seconds = INT64_MAX;
-    else if (value > 0)
-        *seconds = (uint64_t)value;
-}
-
-static void read_raw(struct json *json, struct bytes *raw)
-{
-    bool is_null = json_peek(json) == JSON_NULL;
-    json_raw(json, raw);
-    if (is_null) *raw = BYTES_NONE;
-}
-
-static enum err read_claims(struct bytes payload, uint64_t now_s, struct arena *arena,
-                            struct jwt_claims *claims)
-{
-    struct json json;
-    struct bytes key;
-    bool has_nbf = false;
-    uint64_t nbf = 0;
-    json_open(&json, payload);
-    if (json_enter_object(&json)) {
-        while (json_key(&json, &key)) {
-            if (bytes_equal_text(key, "sub"))
-                json_text(&json, arena, &claims->user);
-            else if (bytes_equal_text(key, "channel")) {
-                claims->has_channel = json_peek(&json) != JSON_NULL;
-                json_text(&json, arena, &claims->channel);
-            } else if (bytes_equal_text(key, "client"))
-                json_text(&json, arena, &claims->client);
-            else if (bytes_equal_text(key, "info"))
-                read_raw(&json, &claims->info);
-            else if (bytes_equal_text(key, "data"))
-                read_raw(&json, &claims->data);
-            else if (bytes_equal_text(key, "exp"))
-                read_date(&json, &claims->has_exp, &claims->exp);
-            else if (bytes_equal_text(key, "nbf"))
-                read_date(&json, &has_nbf, &nbf);
-            else if (bytes_equal_text(key, "expire_at"))
-                read_date(&json, &claims->has_expire_at, &claims->expire_at);
-            else
-                json_skip(&json);
-        }
-    }
-    if (json_close(&json) != ERR_OK) return ERR_TOKEN_INVALID;
-    /* RFC 7519 sections 4.1.4, 4.1.5: not on or after exp, not before nbf. */
-    if (claims->has_exp && claims->exp <= now_s) return ERR_TOKEN_EXPIRED;
-    if (has_nbf && nbf > now_s) return ERR_TOKEN_EXPIRED;
-    return ERR_OK;
-}
-
 enum err jwt_verify(const struct jwt_key *key, struct bytes token, uint64_t now_s,
                     struct arena *arena, struct jwt_claims *claims)
 {
@@ -193,7 +121,7 @@ enum err jwt_verify(const struct jwt_key *key, struct bytes token, uint64_t now_
         return ERR_TOKEN_INVALID;
     if (!header_is_fine(header, arena, key->alg)) return ERR_TOKEN_INVALID;
     if (!signature_is_fine(key, token)) return ERR_TOKEN_INVALID;
-    enum err err = read_claims(payload, now_s, arena, claims);
+    enum err err = jwt_claims_read(payload, "sub", now_s, arena, claims);
     if (err != ERR_OK) *claims = (struct jwt_claims){0};
     return err;
 }

@@ -16,14 +16,40 @@
 
 struct jwt_key;
 
+/* What a token says about an option of a subscription, in place of the namespace. */
+enum jwt_choice { JWT_UNSET, JWT_OFF, JWT_ON };
+
+struct jwt_override {
+    uint8_t presence, join_leave, force_push_join_leave; /* enum jwt_choice */
+    uint8_t force_positioning, force_recovery;
+};
+
+/* What the claims info and data carry: raw JSON; or, from b64info and b64data, which
+ * win, any bytes, and `is_opaque` exactly when these are not JSON.  Empty: none. */
+struct jwt_payload {
+    struct bytes bytes;
+    bool is_opaque;
+};
+
+/* A server-side subscription that a connection token brings. */
+struct jwt_sub {
+    struct bytes channel; /* never empty */
+    struct jwt_payload info, data;
+    struct jwt_override override;
+};
+
 struct jwt_claims {
-    struct bytes user;    /* sub, may be empty */
+    struct bytes user;    /* sub, or the claim that stands in for it; may be empty */
     struct bytes channel; /* only in subscription tokens */
     struct bytes client;
-    struct bytes info; /* raw JSON, may be empty */
-    struct bytes data; /* raw JSON, may be empty */
+    struct jwt_payload info, data;
+    struct jwt_override override; /* of a subscription token */
+    /* The claim subs; without it the claim channels.  In the order of the token; a
+     * channel may stand twice. */
+    const struct jwt_sub *subs;
+    uint32_t subs_count;
     bool has_exp, has_channel, has_expire_at;
-    uint64_t exp, expire_at; /* Unix seconds */
+    uint64_t exp, expire_at; /* Unix seconds; an expire_at of 0 is never */
 };
 
 /* HS256 with `secret`; ERR_BAD_REQUEST when it is empty. */

@@ -100,7 +100,7 @@ enum err cmd_connect(struct shard *shard, struct conn *conn, const struct cmd *c
         return ERR_OK;
     }
     make_client_id(conn->client);
-    conn_set_user(conn, claims.user, claims.info);
+    conn_set_user(conn, claims.user, claims.info.is_opaque ? BYTES_NONE : claims.info.bytes);
     conn->expires_s = expiry_of(shard, &claims);
     conn->flags |= CONN_CONNECTED;
     shard->clients_count++;

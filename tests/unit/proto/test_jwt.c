@@ -93,8 +93,8 @@ static void claims_are_read(void **state)
     assert_bytes(claims.user, "422");
     assert_bytes(claims.channel, "c");
     assert_bytes(claims.client, "x");
-    assert_bytes(claims.info, "{\"a\": 1}");
-    assert_bytes(claims.data, "[2]");
+    assert_bytes(claims.info.bytes, "{\"a\": 1}");
+    assert_bytes(claims.data.bytes, "[2]");
     assert_true(claims.has_exp && claims.has_channel && claims.has_expire_at);
     assert_int_equal(claims.exp, 1700000001);
     assert_int_equal(claims.expire_at, 5);
@@ -105,7 +105,54 @@ static void claims_are_read(void **state)
         verify(HS256, "{\"sub\":null,\"info\":null,\"exp\":null,\"channel\":null}", &claims),
         ERR_OK);
     assert_false(claims.has_exp || claims.has_channel);
-    assert_int_equal(claims.info.size, 0);
+    assert_int_equal(claims.info.bytes.size, 0);
+}
+
+static void server_side_subscriptions_are_read(void **state)
+{
+    (void)state;
+    struct jwt_claims claims;
+    assert_int_equal(
+        verify(HS256,
+               "{\"channels\":[\"x\"],\"subs\":{\"a\\u0062\":{\"info\":{},\"b64info\":\"AAE=\","
+               "\"b64data\":\"eyJhIjoxfQ==\",\"override\":{\"presence\":{\"value\":true},"
+               "\"join_leave\":{\"value\":false},\"force_recovery\":null,\"new\":1}},"
+               "\"c\":null},\"channels\":[\"y\",\"z\"]}",
+               &claims),
+        ERR_OK);
+    assert_int_equal(claims.subs_count, 2);
+    assert_bytes(claims.subs[0].channel, "ab");
+    assert_int_equal(claims.subs[0].info.bytes.size, 2);
+    assert_true(claims.subs[0].info.is_opaque && !claims.subs[0].data.is_opaque);
+    assert_bytes(claims.subs[0].data.bytes, "{\"a\":1}");
+    assert_int_equal(claims.subs[0].override.presence, JWT_ON);
+    assert_int_equal(claims.subs[0].override.join_leave, JWT_OFF);
+    assert_int_equal(claims.subs[0].override.force_recovery, JWT_UNSET);
+    assert_bytes(claims.subs[1].channel, "c");
+    assert_int_equal(verify(HS256, "{\"channels\":[\"y\",\"z\"],\"subs\":{}}", &claims), ERR_OK);
+    assert_int_equal(claims.subs_count, 2);
+    assert_bytes(claims.subs[1].channel, "z");
+    static const char *const wrong[] = {
+        "{\"channels\":\"a\"}",
+        "{\"channels\":[1]}",
+        "{\"channels\":[\"\"]}",
+        "{\"channels\":[null]}",
+        "{\"channels\":{\"a\":{}}}",
+        "{\"subs\":[\"a\"]}",
+        "{\"subs\":{\"\":{}}}",
+        "{\"subs\":{\"a\":1}}",
+        "{\"subs\":{\"a\":{\"b64info\":\"AAE\"}}}",
+        "{\"subs\":{\"a\":{\"b64data\":1}}}",
+        "{\"subs\":{\"a\":{\"override\":[]}}}",
+        "{\"subs\":{\"a\":{\"override\":{\"presence\":true}}}}",
+        "{\"subs\":{\"a\":{\"override\":{\"presence\":{\"value\":1}}}}}",
+        "{\"subs\":{\"a\":{}},\"channels\":1}",
+        "{\"b64info\":\"*\"}",
+        "{\"override\":true}",
+        "{\"iat\":\"now\"}",
+    };
+    for (size_t i = 0; i < array_count(wrong); i++)
+        if (verify(HS256, wrong[i], &claims) != ERR_TOKEN_INVALID) fail_msg("taken: %s", wrong[i]);
 }
 
 static void times_hold_at_their_edges(void **state)
@@ -272,6 +319,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_known_token_verifies),
         cmocka_unit_test(claims_are_read),
+        cmocka_unit_test(server_side_subscriptions_are_read),
         cmocka_unit_test(times_hold_at_their_edges),
         cmocka_unit_test(headers_must_have_one_reading),
         cmocka_unit_test(payloads_must_be_objects),
