@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/config_parts.h"
 #include "core/net.h"
+#include "core/pattern.h"
 
 static void check_namespace(struct config_reader *reader, const struct config_namespace *space)
 {
@@ -22,10 +23,14 @@ static void check_namespace(struct config_reader *reader, const struct config_na
         config_error(reader, 0, path,
                      "history needs both history_size and history_ttl; %s is not set",
                      space->history_size > 0 ? "history_ttl" : "history_size");
-    bool is_positioned = space->force_recovery || space->allow_recovery || space->force_positioning;
+    bool is_positioned = space->force_recovery || space->allow_recovery ||
+                         space->force_positioning || space->allow_positioning;
     if (is_positioned && !config_has_history(space))
         config_error(reader, 0, path,
                      "recovery and positioning need history; set history_size and history_ttl");
+    char why[PATTERN_WHY_MAX];
+    if (pattern_check(space->channel_regex, why) != ERR_OK)
+        config_error(reader, 0, path, "channel_regex is no expression: %s", why);
     if (config_has_history(space) && space->history_meta_ttl_ms < space->history_ttl_ms)
         config_error(reader, 0, path,
                      "history_meta_ttl is shorter than history_ttl: positions would be "

@@ -7,6 +7,7 @@
 #include "core/entropy.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "shards/cmd/subscription.h"
 #include "shards/node.h"
 #include "shards/ops/drain.h"
 
@@ -54,6 +55,8 @@ static void shard_init_pools(struct shard *shard, uint32_t socks_max)
     slab_init(&shard->subs, "sub", sizeof(struct sub), socks_max * SUBS_PER_CONN);
     slab_init(&shard->calls, "call", sizeof(struct call), CALLS_MAX(shard->shards_count));
     slab_init(&shard->out_chunks, "out_chunk", OUT_CHUNK_SIZE, OUT_CHUNKS_MAX);
+    map_init(&shard->sub_infos, rng_next(&shard->rng));
+    list_init(&shard->sub_waiting);
     shard->ws_pool = ws_pool_create(WS_CONTEXTS_MAX);
     hub_init(&shard->hub, rng_next(&shard->rng), socks_max * 4, shard->shards_count);
     for (uint32_t i = 0; i < PING_WHEEL_SLOTS; i++) shard->ping_wheel[i] = UINT32_MAX;
@@ -143,6 +146,10 @@ void shard_destroy(struct shard *shard)
     if (shard == NULL) return;
     check(shard->store == NULL);
     hub_fini(&shard->hub);
+    check(shard->sub_infos.count == 0);
+    check(list_is_empty(&shard->sub_waiting));
+    map_fini(&shard->sub_infos);
+    patterns_fini(&shard->patterns);
     ws_pool_destroy(shard->ws_pool);
     slab_fini(&shard->out_chunks);
     slab_fini(&shard->calls);
@@ -178,6 +185,7 @@ static void resume_inputs(struct shard *shard)
             indexes_add(&shard->resumed, shard->waiting.items[i]);
         shard->waiting.count = 0;
         shard->is_credit_back = false;
+        subscription_retry(shard);
     }
     /* Handling may add to the list again; those wait for the next turn. */
     uint32_t count = shard->resumed.count;

@@ -18,6 +18,7 @@
 #include "core/loop.h"
 #include "core/mesh.h"
 #include "core/metric.h"
+#include "core/pattern.h"
 #include "core/rng.h"
 #include "core/slab.h"
 #include "core/wheel.h"
@@ -42,18 +43,30 @@ enum sub_state {
     SUB_ASKED,   /* the home has not answered */
     SUB_LIVE,    /* in the hub */
     SUB_LEAVING, /* given up before the answer; undone when it comes */
+    SUB_WAITS,   /* server-side: the home was not asked yet, for want of credit */
+};
+enum sub_flag {
+    SUB_POSITIONED = 1,   /* the client knows its position */
+    SUB_RECOVERABLE = 2,  /* and may come back to it */
+    SUB_RECOVERS = 4,     /* what was missed was asked for */
+    SUB_HAS_PRESENCE = 8, /* listed while subscribed */
+    SUB_TELLS_JOINS = 16, /* its coming and going is told */
+    SUB_HEARS_JOINS = 32, /* it is told who comes and goes */
+    SUB_SERVER_SIDE = 64, /* the server's wish, not the client's */
+    SUB_FROM_TOKEN = 128, /* the connection token's wish */
+    SUB_HAS_INFO = 256,   /* shard.sub_infos holds its chan_info */
+    SUB_ENDS = 512,       /* unsubscribed by the server before the answer: ends with it */
 };
 struct sub {
     uint32_t conn;
     uint32_t next, prev; /* in the connection's list; UINT32_MAX: none */
-    uint32_t at;         /* position in the hub entry, while LIVE */
+    uint32_t at;         /* position in the hub entry, while LIVE; the code, while SUB_ENDS */
     struct handle hub;
     uint32_t expires_s; /* Unix second at which its token ends; 0: never */
+    uint16_t flags;     /* enum sub_flag */
     uint8_t state;
-    uint8_t flags;       /* SUBSCRIBE_FLAG_… of the request */
-    bool is_recoverable; /* the reply shows a position */
-    bool was_recovering;
 };
+static_assert(sizeof(struct sub) == 32, "two to a cache line");
 
 struct shard {
     struct node *node;
@@ -76,6 +89,9 @@ struct shard {
     struct slab subs;
     struct slab calls;
     struct slab out_chunks;
+    struct map sub_infos;     /* chan_info by subscription; few have one */
+    struct list sub_waiting;  /* server-side subscriptions that wait for credit, in order */
+    struct patterns patterns; /* of the configuration, as this shard met them */
     struct ws_pool *ws_pool;
     struct hub hub;
     struct channels channels;

@@ -19,6 +19,12 @@
  *
  * and a yes becomes a no when the answer would be larger than HISTORY_BYTES_MAX.
  *
+ * Cache recovery (protocol.md 3.3) brings the newest publication and nothing else:
+ *
+ *    at T in our epoch, T > 0          yes, nothing to send
+ *    T is still kept                   yes, T
+ *    else                              no
+ *
  * What the store gave and what the window has by then must meet; when the
  * channel moved on so fast that they do not, the store is read again, and after
  * RECOVERY_ROUNDS_MAX times the answer is no, which is always safe.
@@ -41,9 +47,23 @@ struct recovered {
     uint32_t count;
 };
 
-static enum recovery recovery_decide(const struct channel *channel,
-                                     const struct letter_subscribe *in)
+/* The newest one counts; it is in the window as long as it is kept. */
+static enum recovery cache_decide(const struct channel *channel, const struct letter_subscribe *in,
+                                  uint64_t *since)
 {
+    const struct window *window = &channel->window;
+    bool is_there = window->head > 0 && in->offset == window->head &&
+                    bytes_equal_text(in->epoch, channel->store.epoch);
+    *since = is_there || window->count == 0 ? window->head : window->head - 1;
+    return is_there || window->count > 0 ? RECOVERY_YES : RECOVERY_NO;
+}
+
+/* `since`: a yes brings what comes after it. */
+static enum recovery recovery_decide(const struct channel *channel,
+                                     const struct letter_subscribe *in, uint64_t *since)
+{
+    if (in->is_cache) return cache_decide(channel, in, since);
+    *since = in->offset;
     const struct window *window = &channel->window;
     uint64_t head = window->head, limit = channel->shard->config->client_recovery_max_publications;
     if (in->epoch.size > 0 && !bytes_equal_text(in->epoch, channel->store.epoch))
@@ -111,7 +131,7 @@ static void subscribe_finish(struct channel *channel, uint32_t to,
     bool is_recoverable = history_is_kept(channel->store.history);
     bool was_recovering = in->recover && is_recoverable;
     check(recovered.is_whole || recovered.count == 0);
-    if (was_recovering && !recovered.is_whole && in->reject_unrecovered) {
+    if (in->recover && !recovered.is_whole && in->reject_unrecovered) {
         question_refuse(shard, to, in->call, ERR_UNRECOVERABLE);
         return;
     }
@@ -196,7 +216,8 @@ static void subscribe_on_read(struct store_read *read, enum err err,
         return;
     }
     channel_trim(channel);
-    enum recovery recovery = recovery_decide(channel, &in);
+    uint64_t since;
+    enum recovery recovery = recovery_decide(channel, &in, &since);
     uint32_t used = 0;
     if (recovery == RECOVERY_READ) {
         used = stored_count(channel, in.offset, publications, count);
@@ -209,8 +230,7 @@ static void subscribe_on_read(struct store_read *read, enum err err,
         }
     }
     struct recovered recovered = {0};
-    if (recovery == RECOVERY_YES)
-        recovered = recovered_join(channel, in.offset, publications, used);
+    if (recovery == RECOVERY_YES) recovered = recovered_join(channel, since, publications, used);
     subscribe_finish(channel, op->to, &in, recovered);
     op_end(op);
 }
@@ -222,14 +242,15 @@ bool subscribe_ask(struct channel *channel, struct letter *letter)
     letter_read_subscribe(letter, &in);
     struct recovered recovered = {0};
     if (in.recover && history_is_kept(channel->store.history)) {
-        enum recovery recovery = recovery_decide(channel, &in);
+        uint64_t since;
+        enum recovery recovery = recovery_decide(channel, &in, &since);
         if (recovery == RECOVERY_READ) {
             struct channel_op *op = op_begin(channel, letter, in.call);
             op->letter = letter;
             subscribe_read(channel, op, in.offset);
             return true;
         }
-        if (recovery == RECOVERY_YES) recovered = recovered_join(channel, in.offset, NULL, 0);
+        if (recovery == RECOVERY_YES) recovered = recovered_join(channel, since, NULL, 0);
     }
     subscribe_finish(channel, letter->from, &in, recovered);
     return false;

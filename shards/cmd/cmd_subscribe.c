@@ -11,61 +11,96 @@
 #include "shards/cmd/subscription.h"
 #include "shards/shard.h"
 
+/* Far ends stay within a u32 of seconds: a year is renewed often enough. */
+#define EXPIRY_MAX_S (365u * 86400u)
+
 /* A subscription token: expired is 109, unsigned or foreign is 103, one for
  * somebody else or another channel ends the connection (3500). */
 static enum err check_token(struct shard *shard, struct conn *conn, struct bytes channel,
-                            struct bytes token, uint32_t *expires_s)
+                            struct bytes token, struct jwt_claims *claims)
 {
-    struct jwt_claims claims;
+    *claims = (struct jwt_claims){0};
     if (shard->token_key == NULL) return ERR_TOKEN_INVALID;
     uint64_t now = shard->clock.wall_ms / 1000;
-    TRY(jwt_verify(shard->token_key, token, now, &shard->arena, &claims));
-    if (!claims.has_channel) return ERR_TOKEN_INVALID;
-    if (!bytes_equal(claims.channel, channel) || !bytes_equal(claims.user, conn_user(conn))) {
-        conn_end(shard, conn, CLOSE_INVALID_TOKEN);
-        return ERR_OK;
-    }
-    uint64_t end = claims.has_expire_at ? claims.expire_at : claims.has_exp ? claims.exp : 0;
-    *expires_s = (uint32_t)min_u64(end, UINT32_MAX);
+    TRY(jwt_verify(shard->token_key, token, now, &shard->arena, claims));
+    if (!claims->has_channel) return ERR_TOKEN_INVALID;
+    char client[37];
+    codec_uuid(conn->client, client);
+    bool is_theirs = bytes_equal(claims->channel, channel) &&
+                     bytes_equal(claims->user, conn_user(conn)) &&
+                     (claims->client.size == 0 || bytes_equal_text(claims->client, client));
+    if (!is_theirs) conn_end(shard, conn, CLOSE_INVALID_TOKEN);
     return ERR_OK;
 }
 
-static bool is_recoverable(const struct config_namespace *options,
-                           const struct cmd_subscribe *request)
+/* Unix second at which the subscription must be renewed: `expire_at` wins over `exp`, 0
+ * is never.  ERR_EXPIRED (110) when that is past already. */
+static enum err token_expiry(const struct shard *shard, const struct jwt_claims *claims,
+                             uint32_t *expires_s)
 {
-    if (!config_has_history(options)) return false;
-    bool asked_recover = request->recoverable || request->recover;
-    if (options->force_recovery || options->force_positioning) return true;
-    return options->allow_recovery && (asked_recover || request->positioned);
+    uint64_t now = shard->clock.wall_ms / 1000;
+    uint64_t end = claims->has_expire_at ? claims->expire_at : claims->has_exp ? claims->exp : 0;
+    *expires_s = end == 0 ? 0 : (uint32_t)min_u64(end, now + EXPIRY_MAX_S);
+    return end != 0 && end <= now ? ERR_EXPIRED : ERR_OK;
+}
+
+/* What the token grants: the namespace's options, the token's own in their place. */
+static enum err options_of_token(struct shard *shard, struct conn *conn,
+                                 const struct cmd_subscribe *request, struct sub_options *options)
+{
+    struct jwt_claims claims;
+    TRY(check_token(shard, conn, request->channel, request->token, &claims));
+    if (conn->state != CONN_WS) return ERR_OK;
+    options_override(options, &claims.override);
+    options_say(options, conn, &claims.info, &claims.data);
+    return token_expiry(shard, &claims, &options->expires_s);
+}
+
+/* What holds before the channel is looked at.  ERR_END: the connection has ended. */
+static enum err check_request(struct shard *shard, struct conn *conn,
+                              const struct cmd_subscribe *request)
+{
+    struct bytes delta = request->delta;
+    if (request->channel.size == 0) {
+        conn_end(shard, conn, CLOSE_BAD_REQUEST);
+        return ERR_END;
+    }
+    if (request->channel.size > CHANNEL_NAME_MAX) return ERR_BAD_CHANNEL;
+    if (subscription_find(shard, conn, request->channel) != UINT32_MAX)
+        return ERR_ALREADY_SUBSCRIBED;
+    if (conn->subs_count >= shard->config->client_channel_limit) return ERR_LIMIT_CHANNELS;
+    if (delta.size > 0 && !bytes_equal_text(delta, "fossil")) {
+        conn_end(shard, conn, CLOSE_BAD_REQUEST);
+        return ERR_END;
+    }
+    return request->has_filter ? ERR_BAD_REQUEST : ERR_OK;
 }
 
 enum err cmd_subscribe(struct shard *shard, struct conn *conn, const struct cmd *cmd)
 {
     check(cmd->kind == CMD_SUBSCRIBE);
     const struct cmd_subscribe *request = &cmd->subscribe;
-    if (request->channel.size == 0) {
-        conn_end(shard, conn, CLOSE_BAD_REQUEST);
-        return ERR_OK;
-    }
-    if (request->channel.size > CHANNEL_NAME_MAX) return ERR_BAD_CHANNEL;
-    if (subscription_find(shard, conn, request->channel) != UINT32_MAX)
-        return ERR_ALREADY_SUBSCRIBED;
-    if (conn->subs_count >= shard->config->client_channel_limit) return ERR_LIMIT_CHANNELS;
-    if (request->has_filter) return ERR_BAD_REQUEST;
+    enum err err = check_request(shard, conn, request);
+    if (err != ERR_OK) return err == ERR_END ? ERR_OK : err;
 
-    const struct config_namespace *options;
-    TRY(rules_channel(shard, request->channel, &options));
+    const struct config_namespace *space;
+    TRY(rules_channel(shard, request->channel, &space));
     if (request->type != 0) return ERR_DENIED; /* streams only */
     struct subscription_ask ask = {
         .id = cmd->id,
-        .request = request,
-        .is_recoverable = is_recoverable(options, request),
+        .channel = request->channel,
+        .recover = request->recover,
+        .reject_unrecovered = request->flag & SUBSCRIBE_FLAG_REJECT_UNRECOVERED,
+        .epoch = request->epoch,
+        .offset = request->offset,
     };
+    options_of_namespace(space, &ask.options);
     if (request->token.size > 0)
-        TRY(check_token(shard, conn, request->channel, request->token, &ask.expires_s));
+        TRY(options_of_token(shard, conn, request, &ask.options));
     else
-        TRY(rules_may_subscribe(shard, conn, request->channel, options));
+        TRY(rules_may_subscribe(shard, conn, request->channel, space));
     if (conn->state != CONN_WS) return ERR_OK;
+    options_add_wishes(shard, conn, space, request, &ask.options);
     return subscription_begin(shard, conn, &ask);
 }
 
@@ -83,23 +118,33 @@ enum err cmd_unsubscribe(struct shard *shard, struct conn *conn, const struct cm
     return ERR_OK;
 }
 
+/* A new token for a subscription.  Of a server-side one the client has none to
+ * renew (3501). */
 enum err cmd_sub_refresh(struct shard *shard, struct conn *conn, const struct cmd *cmd)
 {
     check(cmd->kind == CMD_SUB_REFRESH);
-    uint32_t index = subscription_find(shard, conn, cmd->sub_refresh.channel);
+    struct bytes channel = cmd->sub_refresh.channel, token = cmd->sub_refresh.token;
+    uint32_t index = subscription_find(shard, conn, channel);
     if (index == UINT32_MAX) return ERR_NOT_SUBSCRIBED;
-    if (cmd->sub_refresh.token.size == 0) return ERR_BAD_REQUEST;
-
-    uint32_t expires_s = 0;
-    enum err err =
-        check_token(shard, conn, cmd->sub_refresh.channel, cmd->sub_refresh.token, &expires_s);
-    if (conn->state != CONN_WS) return ERR_OK;
-    if (err != ERR_OK) {
-        conn_end(shard, conn, err == ERR_TOKEN_EXPIRED ? CLOSE_SUB_EXPIRED : CLOSE_INVALID_TOKEN);
+    struct sub *sub = slab_at(&shard->subs, index);
+    if (sub->flags & SUB_SERVER_SIDE) {
+        conn_end(shard, conn, CLOSE_BAD_REQUEST);
         return ERR_OK;
     }
-    struct sub *sub = slab_at(&shard->subs, index);
+    if (token.size == 0) return ERR_BAD_REQUEST;
+
+    struct jwt_claims claims;
+    uint32_t expires_s = 0;
+    enum err err = check_token(shard, conn, channel, token, &claims);
+    if (conn->state != CONN_WS) return ERR_OK;
+    if (err == ERR_OK) err = token_expiry(shard, &claims, &expires_s);
+    if (err != ERR_OK) {
+        bool is_late = err == ERR_TOKEN_EXPIRED || err == ERR_EXPIRED;
+        conn_end(shard, conn, is_late ? CLOSE_SUB_EXPIRED : CLOSE_INVALID_TOKEN);
+        return ERR_OK;
+    }
     sub->expires_s = expires_s;
+    subscription_set_info(shard, index, claims.info.is_opaque ? BYTES_NONE : claims.info.bytes);
     uint64_t now = shard->clock.wall_ms / 1000;
     struct reply reply = {
         .id = cmd->id,

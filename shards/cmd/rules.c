@@ -3,27 +3,64 @@
  */
 #include "shards/cmd/rules.h"
 
+#include <string.h>
+
+#include "core/check.h"
 #include "shards/cmd/subscription.h"
 #include "shards/shard.h"
 
-enum err rules_channel(const struct shard *shard, struct bytes channel,
+/* What follows the namespace's boundary; the whole name where there is none. */
+static struct bytes name_after_namespace(struct bytes channel)
+{
+    size_t prefix = channel.at[0] == '$' ? 1 : 0;
+    const uint8_t *colon = memchr(channel.at + prefix, ':', channel.size - prefix);
+    if (colon == NULL) return channel;
+    return bytes_of(colon + 1, channel.size - (size_t)(colon + 1 - channel.at));
+}
+
+static bool is_printable(struct bytes channel)
+{
+    for (size_t i = 0; i < channel.size; i++)
+        if (channel.at[i] < 0x20 || channel.at[i] > 0x7e) return false;
+    return true;
+}
+
+enum err rules_channel(struct shard *shard, struct bytes channel,
                        const struct config_namespace **options)
 {
     if (channel.size == 0 || channel.size > shard->config->channel_max_length)
         return ERR_BAD_CHANNEL;
     const struct config_namespace *found = config_namespace_of(shard->config, channel);
     if (found == NULL) return ERR_UNKNOWN_CHANNEL;
-    /* Printable ASCII, the default rule of names. */
-    for (size_t i = 0; i < channel.size; i++)
-        if (channel.at[i] < 0x20 || channel.at[i] > 0x7e) return ERR_BAD_CHANNEL;
+    bool is_fine =
+        found->channel_regex[0] == '\0'
+            ? is_printable(channel)
+            : pattern_match(&shard->patterns, found->channel_regex, name_after_namespace(channel));
+    if (!is_fine) return ERR_BAD_CHANNEL;
     *options = found;
     return ERR_OK;
 }
 
-/* '#' names users and '$' asks for a token; neither is open to all. */
-static bool is_restricted(struct bytes channel)
+/* The users' list of a name: what follows its last '#'.  NULL: it names none. */
+static const uint8_t *users_of(struct bytes channel)
 {
-    return channel.at[0] == '$' || memchr(channel.at, '#', channel.size) != NULL;
+    return memrchr(channel.at, '#', channel.size);
+}
+
+/* Ids between commas; the empty id is nobody. */
+static bool is_listed(struct bytes channel, struct bytes user)
+{
+    const uint8_t *at = users_of(channel), *end = channel.at + channel.size;
+    check(at != NULL);
+    if (user.size == 0) return false;
+    while (at < end) {
+        at++;
+        const uint8_t *comma = at < end ? memchr(at, ',', (size_t)(end - at)) : NULL;
+        const uint8_t *stop = comma != NULL ? comma : end;
+        if (bytes_equal(bytes_of(at, (size_t)(stop - at)), user)) return true;
+        at = stop;
+    }
+    return false;
 }
 
 static bool is_subscriber(const struct shard *shard, const struct conn *conn, struct bytes channel)
@@ -35,8 +72,11 @@ enum err rules_may_subscribe(const struct shard *shard, const struct conn *conn,
                              struct bytes channel, const struct config_namespace *options)
 {
     if (channel.at[0] == '$') return ERR_DENIED; /* by token only */
+    bool names_users = users_of(channel) != NULL;
+    if (names_users && options->allow_user_limited_channels && is_listed(channel, conn_user(conn)))
+        return ERR_OK;
     bool is_known = conn->user_size > 0 || options->allow_subscribe_for_anonymous;
-    if (options->allow_subscribe_for_client && is_known && !is_restricted(channel)) return ERR_OK;
+    if (options->allow_subscribe_for_client && is_known && !names_users) return ERR_OK;
     return shard->config->client_insecure ? ERR_OK : ERR_DENIED;
 }
 
@@ -48,6 +88,22 @@ enum err rules_may_publish(const struct shard *shard, const struct conn *conn, s
     if (options->allow_publish_for_subscriber && is_known && is_subscriber(shard, conn, channel))
         return ERR_OK;
     return shard->config->client_insecure ? ERR_OK : ERR_DENIED;
+}
+
+bool rules_subscriber_reads_history(const struct shard *shard, const struct conn *conn,
+                                    const struct config_namespace *options)
+{
+    bool is_known = conn->user_size > 0 || options->allow_history_for_anonymous;
+    bool is_allowed = options->allow_history_for_client || options->allow_history_for_subscriber;
+    return (is_allowed && is_known) || shard->config->client_insecure;
+}
+
+bool rules_subscriber_sees_presence(const struct shard *shard, const struct conn *conn,
+                                    const struct config_namespace *options)
+{
+    bool is_known = conn->user_size > 0 || options->allow_presence_for_anonymous;
+    bool is_allowed = options->allow_presence_for_client || options->allow_presence_for_subscriber;
+    return (is_allowed && is_known) || shard->config->client_insecure;
 }
 
 enum err rules_may_read_history(const struct shard *shard, const struct conn *conn,

@@ -19,15 +19,23 @@ struct shard;
 struct conn;
 struct config_namespace;
 
-/* ERR_UNKNOWN_CHANNEL (102) or ERR_BAD_CHANNEL (107); else the channel's options. */
-must_use enum err rules_channel(const struct shard *shard, struct bytes channel,
+/* ERR_UNKNOWN_CHANNEL (102) or ERR_BAD_CHANNEL (107); else the channel's options.
+ * The name after the namespace must match channel_regex where there is one; else
+ * the whole name is printable ASCII. */
+must_use enum err rules_channel(struct shard *shard, struct bytes channel,
                                 const struct config_namespace **options);
 
-/* What a token allows, read from it by the caller. */
+/* Without a token.  `$…` is never open; `…#u1,u2` to these users where
+ * allow_user_limited_channels says so, and never by allow_subscribe_for_client. */
 must_use enum err rules_may_subscribe(const struct shard *shard, const struct conn *conn,
                                       struct bytes channel, const struct config_namespace *options);
 must_use enum err rules_may_publish(const struct shard *shard, const struct conn *conn,
                                     struct bytes channel, const struct config_namespace *options);
+/* Rights of a client that is, or is about to be, a subscriber. */
+bool rules_subscriber_reads_history(const struct shard *shard, const struct conn *conn,
+                                    const struct config_namespace *options);
+bool rules_subscriber_sees_presence(const struct shard *shard, const struct conn *conn,
+                                    const struct config_namespace *options);
 /* ERR_NOT_AVAILABLE (108) when the channel keeps none; before permission. */
 must_use enum err rules_may_read_history(const struct shard *shard, const struct conn *conn,
                                          struct bytes channel,

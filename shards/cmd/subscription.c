@@ -1,20 +1,11 @@
 /*
- * subscription: ask, enter, leave.
+ * subscription: found, left, ended; subscription_ask.c begins them.
  */
-#include "shards/cmd/subscription.h"
+#include "shards/cmd/subscription_parts.h"
 
-#include "core/check.h"
-#include "core/log.h"
-#include "shards/call.h"
-#include "shards/channel/wire.h"
-#include "shards/shard.h"
+#include <string.h>
 
-static struct sub *sub_at(const struct shard *shard, uint32_t index)
-{
-    struct sub *sub = slab_at(&shard->subs, index);
-    check(sub != NULL);
-    return sub;
-}
+#include "core/mem.h"
 
 uint32_t subscription_find(const struct shard *shard, const struct conn *conn, struct bytes channel)
 {
@@ -31,7 +22,41 @@ uint32_t subscription_find(const struct shard *shard, const struct conn *conn, s
     return UINT32_MAX;
 }
 
-static void sub_link(struct shard *shard, struct conn *conn, struct sub *sub, uint32_t index)
+/* Its chan_info, by its index: few have one, so it has no field there. */
+struct sub_info {
+    uint32_t sub;
+    uint32_t size;
+    uint8_t bytes[];
+};
+
+static struct bytes info_key(const uint32_t *sub)
+{
+    return bytes_of(sub, sizeof *sub);
+}
+
+struct bytes subscription_info(const struct shard *shard, uint32_t index)
+{
+    if (!(sub_at(shard, index)->flags & SUB_HAS_INFO)) return BYTES_NONE;
+    const struct sub_info *info = map_find(&shard->sub_infos, info_key(&index));
+    check(info != NULL);
+    return bytes_of(info->bytes, info->size);
+}
+
+void subscription_set_info(struct shard *shard, uint32_t index, struct bytes bytes)
+{
+    struct sub *sub = sub_at(shard, index);
+    if (sub->flags & SUB_HAS_INFO) mem_free(map_remove(&shard->sub_infos, info_key(&index)));
+    sub->flags &= (uint16_t)~SUB_HAS_INFO;
+    if (bytes.size == 0) return;
+    struct sub_info *info = mem_alloc(sizeof *info + bytes.size);
+    info->sub = index;
+    info->size = (uint32_t)bytes.size;
+    memcpy(info->bytes, bytes.at, bytes.size);
+    map_put(&shard->sub_infos, info_key(&info->sub), info);
+    sub->flags |= SUB_HAS_INFO;
+}
+
+void sub_link(struct shard *shard, struct conn *conn, struct sub *sub, uint32_t index)
 {
     sub->next = conn->subs_first;
     sub->prev = UINT32_MAX;
@@ -41,8 +66,9 @@ static void sub_link(struct shard *shard, struct conn *conn, struct sub *sub, ui
     metric_add(&shard->metrics, METRIC_SUBSCRIPTIONS, 1);
 }
 
-static void sub_free(struct shard *shard, struct conn *conn, struct sub *sub)
+void sub_free(struct shard *shard, struct conn *conn, struct sub *sub)
 {
+    subscription_set_info(shard, sub_index(shard, sub), BYTES_NONE);
     if (sub->prev != UINT32_MAX)
         sub_at(shard, sub->prev)->next = sub->next;
     else
@@ -54,9 +80,21 @@ static void sub_free(struct shard *shard, struct conn *conn, struct sub *sub)
     slab_put(&shard->subs, sub);
 }
 
-static void tell_home(struct shard *shard, struct hub_entry *entry, struct handle hub)
+void sub_tell_home(struct shard *shard, const struct conn *conn, const struct sub *sub)
 {
-    struct letter_leave leave = {.hub = hub, .channel = hub_name(entry)};
+    const struct hub_entry *entry = hub_at(&shard->hub, sub->hub);
+    struct letter_leave leave = {
+        .hub = sub->hub,
+        .channel = hub_name(entry),
+        .has_presence = sub->flags & SUB_HAS_PRESENCE,
+        .tells_joins = sub->flags & SUB_TELLS_JOINS,
+    };
+    memcpy(leave.client, conn->client, sizeof leave.client);
+    if (leave.tells_joins && !leave.has_presence) {
+        leave.user = conn_user(conn);
+        leave.conn_info = conn_info(conn);
+        leave.chan_info = subscription_info(shard, sub_index(shard, sub));
+    }
     letter_post(shard->post, letter_pack_leave(shard->post, entry->home, &leave));
 }
 
@@ -66,19 +104,44 @@ static void sub_leave_live(struct shard *shard, struct conn *conn, struct sub *s
     check(sub->state == SUB_LIVE);
     struct hub_entry *entry = hub_at(&shard->hub, sub->hub);
     check(entry != NULL);
-    tell_home(shard, entry, sub->hub);
+    sub_tell_home(shard, conn, sub);
     uint32_t at = sub->at;
     uint32_t moved = hub_leave(&shard->hub, entry, at);
     if (moved != UINT32_MAX) sub_at(shard, moved)->at = at;
     sub_free(shard, conn, sub);
 }
 
+static struct sub_pending *waiting_find(struct shard *shard, uint32_t sub)
+{
+    list_each (node, &shard->sub_waiting) {
+        struct sub_pending *pending = container_of(node, struct sub_pending, link);
+        if (pending->sub == sub) return pending;
+    }
+    impossible("what waits for credit is in the list");
+}
+
+/* One that nobody was asked about yet comes to nothing. */
+static void sub_drop_waiting(struct shard *shard, struct conn *conn, struct sub *sub)
+{
+    check(sub->state == SUB_WAITS);
+    uint32_t index = sub_index(shard, sub);
+    struct sub_pending *pending = waiting_find(shard, index);
+    list_remove(&pending->link);
+    hub_forget(&shard->hub, hub_at(&shard->hub, sub->hub));
+    sub_free(shard, conn, sub);
+    if (pending->on_served != NULL)
+        pending->on_served(shard, conn, index, ERR_CONFLICT, NULL, pending->context);
+    mem_free(pending);
+}
+
 static void sub_leave(struct shard *shard, struct conn *conn, struct sub *sub)
 {
-    if (sub->state == SUB_LIVE)
-        sub_leave_live(shard, conn, sub);
-    else
-        sub->state = SUB_LEAVING; /* undone when the home has answered */
+    switch ((enum sub_state)sub->state) {
+    case SUB_LIVE: sub_leave_live(shard, conn, sub); break;
+    case SUB_WAITS: sub_drop_waiting(shard, conn, sub); break;
+    case SUB_ASKED: /* undone when the home has answered */
+    case SUB_LEAVING: sub->state = SUB_LEAVING; break;
+    }
 }
 
 void subscription_leave(struct shard *shard, struct conn *conn, struct bytes channel)
@@ -96,135 +159,81 @@ void subscription_leave_all(struct shard *shard, struct conn *conn)
     }
 }
 
-void subscription_end(struct shard *shard, uint32_t index, uint32_t code, const char *reason)
+static const char *reason_of(enum unsubscribe_code code)
 {
-    struct sub *sub = sub_at(shard, index);
+    switch (code) {
+    case UNSUBSCRIBE_SERVER: return "server unsubscribe";
+    case UNSUBSCRIBE_INSUFFICIENT: return "insufficient state";
+    case UNSUBSCRIBE_EXPIRED: return "subscription expired";
+    case UNSUBSCRIBE_INVALIDATED: return "state invalidated";
+    }
+    impossible("no other code is sent");
+}
+
+void sub_end_live(struct shard *shard, struct conn *conn, struct sub *sub,
+                  enum unsubscribe_code code)
+{
     check(sub->state == SUB_LIVE);
-    struct conn *conn = conn_at(shard, sub->conn);
     struct push push = {
         .kind = PUSH_UNSUBSCRIBE,
         .channel = hub_name(hub_at(&shard->hub, sub->hub)),
-        .unsubscribe = {.code = code, .reason = reason},
+        .unsubscribe = {.code = code, .reason = reason_of(code)},
     };
     conn_send_push(shard, conn, &push);
     /* The push may have ended the connection, and this subscription with it. */
     if (conn->state == CONN_WS) sub_leave_live(shard, conn, sub);
 }
 
+static void sub_unsubscribe(struct shard *shard, struct conn *conn, struct sub *sub,
+                            enum unsubscribe_code code)
+{
+    if (sub->state == SUB_LIVE) {
+        sub_end_live(shard, conn, sub, code);
+        return;
+    }
+    if (sub->state == SUB_LEAVING || sub->flags & SUB_ENDS) return;
+    sub->flags |= SUB_ENDS;
+    sub->at = code;
+}
+
+uint32_t subscription_unsubscribe(struct shard *shard, struct conn *conn, struct bytes channel,
+                                  enum unsubscribe_code code)
+{
+    uint32_t count = 0;
+    if (channel.size > 0) {
+        uint32_t index = subscription_find(shard, conn, channel);
+        if (index == UINT32_MAX) return 0;
+        sub_unsubscribe(shard, conn, sub_at(shard, index), code);
+        return 1;
+    }
+    for (uint32_t at = conn->subs_first; at != UINT32_MAX && conn->state == CONN_WS; count++) {
+        struct sub *sub = sub_at(shard, at);
+        at = sub->next;
+        sub_unsubscribe(shard, conn, sub, code);
+    }
+    return count;
+}
+
+void subscription_end(struct shard *shard, uint32_t index, enum unsubscribe_code code)
+{
+    struct sub *sub = sub_at(shard, index);
+    struct conn *conn = conn_at(shard, sub->conn);
+    check(code == UNSUBSCRIBE_INSUFFICIENT || code == UNSUBSCRIBE_EXPIRED);
+    if (sub->flags & SUB_SERVER_SIDE)
+        conn_end(shard, conn, code == UNSUBSCRIBE_EXPIRED ? CLOSE_SUB_EXPIRED : CLOSE_INSUFFICIENT);
+    else
+        sub_end_live(shard, conn, sub, code);
+}
+
 void subscription_tick(struct shard *shard, struct conn *conn)
 {
     uint64_t now = shard->clock.wall_ms / 1000;
-    uint64_t grace = shard->config->client_expired_close_delay_ms / 1000;
+    uint64_t grace = (shard->config->client_expired_sub_close_delay_ms + 999) / 1000;
     for (uint32_t at = conn->subs_first; at != UINT32_MAX && conn->state == CONN_WS;) {
         struct sub *sub = sub_at(shard, at);
         uint32_t index = at;
         at = sub->next;
         if (sub->state == SUB_LIVE && sub->expires_s != 0 && now >= sub->expires_s + grace)
-            subscription_end(shard, index, 2501, "subscription expired");
+            subscription_end(shard, index, UNSUBSCRIBE_EXPIRED);
     }
-}
-
-static void reply_subscribed(struct shard *shard, struct conn *conn, uint32_t id,
-                             const struct sub *sub, const struct answer *answer)
-{
-    struct wire_publication *publications =
-        arena_get(&shard->arena, (answer->publications_count + (size_t)1) * sizeof *publications);
-    for (uint32_t i = 0; i < answer->publications_count; i++)
-        wire_of_publication(&answer->publications[i], answer->epoch, &publications[i]);
-    uint64_t now = shard->clock.wall_ms / 1000;
-    struct reply reply = {
-        .id = id,
-        .kind = CMD_SUBSCRIBE,
-        .subscribe =
-            {
-                .was_recovering = answer->was_recovering,
-                .recovered = answer->recovered,
-                .publications = publications,
-                .publications_count = answer->publications_count,
-                .expires = sub->expires_s != 0,
-                .ttl = sub->expires_s > now ? (uint32_t)(sub->expires_s - now) : 0,
-            },
-    };
-    if (sub->is_recoverable && answer->is_recoverable) {
-        reply.subscribe.recoverable = reply.subscribe.positioned = true;
-        reply.subscribe.epoch = answer->epoch;
-        reply.subscribe.offset = answer->offset;
-    }
-    conn_reply(shard, conn, &reply);
-    if (answer->was_recovering)
-        metric_add(&shard->metrics, answer->recovered ? METRIC_RECOVERED : METRIC_UNRECOVERED, 1);
-}
-
-static void on_subscribed(struct shard *shard, struct call *call, struct conn *conn,
-                          const struct answer *answer)
-{
-    check(conn != NULL);
-    struct sub *sub = sub_at(shard, call->sub);
-    struct hub_entry *entry = hub_at(&shard->hub, sub->hub);
-    check(entry != NULL && entry->pending > 0);
-    bool is_wanted = sub->state == SUB_ASKED && conn->state == CONN_WS;
-
-    if (answer->err != ERR_OK || !is_wanted) {
-        /* The home counted us only when it said yes. */
-        if (answer->err == ERR_OK) tell_home(shard, entry, sub->hub);
-        hub_forget(&shard->hub, entry);
-        sub_free(shard, conn, sub);
-        /* An unsubscribe overtook it.  Temporary: an SDK that has subscribed again
-         * meanwhile takes this for its new attempt, and any lasting error would
-         * end the subscription for good. */
-        if (conn->state == CONN_WS)
-            conn_reply_error(shard, conn, call->id,
-                             answer->err != ERR_OK ? answer->err : ERR_CONFLICT);
-        return;
-    }
-    /* In this turn the hub and the reply: every later frame is above the reply's
-     * position, because letters of one shard are one FIFO. */
-    sub->at = hub_enter(&shard->hub, entry, call->conn, call->sub);
-    sub->state = SUB_LIVE;
-    reply_subscribed(shard, conn, call->id, sub, answer);
-}
-
-enum err subscription_begin(struct shard *shard, struct conn *conn,
-                            const struct subscription_ask *ask)
-{
-    const struct cmd_subscribe *request = ask->request;
-    if (subscription_find(shard, conn, request->channel) != UINT32_MAX)
-        return ERR_ALREADY_SUBSCRIBED;
-    if (conn->subs_count >= shard->config->client_channel_limit) return ERR_LIMIT_CHANNELS;
-
-    struct hub_entry *entry = hub_expect(&shard->hub, request->channel);
-    if (entry == NULL) return ERR_LIMIT_MEMORY;
-    struct handle sub_handle, call_handle;
-    struct sub *sub = slab_get(&shard->subs, &sub_handle);
-    struct call *call;
-    bool is_bulk = request->recover && ask->is_recoverable;
-    enum err err =
-        sub == NULL ? ERR_LIMIT_MEMORY
-        : is_bulk   ? call_begin_bulk(shard, conn, entry->home, on_subscribed, &call, &call_handle)
-                    : call_begin(shard, conn, entry->home, on_subscribed, &call, &call_handle);
-    if (err != ERR_OK) {
-        if (sub != NULL) slab_put(&shard->subs, sub);
-        hub_forget(&shard->hub, entry);
-        return err;
-    }
-    call->id = ask->id;
-    call->sub = sub_handle.index;
-    sub->conn = conn_index(shard, conn);
-    sub->hub = hub_handle(&shard->hub, entry);
-    sub->state = SUB_ASKED;
-    sub->expires_s = ask->expires_s;
-    sub->is_recoverable = ask->is_recoverable;
-    sub_link(shard, conn, sub, sub_handle.index);
-
-    struct letter_subscribe question = {
-        .call = call_handle,
-        .hub = sub->hub,
-        .channel = request->channel,
-        .epoch = request->epoch,
-        .offset = request->offset,
-        .recover = is_bulk,
-        .reject_unrecovered = request->flag & SUBSCRIBE_FLAG_REJECT_UNRECOVERED,
-    };
-    call_post(shard, letter_pack_subscribe(shard->post, entry->home, &question));
-    return ERR_OK;
 }

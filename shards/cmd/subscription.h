@@ -1,13 +1,27 @@
 /*
  * subscription: a client's subscriptions on its own shard.
  *
- *   ASKED    ─ answer ok ──▶ LIVE ─ leave ─▶ gone (LEAVE to the home)
- *   ASKED    ─ answer no ──▶ gone
- *   ASKED    ─ leave ──────▶ LEAVING ─ answer ok ─▶ gone (LEAVE to the home)
- *                                    ─ answer no ─▶ gone
+ *   WAITS    ─ credit ────▶ ASKED           (server-side only)
+ *            ─ leave ─────▶ gone
+ *   ASKED    ─ answer ok ─▶ LIVE ─ leave ─▶ gone (LEAVE to the home)
+ *            ─ answer no ─▶ gone
+ *            ─ leave ─────▶ LEAVING ─ answer ok ─▶ gone (LEAVE to the home)
+ *                                   ─ answer no ─▶ gone
  *
  * While the home has not answered, the subscription stays, so the undo is
- * always posted after the answer and nothing remote is left behind.
+ * always posted after the answer and nothing remote is left behind.  Who is
+ * unsubscribed by the server before the answer gets the answer first, so that
+ * both sides agree on what ended.
+ *
+ * A client-side one is asked for by a command and answered by a reply.  A
+ * server-side one is the wish of a token, of the connect command's list or of the
+ * server API; what begins it says who hears of the answer.
+ *
+ * Positions need no periodic check: frames of one channel reach a shard in one
+ * FIFO without a gap, and what cannot be delivered is told at once (LOST), so
+ * Centrifugo's client.channel_position_check_delay has nothing to find and stays
+ * a known option.  A loss ends a client-side subscription with 2500 and, because a
+ * server-side one cannot be asked for again, the connection of that with 3010.
  *
  * Thread:  the connection's shard.
  * Tests:   the simulator, tests/conformance
@@ -17,28 +31,72 @@
 #include "core/bytes.h"
 #include "core/err.h"
 #include "proto/cmd.h"
+#include "shards/cmd/options.h"
 
 struct shard;
 struct conn;
 
-/* The index of a subscription that is ASKED or LIVE; UINT32_MAX when there is
+/* Codes of Unsubscribe pushes; below 2500 an SDK does not come back. */
+enum unsubscribe_code {
+    UNSUBSCRIBE_SERVER = 2000,
+    UNSUBSCRIBE_INSUFFICIENT = 2500,
+    UNSUBSCRIBE_EXPIRED = 2501,
+    UNSUBSCRIBE_INVALIDATED = 2502,
+};
+
+/* The index of a subscription that is there or under way; UINT32_MAX when there is
  * none: then the client is not subscribed. */
 uint32_t subscription_find(const struct shard *shard, const struct conn *conn,
                            struct bytes channel);
+/* Its chan_info: raw JSON (Protobuf: any bytes), may be empty; borrowed while it lasts. */
+struct bytes subscription_info(const struct shard *shard, uint32_t sub);
+/* Replaces it; `info` is copied. */
+void subscription_set_info(struct shard *shard, uint32_t sub, struct bytes info);
+
+/* What came of a server-side subscription.  With ERR_OK it is LIVE and `reply`, whose
+ * views last for the turn, says what a client must know; with an error it is gone
+ * and `reply` is NULL.  `conn` may be closing or DYING by then. */
+typedef void (*served_fn)(struct shard *shard, struct conn *conn, uint32_t sub, enum err err,
+                          const struct reply_subscribe *reply, void *context);
 
 struct subscription_ask {
-    uint32_t id; /* of the command */
-    const struct cmd_subscribe *request;
-    bool is_recoverable; /* by the namespace's rules and the request */
-    uint32_t expires_s;
+    struct bytes channel;
+    struct sub_options options;
+    bool recover; /* what came after `offset` of `epoch` (empty: any) is asked for */
+    bool reject_unrecovered;
+    struct bytes epoch;
+    uint64_t offset;
+    uint32_t id; /* of the command; server-side: unused */
+    /* Server-side: hears what came of it, exactly once; NULL: the client, by a
+     * Subscribe push. */
+    served_fn on_served;
+    void *context;
+    bool is_from_token; /* server-side: by the connection token */
 };
-/* Asks the home; the reply follows its answer. */
+/* Asks the home; the reply follows its answer.  ERR_ALREADY_SUBSCRIBED,
+ * ERR_LIMIT_CHANNELS, ERR_LIMIT_MEMORY, ERR_UNRECOVERABLE, ERR_CREDIT_SPENT. */
 must_use enum err subscription_begin(struct shard *shard, struct conn *conn,
                                      const struct subscription_ask *ask);
-/* Ends one; a no-op for a channel that the client is not subscribed to. */
+/* Begins a server-side one; texts are copied.  The connection may be connecting:
+ * what is pushed meanwhile follows the connect reply.  It waits for credit by
+ * itself.  ERR_ALREADY_SUBSCRIBED; ERR_LIMIT_CHANNELS, when the connection ends
+ * with 3505; ERR_LIMIT_MEMORY. */
+must_use enum err subscription_serve(struct shard *shard, struct conn *conn,
+                                     const struct subscription_ask *ask);
+/* Credit came back: those that waited for it are asked. */
+void subscription_retry(struct shard *shard);
+
+/* The client's wish: a no-op for a channel that it is not subscribed to. */
 void subscription_leave(struct shard *shard, struct conn *conn, struct bytes channel);
 void subscription_leave_all(struct shard *shard, struct conn *conn);
-/* The home says the channel's positions are void: Unsubscribe push `code`. */
-void subscription_end(struct shard *shard, uint32_t sub, uint32_t code, const char *reason);
-/* With each ping: subscriptions whose token ended long enough ago are ended (2501). */
+/* The server's wish: ends the subscription to `channel`, or with an empty name all of
+ * them, whoever began them; each is told by an Unsubscribe push.  Returns how many. */
+uint32_t subscription_unsubscribe(struct shard *shard, struct conn *conn, struct bytes channel,
+                                  enum unsubscribe_code code);
+/* Positions are void (UNSUBSCRIBE_INSUFFICIENT) or the token has ended
+ * (UNSUBSCRIBE_EXPIRED): a LIVE client-side one ends with `code`, the connection
+ * of a server-side one with 3010 or 3006. */
+void subscription_end(struct shard *shard, uint32_t sub, enum unsubscribe_code code);
+/* With each ping: subscriptions whose token ended client.expired_sub_close_delay ago
+ * are ended. */
 void subscription_tick(struct shard *shard, struct conn *conn);

@@ -25,9 +25,6 @@
 #include "shards/letter.h"
 #include "shards/shard.h"
 
-#define INSUFFICIENT_CODE 2500
-#define INSUFFICIENT_TEXT "insufficient state"
-
 static_assert(WIRE_COUNT == 2, "a FRAME letter has a place for each wire");
 
 /* The push as a sealed frame, count 1; NULL when no frame is left. */
@@ -119,8 +116,7 @@ static void entry_lose(struct shard *shard, struct handle hub)
     struct hub_entry *entry = hub_at(&shard->hub, hub);
     while (entry != NULL && entry->count > 0) {
         uint32_t count = entry->count;
-        subscription_end(shard, entry->listeners[count - 1].sub, INSUFFICIENT_CODE,
-                         INSUFFICIENT_TEXT);
+        subscription_end(shard, entry->listeners[count - 1].sub, UNSUBSCRIBE_INSUFFICIENT);
         entry = hub_at(&shard->hub, hub); /* the last to leave took it along */
         if (entry != NULL) check(entry->count < count);
     }

@@ -63,6 +63,35 @@ static void check_recovery(struct small *small, const struct asked *asked, bool 
     small_run(small);
 }
 
+/* The newest publication, unless the asker has it: what the protocol's table of cache
+ * recovery says. */
+static void check_cache(struct small *small, const struct asked *asked, bool reject,
+                        const char *epoch_now)
+{
+    struct letter_subscribe in = subscribe_from(asked->offset, asked->epoch);
+    in.reject_unrecovered = reject;
+    in.is_cache = true;
+    struct told told;
+    ask_subscribe(small, 1, in, &told);
+    small_run(small);
+    bool has_it =
+        asked->offset > 0 && asked->offset == asked->head && strcmp(asked->epoch, epoch_now) == 0;
+    bool is_kept = asked->head > 0 && asked->kept_from <= asked->head;
+    bool is_recovered = has_it || is_kept;
+    if (!is_recovered && reject) {
+        assert_int_equal(told.err, ERR_UNRECOVERABLE);
+        return;
+    }
+    assert_int_equal(told.err, ERR_OK);
+    assert_int_equal(told.recovered, is_recovered);
+    assert_int_equal(told.offset, is_recovered ? asked->offset : asked->head);
+    assert_int_equal(told.count, is_kept && !has_it);
+    if (told.count == 1) assert_int_equal(told.offsets[0], asked->head);
+    if (told.count == 1) assert_int_equal(told.numbers[0], asked->head * 10);
+    tell_leave(small, 1, CHANNEL, in.hub);
+    small_run(small);
+}
+
 /* One stream: `old` publications that are past their time, then `fresh` ones. */
 static void walk_stream(uint32_t history, uint32_t window, uint32_t limit, uint64_t old,
                         uint64_t fresh)
@@ -90,6 +119,7 @@ static void walk_stream(uint32_t history, uint32_t window, uint32_t limit, uint6
         for (uint32_t i = 0; i < 6; i++) {
             asked.epoch = epochs[i / 2];
             check_recovery(small, &asked, i % 2, told.epoch);
+            check_cache(small, &asked, i % 2, told.epoch);
         }
     small_fini(small);
     free(small);

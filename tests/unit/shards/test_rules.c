@@ -26,7 +26,12 @@ static const char yaml[] =
     "       allow_publish_for_client: true, allow_publish_for_anonymous: true}\n"
     "    - {name: subs, history_size: 5, history_ttl: 60s, allow_publish_for_subscriber: true,\n"
     "       allow_history_for_subscriber: true}\n"
-    "    - {name: none, history_size: 5, history_ttl: 60s}\n";
+    "    - {name: none, history_size: 5, history_ttl: 60s}\n"
+    "    - {name: list, allow_user_limited_channels: true, allow_subscribe_for_client: true}\n"
+    "    - {name: shut, allow_user_limited_channels: true}\n"
+    "    - {name: expr, channel_regex: '^[a-z]+_[0-9]{1,3}$', allow_subscribe_for_client: true,\n"
+    "       allow_publish_for_client: true}\n"
+    "    - {name: word, channel_regex: caf, allow_subscribe_for_client: true}\n";
 
 static void on_say(void *context, enum config_voice voice, const char *sentence)
 {
@@ -78,6 +83,7 @@ static void world_free(struct world *world)
     }
     hub_fini(&world->shard.hub);
     slab_fini(&world->shard.subs);
+    patterns_fini(&world->shard.patterns);
     config_destroy((struct config *)(uintptr_t)world->shard.config);
     if (world->conn.flags & CONN_USER_FAR) mem_free(world->conn.user.far);
     mem_free(world);
@@ -85,7 +91,7 @@ static void world_free(struct world *world)
 
 enum action { SUBSCRIBE, PUBLISH, HISTORY };
 
-static enum err ask(const struct world *world, enum action action, const char *name)
+static enum err ask(struct world *world, enum action action, const char *name)
 {
     const struct config_namespace *options;
     struct bytes channel = bytes_of_text(name);
@@ -132,6 +138,24 @@ static void subscribing(void **state)
         {"$open:x", ERR_DENIED, ERR_DENIED, ERR_DENIED}, /* by token only, always */
         {"open:x#7", ERR_DENIED, ERR_DENIED, ERR_OK},
         {"gone:x", ERR_UNKNOWN_CHANNEL, ERR_UNKNOWN_CHANNEL, ERR_UNKNOWN_CHANNEL},
+        /* The known user is "u", the others have no id. */
+        {"list:x", ERR_OK, ERR_DENIED, ERR_OK},
+        {"list:x#u", ERR_OK, ERR_DENIED, ERR_OK},
+        {"list:x#u,v", ERR_OK, ERR_DENIED, ERR_OK},
+        {"list:x#v,u", ERR_OK, ERR_DENIED, ERR_OK},
+        {"list:x#v,u,w", ERR_OK, ERR_DENIED, ERR_OK},
+        {"list:x#v", ERR_DENIED, ERR_DENIED, ERR_OK},
+        {"list:x#uu", ERR_DENIED, ERR_DENIED, ERR_OK},
+        {"list:x#v, u", ERR_DENIED, ERR_DENIED, ERR_OK},
+        {"list:x#u#v", ERR_DENIED, ERR_DENIED, ERR_OK}, /* the last list counts */
+        {"list:x#v#u", ERR_OK, ERR_DENIED, ERR_OK},
+        {"list:x#", ERR_DENIED, ERR_DENIED, ERR_OK}, /* the empty id is nobody */
+        {"list:x#,", ERR_DENIED, ERR_DENIED, ERR_OK},
+        {"list:#u", ERR_OK, ERR_DENIED, ERR_OK},
+        {"shut:x#u", ERR_OK, ERR_DENIED, ERR_OK}, /* it is the list that allows */
+        {"$list:x#u", ERR_DENIED, ERR_DENIED, ERR_DENIED},
+        {"expr:ab_12", ERR_OK, ERR_DENIED, ERR_OK},
+        {"expr:ab_1234", ERR_BAD_CHANNEL, ERR_BAD_CHANNEL, ERR_BAD_CHANNEL},
     };
     expect(SUBSCRIBE, rows, array_count(rows));
 }
@@ -144,6 +168,13 @@ static void publishing(void **state)
         {"open:x", ERR_OK, ERR_DENIED, ERR_OK},
         {"anon:x", ERR_OK, ERR_OK, ERR_OK},
         {"subs:x", ERR_DENIED, ERR_DENIED, ERR_OK},
+        /* Neither '$' nor a list of users says anything about publishing. */
+        {"$open:x", ERR_OK, ERR_DENIED, ERR_OK},
+        {"open:x#7", ERR_OK, ERR_DENIED, ERR_OK},
+        {"list:x#u", ERR_DENIED, ERR_DENIED, ERR_OK},
+        {"expr:ab_1", ERR_OK, ERR_DENIED, ERR_OK},
+        {"expr:ab", ERR_BAD_CHANNEL, ERR_BAD_CHANNEL, ERR_BAD_CHANNEL},
+        {"gone:x", ERR_UNKNOWN_CHANNEL, ERR_UNKNOWN_CHANNEL, ERR_UNKNOWN_CHANNEL},
     };
     expect(PUBLISH, rows, array_count(rows));
 }
@@ -156,6 +187,9 @@ static void reading_history(void **state)
         {"plain", ERR_NOT_AVAILABLE, ERR_NOT_AVAILABLE, ERR_NOT_AVAILABLE},
         {"open:x", ERR_OK, ERR_DENIED, ERR_OK},
         {"none:x", ERR_DENIED, ERR_DENIED, ERR_OK},
+        {"$open:x", ERR_OK, ERR_DENIED, ERR_OK},
+        {"open:x#7", ERR_OK, ERR_DENIED, ERR_OK},
+        {"list:x#u", ERR_NOT_AVAILABLE, ERR_NOT_AVAILABLE, ERR_NOT_AVAILABLE},
     };
     expect(HISTORY, rows, array_count(rows));
 }
@@ -192,6 +226,23 @@ static void names_keep_to_their_rule(void **state)
     world_free(world);
 }
 
+/* The expression looks at what follows the namespace, wherever in it. */
+static void names_may_have_a_rule_of_their_namespace(void **state)
+{
+    (void)state;
+    struct world *world = world_make(false, "u");
+    assert_int_equal(ask(world, PUBLISH, "expr:a_1"), ERR_OK);
+    assert_int_equal(ask(world, PUBLISH, "$expr:a_1"), ERR_OK);
+    assert_int_equal(ask(world, SUBSCRIBE, "$expr:a_x"), ERR_BAD_CHANNEL); /* before '$' */
+    assert_int_equal(ask(world, SUBSCRIBE, "expr:"), ERR_BAD_CHANNEL);
+    assert_int_equal(ask(world, SUBSCRIBE, "expr:A_1"), ERR_BAD_CHANNEL);
+    assert_int_equal(ask(world, SUBSCRIBE, "word:xcaf"), ERR_OK);
+    assert_int_equal(ask(world, SUBSCRIBE, "word:caf\xc3\xa9"), ERR_OK);
+    assert_int_equal(ask(world, SUBSCRIBE, "word:ca"), ERR_BAD_CHANNEL);
+    assert_int_equal(ask(world, SUBSCRIBE, "caf:x"), ERR_UNKNOWN_CHANNEL);
+    world_free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +251,7 @@ int main(void)
         cmocka_unit_test(reading_history),
         cmocka_unit_test(subscribers_rights_begin_when_they_ask_and_end_when_they_leave),
         cmocka_unit_test(names_keep_to_their_rule),
+        cmocka_unit_test(names_may_have_a_rule_of_their_namespace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
