@@ -47,12 +47,6 @@
 #define HTTP_LINE_MAX    8192
 #define HTTP_HEADERS_MAX 64
 #define HTTP_HEAD_MAX    (16u << 10)
-#define HTTP_BODY_MAX    (8u << 20)
-/* A client has this long to send a whole request head, and then its body. */
-#define HTTP_HEAD_MS     5000
-#define HTTP_BODY_MS     30000
-/* Idle keep-alive connections. */
-#define HTTP_IDLE_MS     60000
 
 /* Receipts: lists and exact windows (storage/cursor.h). */
 #define RECEIPT_WINDOW      1024

@@ -9,7 +9,8 @@
 #include "core/check.h"
 #include "core/crypt.h"
 
-#define KEY_SIZE    24 /* base64 of 16 bytes */
+#define KEY_SIZE    HANDSHAKE_KEY_SIZE
+#define ORIGIN_MAX  255
 #define PROTOBUF    "centrifuge-protobuf"
 #define JSON        "centrifuge-json"
 #define FAULT(s, r) ((struct http_fault){(s), (r)})
@@ -18,35 +19,6 @@ static enum err refuse(struct http_fault *fault, uint16_t status, const char *re
 {
     *fault = FAULT(status, reason);
     return status == 403 ? ERR_DENIED : ERR_BAD_HTTP;
-}
-
-static uint8_t lower(uint8_t c)
-{
-    return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
-}
-
-/* Greedy with one way back: after a mismatch the last star takes one byte more. */
-bool handshake_glob(const char *glob, struct bytes text)
-{
-    const char *star = NULL;
-    size_t at = 0, resume = 0;
-    check(glob != NULL);
-    while (at < text.size) {
-        if (*glob == '*') {
-            star = glob++;
-            resume = at;
-        } else if (*glob != '\0' && (*glob == '?' || lower((uint8_t)*glob) == lower(text.at[at]))) {
-            glob++;
-            at++;
-        } else if (star != NULL) {
-            glob = star + 1;
-            at = ++resume;
-        } else {
-            return false;
-        }
-    }
-    while (*glob == '*') glob++;
-    return *glob == '\0';
 }
 
 /* The value of a header that may stand once; NONE when absent, false when it is
@@ -74,7 +46,8 @@ static bool is_key(struct bytes key)
     return true;
 }
 
-static enum err check_upgrade(const struct http_request *request, struct http_fault *fault)
+static enum err check_upgrade(const struct http_request *request, struct handshake *handshake,
+                              struct http_fault *fault)
 {
     struct bytes key, version;
     if (request->method != HTTP_GET) return refuse(fault, 405, "a WebSocket begins with GET");
@@ -89,6 +62,7 @@ static enum err check_upgrade(const struct http_request *request, struct http_fa
     if (!bytes_equal_text(version, "13")) return refuse(fault, 426, "WebSocket version 13 only");
     if (!single(request, "Sec-WebSocket-Key", &key) || !is_key(key))
         return refuse(fault, 400, "malformed Sec-WebSocket-Key");
+    memcpy(handshake->key, key.at, KEY_SIZE);
     return ERR_OK;
 }
 
@@ -102,18 +76,25 @@ static struct bytes origin_host(struct bytes origin)
     return BYTES_NONE;
 }
 
+static bool is_allowed(const struct http_request *request, struct bytes origin,
+                       const char *const *origins, uint32_t origins_count)
+{
+    check(origins_count == 0 || origins != NULL);
+    struct bytes host = origin_host(origin);
+    if (host.size > 0 && bytes_equal_nocase(host, request->host)) return true;
+    if (origin.size > ORIGIN_MAX) return false; /* a scheme, a host's 253 bytes are fewer */
+    for (uint32_t i = 0; i < origins_count; i++) {
+        if (handshake_glob(origins[i], origin)) return true;
+    }
+    return false;
+}
+
 static enum err check_origin(const struct http_request *request, const char *const *origins,
                              uint32_t origins_count, struct http_fault *fault)
 {
     struct bytes origin;
-    check(origins_count == 0 || origins != NULL);
     if (!single(request, "Origin", &origin)) return refuse(fault, 400, "more than one Origin");
-    if (origin.at == NULL) return ERR_OK;
-    struct bytes host = origin_host(origin);
-    if (host.size > 0 && bytes_equal_nocase(host, request->host)) return ERR_OK;
-    for (uint32_t i = 0; i < origins_count; i++) {
-        if (handshake_glob(origins[i], origin)) return ERR_OK;
-    }
+    if (origin.at == NULL || is_allowed(request, origin, origins, origins_count)) return ERR_OK;
     return refuse(fault, 403, "this origin is not among client.allowed_origins");
 }
 
@@ -145,7 +126,7 @@ enum err handshake_check(const struct http_request *request, const char *const *
 {
     *handshake = (struct handshake){.wire = WIRE_JSON};
     *fault = FAULT(0, NULL);
-    TRY(check_upgrade(request, fault));
+    TRY(check_upgrade(request, handshake, fault));
     TRY(check_origin(request, origins, origins_count, fault));
     TRY(choose_wire(request, handshake, fault));
     handshake->frame_pings = query_is(request, "cf_ws_frame_ping_pong", "true");
@@ -154,30 +135,48 @@ enum err handshake_check(const struct http_request *request, const char *const *
 }
 
 /* RFC 6455 section 4.2.2: base64 of SHA-1 of the key and a fixed text. */
-static void write_accept(struct writer *writer, struct bytes key)
+static void write_accept(struct writer *writer, const char key[KEY_SIZE])
 {
     static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     uint8_t text[KEY_SIZE + sizeof(guid) - 1], digest[20];
     char accept[32];
-    check(key.size == KEY_SIZE);
-    memcpy(text, key.at, KEY_SIZE);
+    memcpy(text, key, KEY_SIZE);
     memcpy(text + KEY_SIZE, guid, sizeof(guid) - 1);
     crypt_sha1(bytes_of(text, sizeof(text)), digest);
     size_t size = crypt_base64(bytes_of(digest, sizeof(digest)), accept, sizeof(accept));
     write_bytes(writer, bytes_of(accept, size));
 }
 
-void handshake_write(struct writer *writer, const struct http_request *request,
-                     const struct handshake *handshake)
+void handshake_write(struct writer *writer, const struct handshake *handshake)
 {
     write_text(writer, "HTTP/1.1 101 Switching Protocols\r\n"
                        "Upgrade: websocket\r\n"
                        "Connection: Upgrade\r\n"
                        "Sec-WebSocket-Accept: ");
-    write_accept(writer, http_header(request, "Sec-WebSocket-Key"));
+    write_accept(writer, handshake->key);
     if (handshake->subprotocol != NULL) {
         write_text(writer, "\r\nSec-WebSocket-Protocol: ");
         write_text(writer, handshake->subprotocol);
     }
     write_text(writer, "\r\n\r\n");
+}
+
+/* Answers differ by origin, so that no cache may mix them: Vary stands always. */
+void handshake_write_cors(struct writer *writer, const struct http_request *request,
+                          const char *const *origins, uint32_t origins_count)
+{
+    struct bytes origin, wants;
+    write_text(writer, "Vary: Origin\r\n");
+    if (!single(request, "Origin", &origin) || origin.size == 0 || origin.size > ORIGIN_MAX) return;
+    if (!is_allowed(request, origin, origins, origins_count)) return;
+    write_text(writer, "Access-Control-Allow-Origin: ");
+    write_bytes(writer, origin);
+    write_text(writer, "\r\nAccess-Control-Allow-Credentials: true\r\n");
+    if (request->method != HTTP_OPTIONS) return;
+    write_text(writer, "Access-Control-Allow-Methods: GET\r\nAccess-Control-Max-Age: 300\r\n");
+    if (!single(request, "Access-Control-Request-Headers", &wants)) return;
+    if (wants.size == 0 || wants.size > ORIGIN_MAX - 32) return;
+    write_text(writer, "Access-Control-Allow-Headers: ");
+    write_bytes(writer, wants);
+    write_text(writer, "\r\n");
 }

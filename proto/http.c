@@ -70,7 +70,11 @@ static enum http_method method_of(struct bytes text)
     if (bytes_equal_text(text, "HEAD")) return HTTP_HEAD;
     if (bytes_equal_text(text, "POST")) return HTTP_POST;
     if (bytes_equal_text(text, "OPTIONS")) return HTTP_OPTIONS;
-    return HTTP_OTHER;
+    static const char *const others[] = {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"};
+    for (size_t i = 0; i < array_count(others); i++) {
+        if (bytes_equal_text(text, others[i])) return HTTP_OTHER;
+    }
+    return HTTP_UNKNOWN;
 }
 
 /* "HTTP/1.0" and "HTTP/1.1".  Any other well-formed version is told apart from
@@ -166,6 +170,8 @@ static enum http_result parse_request_line(struct parse *parse)
     request->method = method_of(request->method_text);
     if (parse_version(parse, tail(rest, second + 1)) == HTTP_REFUSED) return HTTP_REFUSED;
     if (parse_target(parse, bytes_of(rest.at, second)) == HTTP_REFUSED) return HTTP_REFUSED;
+    if (request->method == HTTP_UNKNOWN) /* RFC 9110 section 9.1 */
+        return refuse(parse->fault, 501, "no such method");
     parse->at = line.at + line.size + 2;
     return HTTP_WHOLE;
 }
@@ -278,6 +284,7 @@ static enum http_result settle_framing(struct parse *parse, size_t body_max, uin
     if (lengths > 1) return refuse(parse->fault, 400, "more than one Content-Length");
     if (lengths == 1 && !parse_length(size, length))
         return refuse(parse->fault, 400, "malformed Content-Length");
+    request->has_length = lengths == 1;
     if (*length > body_max) return refuse(parse->fault, 413, "the body is too large");
     return HTTP_MORE;
 }
@@ -321,7 +328,7 @@ enum http_result http_parse_on(uint8_t *at, size_t size, size_t body_max,
                                struct http_progress *progress)
 {
     check(at != NULL || size == 0);
-    check(body_max < 1u << 30);
+    check(body_max <= HTTP_BODY_LIMIT);
     *request = (struct http_request){0};
     *fault = (struct http_fault){0};
     /* One empty line before a request is noise of old clients (section 2.2). */

@@ -16,7 +16,8 @@
 #include "core/err.h"
 #include "core/limits.h"
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_OPTIONS, HTTP_OTHER };
+/* OTHER: known to RFC 9110 and RFC 5789, served nowhere here. */
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_OPTIONS, HTTP_OTHER, HTTP_UNKNOWN };
 
 struct http_header {
     struct bytes name, value;
@@ -29,6 +30,7 @@ struct http_request {
     bool keep_alive;
     bool expects_continue;
     bool is_chunked;
+    bool has_length; /* a Content-Length stood there, be it 0 */
     struct bytes host;
     struct http_header headers[HTTP_HEADERS_MAX];
     uint32_t headers_count;
@@ -52,6 +54,9 @@ enum http_result {
 enum http_result http_parse(uint8_t *at, size_t size, size_t body_max, struct http_request *request,
                             struct http_fault *fault);
 
+/* The largest body_max: offsets of a whole request fit 32 bits. */
+#define HTTP_BODY_LIMIT (1u << 30)
+
 /* What a request whose body is not whole has shown so far, so that a body in
  * many pieces is walked once.  Zeroed for each request; offsets are from its
  * first byte. */
@@ -59,7 +64,7 @@ struct http_progress {
     uint32_t need;         /* a call with fewer bytes than this can tell nothing new */
     uint32_t walked, data; /* chunked: framing that is known good, data within it */
 };
-/* The same, going on from `progress`; body_max < 1 GiB. */
+/* The same, going on from `progress`; body_max <= HTTP_BODY_LIMIT. */
 enum http_result http_parse_on(uint8_t *at, size_t size, size_t body_max,
                                struct http_request *request, struct http_fault *fault,
                                struct http_progress *progress);

@@ -149,7 +149,7 @@ enum http_result http_chunked(uint8_t *body, size_t size, size_t body_max,
                               struct http_progress *progress, struct bytes *data, size_t *taken,
                               struct http_fault *fault)
 {
-    check(body_max < 1u << 30);
+    check(body_max <= HTTP_BODY_LIMIT);
     struct walk walk = {body, body + size, 0, fault};
     enum http_result result = look(&walk, body_max, progress);
     if (result != HTTP_WHOLE) return result;

@@ -58,7 +58,7 @@ struct ws_pool {
     uint32_t used, idle;
     uint32_t free_first; /* index + 1 */
     /* The context whose message was given last: its bytes stay until the next
-     * call, although its connection has let go of it.  Index + 1. */
+     * call or ws_pool_rest, although its connection has let go of it.  Index + 1. */
     uint32_t parked;
 };
 
@@ -163,7 +163,7 @@ static void pool_give(struct ws_pool *pool, uint32_t number, bool at_boundary)
     pool->used--;
 }
 
-static void pool_unpark(struct ws_pool *pool)
+void ws_pool_rest(struct ws_pool *pool)
 {
     if (pool->parked == 0) return;
     pool_give(pool, pool->parked, true);
@@ -193,11 +193,14 @@ static void reserve(struct context *context, size_t size)
 static enum close take_piece(struct context *context, struct bytes piece)
 {
     if (piece.size == 0) return CLOSE_NONE;
-    if (ws_is_control(context->head.bytes[0] & WS_OPCODE)) {
-        check(piece.size <= sizeof(context->control) - context->control_used);
-        memcpy(context->control + context->control_used, piece.at, piece.size);
+    uint8_t opcode = context->head.bytes[0] & WS_OPCODE;
+    if (ws_is_control(opcode)) {
+        uint8_t used = context->control_used;
+        check(piece.size <= sizeof(context->control) - used);
+        memcpy(context->control + used, piece.at, piece.size);
         context->control_used += (uint8_t)piece.size;
-        return CLOSE_NONE;
+        if (opcode != WS_OP_CLOSE) return CLOSE_NONE;
+        return ws_close_take(context->control, used, context->control_used, &context->utf8);
     }
     if (context->message_opcode == WS_OP_TEXT && !utf8_feed(&context->utf8, piece))
         return CLOSE_UTF8;
@@ -230,6 +233,8 @@ static enum close begin_frame(struct context *context)
     context->payload_left = context->head.size;
     if (ws_is_control(opcode)) {
         context->control_used = 0;
+        /* Behind a close frame no message goes on. */
+        if (opcode == WS_OP_CLOSE) context->utf8 = (struct utf8){0};
     } else if (opcode != WS_OP_MORE) {
         check(context->message_opcode == 0);
         context->message_opcode = opcode;
@@ -306,7 +311,7 @@ enum ws_event ws_next(struct ws *ws, struct ws_pool *pool, uint8_t **at, size_t 
 {
     enum ws_event event;
     *message = (struct ws_message){.close_code = WS_NO_STATUS};
-    pool_unpark(pool);
+    ws_pool_rest(pool);
     if (*left == 0) return WS_MORE;
     struct context *context;
     if (ws->context != 0) {

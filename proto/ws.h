@@ -31,6 +31,8 @@ struct ws {
 struct ws_pool *ws_pool_create(uint32_t contexts_max);
 /* Accepts NULL; contexts still lent are freed too. */
 void ws_pool_destroy(struct ws_pool *pool);
+/* The message given last is of no more use: what its bytes took is given back. */
+void ws_pool_rest(struct ws_pool *pool);
 /* Contexts lent now. */
 uint32_t ws_pool_used(const struct ws_pool *pool);
 
@@ -45,7 +47,8 @@ enum ws_event {
 };
 
 struct ws_message {
-    struct bytes data; /* valid until the next ws_next of this pool; a close's: code and reason */
+    struct bytes
+        data; /* valid until the next ws_next or ws_pool_rest; a close's: code and reason */
     uint16_t close_code;
     enum close fault;
 };

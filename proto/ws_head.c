@@ -47,6 +47,8 @@ static enum close take_second(struct ws_head *head, const struct ws_before *befo
     head->need = form == WS_SIZE_64 ? 14 : form == WS_SIZE_16 ? 8 : 6;
     if (form > WS_CONTROL_MAX) return CLOSE_NONE;
     head->size = form;
+    /* Half a code (section 5.5.1). */
+    if ((head->bytes[0] & WS_OPCODE) == WS_OP_CLOSE && form == 1) return CLOSE_PROTOCOL;
     return check_size(head, before);
 }
 
@@ -71,15 +73,33 @@ static bool is_close_code(uint16_t code)
     return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014);
 }
 
+/* Can a code that begins with this byte travel? */
+static bool is_close_high(uint8_t high)
+{
+    return high == 1000 >> 8 || (high >= 3000 >> 8 && high <= 4999 >> 8);
+}
+
+enum close ws_close_take(const uint8_t *payload, size_t used, size_t size, struct utf8 *utf8)
+{
+    check(used <= size && size <= WS_CONTROL_MAX);
+    if (used < 1 && size >= 1 && !is_close_high(payload[0])) return CLOSE_PROTOCOL;
+    if (used < 2 && size >= 2 && !is_close_code((uint16_t)(payload[0] << 8 | payload[1])))
+        return CLOSE_PROTOCOL;
+    size_t from = used > 2 ? used : 2;
+    if (size <= from) return CLOSE_NONE;
+    return utf8_feed(utf8, bytes_of(payload + from, size - from)) ? CLOSE_NONE : CLOSE_UTF8;
+}
+
 enum close ws_close_payload(struct bytes payload, uint16_t *code)
 {
+    struct utf8 utf8 = {0};
     *code = WS_NO_STATUS;
     if (payload.size == 0) return CLOSE_NONE;
     if (payload.size == 1) return CLOSE_PROTOCOL; /* half a code */
-    uint16_t given = (uint16_t)(payload.at[0] << 8 | payload.at[1]);
-    if (!is_close_code(given)) return CLOSE_PROTOCOL;
-    if (!utf8_is_valid(bytes_of(payload.at + 2, payload.size - 2))) return CLOSE_UTF8;
-    *code = given;
+    enum close fault = ws_close_take(payload.at, 0, payload.size, &utf8);
+    if (fault != CLOSE_NONE) return fault;
+    if (!utf8_is_whole(&utf8)) return CLOSE_UTF8;
+    *code = (uint16_t)(payload.at[0] << 8 | payload.at[1]);
     return CLOSE_NONE;
 }
 

@@ -19,6 +19,7 @@
  */
 #pragma once
 
+#include "core/utf8.h"
 #include "proto/ws.h"
 
 #define WS_FIN         0x80
@@ -61,7 +62,10 @@ struct ws_before {
  * breaks, told at the byte that breaks it. */
 enum close ws_head_take(struct ws_head *head, uint8_t byte, const struct ws_before *before);
 
-/* Reads the payload of a close frame: CLOSE_NONE, or why it is none. */
+/* Looks at the next bytes of a close frame's payload, `used` of them seen before:
+ * CLOSE_NONE, or why it is none, told at the byte that makes it so. */
+enum close ws_close_take(const uint8_t *payload, size_t used, size_t size, struct utf8 *utf8);
+/* Reads a whole one. */
 enum close ws_close_payload(struct bytes payload, uint16_t *code);
 
 /* The fast path: a whole, final, masked data frame at *at is unmasked in place

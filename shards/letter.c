@@ -12,6 +12,7 @@
 #include "core/check.h"
 #include "shards/call.h"
 #include "shards/channel/channel.h"
+#include "shards/conn/door.h"
 #include "shards/fanout/fanout.h"
 #include "shards/ops/drain.h"
 #include "shards/ops/survey.h"
@@ -350,6 +351,40 @@ void letter_read_lost(const struct letter *letter, struct letter_lost *out)
 {
     struct reader r = opened(letter, LETTER_LOST);
     out->hub = read_handle(&r);
+    read_to_end(&r);
+}
+
+/* door_ask · u32 held · u32 wanted */
+struct letter *letter_pack_door_ask(struct post *post, uint32_t to, uint32_t held, uint32_t wanted)
+{
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_DOOR_ASK, 4 + 4, &w);
+    write_u32(&w, held);
+    write_u32(&w, wanted);
+    return packed(letter, &w);
+}
+
+void letter_read_door_ask(const struct letter *letter, uint32_t *held, uint32_t *wanted)
+{
+    struct reader r = opened(letter, LETTER_DOOR_ASK);
+    *held = read_u32(&r);
+    *wanted = read_u32(&r);
+    read_to_end(&r);
+}
+
+/* door_answer · u32 granted */
+struct letter *letter_pack_door_answer(struct post *post, uint32_t to, uint32_t granted)
+{
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_DOOR_ANSWER, 4, &w);
+    write_u32(&w, granted);
+    return packed(letter, &w);
+}
+
+void letter_read_door_answer(const struct letter *letter, uint32_t *granted)
+{
+    struct reader r = opened(letter, LETTER_DOOR_ANSWER);
+    *granted = read_u32(&r);
     read_to_end(&r);
 }
 

@@ -111,6 +111,9 @@ struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle 
                                   bool with_users);
 struct letter *letter_pack_frame(struct post *post, uint32_t to, const struct letter_frame *in);
 struct letter *letter_pack_lost(struct post *post, uint32_t to, const struct letter_lost *in);
+/* How many connections the sender has let in, and how many more it wants to. */
+struct letter *letter_pack_door_ask(struct post *post, uint32_t to, uint32_t held, uint32_t wanted);
+struct letter *letter_pack_door_answer(struct post *post, uint32_t to, uint32_t granted);
 /* One without a payload. */
 struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kind kind);
 
@@ -125,6 +128,8 @@ void letter_read_receipt_counts(const struct letter *letter, struct letter_recei
 void letter_read_survey(const struct letter *letter, struct handle *call, bool *with_users);
 void letter_read_frame(const struct letter *letter, struct letter_frame *out);
 void letter_read_lost(const struct letter *letter, struct letter_lost *out);
+void letter_read_door_ask(const struct letter *letter, uint32_t *held, uint32_t *wanted);
+void letter_read_door_answer(const struct letter *letter, uint32_t *granted);
 
 /* Answers.  One struct for all: which fields mean something follows from the
  * question.  With an error only `call` and `err` do. */

@@ -58,8 +58,9 @@ static void shard_init_pools(struct shard *shard, uint32_t socks_max)
     map_init(&shard->sub_infos, rng_next(&shard->rng));
     list_init(&shard->sub_waiting);
     shard->ws_pool = ws_pool_create(WS_CONTEXTS_MAX);
+    shard->command_rates = mem_reserve(socks_max * sizeof *shard->command_rates);
     hub_init(&shard->hub, rng_next(&shard->rng), socks_max * 4, shard->shards_count);
-    for (uint32_t i = 0; i < PING_WHEEL_SLOTS; i++) shard->ping_wheel[i] = UINT32_MAX;
+    for (size_t i = 0; i < array_count(shard->ping_wheel); i++) shard->ping_wheel[i] = UINT32_MAX;
 }
 
 enum err shard_create(struct node *node, uint32_t index, struct shard **out)
@@ -88,7 +89,7 @@ enum err shard_create(struct node *node, uint32_t index, struct shard **out)
     shard->post = mesh_open(node->mesh, index, shard, shard->loop);
     clock_turn(&shard->clock);
     wheel_init(&shard->wheel, clock_turn_ms(&shard->clock));
-    shard->ping_second = shard_second(shard);
+    shard->ping_phase = shard_phase(shard);
     shard_init_pools(shard, options.socks_max);
     *out = shard;
     return ERR_OK;
@@ -98,8 +99,8 @@ static void on_tick(struct timer *timer)
 {
     struct shard *shard = container_of(timer, struct shard, tick);
     conn_tick(shard);
-    uint64_t now = clock_turn_ms(&shard->clock);
-    wheel_arm(&shard->wheel, &shard->tick, now - now % 1000 + 1000, on_tick);
+    uint64_t now = clock_turn_ms(&shard->clock), phase_ms = 1000 / PING_PHASES;
+    wheel_arm(&shard->wheel, &shard->tick, now - now % phase_ms + phase_ms, on_tick);
 }
 
 enum err shard_start(struct shard *shard)
@@ -151,6 +152,8 @@ void shard_destroy(struct shard *shard)
     map_fini(&shard->sub_infos);
     patterns_fini(&shard->patterns);
     ws_pool_destroy(shard->ws_pool);
+    door_fini(&shard->door);
+    mem_unreserve(shard->command_rates, shard->conns.count_max * sizeof *shard->command_rates);
     slab_fini(&shard->out_chunks);
     slab_fini(&shard->calls);
     slab_fini(&shard->subs);
@@ -243,6 +246,7 @@ void shard_turn(struct shard *shard)
     resume_inputs(shard);
     wheel_run(&shard->wheel, clock_turn_ms(&shard->clock), TURN_TIMERS_MAX);
     store_submit(shard->store);
+    door_turn(shard);
     conn_flush(shard);
     mesh_flush(shard->post);
     account(shard);

@@ -24,6 +24,7 @@
 #include "core/wheel.h"
 #include "shards/channel/channel.h"
 #include "shards/conn/conn.h"
+#include "shards/conn/door.h"
 #include "shards/fanout/hub.h"
 #include "storage/store.h"
 
@@ -31,6 +32,9 @@ struct node;
 struct jwt_key;
 
 #define PING_WHEEL_SLOTS 128 /* seconds; longer waits go round again */
+/* Parts of a second; a connection's is given by its index, so that what is due in
+ * one second is looked at in so many portions. */
+#define PING_PHASES      8
 
 /* A growing list of connection indexes. */
 struct indexes {
@@ -93,16 +97,19 @@ struct shard {
     struct list sub_waiting;  /* server-side subscriptions that wait for credit, in order */
     struct patterns patterns; /* of the configuration, as this shard met them */
     struct ws_pool *ws_pool;
+    struct door door;
+    struct bucket *command_rates; /* by connection; pages come when touched */
     struct hub hub;
     struct channels channels;
 
-    struct indexes dirty;                  /* connections to flush at the end of the turn */
-    struct indexes flushed;                /* whose send left with the coming enter */
-    struct indexes resumed;                /* whose saved input is looked at in the coming turn */
-    struct indexes waiting;                /* whose commands wait for credit */
-    bool is_credit_back;                   /* an answer came this turn: the waiting may try again */
-    uint32_t ping_wheel[PING_WHEEL_SLOTS]; /* first connection per second */
-    uint32_t ping_second;                  /* last second that was run */
+    struct indexes dirty;   /* connections to flush at the end of the turn */
+    struct indexes flushed; /* whose send left with the coming enter */
+    struct indexes resumed; /* whose saved input is looked at in the coming turn */
+    struct indexes waiting; /* whose commands wait for credit */
+    bool is_credit_back;    /* an answer came this turn: the waiting may try again */
+    /* First connection per second and phase. */
+    uint32_t ping_wheel[PING_WHEEL_SLOTS * PING_PHASES];
+    uint64_t ping_phase; /* last phase that was run, since the clock's 0 */
 
     uint64_t turn;
     uint64_t letters_left; /* 1: the last read was full, do not sleep */
@@ -127,6 +134,11 @@ void indexes_add(struct indexes *indexes, uint32_t index);
 static inline uint32_t shard_second(const struct shard *shard)
 {
     return (uint32_t)(shard->clock.mono_ns / 1000000000u);
+}
+/* The phase that began last: PING_PHASES of them a second. */
+static inline uint64_t shard_phase(const struct shard *shard)
+{
+    return shard->clock.mono_ns / (1000000000u / PING_PHASES);
 }
 /* The first second that begins `ms` from now or later: nobody gets less time. */
 static inline uint32_t shard_second_after(const struct shard *shard, uint64_t ms)

@@ -105,9 +105,10 @@ void api_fail(struct shard *shard, struct conn *conn, bool is_transport, enum er
     }
     /* What a proxy or a client library must see without reading the body: no such
      * method, and come back later. */
-    bool is_status = is_transport || err == ERR_NOT_FOUND || err == ERR_CREDIT_SPENT;
+    bool is_status =
+        is_transport || err == ERR_NOT_FOUND || err == ERR_CREDIT_SPENT || err == ERR_DRAINING;
     conn_respond(shard, conn, is_status ? outcome->http : 200, JSON_TYPE, json_out_bytes(&out),
-                 err == ERR_CREDIT_SPENT ? "Retry-After: 1\r\n" : NULL);
+                 outcome->http == 503 && is_status ? "Retry-After: 1\r\n" : NULL);
     json_out_fini(&out);
 }
 

@@ -65,14 +65,17 @@ static void log_connected(const struct shard *shard, const struct conn *conn)
 static void reply_connected(struct shard *shard, struct conn *conn, uint32_t id)
 {
     uint64_t now = shard->clock.wall_ms / 1000;
+    bool has_pings = !(conn->flags & CONN_FRAME_PINGS); /* else they are frames */
     struct reply reply = {
         .id = id,
         .kind = CMD_CONNECT,
         .connect =
             {
                 .version = BYTES_LITERAL(SLUICE_VERSION),
-                .ping = (uint32_t)((shard->config->client_ping_interval_ms + 999) / 1000),
-                .pong = true,
+                .ping = has_pings
+                            ? (uint32_t)((shard->config->client_ping_interval_ms + 999) / 1000)
+                            : 0,
+                .pong = has_pings,
                 .expires = conn->expires_s != 0,
                 .ttl = conn->expires_s > now ? (uint32_t)(conn->expires_s - now) : 0,
             },

@@ -13,7 +13,7 @@
 static enum err cmd_pong(struct shard *shard, struct conn *conn, const struct cmd *cmd)
 {
     (void)cmd;
-    if (!(conn->flags & CONN_PINGED))
+    if (!(conn->flags & CONN_PINGED) || conn->flags & CONN_FRAME_PINGS)
         conn_end(shard, conn, CLOSE_BAD_REQUEST);
     else
         conn->flags &= ~(uint32_t)CONN_PINGED;
@@ -65,6 +65,37 @@ static bool is_in_order(const struct conn *conn, const struct cmd *cmd)
     return (cmd->kind == CMD_CONNECT) == !(conn->flags & CONN_CONNECTED);
 }
 
+/* client.command_rate_limit, a second's worth at once.  A pong answers us and is
+ * free; `send` has no reply, so that it is too fast must be told by the close. */
+static enum err check_rate(struct shard *shard, struct conn *conn, const struct cmd *cmd,
+                           struct bucket **bucket)
+{
+    uint32_t limit = shard->config->client_command_rate_limit;
+    *bucket = NULL;
+    if (limit == 0 || cmd->kind == CMD_PONG) return ERR_OK;
+    *bucket = &shard->command_rates[conn_index(shard, conn)];
+    struct bucket_rate rate = {limit, limit};
+    if (bucket_wait_ms(*bucket, &rate, clock_turn_ms(&shard->clock), 1) == 0) return ERR_OK;
+    metric_add(&shard->metrics, METRIC_COMMANDS_LIMITED, 1);
+    *bucket = NULL;
+    if (cmd->kind == CMD_SEND) conn_end(shard, conn, CLOSE_TOO_FAST);
+    return ERR_TOO_FAST;
+}
+
+/* Runs one command; what must wait is not yet paid for. */
+static enum err run(struct shard *shard, struct conn *conn, const struct cmd *cmd)
+{
+    struct bucket *bucket;
+    TRY(check_rate(shard, conn, cmd, &bucket));
+    enum err err = handlers[cmd->kind](shard, conn, cmd);
+    if (bucket == NULL || err == ERR_CREDIT_SPENT) return err;
+    struct bucket_rate rate = {shard->config->client_command_rate_limit,
+                               shard->config->client_command_rate_limit};
+    bool is_taken = bucket_take(bucket, &rate, clock_turn_ms(&shard->clock), 1);
+    check(is_taken);
+    return err;
+}
+
 enum dispatch dispatch_message(struct shard *shard, struct conn *conn, struct reader *frame,
                                bool is_first)
 {
@@ -81,7 +112,7 @@ enum dispatch dispatch_message(struct shard *shard, struct conn *conn, struct re
             break;
         }
         metric_add(&shard->metrics, METRIC_COMMANDS, 1);
-        err = handlers[cmd.kind](shard, conn, &cmd);
+        err = run(shard, conn, &cmd);
         if (err == ERR_CREDIT_SPENT) {
             *frame = before;
             return DISPATCH_WAIT;

@@ -59,10 +59,23 @@ void conn_move(struct conn *conn, enum conn_state state)
 
 /* --- the wheel of seconds ------------------------------------------------ */
 
+/* Each connection has its part of the second, so that a second's worth is not one
+ * burst: 4,000 pings at once would be 10 ms in which nothing else is sent. */
+static uint32_t phase_of(uint32_t index)
+{
+    return index % PING_PHASES;
+}
+
+static uint32_t *due_slot(struct shard *shard, uint32_t index, uint32_t due_s)
+{
+    uint64_t phase = (uint64_t)due_s * PING_PHASES + phase_of(index);
+    return &shard->ping_wheel[phase % array_count(shard->ping_wheel)];
+}
+
 static void due_unlink(struct shard *shard, struct conn *conn)
 {
     if (conn->due_s == 0) return;
-    uint32_t *first = &shard->ping_wheel[conn->due_s % PING_WHEEL_SLOTS];
+    uint32_t *first = due_slot(shard, conn_index(shard, conn), conn->due_s);
     if (conn->due_prev != UINT32_MAX)
         conn_at(shard, conn->due_prev)->due_next = conn->due_next;
     else
@@ -74,9 +87,11 @@ static void due_unlink(struct shard *shard, struct conn *conn)
 void conn_due(struct shard *shard, struct conn *conn, uint32_t at_s)
 {
     due_unlink(shard, conn);
-    conn->due_s = max_u32(at_s, shard->ping_second + 1);
-    uint32_t *first = &shard->ping_wheel[conn->due_s % PING_WHEEL_SLOTS];
     uint32_t index = conn_index(shard, conn);
+    /* The first second whose phase of this connection is still to be run. */
+    uint64_t first_s = (shard->ping_phase + PING_PHASES - phase_of(index)) / PING_PHASES;
+    conn->due_s = max_u32(at_s, (uint32_t)first_s);
+    uint32_t *first = due_slot(shard, index, conn->due_s);
     conn->due_prev = UINT32_MAX;
     conn->due_next = *first;
     if (*first != UINT32_MAX) conn_at(shard, *first)->due_prev = index;
@@ -99,7 +114,7 @@ static void conn_on_accept(void *context, uint32_t sock)
         conn_end(shard, conn, CLOSE_SHUTDOWN);
         return;
     }
-    conn_due(shard, conn, shard_second_after(shard, HTTP_HEAD_MS));
+    conn_due(shard, conn, shard_second_after(shard, shard->config->http_server_header_timeout_ms));
     loop_recv_arm(shard->loop, sock);
 }
 
@@ -127,6 +142,7 @@ static void conn_forget_input(struct shard *shard, struct conn *conn)
 void conn_leave(struct shard *shard, struct conn *conn, enum close reason)
 {
     subscription_leave_all(shard, conn);
+    door_leave(shard, conn);
     if (conn->flags & CONN_CONNECTED) {
         conn->flags &= ~(uint32_t)CONN_CONNECTED;
         shard->clients_count--;
@@ -270,6 +286,13 @@ static void conn_queue_close(struct shard *shard, struct conn *conn, enum close 
     frame_unref(&shard->frames, frame);
 }
 
+static void count_end(struct shard *shard, enum close reason)
+{
+    if (reason == CLOSE_SLOW) metric_add(&shard->metrics, METRIC_SLOW, 1);
+    if (reason == CLOSE_STALE) metric_add(&shard->metrics, METRIC_STALE, 1);
+    if (reason == CLOSE_NO_PONG) metric_add(&shard->metrics, METRIC_NO_PONG, 1);
+}
+
 void conn_end(struct shard *shard, struct conn *conn, enum close reason)
 {
     check(reason > CLOSE_NONE && reason < CLOSE_COUNT);
@@ -277,7 +300,7 @@ void conn_end(struct shard *shard, struct conn *conn, enum close reason)
     check(conn->state == CONN_HTTP || conn->state == CONN_WS);
     conn->close = (uint8_t)reason;
     metric_add(&shard->metrics, METRIC_DISCONNECTS, 1);
-    if (reason == CLOSE_SLOW) metric_add(&shard->metrics, METRIC_SLOW, 1);
+    count_end(shard, reason);
 
     if (conn->state == CONN_HTTP) {
         conn_die(shard, conn);
@@ -303,7 +326,8 @@ static uint32_t seconds_up(uint64_t ms)
     return (uint32_t)max_u64(1, (ms + 999) / 1000);
 }
 
-/* The next look: the ping's time, or the end of the token and the time to renew it. */
+/* The next look: the ping's time, the end of the token and the time to renew it, or
+ * when a reader is too slow. */
 void conn_schedule(struct shard *shard, struct conn *conn)
 {
     uint32_t at = conn->ping_s;
@@ -313,17 +337,21 @@ void conn_schedule(struct shard *shard, struct conn *conn)
         uint64_t left = end > now ? end - now : 0;
         at = (uint32_t)min_u64(at, shard_second(shard) + left + 1);
     }
+    if (conn->flags & CONN_BLOCKED) at = min_u32(at, conn_late_s(shard, conn));
     conn_due(shard, conn, at);
 }
 
-/* A fleet that connected together must not ping together: the first ping comes
- * at a random point of the interval's second half. */
+uint64_t conn_first_ping_ms(struct rng *rng, uint64_t interval_ms)
+{
+    uint64_t half = interval_ms / 2, rounding = 2000;
+    uint64_t room = interval_ms - half;
+    return half + rng_below(rng, room > rounding ? room - rounding : 1);
+}
+
 void conn_begin_pings(struct shard *shard, struct conn *conn)
 {
-    uint32_t interval = seconds_up(shard->config->client_ping_interval_ms);
-    uint32_t half = (interval + 1) / 2;
-    conn->ping_s =
-        shard_second(shard) + half + (uint32_t)rng_below(&shard->rng, interval - half + 1);
+    uint64_t wait = conn_first_ping_ms(&shard->rng, shard->config->client_ping_interval_ms);
+    conn->ping_s = shard_second_after(shard, wait);
     conn_schedule(shard, conn);
 }
 
@@ -331,7 +359,9 @@ static void conn_ping(struct shard *shard, struct conn *conn)
 {
     const struct codec *codec = codec_of((enum wire)conn->wire);
     struct frame *frame =
-        conn_frame(shard, codec->is_binary ? WS_OP_BINARY : WS_OP_TEXT, codec->ping);
+        conn->flags & CONN_FRAME_PINGS
+            ? conn_frame(shard, WS_OP_PING, BYTES_NONE)
+            : conn_frame(shard, codec->is_binary ? WS_OP_BINARY : WS_OP_TEXT, codec->ping);
     if (frame != NULL) {
         conn_push(shard, conn, frame);
         frame_unref(&shard->frames, frame);
@@ -380,24 +410,29 @@ static void conn_tick_client(struct shard *shard, struct conn *conn)
 
 static void conn_tick_one(struct shard *shard, struct conn *conn)
 {
+    uint64_t idle_ms = shard->config->http_server_idle_timeout_ms;
     switch ((enum conn_state)conn->state) {
     case CONN_HTTP:
         /* An answer may take as long as the peer reads at all.  Nothing more in
          * time: say so when half a request is there. */
         if (conn->out_bytes > 0 && conn->flags & CONN_MOVED) {
             conn->flags &= ~(uint32_t)CONN_MOVED;
-            conn_due(shard, conn, shard_second_after(shard, HTTP_IDLE_MS));
+            conn_due(shard, conn, shard_second_after(shard, idle_ms));
         } else if (conn->out_bytes > 0 || conn->flags & CONN_CLOSE_SENT)
             conn_die(shard, conn);
         else if (conn->flags & CONN_PAUSED)
-            conn_due(shard, conn, shard_second_after(shard, HTTP_IDLE_MS));
+            conn_due(shard, conn, shard_second_after(shard, idle_ms));
         else if (conn_saved_size(conn) > 0)
             conn_refuse(shard, conn, 408, "the request did not arrive in time");
         else
             conn_die(shard, conn);
         break;
     case CONN_WS:
-        if (conn->flags & CONN_CONNECTED)
+        if (conn_is_late(shard, conn))
+            conn_end(shard, conn, CLOSE_SLOW);
+        else if (conn->flags & CONN_ECHO) {
+            if (conn->flags & CONN_BLOCKED) conn_due(shard, conn, conn_late_s(shard, conn));
+        } else if (conn->flags & CONN_CONNECTED)
             conn_tick_client(shard, conn);
         else
             conn_end(shard, conn, CLOSE_STALE);
@@ -411,17 +446,18 @@ static void conn_tick_one(struct shard *shard, struct conn *conn)
 
 void conn_tick(struct shard *shard)
 {
-    uint32_t now = shard_second(shard);
-    check(now >= shard->ping_second);
+    uint32_t now_s = shard_second(shard);
+    uint64_t now = shard_phase(shard), slots = array_count(shard->ping_wheel);
+    check(now >= shard->ping_phase);
     /* After a long stall each slot is looked at once. */
-    if (now - shard->ping_second > PING_WHEEL_SLOTS) shard->ping_second = now - PING_WHEEL_SLOTS;
-    while (shard->ping_second < now) {
-        shard->ping_second++;
-        uint32_t index = shard->ping_wheel[shard->ping_second % PING_WHEEL_SLOTS];
+    if (now - shard->ping_phase > slots) shard->ping_phase = now - slots;
+    while (shard->ping_phase < now) {
+        shard->ping_phase++;
+        uint32_t index = shard->ping_wheel[shard->ping_phase % slots];
         while (index != UINT32_MAX) {
             struct conn *conn = conn_at(shard, index);
             uint32_t next = conn->due_next;
-            if (conn->due_s <= now) {
+            if (conn->due_s <= now_s) {
                 due_unlink(shard, conn);
                 conn_tick_one(shard, conn);
             }

@@ -17,7 +17,8 @@
  *
  * Thread:  owner shard only.
  * Source:  conn.c (life), conn_in.c (bytes → requests, messages, commands),
- *          conn_out.c (frames → sends), conn_http.c (requests → answers)
+ *          conn_out.c (frames → sends), conn_http.c (requests → answers),
+ *          conn_echo.c (/debug/echo), door.c (who may come in)
  * Tests:   the simulator, tests/conformance
  */
 #pragma once
@@ -31,6 +32,7 @@
 
 struct shard;
 struct out_chunk;
+struct rng;
 /* A peer has this long to answer our close frame, and to close after the last word. */
 #define CONN_CLOSING_S   5
 #define OUT_CHUNK_SIZE   112 /* bytes of one link of a queue: eleven frames */
@@ -67,7 +69,11 @@ enum conn_flag {
     CONN_HEAD_ONLY = 16384,   /* HTTP: the request was HEAD */
     CONN_LISTED = 32768,      /* in the shard's waiting or resumed list */
     CONN_USER_FAR = 262144,   /* user.far holds the id */
-    CONN_FULL = 65536,        /* HTTP: requests wait until the answers given have gone */
+    CONN_FULL = 65536,        /* input waits until the answers given have gone */
+
+    CONN_ENTERED = 1 << 27,     /* counted at the door (door.h) */
+    CONN_FRAME_PINGS = 1 << 28, /* pinged by WebSocket frames instead of commands */
+    CONN_ECHO = 1 << 29,        /* /debug/echo: messages go back, no command is read */
 };
 
 struct conn {
@@ -146,6 +152,12 @@ void conn_respond(struct shard *shard, struct conn *conn, uint16_t status, const
                   struct bytes body, const char *extra);
 /* HTTP: the answer comes later, by conn_respond; input waits. */
 void conn_await(struct shard *shard, struct conn *conn);
+/* HTTP: 503 to the request under way: the node ends, or takes no more of them now. */
+void conn_respond_busy(struct shard *shard, struct conn *conn);
+/* HTTP: the request under way becomes a WebSocket; for commands, or an echo. */
+struct handshake;
+void conn_upgrade(struct shard *shard, struct conn *conn, const struct handshake *handshake,
+                  bool is_echo);
 
 /* Input waits: receiving is disarmed, what still comes is saved. */
 void conn_pause(struct shard *shard, struct conn *conn);
@@ -167,6 +179,10 @@ void conn_close_peer(struct shard *shard, struct conn *conn);
 void conn_end_http(struct shard *shard, struct conn *conn);
 /* The last word went: ends our direction and waits for the peer to end its own. */
 void conn_linger(struct shard *shard, struct conn *conn);
+/* When the first ping of a connection goes: from half an interval on, within it, and
+ * anywhere there, because a fleet that connected together must not ping together.
+ * Two seconds are left to the wheel, which rounds up. */
+uint64_t conn_first_ping_ms(struct rng *rng, uint64_t interval_ms);
 /* Starts the heartbeat of a client that just connected. */
 void conn_begin_pings(struct shard *shard, struct conn *conn);
 /* The next look at a connected client: its ping, or the end of its token. */
@@ -182,6 +198,20 @@ void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame);
 void conn_drop_output(struct shard *shard, struct conn *conn, bool keep_partial);
 /* conn_out.c: a sealed WebSocket frame around `payload`; NULL at the limit. */
 struct frame *conn_frame(struct shard *shard, enum ws_opcode opcode, struct bytes payload);
+/* conn_out.c: BLOCKED, and something waits longer than client.queue_max_age. */
+bool conn_is_late(const struct shard *shard, const struct conn *conn);
+/* The second in which a BLOCKED connection is late unless it reads. */
+uint32_t conn_late_s(const struct shard *shard, const struct conn *conn);
+/* conn_echo.c: messages that go back together, as one frame.  Zeroed: none yet. */
+struct echo {
+    struct frame *frame;
+    uint32_t used;
+};
+/* Adds a message; `left` bytes of input follow, which no more than so many may answer. */
+void conn_echo(struct shard *shard, struct conn *conn, struct echo *echo, enum ws_event event,
+               struct bytes data, size_t left);
+/* Queues what was added. */
+void conn_echo_flush(struct shard *shard, struct conn *conn, struct echo *echo);
 /* conn_out.c: the kernel's answer to a send that did not go whole, or to a waiting one. */
 void conn_on_send(void *shard, uint32_t sock, uint32_t sent, int error);
 /* conn_http.c: handles one whole request. */

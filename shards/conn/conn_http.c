@@ -16,6 +16,8 @@
 #include "shards/ops/metrics.h"
 #include "shards/shard.h"
 
+#define PLAIN_TYPE "text/plain; charset=utf-8"
+
 static void push_bytes(struct shard *shard, struct conn *conn, struct bytes head, struct bytes body)
 {
     struct frame *frame = frame_new(&shard->frames, (uint32_t)(head.size + body.size));
@@ -34,7 +36,7 @@ static void push_bytes(struct shard *shard, struct conn *conn, struct bytes head
 static void respond(struct shard *shard, struct conn *conn, uint16_t status,
                     const char *content_type, struct bytes body, bool keep_alive, const char *extra)
 {
-    uint8_t head[HTTP_RESPONSE_HEAD_MAX + 512];
+    uint8_t head[HTTP_RESPONSE_HEAD_MAX + HANDSHAKE_CORS_MAX];
     struct writer writer = writer_of(head, sizeof head);
     http_write_head(&writer, status, content_type, body.size, keep_alive, extra);
     check(!writer.failed);
@@ -44,7 +46,7 @@ static void respond(struct shard *shard, struct conn *conn, uint16_t status,
     conn->flags &= ~(uint32_t)CONN_HEAD_ONLY;
     if (conn->state != CONN_HTTP) return;
     if (!keep_alive) conn->flags |= CONN_CLOSE_SENT;
-    conn_due(shard, conn, shard_second_after(shard, HTTP_IDLE_MS));
+    conn_due(shard, conn, shard_second_after(shard, shard->config->http_server_idle_timeout_ms));
 }
 
 void conn_respond(struct shard *shard, struct conn *conn, uint16_t status, const char *content_type,
@@ -59,8 +61,9 @@ void conn_respond(struct shard *shard, struct conn *conn, uint16_t status, const
 void conn_refuse(struct shard *shard, struct conn *conn, uint16_t status, const char *reason)
 {
     check(conn->state == CONN_HTTP);
+    metric_add(&shard->metrics, status == 408 ? METRIC_HTTP_TIMEOUTS : METRIC_HTTP_REFUSED, 1);
     if (conn->input != NULL) conn->input->size = 0;
-    respond(shard, conn, status, "text/plain; charset=utf-8", bytes_of_text(reason), false, NULL);
+    respond(shard, conn, status, PLAIN_TYPE, bytes_of_text(reason), false, NULL);
 }
 
 void conn_continue_100(struct shard *shard, struct conn *conn)
@@ -83,46 +86,70 @@ void conn_answer_close(struct shard *shard, struct conn *conn, uint16_t code)
     conn_due(shard, conn, shard_second(shard) + CONN_CLOSING_S);
 }
 
-static void upgrade(struct shard *shard, struct conn *conn, const struct http_request *request)
+void conn_respond_busy(struct shard *shard, struct conn *conn)
 {
-    const struct config *config = shard->config;
-    struct handshake handshake;
-    struct http_fault fault;
-    uint32_t share =
-        (config->client_connection_limit + shard->shards_count - 1) / shard->shards_count;
-    if (shard->is_draining || (share > 0 && shard->clients_count >= share)) {
-        conn_respond(shard, conn, 503, "text/plain; charset=utf-8",
-                     bytes_of_text(shard->is_draining ? "shutting down" : "too many connections"),
-                     "Retry-After: 1\r\n");
-        return;
-    }
-    if (handshake_check(request, config->client_allowed_origins.items,
-                        config->client_allowed_origins.count, &handshake, &fault) != ERR_OK) {
-        conn_respond(shard, conn, fault.status, "text/plain; charset=utf-8",
-                     bytes_of_text(fault.reason), NULL);
-        return;
-    }
-    if (codec_of(handshake.wire) == NULL) {
-        conn_respond(shard, conn, 400, "text/plain; charset=utf-8",
-                     BYTES_LITERAL("the Protobuf protocol is not served; connect with JSON"), NULL);
-        return;
-    }
+    conn_respond(shard, conn, 503, PLAIN_TYPE,
+                 bytes_of_text(shard->is_draining ? "shutting down" : "too many connections"),
+                 "Retry-After: 1\r\n");
+}
+
+void conn_upgrade(struct shard *shard, struct conn *conn, const struct handshake *handshake,
+                  bool is_echo)
+{
+    check(conn->state == CONN_HTTP);
     uint8_t head[HTTP_RESPONSE_HEAD_MAX];
     struct writer writer = writer_of(head, sizeof head);
-    handshake_write(&writer, request, &handshake);
+    handshake_write(&writer, handshake);
     check(!writer.failed);
     metric_add(&shard->metrics, METRIC_HTTP_REQUESTS, 1);
     push_bytes(shard, conn, writer_bytes(&writer), BYTES_NONE);
     if (conn->state != CONN_HTTP) return;
-    conn->wire = (uint8_t)handshake.wire;
+    conn->wire = (uint8_t)handshake->wire;
+    if (is_echo) conn->flags |= CONN_ECHO;
+    if (handshake->frame_pings) conn->flags |= CONN_FRAME_PINGS;
+    if (shard->config->client_command_rate_limit > 0)
+        shard->command_rates[conn_index(shard, conn)] = (struct bucket){0};
     conn_move(conn, CONN_WS);
-    conn_due(shard, conn, shard_second_after(shard, config->client_stale_close_delay_ms));
+    conn_due(shard, conn, shard_second_after(shard, shard->config->client_stale_close_delay_ms));
+}
+
+static void respond_text(struct shard *shard, struct conn *conn, uint16_t status, const char *text,
+                         const char *extra)
+{
+    conn_respond(shard, conn, status, PLAIN_TYPE, bytes_of_text(text), extra);
+}
+
+/* What a browser's page may reach answers it by the rules of CORS. */
+static void enter(struct shard *shard, struct conn *conn, const struct http_request *request,
+                  bool is_echo)
+{
+    const struct config *config = shard->config;
+    const char *const *origins = config->client_allowed_origins.items;
+    uint32_t origins_count = config->client_allowed_origins.count;
+    struct handshake handshake;
+    struct http_fault fault;
+    char cors[HANDSHAKE_CORS_MAX + 1];
+    struct writer writer = writer_of((uint8_t *)cors, HANDSHAKE_CORS_MAX);
+    handshake_write_cors(&writer, request, origins, origins_count);
+    check(!writer.failed);
+    cors[writer.used] = '\0';
+    if (request->method == HTTP_OPTIONS)
+        conn_respond(shard, conn, 204, NULL, BYTES_NONE, cors);
+    else if (request->method != HTTP_GET)
+        respond_text(shard, conn, 405, "method not allowed", "Allow: GET, OPTIONS\r\n");
+    else if (shard->is_draining)
+        conn_respond_busy(shard, conn);
+    else if (handshake_check(request, origins, origins_count, &handshake, &fault) != ERR_OK)
+        respond_text(shard, conn, fault.status, fault.reason, cors);
+    else
+        door_enter(shard, conn, &handshake, is_echo);
 }
 
 /* Method, path → handler; the prefix rows match everything below them. */
 enum route {
     ROUTE_NONE,
     ROUTE_WEBSOCKET,
+    ROUTE_ECHO,
     ROUTE_API,
     ROUTE_HEALTH,
     ROUTE_HEALTH_SIMPLE,
@@ -136,6 +163,7 @@ static enum route route_of(const struct config *config, struct bytes path)
     if (path.size > prefix + 1 && memcmp(path.at, config->http_api_handler_prefix, prefix) == 0 &&
         path.at[prefix] == '/')
         return ROUTE_API;
+    if (config->debug_echo && bytes_equal_text(path, "/debug/echo")) return ROUTE_ECHO;
     if (config->health_enabled && bytes_equal_text(path, "/health")) return ROUTE_HEALTH;
     if (config->health_enabled && bytes_equal_text(path, "/health/simple"))
         return ROUTE_HEALTH_SIMPLE;
@@ -152,24 +180,33 @@ void conn_request(struct shard *shard, struct conn *conn, const struct http_requ
 
     enum route route = route_of(shard->config, request->path);
     bool is_get = request->method == HTTP_GET || request->method == HTTP_HEAD;
-    bool is_allowed = route == ROUTE_API         ? request->method == HTTP_POST
-                      : route == ROUTE_WEBSOCKET ? request->method == HTTP_GET
-                                                 : is_get;
-    if (route != ROUTE_NONE && !is_allowed) {
-        conn_respond(shard, conn, 405, "text/plain; charset=utf-8",
-                     BYTES_LITERAL("method not allowed"),
-                     route == ROUTE_API ? "Allow: POST\r\n" : "Allow: GET\r\n");
-        return;
-    }
     switch (route) {
     case ROUTE_NONE:
-        conn_respond(shard, conn, 404, "text/plain; charset=utf-8", BYTES_LITERAL("not found"),
-                     NULL);
-        break;
-    case ROUTE_WEBSOCKET: upgrade(shard, conn, request); break;
-    case ROUTE_API: api_on_request(shard, conn, request); break;
-    case ROUTE_HEALTH: health_on_request(shard, conn, request); break;
-    case ROUTE_HEALTH_SIMPLE: health_on_request_simple(shard, conn, request); break;
-    case ROUTE_METRICS: metrics_on_request(shard, conn, request); break;
+        if (request->path.size == 1 && request->path.at[0] == '*') /* RFC 9110 section 9.3.7 */
+            conn_respond(shard, conn, 204, NULL, BYTES_NONE, "Allow: GET, HEAD, POST, OPTIONS\r\n");
+        else
+            respond_text(shard, conn, 404, "not found", NULL);
+        return;
+    case ROUTE_WEBSOCKET:
+    case ROUTE_ECHO: enter(shard, conn, request, route == ROUTE_ECHO); return;
+    case ROUTE_API:
+        if (request->method != HTTP_POST)
+            respond_text(shard, conn, 405, "method not allowed", "Allow: POST\r\n");
+        else if (!request->has_length && !request->is_chunked)
+            respond_text(shard, conn, 411, "a call has a body, and a body a length", NULL);
+        else
+            api_on_request(shard, conn, request);
+        return;
+    case ROUTE_HEALTH:
+    case ROUTE_HEALTH_SIMPLE:
+    case ROUTE_METRICS: break;
     }
+    if (!is_get)
+        respond_text(shard, conn, 405, "method not allowed", "Allow: GET, HEAD\r\n");
+    else if (route == ROUTE_HEALTH)
+        health_on_request(shard, conn, request);
+    else if (route == ROUTE_HEALTH_SIMPLE)
+        health_on_request_simple(shard, conn, request);
+    else
+        metrics_on_request(shard, conn, request);
 }

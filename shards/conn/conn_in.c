@@ -69,7 +69,10 @@ void conn_resume(struct shard *shard, struct conn *conn)
 static void ws_control(struct shard *shard, struct conn *conn, enum ws_event event,
                        const struct ws_message *message)
 {
-    if (event == WS_PONG) return; /* RFC 6455 section 5.5.3: unsolicited ones are fine */
+    if (event == WS_PONG) { /* RFC 6455 section 5.5.3: unsolicited ones are fine */
+        if (conn->flags & CONN_FRAME_PINGS) conn->flags &= ~(uint32_t)CONN_PINGED;
+        return;
+    }
     struct frame *frame;
     if (event == WS_PING) {
         frame = conn_frame(shard, WS_OP_PONG, message->data);
@@ -104,21 +107,41 @@ static bool ws_commands(struct shard *shard, struct conn *conn, struct bytes mes
     return true;
 }
 
-static void ws_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t size)
+/* The rest of what came waits until the answers given have gone. */
+static void input_save_full(struct shard *shard, struct conn *conn, const uint8_t *at, size_t size)
+{
+    if (conn->state != CONN_WS) return;
+    conn->flags |= CONN_FULL;
+    conn_pause(shard, conn);
+    input_save(conn, at, (uint32_t)size);
+}
+
+static void ws_take(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t size)
 {
     uint8_t *at = data;
     size_t left = size;
     size_t message_max = shard->config->websocket_message_max_bytes;
+    struct echo echo = {NULL, 0};
     while ((conn->state == CONN_WS || conn->state == CONN_CLOSING) &&
            !(conn->flags & CONN_CLOSE_SENT)) {
         struct ws_message message;
         enum ws_event event = ws_next(&conn->ws, shard->ws_pool, &at, &left, message_max, &message);
+        bool is_data = event == WS_TEXT || event == WS_BINARY;
+        if (echo.frame != NULL && !is_data) conn_echo_flush(shard, conn, &echo);
         switch (event) {
         case WS_MORE: check(left == 0); return;
         case WS_TEXT:
         case WS_BINARY:
             if (conn->state == CONN_CLOSING) break; /* said goodbye: only their close counts */
             metric_add(&shard->metrics, METRIC_RECEIVED, 1);
+            if (conn->flags & CONN_ECHO) {
+                conn_echo(shard, conn, &echo, event, message.data, left);
+                if (!conn_is_full(shard, conn)) break;
+                /* Who sends and does not read waits with the next. */
+                conn_echo_flush(shard, conn, &echo);
+                input_save_full(shard, conn, at, left);
+                return;
+            }
             if (ws_commands(shard, conn, message.data, true)) {
                 input_save(conn, at, (uint32_t)left);
                 return;
@@ -139,6 +162,13 @@ static void ws_input(struct shard *shard, struct conn *conn, uint8_t *data, uint
     }
 }
 
+/* A message of 64 MiB takes its memory only as long as it is looked at. */
+static void ws_input(struct shard *shard, struct conn *conn, uint8_t *data, uint32_t size)
+{
+    ws_take(shard, conn, data, size);
+    ws_pool_rest(shard->ws_pool);
+}
+
 /* --- HTTP ------------------------------------------------------------------ */
 
 /* The head is there, its body is not: once for each request, the clock of bodies
@@ -146,7 +176,7 @@ static void ws_input(struct shard *shard, struct conn *conn, uint8_t *data, uint
 static void http_body_begins(struct shard *shard, struct conn *conn,
                              const struct http_request *request)
 {
-    conn_due(shard, conn, shard_second_after(shard, HTTP_BODY_MS));
+    conn_due(shard, conn, shard_second_after(shard, shard->config->http_server_body_timeout_ms));
     if (request->expects_continue) conn_continue_100(shard, conn);
 }
 
@@ -157,6 +187,8 @@ static uint32_t http_input(struct shard *shard, struct conn *conn, uint8_t *data
                            bool is_known)
 {
     uint32_t used = 0;
+    size_t body_max = shard->config->http_server_body_max_bytes;
+    uint64_t head_ms = shard->config->http_server_header_timeout_ms;
     while (conn->state == CONN_HTTP && !(conn->flags & (CONN_PAUSED | CONN_CLOSE_SENT)) &&
            used < size) {
         /* Who sends requests and reads no answers waits with the next. */
@@ -168,11 +200,9 @@ static uint32_t http_input(struct shard *shard, struct conn *conn, uint8_t *data
         struct http_request request;
         struct http_fault fault;
         bool is_body = conn->http.need > 0;
-        switch (
-            http_parse_on(data + used, size - used, HTTP_BODY_MAX, &request, &fault, &conn->http)) {
+        switch (http_parse_on(data + used, size - used, body_max, &request, &fault, &conn->http)) {
         case HTTP_MORE:
-            if (!is_known || used > 0)
-                conn_due(shard, conn, shard_second_after(shard, HTTP_HEAD_MS));
+            if (!is_known || used > 0) conn_due(shard, conn, shard_second_after(shard, head_ms));
             return used;
         case HTTP_MORE_BODY:
             if (!is_body) http_body_begins(shard, conn, &request);

@@ -32,6 +32,7 @@ struct out_chunk {
     struct out_chunk *next;
     struct out_chunk *last; /* of the queue; valid in its first link */
     uint16_t first, count;  /* frames[first .. first + count) are pending */
+    uint32_t since_s;       /* its frames wait since then, or later: see oldest_s */
     struct frame *frames[CHUNK_FRAMES];
 };
 static_assert(sizeof(struct out_chunk) == OUT_CHUNK_SIZE, "two cache lines");
@@ -61,6 +62,7 @@ void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame)
         else
             last->next = chunk;
         conn->out_first->last = last = chunk;
+        chunk->since_s = shard_second(shard);
     }
     frame_ref(frame);
     last->frames[last->first + last->count++] = frame;
@@ -77,6 +79,32 @@ static uint64_t queue_limit(const struct shard *shard)
 bool conn_is_full(const struct shard *shard, const struct conn *conn)
 {
     return conn->out_bytes > queue_limit(shard);
+}
+
+/* A frame that waits was queued then or earlier.  A chunk begins with the second of
+ * its first frame; as frames of it go, what is left is taken to be as young as can
+ * be; so the second chunk, none of which went, is the better witness.  Nobody is
+ * taken for slower than he is, and the error is a chunk's frames. */
+static uint32_t oldest_s(const struct conn *conn)
+{
+    const struct out_chunk *first = conn->out_first;
+    check(first != NULL);
+    return first->next != NULL ? first->next->since_s : first->since_s;
+}
+
+uint32_t conn_late_s(const struct shard *shard, const struct conn *conn)
+{
+    uint64_t age_s = (shard->config->client_queue_max_age_ms + 999) / 1000;
+    return oldest_s(conn) + (uint32_t)age_s + 1;
+}
+
+/* Large answers that the client asked for take as long as bytes go at all: whoever
+ * reads nothing of one misses his pong. */
+bool conn_is_late(const struct shard *shard, const struct conn *conn)
+{
+    if (!(conn->flags & CONN_BLOCKED) || conn->out_first == NULL || conn->out_owed > 0)
+        return false;
+    return shard_second(shard) >= conn_late_s(shard, conn);
 }
 
 /* A reader that does not keep up is ended, never skipped.  The limit is about what
@@ -155,6 +183,7 @@ void conn_reply_error(struct shard *shard, struct conn *conn, uint32_t id, enum 
 {
     const struct outcome *outcome = outcome_of(err);
     metric_add(&shard->metrics, METRIC_REPLY_ERRORS, 1);
+    if (err == ERR_LIMIT_CHANNELS) metric_add(&shard->metrics, METRIC_CHANNELS_LIMITED, 1);
     struct reply reply = {
         .id = id,
         .error_code = outcome->code,
@@ -200,6 +229,7 @@ static void out_pop(struct shard *shard, struct conn *conn, uint32_t sent)
         frame_unref(&shard->frames, frame);
         chunk->first++;
         chunk->count--;
+        chunk->since_s = shard_second(shard);
         if (chunk->count == 0) {
             conn->out_first = chunk->next;
             if (chunk->next != NULL) chunk->next->last = chunk->last;
@@ -253,6 +283,11 @@ static void send_rest(struct shard *shard, struct conn *conn)
     const struct frame *frame = conn->out_first->frames[conn->out_first->first];
     check(conn->out_skip < frame->size);
     conn->flags |= CONN_BLOCKED;
+    /* Only who is blocked is looked at for it. */
+    if (conn->state == CONN_WS && conn->flags & (CONN_CONNECTED | CONN_ECHO)) {
+        uint32_t late_s = conn_late_s(shard, conn);
+        if (conn->due_s == 0 || late_s < conn->due_s) conn_due(shard, conn, late_s);
+    }
     loop_send_wait(shard->loop, conn_index(shard, conn), frame->bytes + conn->out_skip,
                    frame->size - conn->out_skip);
 }

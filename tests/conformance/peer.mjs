@@ -51,18 +51,23 @@ export function frame(payload, { opcode = 1, fin = true } = {}) {
   return Buffer.concat([head, mask, data]);
 }
 
-/** A TCP connection that has upgraded and sends `commands`; it reads only while told to. */
+/** A TCP connection that has upgraded and sends `commands`; it reads only while told to.
+ *  `gateway.path` leads elsewhere; a command `{ head }` replaces the headers of the upgrade. */
 export async function openRaw(gateway, ...commands) {
   const socket = connectTcp({ port: gateway.port, host: '127.0.0.1' });
-  const raw = { socket, received: Buffer.alloc(0), isEnded: false };
+  const raw = { socket, head: '', received: Buffer.alloc(0), isEnded: false };
   socket.on('data', (bytes) => { raw.received = Buffer.concat([raw.received, bytes]); });
   socket.on('end', () => { raw.isEnded = true; });
   socket.on('close', () => { raw.isEnded = true; });
   socket.on('error', (error) => { raw.error = error; });
-  socket.write('GET /connection/websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
-    `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\nSec-WebSocket-Version: 13\r\n\r\n`);
+  const headers = commands[0]?.head ?? 'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13';
+  if (commands[0]?.head) commands.shift();
+  socket.write(`GET ${gateway.path ?? '/connection/websocket'} HTTP/1.1\r\nHost: 127.0.0.1\r\n${headers}\r\n` +
+    `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n\r\n`);
   await until(() => raw.received.includes('\r\n\r\n'), 'the upgrade was answered');
-  raw.received = raw.received.subarray(raw.received.indexOf('\r\n\r\n') + 4);
+  const end = raw.received.indexOf('\r\n\r\n') + 4;
+  raw.head = String(raw.received.subarray(0, end));
+  raw.received = raw.received.subarray(end);
   if (commands.length > 0) socket.write(frame(commands.map((c) => JSON.stringify(c)).join('\n')));
   return raw;
 }

@@ -36,7 +36,7 @@ static void the_example_of_the_rfc_is_answered(void **state)
     assert_false(handshake.frame_pings);
     uint8_t room[HTTP_RESPONSE_HEAD_MAX];
     struct writer writer = writer_of(room, sizeof(room));
-    handshake_write(&writer, &request, &handshake);
+    handshake_write(&writer, &handshake);
     assert_bytes(writer_bytes(&writer),
                  "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                  "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
@@ -143,12 +143,65 @@ static void globs_match(void **state)
         {"*.*", "xy", false},
         {"abc", "ab", false},
         {"ab", "abc", false},
+        {"[ab]c", "Bc", true},
+        {"[ab]c", "cc", false},
+        {"[a-c]", "b", true},
+        {"[a-c]", "d", false},
+        {"[!a-c]", "d", true},
+        {"[!a-c]", "b", false},
+        {"[]]", "]", true},
+        {"[ab", "a", false},
+        {"http{,s}://*.{a,b.{c,d}}", "https://x.b.d", true},
+        {"http{,s}://*.{a,b.{c,d}}", "http://x.a", true},
+        {"http{,s}://*.{a,b.{c,d}}", "http://x.b", false},
+        {"{a,b", "a", false},
+        {"{*,b}c", "xyc", true},
+        {"\\*", "*", true},
+        {"\\*", "a", false},
+        {"[\\]]", "]", true},
+        {"*a*a*a*a*a*a*a*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false},
     };
     for (size_t i = 0; i < array_count(rows); i++) {
         if (handshake_glob(rows[i].glob, bytes_of_text(rows[i].text)) != rows[i].matches)
             fail_msg("%s %s", rows[i].glob, rows[i].text);
     }
     assert_false(handshake_glob("a", BYTES_LITERAL("\0")));
+}
+
+static const char *cors_of(const char *line, const char *headers)
+{
+    static uint8_t room[HANDSHAKE_CORS_MAX + 1];
+    (void)attempt(line, headers);
+    struct writer writer = writer_of(room, HANDSHAKE_CORS_MAX);
+    handshake_write_cors(&writer, &request, globs, array_count(globs));
+    assert_false(writer.failed);
+    room[writer.used] = 0;
+    return (const char *)room;
+}
+
+static void pages_of_allowed_origins_may_read(void **state)
+{
+    (void)state;
+    assert_string_equal(cors_of(LINE, ""), "Vary: Origin\r\n");
+    assert_string_equal(cors_of(LINE, "Origin: https://example.com\r\n"), "Vary: Origin\r\n");
+    assert_string_equal(cors_of(LINE, "Origin: https://a.example.com\r\n"),
+                        "Vary: Origin\r\nAccess-Control-Allow-Origin: https://a.example.com\r\n"
+                        "Access-Control-Allow-Credentials: true\r\n");
+    assert_string_equal(cors_of("OPTIONS / HTTP/1.1", "Origin: http://localhost:3000\r\n"
+                                                      "Access-Control-Request-Headers: x, y\r\n"),
+                        "Vary: Origin\r\nAccess-Control-Allow-Origin: http://localhost:3000\r\n"
+                        "Access-Control-Allow-Credentials: true\r\n"
+                        "Access-Control-Allow-Methods: GET\r\nAccess-Control-Max-Age: 300\r\n"
+                        "Access-Control-Allow-Headers: x, y\r\n");
+    /* The longest of everything still fits. */
+    char headers[1024], long_origin[256] = "https://", many[256];
+    memset(long_origin + 8, 'a', 255 - 8 - 12);
+    strcpy(long_origin + 255 - 12, ".example.com");
+    memset(many, 'x', 223);
+    many[223] = 0;
+    snprintf(headers, sizeof headers, "Origin: %s\r\nAccess-Control-Request-Headers: %s\r\n",
+             long_origin, many);
+    assert_non_null(strstr(cors_of("OPTIONS / HTTP/1.1", headers), many));
 }
 
 static void the_wire_is_chosen(void **state)
@@ -184,6 +237,7 @@ int main(void)
         cmocka_unit_test(each_broken_rule_has_its_status),
         cmocka_unit_test(origins_follow_the_rule),
         cmocka_unit_test(globs_match),
+        cmocka_unit_test(pages_of_allowed_origins_may_read),
         cmocka_unit_test(the_wire_is_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

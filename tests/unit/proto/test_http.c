@@ -157,6 +157,8 @@ static const struct refused faults[] = {
     {400, "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n"},
     {400, "GET x HTTP/1.1\r\nHost: a\r\n\r\n"},
     {400, "GET * HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {501, "BREW / HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {501, "get / HTTP/1.1\r\nHost: a\r\n\r\n"},
     {400, "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n"},
     {400, "OPTIONS *x HTTP/1.1\r\nHost: a\r\n\r\n"},
     {400, "GET http:///p HTTP/1.1\r\nHost: a\r\n\r\n"},

@@ -194,7 +194,7 @@ static void broken_frames_are_told_at_their_byte(void **state)
     CASE("F1002@10 ", 0x82, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, Z);
     CASE("F1002@3 ", 0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, Z);
     /* Close payloads. */
-    CASE("F1002@7 ", 0x88, 0x81, Z, 0x03);
+    CASE("F1002@2 ", 0x88, 0x81, Z, 0x03);
     CASE("F1007@9 ", 0x88, 0x83, Z, 0x03, 0xE8, 0xFF);
 }
 
