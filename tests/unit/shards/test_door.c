@@ -41,7 +41,7 @@ static void the_rate_is_a_second_of_connections(void **state)
     assert_int_equal(door_grant(&door, 2, 0, 9, 0, 4, 5000), 4);
     /* What the limit refuses takes nothing from the rate. */
     assert_int_equal(door_grant(&door, 2, 4, 9, 8, 4, 9000), 0);
-    assert_int_equal(door_grant(&door, 2, 4, 9, 12, 4, 9000), 4);
+    assert_int_equal(door_grant(&door, 2, 4, 9, 15, 4, 9000), 4);
 }
 
 /* Anything that shards may do: what was granted and not given back never exceeds
