@@ -3,8 +3,8 @@
  *
  *   fuzz_X [file or folder]...
  *
- * Every file is fed once, then once for each of its prefixes up to 512 bytes:
- * a parser must take a cut at every byte.  No argument, or no such folder: only
+ * Every file is fed once, then once for each of its prefixes up to 512 bytes (a
+ * target may ask for fewer): a parser must take a cut at every byte.  No argument, or no such folder: only
  * the empty input is tried.
  */
 #include <dirent.h>
@@ -14,8 +14,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define FILE_MAX   (4u << 20)
-#define PREFIX_MAX 512
+#define FILE_MAX (4u << 20)
+
+/* Prefixes that are fed. */
+size_t corpus_prefix_max(void);
+__attribute__((weak)) size_t corpus_prefix_max(void)
+{
+    return 512;
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 __attribute__((weak)) int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -42,7 +48,8 @@ static unsigned run_file(const char *path)
     size_t size = fread(data, 1, FILE_MAX, file);
     fclose(file);
     feed(data, size);
-    for (size_t prefix = 0; prefix < size && prefix < PREFIX_MAX; prefix++) feed(data, prefix);
+    for (size_t prefix = 0; prefix < size && prefix < corpus_prefix_max(); prefix++)
+        feed(data, prefix);
     free(data);
     return 1;
 }

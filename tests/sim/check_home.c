@@ -32,3 +32,19 @@ void check_home(const struct shard *shard)
             world_fail("everything comes home", "shard %u: %" PRIu64 " %s", shard->index,
                        rows[i].count, rows[i].name);
 }
+
+bool check_only(uint32_t conns, uint32_t subs)
+{
+    struct shard_census sum = {0};
+    for (uint32_t i = 0; i < host_shards(); i++) {
+        struct shard_census census;
+        shard_census(host_shard(i), &census);
+        sum.conns += census.conns;
+        sum.subs += census.subs;
+        sum.calls += census.calls;
+        sum.ws_contexts += census.ws_contexts;
+        sum.out_chunks += census.out_chunks;
+    }
+    return sum.conns == conns && sum.subs == subs && sum.calls == 0 && sum.ws_contexts == 0 &&
+           sum.out_chunks == 0;
+}

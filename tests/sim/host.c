@@ -52,6 +52,16 @@ uint32_t host_lives(void)
     return host.lives;
 }
 
+uint32_t host_shards(void)
+{
+    return host.node == NULL ? 0 : host.node->shards_count;
+}
+struct shard *host_shard(uint32_t index)
+{
+    check(index < host_shards());
+    return host.node->shards[index];
+}
+
 static void shard_main(void *argument)
 {
     struct shard *shard = argument;

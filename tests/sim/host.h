@@ -22,7 +22,13 @@ void host_kill(bool is_machine);
 void host_drain(void);
 enum host_state host_state(void);
 uint32_t host_lives(void);
-
 struct shard;
+/* Of the process that runs. */
+uint32_t host_shards(void);
+struct shard *host_shard(uint32_t index);
+/* check_home.c: whether all shards together hold that many, and nothing else that
+ * connections leave. */
+bool check_only(uint32_t conns, uint32_t subs);
+
 /* check_home.c: a stopped shard holds nothing. */
 void check_home(const struct shard *shard);

@@ -100,6 +100,7 @@ void world_fail(const char *property, const char *format, ...)
     snprintf(title, sizeof(title), "violated: %s\n%s", property, detail);
     world_print_story(title);
     fflush(NULL);
+    if (world.is_fuzzing) abort();
     _exit(1);
 }
 

@@ -89,6 +89,7 @@ struct world {
     bool is_printing; /* --trace */
     bool is_quiet;    /* --fault searches: a finding is one line */
     bool is_memory;   /* --memory: the memory engine */
+    bool is_fuzzing;  /* a finding aborts, so that the fuzzer keeps its input */
     enum sim_fault fault;
     uint64_t fault_strikes;
     const char *replay;   /* the command that runs this seed again */
