@@ -37,8 +37,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* tests/fuzz/corpus_main.c: a gateway for each prefix would take minutes. */
-size_t corpus_prefix_max(void);
 /* The gateway's own memory is counted by mem_sim.c; LSan does not see the stacks of
  * fibers. */
 const char *__asan_default_options(void);
@@ -47,6 +45,8 @@ const char *__asan_default_options(void)
     return "detect_leaks=0";
 }
 
+/* tests/fuzz/corpus_main.c: a gateway for each prefix would take minutes. */
+size_t corpus_prefix_max(void);
 size_t corpus_prefix_max(void)
 {
     return 0;
