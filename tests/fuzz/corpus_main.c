@@ -4,8 +4,8 @@
  *   fuzz_X [file or folder]...
  *
  * Every file is fed once, then once for each of its prefixes up to 512 bytes (a
- * target may ask for fewer): a parser must take a cut at every byte.  No argument, or no such folder: only
- * the empty input is tried.
+ * target may ask for fewer): a parser must take a cut at every byte.  No argument,
+ * or no such folder: only the empty input is tried.
  */
 #include <dirent.h>
 #include <stdint.h>
