@@ -15,6 +15,7 @@
 #include "core/mesh.h"
 #include "core/metric.h"
 #include "core/slab.h"
+#include "proto/cmd.h"
 #include "storage/record.h"
 
 enum letter_kind {
@@ -39,6 +40,7 @@ struct letter_subscribe {
     bool is_cache;           /* recovery brings the newest publication only */
     bool has_presence;       /* the client is listed while it is subscribed */
     bool tells_joins;        /* its coming and going is told to who asked for it */
+    bool hears_joins;        /* it is told who comes and goes */
     /* Who, when has_presence or tells_joins; else empty. */
     uint8_t client[16];
     struct bytes user, conn_info, chan_info;
@@ -46,9 +48,13 @@ struct letter_subscribe {
 struct letter_leave {
     struct handle hub;
     struct bytes channel;
-    bool has_presence, tells_joins; /* as it subscribed */
-    uint8_t client[16];
-    struct bytes user, conn_info, chan_info; /* when tells_joins and not has_presence */
+    bool has_presence, tells_joins, hears_joins; /* as it subscribed */
+    uint8_t client[16]; /* with one of the first two; the home knows more */
+};
+/* A question of nothing but a channel. */
+struct letter_ask {
+    struct handle call;
+    struct bytes channel;
 };
 struct letter_publish {
     struct handle call;
@@ -85,6 +91,7 @@ struct letter_receipt_counts {
 struct letter_frame {
     struct handle hub;
     uint64_t offset;
+    bool is_join;            /* a join or a leave: for those who hear them */
     const uint8_t *bytes[2]; /* by enum wire; NULL when not encoded; owned by the home's frames */
     uint32_t sizes[2];
     void *frames[2]; /* struct frame of the home shard */
@@ -99,6 +106,9 @@ struct arena;
 struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
                                      const struct letter_subscribe *in);
 struct letter *letter_pack_leave(struct post *post, uint32_t to, const struct letter_leave *in);
+/* PRESENCE, PRESENCE_STATS. */
+struct letter *letter_pack_ask(struct post *post, uint32_t to, enum letter_kind kind,
+                               const struct letter_ask *in);
 struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in);
 struct letter *letter_pack_history(struct post *post, uint32_t to, const struct letter_history *in);
 struct letter *letter_pack_members_set(struct post *post, uint32_t to,
@@ -119,6 +129,7 @@ struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kin
 
 void letter_read_subscribe(const struct letter *letter, struct letter_subscribe *out);
 void letter_read_leave(const struct letter *letter, struct letter_leave *out);
+void letter_read_ask(const struct letter *letter, struct letter_ask *out);
 void letter_read_publish(const struct letter *letter, struct letter_publish *out);
 void letter_read_history(const struct letter *letter, struct letter_history *out);
 void letter_read_members_set(const struct letter *letter, struct arena *arena,
@@ -144,6 +155,9 @@ struct answer {
     uint32_t publications_count;
     const uint32_t *readers, *eligible; /* receipt counts */
     uint32_t counts_count;
+    const struct wire_info *infos; /* presence, each client once */
+    uint32_t infos_count;
+    uint32_t clients_count, users_count; /* presence_stats */
     /* survey */
     const struct metrics *metrics;
     uint64_t clients, subscriptions, channels;

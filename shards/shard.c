@@ -272,6 +272,8 @@ void shard_census(const struct shard *shard, struct shard_census *census)
         .ws_contexts = ws_pool_used(shard->ws_pool),
         .store_pending = shard->store == NULL ? 0 : store_pending(shard->store),
         .frame_bytes = shard->frames.bytes,
+        .presence_entries = shard->channels.presences.entries.count,
+        .texts = intern_count(&shard->channels.presences.texts),
     };
 }
 

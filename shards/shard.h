@@ -164,7 +164,7 @@ void shard_verify(struct shard *shard);
 /* What is not home, for drains and leak checks. */
 struct shard_census {
     uint32_t conns, subs, calls, channels, frames, out_chunks, letters_out, letters_kept,
-        ws_contexts, store_pending;
+        ws_contexts, store_pending, presence_entries, texts;
     uint64_t frame_bytes;
 };
 void shard_census(const struct shard *shard, struct shard_census *census);

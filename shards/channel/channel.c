@@ -55,6 +55,7 @@ static void channel_invariant(const void *object)
         check(channel->ops == 0);
         check(channel->waiting_count == 0);
         check(channel->listeners_count == 0);
+        check(channel->presence == NULL);
         break;
     default: impossible("a channel has one of its states");
     }
@@ -78,6 +79,7 @@ void channels_init(struct shard *shard)
     struct channels *channels = &shard->channels;
     check(shard->shards_count > 0);
     map_init(&channels->by_name, rng_next(&shard->rng));
+    presences_init(&channels->presences, rng_next(&shard->rng));
     slab_init(&channels->channels, "channels", sizeof(struct channel), CHANNELS_MAX);
     /* A question holds a credit until it is answered, and needs at most one op. */
     slab_init(&channels->ops, "channel ops", sizeof(struct channel_op),
@@ -229,6 +231,7 @@ void channels_fini(struct shard *shard)
     }
     wheel_disarm(&shard->wheel, &channels->idle_timer);
     wheel_disarm(&shard->wheel, &channels->lost_timer);
+    presences_fini(&channels->presences);
     slab_fini(&channels->ops);
     slab_fini(&channels->channels);
     map_fini(&channels->by_name);
@@ -324,7 +327,10 @@ void channel_verify(const struct channel *channel)
     for (uint32_t i = 0; i < channel->listeners_count; i++) {
         check(channel->listeners[i].count > 0);
         check(channel->listeners[i].shard < channel->shard->shards_count);
+        check(channel->listeners[i].hears <= channel->listeners[i].count);
     }
+    if (channel->presence != NULL)
+        presence_verify(&channel->shard->channels.presences, channel->presence);
     if (channel->cursors != NULL) {
         check(cursor_head(channel->cursors) == channel->store.head);
         cursor_verify(channel->cursors);

@@ -22,7 +22,7 @@
  *
  * Thread:  home shard only.
  * Source:  channel.c (life), question.c (ops, the feed), window.c, subscribe.c,
- *          publish.c, history.c, receipt.c
+ *          publish.c, history.c, receipt.c, attend.c, presence.c
  * Tests:   tests/unit/shards/test_channel.c, the simulator
  */
 #pragma once
@@ -32,6 +32,7 @@
 #include "core/slab.h"
 #include "core/wheel.h"
 #include "shards/call.h"
+#include "shards/channel/presence.h"
 #include "shards/channel/window.h"
 #include "storage/cursor.h"
 #include "storage/store.h"
@@ -55,6 +56,7 @@ enum channel_state {
 struct channel_listener {
     uint32_t shard;
     uint32_t count;    /* its subscriptions, > 0 */
+    uint32_t hears;    /* of them, those who are told who comes and goes */
     struct handle hub; /* its hub entry */
 };
 
@@ -70,6 +72,7 @@ struct channel {
     uint32_t waiting_count, waiting_room;
     struct channel_listener *listeners;
     uint32_t listeners_count, listeners_room;
+    struct presence *presence; /* NULL while nobody has an entry */
     struct window window;
     struct cursor_index *cursors; /* NULL until it has members */
     uint32_t ops;                 /* store ops under way, the opening not counted */
@@ -83,6 +86,7 @@ struct channels {
     struct list idle; /* longest idle first */
     struct list lost;
     struct timer idle_timer, lost_timer;
+    struct presences presences;
     uint64_t frame_bytes_out[SHARDS_MAX]; /* of frames whose letter to that shard is not home */
 };
 
@@ -98,6 +102,8 @@ void channel_on_subscribe(void *shard, struct letter *letter);
 void channel_on_leave(void *shard, struct letter *letter);
 void channel_on_publish(void *shard, struct letter *letter);
 void channel_on_history(void *shard, struct letter *letter);
+void channel_on_presence(void *shard, struct letter *letter);
+void channel_on_presence_stats(void *shard, struct letter *letter);
 void channel_on_members_set(void *shard, struct letter *letter);
 void channel_on_receipt_read(void *shard, struct letter *letter);
 void channel_on_receipt_counts(void *shard, struct letter *letter);

@@ -80,5 +80,11 @@ struct window_rule channel_rule(const struct channel *channel);
 /* Drops what is no longer kept. */
 void channel_trim(struct channel *channel);
 
+/* attend.c */
+/* After the reply was posted: makes the entry, tells the join. */
+void attend_enter(struct channel *channel, const struct letter_subscribe *in);
+/* After the listener was taken off: ends the entry, tells the leave. */
+void attend_leave(struct channel *channel, const struct letter_leave *in);
+
 /* receipt.c */
 void receipt_load(struct channel *channel, const struct store_member *members, uint32_t count);

@@ -77,7 +77,7 @@ static enum recovery recovery_decide(const struct channel *channel,
 }
 
 /* The listening shard's entry; room is made first, so nothing here can fail. */
-static void listener_enter(struct channel *channel, uint32_t shard, struct handle hub)
+static void listener_enter(struct channel *channel, uint32_t shard, struct handle hub, bool hears)
 {
     for (uint32_t i = 0; i < channel->listeners_count; i++) {
         struct channel_listener *listener = &channel->listeners[i];
@@ -85,6 +85,7 @@ static void listener_enter(struct channel *channel, uint32_t shard, struct handl
         /* The hub keeps its entry while anything listens or waits, so it is the same. */
         check(listener->hub.index == hub.index && listener->hub.generation == hub.generation);
         listener->count++;
+        listener->hears += hears;
         return;
     }
     if (channel->listeners_count == channel->listeners_room) {
@@ -94,16 +95,18 @@ static void listener_enter(struct channel *channel, uint32_t shard, struct handl
     }
     if (channel->listeners_count == 0) metric_add(&channel->shard->metrics, METRIC_CHANNELS, 1);
     channel->listeners[channel->listeners_count++] =
-        (struct channel_listener){.shard = shard, .count = 1, .hub = hub};
+        (struct channel_listener){.shard = shard, .count = 1, .hears = hears, .hub = hub};
 }
 
-static void listener_leave(struct channel *channel, uint32_t shard, struct handle hub)
+static void listener_leave(struct channel *channel, uint32_t shard, struct handle hub, bool heard)
 {
     for (uint32_t i = 0; i < channel->listeners_count; i++) {
         struct channel_listener *listener = &channel->listeners[i];
         if (listener->shard != shard) continue;
         check(listener->hub.index == hub.index && listener->hub.generation == hub.generation);
         check(listener->count > 0);
+        check(listener->hears >= (heard ? 1 : 0));
+        listener->hears -= heard;
         if (--listener->count > 0) return;
         *listener = channel->listeners[--channel->listeners_count];
         if (channel->listeners_count == 0) metric_sub(&channel->shard->metrics, METRIC_CHANNELS, 1);
@@ -119,7 +122,8 @@ void channel_on_leave(void *context, struct letter *letter)
     letter_read_leave(letter, &in);
     struct channel *channel = channel_find(shard, in.channel);
     check(channel != NULL); /* listeners hold it */
-    listener_leave(channel, letter->from, in.hub);
+    listener_leave(channel, letter->from, in.hub, in.hears_joins);
+    attend_leave(channel, &in);
     channel_settle(channel);
 }
 
@@ -135,7 +139,7 @@ static void subscribe_finish(struct channel *channel, uint32_t to,
         question_refuse(shard, to, in->call, ERR_UNRECOVERABLE);
         return;
     }
-    listener_enter(channel, to, in->hub);
+    listener_enter(channel, to, in->hub, in->hears_joins);
     call_answer_to(shard, to,
                    &(struct answer){
                        .call = in->call,
@@ -150,6 +154,7 @@ static void subscribe_finish(struct channel *channel, uint32_t to,
                        .publications = recovered.publications,
                        .publications_count = recovered.count,
                    });
+    attend_enter(channel, in);
 }
 
 /* Recovered publications in the arena: `stored` first, then the window up to the head. */

@@ -20,7 +20,7 @@ static enum err cmd_pong(struct shard *shard, struct conn *conn, const struct cm
     return ERR_OK;
 }
 
-/* Presence and the command ping are known and off. */
+/* The command ping is known and off. */
 static enum err cmd_unavailable(struct shard *shard, struct conn *conn, const struct cmd *cmd)
 {
     (void)shard;
@@ -45,8 +45,8 @@ static const cmd_fn handlers[CMD_COUNT] = {
     [CMD_SUBSCRIBE] = cmd_subscribe,
     [CMD_UNSUBSCRIBE] = cmd_unsubscribe,
     [CMD_PUBLISH] = cmd_publish,
-    [CMD_PRESENCE] = cmd_unavailable,
-    [CMD_PRESENCE_STATS] = cmd_unavailable,
+    [CMD_PRESENCE] = cmd_presence,
+    [CMD_PRESENCE_STATS] = cmd_presence_stats,
     [CMD_HISTORY] = cmd_history,
     [CMD_PING] = cmd_unavailable,
     [CMD_RPC] = rpc_on_cmd,

@@ -30,6 +30,8 @@ must_use enum err cmd_connect(struct shard *shard, struct conn *conn, const stru
 must_use enum err cmd_subscribe(struct shard *shard, struct conn *conn, const struct cmd *cmd);
 must_use enum err cmd_unsubscribe(struct shard *shard, struct conn *conn, const struct cmd *cmd);
 must_use enum err cmd_publish(struct shard *shard, struct conn *conn, const struct cmd *cmd);
+must_use enum err cmd_presence(struct shard *shard, struct conn *conn, const struct cmd *cmd);
+must_use enum err cmd_presence_stats(struct shard *shard, struct conn *conn, const struct cmd *cmd);
 must_use enum err cmd_history(struct shard *shard, struct conn *conn, const struct cmd *cmd);
 must_use enum err cmd_refresh(struct shard *shard, struct conn *conn, const struct cmd *cmd);
 must_use enum err cmd_sub_refresh(struct shard *shard, struct conn *conn, const struct cmd *cmd);

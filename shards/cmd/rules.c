@@ -116,3 +116,14 @@ enum err rules_may_read_history(const struct shard *shard, const struct conn *co
         return ERR_OK;
     return shard->config->client_insecure ? ERR_OK : ERR_DENIED;
 }
+
+enum err rules_may_see_presence(const struct shard *shard, const struct conn *conn,
+                                struct bytes channel, const struct config_namespace *options)
+{
+    if (!options->presence) return ERR_NOT_AVAILABLE;
+    bool is_known = conn->user_size > 0 || options->allow_presence_for_anonymous;
+    if (options->allow_presence_for_client && is_known) return ERR_OK;
+    if (options->allow_presence_for_subscriber && is_known && is_subscriber(shard, conn, channel))
+        return ERR_OK;
+    return shard->config->client_insecure ? ERR_OK : ERR_DENIED;
+}

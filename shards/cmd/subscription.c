@@ -88,13 +88,9 @@ void sub_tell_home(struct shard *shard, const struct conn *conn, const struct su
         .channel = hub_name(entry),
         .has_presence = sub->flags & SUB_HAS_PRESENCE,
         .tells_joins = sub->flags & SUB_TELLS_JOINS,
+        .hears_joins = sub->flags & SUB_HEARS_JOINS,
     };
     memcpy(leave.client, conn->client, sizeof leave.client);
-    if (leave.tells_joins && !leave.has_presence) {
-        leave.user = conn_user(conn);
-        leave.conn_info = conn_info(conn);
-        leave.chan_info = subscription_info(shard, sub_index(shard, sub));
-    }
     letter_post(shard->post, letter_pack_leave(shard->post, entry->home, &leave));
 }
 

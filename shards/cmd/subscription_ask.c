@@ -202,6 +202,7 @@ static enum err sub_ask(struct shard *shard, struct conn *conn, struct sub *sub,
     question->channel = hub_name(entry);
     question->has_presence = sub->flags & SUB_HAS_PRESENCE;
     question->tells_joins = sub->flags & SUB_TELLS_JOINS;
+    question->hears_joins = sub->flags & SUB_HEARS_JOINS;
     memcpy(question->client, conn->client, sizeof question->client);
     question->user = conn_user(conn);
     question->conn_info = conn_info(conn);

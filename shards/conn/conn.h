@@ -137,7 +137,7 @@ void conn_set_user(struct conn *conn, struct bytes user, struct bytes info);
 void conn_push(struct shard *shard, struct conn *conn, struct frame *frame);
 /* More is unread than client.queue_max_size: what makes large answers waits. */
 bool conn_is_full(const struct shard *shard, const struct conn *conn);
-/* Encodes and pushes.  Large answers (publications in them) are queued whatever is
+/* Encodes and pushes.  Large answers (publications or clients in them) are queued whatever is
  * unread: the client asked for them, and call_begin_bulk bounds how many. */
 void conn_reply(struct shard *shard, struct conn *conn, const struct reply *reply);
 void conn_reply_error(struct shard *shard, struct conn *conn, uint32_t id, enum err err);

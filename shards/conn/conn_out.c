@@ -175,7 +175,8 @@ void conn_reply(struct shard *shard, struct conn *conn, const struct reply *repl
     codec->reply(&writer, reply);
     bool is_bulk = reply->error_code == 0 &&
                    ((reply->kind == CMD_HISTORY && reply->history.publications_count > 0) ||
-                    (reply->kind == CMD_SUBSCRIBE && reply->subscribe.publications_count > 0));
+                    (reply->kind == CMD_SUBSCRIBE && reply->subscribe.publications_count > 0) ||
+                    (reply->kind == CMD_PRESENCE && reply->presence.infos_count > 0));
     push_encoded(shard, conn, frame, &writer, codec->is_binary, is_bulk);
 }
 

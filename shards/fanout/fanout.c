@@ -45,9 +45,9 @@ static struct frame *push_frame(struct shard *shard, const struct codec *codec,
 }
 
 static void frames_post(struct shard *shard, const struct channel_listener *listener,
-                        uint64_t offset, struct frame *const frames[WIRE_COUNT])
+                        uint64_t offset, bool is_join, struct frame *const frames[WIRE_COUNT])
 {
-    struct letter_frame out = {.hub = listener->hub, .offset = offset};
+    struct letter_frame out = {.hub = listener->hub, .offset = offset, .is_join = is_join};
     for (uint32_t wire = 0; wire < WIRE_COUNT; wire++) {
         if (frames[wire] == NULL) continue;
         frame_ref(frames[wire]);
@@ -57,6 +57,25 @@ static void frames_post(struct shard *shard, const struct channel_listener *list
         shard->channels.frame_bytes_out[listener->shard] += frames[wire]->size;
     }
     letter_post(shard->post, letter_pack_frame(shard->post, listener->shard, &out));
+}
+
+/* One frame per wire in use; false: one could not be made.  frames_drop in any case. */
+static bool frames_make(struct shard *shard, const struct push *push,
+                        struct frame *frames[WIRE_COUNT])
+{
+    bool is_whole = true;
+    for (uint32_t wire = 0; wire < WIRE_COUNT; wire++) {
+        const struct codec *codec = codec_of((enum wire)wire);
+        frames[wire] = codec == NULL ? NULL : push_frame(shard, codec, push);
+        if (codec != NULL && frames[wire] == NULL) is_whole = false;
+    }
+    return is_whole;
+}
+
+static void frames_drop(struct shard *shard, struct frame *const frames[WIRE_COUNT])
+{
+    for (uint32_t wire = 0; wire < WIRE_COUNT; wire++)
+        if (frames[wire] != NULL) frame_unref(&shard->frames, frames[wire]);
 }
 
 void fanout_publish(struct shard *shard, struct channel *channel,
@@ -69,24 +88,37 @@ void fanout_publish(struct shard *shard, struct channel *channel,
     };
     wire_of_publication(publication, bytes_of_text(channel->store.epoch), &push.publication);
 
-    struct frame *frames[WIRE_COUNT] = {NULL};
-    bool is_spent = false;
-    for (uint32_t wire = 0; wire < WIRE_COUNT; wire++) {
-        const struct codec *codec = codec_of((enum wire)wire);
-        if (codec == NULL) continue;
-        frames[wire] = push_frame(shard, codec, &push);
-        if (frames[wire] == NULL) is_spent = true;
-    }
-    if (is_spent) {
+    struct frame *frames[WIRE_COUNT];
+    if (!frames_make(shard, &push, frames)) {
         log_warn("no frame left for a publication, its readers resubscribe offset=%llu",
                  (unsigned long long)publication->offset);
         fanout_lose(shard, channel);
     } else {
         for (uint32_t i = 0; i < channel->listeners_count; i++)
-            frames_post(shard, &channel->listeners[i], publication->offset, frames);
+            frames_post(shard, &channel->listeners[i], publication->offset, false, frames);
     }
-    for (uint32_t wire = 0; wire < WIRE_COUNT; wire++)
-        if (frames[wire] != NULL) frame_unref(&shard->frames, frames[wire]);
+    frames_drop(shard, frames);
+}
+
+void fanout_join(struct shard *shard, struct channel *channel, enum push_kind kind,
+                 const struct wire_info *who)
+{
+    check(kind == PUSH_JOIN || kind == PUSH_LEAVE);
+    struct push push = {
+        .kind = kind,
+        .channel = bytes_of(channel->name, channel->name_size),
+        .info = *who,
+    };
+    struct frame *frames[WIRE_COUNT];
+    if (frames_make(shard, &push, frames)) {
+        metric_add(&shard->metrics, METRIC_JOIN_LEAVES, 1);
+        for (uint32_t i = 0; i < channel->listeners_count; i++)
+            if (channel->listeners[i].hears > 0)
+                frames_post(shard, &channel->listeners[i], 0, true, frames);
+    } else {
+        log_warn("no frame left for a join or a leave, nobody hears it");
+    }
+    frames_drop(shard, frames);
 }
 
 void fanout_on_frame_home(void *context, struct letter *letter)
@@ -122,6 +154,13 @@ static void entry_lose(struct shard *shard, struct handle hub)
     }
 }
 
+static bool hears_joins(const struct shard *shard, const struct hub_listener *listener)
+{
+    const struct sub *sub = slab_at(&shard->subs, listener->sub);
+    check(sub != NULL);
+    return sub->flags & SUB_HEARS_JOINS;
+}
+
 /* One pass over the listeners, from the last to the first: a slow reader that is
  * ended on the way leaves the hub, and the listener that takes its place has
  * had its frame already.  False when no local frame is left. */
@@ -132,6 +171,7 @@ static bool entry_push(struct shard *shard, struct hub_entry *entry, struct lett
     bool is_whole = true;
     entry->pending++; /* the entry stays while the pass runs */
     for (uint32_t i = entry->count; i-- > 0 && is_whole;) {
+        if (in->is_join && !hears_joins(shard, &entry->listeners[i])) continue;
         struct conn *conn = conn_at(shard, entry->listeners[i].conn);
         check(conn != NULL && conn->wire < WIRE_COUNT);
         struct frame **frame = &frames[conn->wire];
@@ -161,6 +201,10 @@ void fanout_on_frame(void *context, struct letter *letter)
         entry->entered = in.offset;
     }
     if (entry_push(shard, entry, letter, &in)) return;
+    if (in.is_join) {
+        log_warn("no frame left for a join or a leave, some do not hear it");
+        return;
+    }
     log_warn("no frame left for a delivery, listeners resubscribe offset=%llu",
              (unsigned long long)in.offset);
     entry_lose(shard, in.hub);

@@ -16,6 +16,7 @@
 #pragma once
 
 #include "core/mesh.h"
+#include "proto/cmd.h"
 #include "storage/record.h"
 
 struct shard;
@@ -24,6 +25,10 @@ struct channel;
 /* Delivers `publication` to every listening shard of `channel`. */
 void fanout_publish(struct shard *shard, struct channel *channel,
                     const struct publication *publication);
+/* Tells those who hear them that somebody came (PUSH_JOIN) or went (PUSH_LEAVE).
+ * Told once at most, like Centrifuge's: without a frame to spare nobody hears it. */
+void fanout_join(struct shard *shard, struct channel *channel, enum push_kind kind,
+                 const struct wire_info *who);
 void fanout_on_frame(void *shard, struct letter *letter);
 void fanout_on_frame_home(void *shard, struct letter *letter);
 /* What shard `to` has not given back: letters, and the frames that they show. */

@@ -46,6 +46,7 @@ struct told {
     bool is_repeat, recovered, was_recovering, is_recoverable;
     uint32_t count;
     uint64_t offsets[512], numbers[512];
+    uint32_t infos_count, clients, users;
     uint32_t counts_count;
     uint32_t readers[RECEIPT_OFFSETS_MAX], eligible[RECEIPT_OFFSETS_MAX];
 };
@@ -250,6 +251,9 @@ static inline void small_on_answer(struct shard *shard, struct call *call, struc
         told->offsets[i] = answer->publications[i].offset;
         told->numbers[i] = number_of(answer->publications[i].data);
     }
+    told->infos_count = answer->infos_count;
+    told->clients = answer->clients_count;
+    told->users = answer->users_count;
     told->counts_count = answer->counts_count;
     for (uint32_t i = 0; i < told->counts_count; i++) {
         told->readers[i] = answer->readers[i];

@@ -115,6 +115,7 @@ static struct letter_subscribe some_subscribe(void)
         .is_cache = rng_chance(&rng, 50),
         .has_presence = rng_chance(&rng, 50),
         .tells_joins = rng_chance(&rng, 50),
+        .hears_joins = rng_chance(&rng, 50),
     };
     if (!out.has_presence && !out.tells_joins) return out; /* nobody is told who it is */
     out.client[15] = (uint8_t)rng_next(&rng);
@@ -134,6 +135,7 @@ static void assert_same_subscribe(const struct letter_subscribe *a,
     assert_true(a->offset == b->offset && a->recover == b->recover);
     assert_true(a->reject_unrecovered == b->reject_unrecovered && a->is_cache == b->is_cache);
     assert_true(a->has_presence == b->has_presence && a->tells_joins == b->tells_joins);
+    assert_true(a->hears_joins == b->hears_joins);
     assert_memory_equal(a->client, b->client, 16);
     assert_same(a->user, b->user);
     assert_same(a->conn_info, b->conn_info);
@@ -154,17 +156,23 @@ static void questions_come_back_as_they_were(void **state)
                                  .channel = s.channel,
                                  .has_presence = s.has_presence,
                                  .tells_joins = s.tells_joins,
-                                 .user = s.user,
-                                 .conn_info = s.conn_info,
-                                 .chan_info = s.chan_info},
+                                 .hears_joins = s.hears_joins},
                             l2;
+        memcpy(l.client, s.client, sizeof l.client);
         letter = letter_pack_leave(office, 0, &l);
         letter_read_leave(letter, &l2);
         assert_memory_equal(&l.hub, &l2.hub, sizeof l.hub);
         assert_same(l.channel, l2.channel);
         assert_true(l.has_presence == l2.has_presence && l.tells_joins == l2.tells_joins);
-        assert_same(l.user, l2.user);
-        assert_same(l.chan_info, l2.chan_info);
+        assert_true(l.hears_joins == l2.hears_joins);
+        assert_memory_equal(l.client, l2.client, sizeof l.client);
+        letter_post(office, letter);
+
+        struct letter_ask k = {.call = s.call, .channel = s.channel}, k2;
+        letter = letter_pack_ask(office, 0, LETTER_PRESENCE, &k);
+        letter_read_ask(letter, &k2);
+        assert_memory_equal(&k.call, &k2.call, sizeof k.call);
+        assert_same(k.channel, k2.channel);
         letter_post(office, letter);
 
         struct letter_publish p = {some_handle(), some(255),          some(10),
