@@ -33,9 +33,14 @@ struct cmd_connect_sub {
 /* What one connect command may ask for by name. */
 #define CONNECT_SUBS_MAX 1024
 
+struct arena;
+/* Room for more: the `count` entries of `subs` in a larger array of the arena. */
+struct cmd_connect_sub *cmd_grow_subs(struct arena *arena, const struct cmd_connect_sub *subs,
+                                      uint32_t count, uint32_t *room);
+
 struct cmd_connect {
     struct bytes token, data, name, version;
-    const struct cmd_connect_sub *subs; /* in the arena */
+    const struct cmd_connect_sub *subs; /* in the arena; a channel may stand twice */
     uint32_t subs_count;                /* above CONNECT_SUBS_MAX: ERR_BAD_FRAME */
     int64_t flag;
 };

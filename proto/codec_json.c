@@ -33,6 +33,7 @@ enum field_kind {
     FIELD_I32,
     FIELD_BOOL,
     FIELD_SINCE,
+    FIELD_SUBS,
     FIELD_PRESENT
 };
 
@@ -53,6 +54,8 @@ static const struct field connect_fields[] = {
     FIELD(data, RAW, connect.data),
     FIELD(name, TEXT, connect.name),
     FIELD(version, TEXT, connect.version),
+    FIELD(subs, SUBS, connect),
+    FIELD(flag, I64, connect.flag),
     FIELDS_END,
 };
 static const struct field subscribe_fields[] = {
@@ -165,6 +168,54 @@ static void read_since(struct json *json, struct arena *arena, struct cmd_histor
     }
 }
 
+/* SubscribeRequest of a server-side subscription: only where to recover from counts. */
+static void read_sub(struct json *json, struct arena *arena, struct cmd_connect_sub *sub)
+{
+    struct bytes key;
+    if (json_peek(json) == JSON_NULL) {
+        json_skip(json);
+        return;
+    }
+    if (!json_enter_object(json)) return;
+    while (json_key(json, &key)) {
+        if (bytes_equal_text(key, "recover"))
+            json_bool(json, &sub->recover);
+        else if (bytes_equal_text(key, "offset"))
+            json_u64(json, &sub->offset);
+        else if (bytes_equal_text(key, "epoch"))
+            json_text(json, arena, &sub->epoch);
+        else
+            json_skip(json);
+    }
+}
+
+/* map<string, SubscribeRequest>: how many is known at the end, so the array moves
+ * to twice its room when it is full. */
+static void read_subs(struct json *json, struct arena *arena, struct cmd_connect *connect)
+{
+    struct cmd_connect_sub *subs = NULL;
+    uint32_t count = 0, room = 0;
+    struct bytes channel;
+    connect->subs = NULL;
+    connect->subs_count = 0;
+    if (json_peek(json) == JSON_NULL) {
+        json_skip(json);
+        return;
+    }
+    if (!json_enter_object(json)) return;
+    while (json_key_text(json, arena, &channel)) {
+        if (count == CONNECT_SUBS_MAX) {
+            json->error = ERR_BAD_FRAME;
+            return;
+        }
+        if (count == room) subs = cmd_grow_subs(arena, subs, count, &room);
+        subs[count] = (struct cmd_connect_sub){.channel = channel};
+        read_sub(json, arena, &subs[count++]);
+    }
+    connect->subs = subs;
+    connect->subs_count = count;
+}
+
 static void read_field(struct json *json, struct arena *arena, const struct field *field,
                        struct cmd *cmd)
 {
@@ -178,6 +229,7 @@ static void read_field(struct json *json, struct arena *arena, const struct fiel
     case FIELD_I32: read_i32(json, at); break;
     case FIELD_BOOL: json_bool(json, at); break;
     case FIELD_SINCE: read_since(json, arena, at); break;
+    case FIELD_SUBS: read_subs(json, arena, at); break;
     case FIELD_PRESENT:
         *(bool *)at = json_peek(json) != JSON_NULL;
         json_skip(json);

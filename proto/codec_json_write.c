@@ -95,20 +95,35 @@ static void uuid(struct body *body, const char *name, const uint8_t id[16])
     write_bytes(body->writer, bytes_of(digits, sizeof(digits)));
 }
 
+/* A member whose name is somebody's: of a map. */
+static struct body nested_at(struct body *body, struct bytes name)
+{
+    if (!body->is_first) write_u8(body->writer, ',');
+    body->is_first = false;
+    json_write_text(body->writer, name);
+    write_u8(body->writer, ':');
+    return open_body(body->writer);
+}
+
 static size_t info_bound(const struct wire_info *info)
 {
     return 5 * KEY_BOUND + UUID_BOUND + json_text_bound(info->user) + info->conn_info.size +
            info->chan_info.size;
 }
 
+static void write_info_body(struct body *body, const struct wire_info *info)
+{
+    always_text(body, "user", info->user);
+    uuid(body, "client", info->client);
+    raw(body, "conn_info", info->conn_info);
+    raw(body, "chan_info", info->chan_info);
+    close_body(body);
+}
+
 static void write_info(struct body *outer, const struct wire_info *info)
 {
     struct body body = nested(outer, "info");
-    always_text(&body, "user", info->user);
-    uuid(&body, "client", info->client);
-    raw(&body, "conn_info", info->conn_info);
-    raw(&body, "chan_info", info->chan_info);
-    close_body(&body);
+    write_info_body(&body, info);
 }
 
 static size_t publication_bound(const struct wire_publication *publication)
@@ -152,20 +167,41 @@ static void write_publications(struct body *body, const struct wire_publication 
     write_u8(body->writer, ']');
 }
 
+static size_t subscribe_bound(const struct reply_subscribe *subscribe)
+{
+    return 11 * FIELD_BOUND + json_text_bound(subscribe->epoch) + subscribe->data.size +
+           publications_bound(subscribe->publications, subscribe->publications_count);
+}
+
+static size_t connect_bound(const struct reply *reply)
+{
+    size_t size = 11 * FIELD_BOUND + UUID_BOUND + json_text_bound(reply->connect.version) +
+                  reply->connect.data.size + json_text_bound(reply->connect.session) +
+                  json_text_bound(reply->connect.node);
+    for (uint32_t i = 0; i < reply->connect.subs_count; i++)
+        size += FIELD_BOUND + json_text_bound(reply->connect.subs[i].channel) +
+                subscribe_bound(&reply->connect.subs[i].subscribe);
+    return size;
+}
+
+static size_t presence_bound(const struct reply *reply)
+{
+    size_t size = KEY_BOUND;
+    for (uint32_t i = 0; i < reply->presence.infos_count; i++)
+        size += UUID_BOUND + info_bound(&reply->presence.infos[i]);
+    return size;
+}
+
 size_t codec_json_reply_bound(const struct reply *reply)
 {
     size_t size = 3 * FIELD_BOUND;
     if (reply->error_code != 0)
         return size + 3 * FIELD_BOUND + json_text_bound(bytes_of_text(reply->error_text));
     switch (reply->kind) {
-    case CMD_CONNECT:
-        return size + 6 * FIELD_BOUND + UUID_BOUND + json_text_bound(reply->connect.version) +
-               reply->connect.data.size;
-    case CMD_SUBSCRIBE:
-        return size + 10 * FIELD_BOUND + json_text_bound(reply->subscribe.epoch) +
-               reply->subscribe.data.size +
-               publications_bound(reply->subscribe.publications,
-                                  reply->subscribe.publications_count);
+    case CMD_CONNECT: return size + connect_bound(reply);
+    case CMD_SUBSCRIBE: return size + subscribe_bound(&reply->subscribe);
+    case CMD_PRESENCE: return size + presence_bound(reply);
+    case CMD_PRESENCE_STATS: return size + 2 * FIELD_BOUND;
     case CMD_HISTORY:
         return size + 2 * FIELD_BOUND + json_text_bound(reply->history.epoch) +
                publications_bound(reply->history.publications, reply->history.publications_count);
@@ -176,19 +212,9 @@ size_t codec_json_reply_bound(const struct reply *reply)
     }
 }
 
-static void write_connect(struct body *body, const struct reply *reply)
-{
-    uuid(body, "client", reply->connect.client);
-    text(body, "version", reply->connect.version);
-    flag(body, "expires", reply->connect.expires);
-    number(body, "ttl", reply->connect.ttl);
-    raw(body, "data", reply->connect.data);
-    number(body, "ping", reply->connect.ping);
-    flag(body, "pong", reply->connect.pong);
-}
-
 static void write_subscribe(struct body *body, const struct reply_subscribe *subscribe)
 {
+    check(subscribe->id >= 0);
     flag(body, "expires", subscribe->expires);
     number(body, "ttl", subscribe->ttl);
     flag(body, "recoverable", subscribe->recoverable);
@@ -200,6 +226,48 @@ static void write_subscribe(struct body *body, const struct reply_subscribe *sub
     flag(body, "positioned", subscribe->positioned);
     raw(body, "data", subscribe->data);
     flag(body, "was_recovering", subscribe->was_recovering);
+    number(body, "id", (uint64_t)subscribe->id);
+}
+
+static void write_connect_subs(struct body *outer, const struct reply *reply)
+{
+    struct body body = nested(outer, "subs");
+    check(reply->connect.subs != NULL);
+    for (uint32_t i = 0; i < reply->connect.subs_count; i++) {
+        struct body sub = nested_at(&body, reply->connect.subs[i].channel);
+        write_subscribe(&sub, &reply->connect.subs[i].subscribe);
+        close_body(&sub);
+    }
+    close_body(&body);
+}
+
+static void write_connect(struct body *body, const struct reply *reply)
+{
+    uuid(body, "client", reply->connect.client);
+    text(body, "version", reply->connect.version);
+    flag(body, "expires", reply->connect.expires);
+    number(body, "ttl", reply->connect.ttl);
+    raw(body, "data", reply->connect.data);
+    if (reply->connect.subs_count > 0) write_connect_subs(body, reply);
+    number(body, "ping", reply->connect.ping);
+    flag(body, "pong", reply->connect.pong);
+    text(body, "session", reply->connect.session);
+    text(body, "node", reply->connect.node);
+    number(body, "time", reply->connect.time_ms);
+}
+
+/* map<client id, ClientInfo>, also when nobody is there. */
+static void write_presence(struct body *outer, const struct reply *reply)
+{
+    struct body body = nested(outer, "presence");
+    check(reply->presence.infos_count == 0 || reply->presence.infos != NULL);
+    for (uint32_t i = 0; i < reply->presence.infos_count; i++) {
+        char client[37];
+        codec_uuid(reply->presence.infos[i].client, client);
+        struct body info = nested_at(&body, bytes_of_text(client));
+        write_info_body(&info, &reply->presence.infos[i]);
+    }
+    close_body(&body);
 }
 
 static void write_result(struct body *body, const struct reply *reply)
@@ -209,6 +277,11 @@ static void write_result(struct body *body, const struct reply *reply)
     case CMD_SUBSCRIBE: write_subscribe(body, &reply->subscribe); break;
     case CMD_UNSUBSCRIBE:
     case CMD_PUBLISH: break; /* an empty result, but present */
+    case CMD_PRESENCE: write_presence(body, reply); break;
+    case CMD_PRESENCE_STATS:
+        always_number(body, "num_clients", reply->presence_stats.clients_count);
+        always_number(body, "num_users", reply->presence_stats.users_count);
+        break;
     case CMD_HISTORY:
         write_publications(body, reply->history.publications, reply->history.publications_count);
         always_text(body, "epoch", reply->history.epoch);
@@ -245,7 +318,7 @@ void codec_json_reply(struct writer *writer, const struct reply *reply)
 
 size_t codec_json_push_bound(const struct push *push)
 {
-    size_t size = 4 * FIELD_BOUND + json_text_bound(push->channel);
+    size_t size = 5 * FIELD_BOUND + json_text_bound(push->channel);
     switch (push->kind) {
     case PUSH_PUBLICATION: return size + publication_bound(&push->publication);
     case PUSH_JOIN:
@@ -310,7 +383,11 @@ void codec_json_push(struct writer *writer, const struct push *push)
 {
     struct body body = open_body(writer);
     struct body envelope = nested(&body, "push");
-    text(&envelope, "channel", push->channel);
+    check(push->id >= 0);
+    if (push->id > 0)
+        number(&envelope, "id", (uint64_t)push->id);
+    else
+        text(&envelope, "channel", push->channel);
     if (push->kind == PUSH_PUBLICATION) {
         key(&envelope, "pub");
         write_publication(writer, &push->publication);

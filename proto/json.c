@@ -285,6 +285,14 @@ bool json_key(struct json *json, struct bytes *key)
     return advance(json, '}') && scan_key(json, key);
 }
 
+bool json_key_text(struct json *json, struct arena *arena, struct bytes *key)
+{
+    if (!json_key(json, key)) return false;
+    if (key->size > 0 && memchr(key->at, '\\', key->size) != NULL)
+        *key = json_unescape(*key, arena);
+    return true;
+}
+
 bool json_enter_array(struct json *json)
 {
     if (json_peek(json) != JSON_ARRAY) {

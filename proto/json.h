@@ -57,6 +57,8 @@ bool json_enter_object(struct json *json);
 /* The next key, raw between the quotes (a key with escapes matches nothing we
  * ask for); the caller must then read or skip exactly one value. */
 bool json_key(struct json *json, struct bytes *key);
+/* The next key of a map, whose keys are somebody's names: unescaped as json_text does. */
+bool json_key_text(struct json *json, struct arena *arena, struct bytes *key);
 /* The same for arrays: true while there is an element to read. */
 bool json_enter_array(struct json *json);
 bool json_element(struct json *json);

@@ -73,6 +73,23 @@ static void put_history(struct writer *w, const struct cmd_history *h)
     write_text(w, "}");
 }
 
+static void put_subs(struct writer *w, const struct cmd_connect *connect)
+{
+    check(connect->subs_count <= CONNECT_SUBS_MAX);
+    write_text(w, ",\"subs\":{");
+    for (uint32_t i = 0; i < connect->subs_count; i++) {
+        const struct cmd_connect_sub *sub = &connect->subs[i];
+        if (i > 0) write_u8(w, ',');
+        json_write_text(w, sub->channel);
+        put_text(w, ":{\"epoch\":", sub->epoch);
+        put_bool(w, ",\"recover\":", sub->recover);
+        write_text(w, ",\"offset\":");
+        write_decimal(w, sub->offset);
+        write_text(w, "}");
+    }
+    write_text(w, "}");
+}
+
 static void put_body(struct writer *w, const struct cmd *cmd)
 {
     switch (cmd->kind) {
@@ -81,6 +98,8 @@ static void put_body(struct writer *w, const struct cmd *cmd)
         put_raw(w, ",\"data\":", cmd->connect.data);
         put_text(w, ",\"name\":", cmd->connect.name);
         put_text(w, ",\"version\":", cmd->connect.version);
+        put_number(w, ",\"flag\":", cmd->connect.flag);
+        put_subs(w, &cmd->connect);
         break;
     case CMD_SUBSCRIBE: put_subscribe(w, &cmd->subscribe); return;
     case CMD_UNSUBSCRIBE: put_text(w, "{\"channel\":", cmd->unsubscribe.channel); break;
@@ -152,6 +171,7 @@ static void encode_parts(const struct cmd *cmd, struct arena *arena)
         .data = raw,
         .has_info = true,
         .info = {.user = any, .conn_info = raw, .chan_info = raw}};
+    struct reply_connect_sub sub = {any, {.epoch = any, .data = raw, .id = INT64_MAX}};
     struct reply replies[] = {
         {.id = cmd->id, .kind = CMD_RPC, .rpc = {raw}},
         {.id = UINT32_MAX, .kind = CMD_HISTORY, .history = {&publication, 1, any, UINT64_MAX}},
@@ -170,7 +190,14 @@ static void encode_parts(const struct cmd *cmd, struct arena *arena)
                      .ttl = UINT32_MAX,
                      .ping = UINT32_MAX,
                      .expires = true,
+                     .session = any,
+                     .node = any,
+                     .time_ms = UINT64_MAX,
+                     .subs = &sub,
+                     .subs_count = 1,
                      .pong = true}},
+        {.id = cmd->id, .kind = CMD_PRESENCE, .presence = {&publication.info, 1}},
+        {.id = cmd->id, .kind = CMD_PRESENCE_STATS, .presence_stats = {UINT32_MAX, UINT32_MAX}},
     };
     for (size_t i = 0; i < array_count(replies); i++) {
         size_t bound = codec->reply_bound(&replies[i]);
@@ -183,6 +210,7 @@ static void encode_parts(const struct cmd *cmd, struct arena *arena)
         {.kind = PUSH_PUBLICATION, .channel = any, .publication = publication},
         {.kind = PUSH_JOIN, .channel = any, .info = publication.info},
         {.kind = PUSH_MESSAGE, .message = {raw}},
+        {.kind = PUSH_SUBSCRIBE, .channel = any, .subscribe = {true, true, any, raw, UINT64_MAX}},
     };
     for (size_t i = 0; i < array_count(pushes); i++) {
         size_t bound = codec->push_bound(&pushes[i]);
@@ -202,7 +230,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (codec_of(WIRE_JSON)->next(&frame, is_first, &arena, &cmd) == ERR_OK) {
         check(cmd.kind < CMD_COUNT);
         check(cmd.kind != CMD_PONG || cmd.id == 0);
-        round_trip(&cmd, &arena, 512 + 6 * size);
+        round_trip(&cmd, &arena, 1024 + 20 * size);
         encode_parts(&cmd, &arena);
         is_first = false;
     }
