@@ -106,7 +106,7 @@ struct arena;
 struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
                                      const struct letter_subscribe *in);
 struct letter *letter_pack_leave(struct post *post, uint32_t to, const struct letter_leave *in);
-/* PRESENCE, PRESENCE_STATS. */
+/* HISTORY_REMOVE, PRESENCE, PRESENCE_STATS. */
 struct letter *letter_pack_ask(struct post *post, uint32_t to, enum letter_kind kind,
                                const struct letter_ask *in);
 struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in);

@@ -123,6 +123,7 @@ enum err shard_start(struct shard *shard)
                  .on_publication = channel_on_publication,
                  .on_members = channel_on_members,
                  .on_cursor = channel_on_cursor,
+                 .on_removed = channel_on_removed,
                  .on_lost = channel_on_lost},
     };
     shard->store = store_attach(shard->node->store, &env);

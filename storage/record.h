@@ -39,4 +39,5 @@ enum record_type {
     RECORD_PUBLICATION = 1,
     RECORD_MEMBERS = 2, /* the whole member list of a channel, from now on */
     RECORD_CURSOR = 3,  /* a member has read up to an offset */
+    RECORD_REMOVE = 4,  /* what was published up to an offset is kept no longer */
 };

@@ -40,6 +40,7 @@ struct store *store_attach(struct store_node *node, const struct store_env *env)
     check(env->wheel != NULL && env->clock != NULL && env->metrics != NULL);
     check(env->sink.on_publication != NULL && env->sink.on_members != NULL);
     check(env->sink.on_cursor != NULL && env->sink.on_lost != NULL);
+    check(env->sink.on_removed != NULL);
     struct store *store = node->engine->attach(node, env);
     if (store != NULL) check(store->engine == node->engine);
     return store;

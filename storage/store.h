@@ -10,7 +10,9 @@
  *     first is still under way (it joins its answer) and after a restart.
  *  4. ERR_STORE_UNKNOWN means: it may or may not have happened; retry with the
  *     same key.  No other error leaves anything behind.
- *  5. Loss is told: a channel whose stored data vanished gets on_lost and a new epoch.
+ *  5. A removal is a record like any other: durable when it is answered, and what
+ *     it removed stays removed, here, after a restart and on other nodes.
+ *  6. Loss is told: a channel whose stored data vanished gets on_lost and a new epoch.
  *
  * A channel is opened before anything else is asked of it.  Opening loads its
  * epoch, head, members and newest publications, and starts the feed: everything
@@ -28,7 +30,7 @@
  * Thread:  a struct store belongs to its shard; struct store_node to the process
  *          (opened before and closed after the shards).
  * Source:  storage/embed, storage/redis, storage/memory
- * Tests:   tests/unit/storage/test_store.c (one contract, every engine)
+ * Tests:   tests/unit/storage/test_store.c, test_store_remove.c (one contract, every engine)
  */
 #pragma once
 
@@ -105,7 +107,10 @@ struct store_append {
     struct bytes user; /* RECORD_CURSOR */
     uint64_t offset;   /* RECORD_CURSOR: read up to here */
     bool is_live_only; /* RECORD_PUBLICATION: deliver it, keep nothing but its key; offset 0 */
-    /* `offset`: of the publication (0 when live only); `is_repeat`: the key was seen before. */
+    /* RECORD_REMOVE says nothing more: everything up to the head that the channel
+     * has in the order of the appends; offsets, epoch, members and keys stay.
+     * `offset`: of the publication (0 when live only), or the last one removed;
+     * `is_repeat`: the key was seen before. */
     void (*on_appended)(struct store_append *op, enum err err, uint64_t offset, bool is_repeat);
     /* private to the engine */
     struct list link;
@@ -141,6 +146,8 @@ struct store_sink {
                        uint32_t users_count);
     void (*on_cursor)(void *context, struct store_channel *channel, struct bytes user,
                       uint64_t offset);
+    /* Publications at or below `offset` are kept nowhere any more; <= channel->head. */
+    void (*on_removed)(void *context, struct store_channel *channel, uint64_t offset);
     /* The epoch changed under us; positions before are void.  channel->epoch and
      * head are the new ones; the owner tells its listeners and reopens. */
     void (*on_lost)(void *context, struct store_channel *channel);

@@ -59,6 +59,10 @@ static void on_cursor(void *context, struct store_channel *channel, struct bytes
 {
     (void)context, (void)channel, (void)user, (void)offset;
 }
+static void on_removed(void *context, struct store_channel *channel, uint64_t offset)
+{
+    (void)context, (void)channel, (void)offset;
+}
 static void on_lost(void *context, struct store_channel *channel)
 {
     (void)context, (void)channel;
@@ -113,16 +117,17 @@ static void begin(const char *address)
     clock_turn(&shard.clock);
     wheel_init(&shard.wheel, clock_turn_ms(&shard.clock));
     rng_seed(&shard.rng, 1);
-    struct store_env env = {.shards_count = 1,
-                            .loop = shard.loop,
-                            .inbox = &shard.inbox,
-                            .wheel = &shard.wheel,
-                            .clock = &shard.clock,
-                            .rng = &shard.rng,
-                            .metrics = &shard.metrics,
-                            .workers = workers,
-                            .config = &shard.config,
-                            .sink = {NULL, on_publication, on_members, on_cursor, on_lost}};
+    struct store_env env = {
+        .shards_count = 1,
+        .loop = shard.loop,
+        .inbox = &shard.inbox,
+        .wheel = &shard.wheel,
+        .clock = &shard.clock,
+        .rng = &shard.rng,
+        .metrics = &shard.metrics,
+        .workers = workers,
+        .config = &shard.config,
+        .sink = {NULL, on_publication, on_members, on_cursor, on_removed, on_lost}};
     shard.store = store_attach(node, &env);
     for (uint32_t i = 0; i < CHANNELS; i++) {
         struct store_channel *channel = &shard.channels[i];

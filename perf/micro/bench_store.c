@@ -63,6 +63,10 @@ static void on_cursor(void *context, struct store_channel *channel, struct bytes
 {
     (void)context, (void)channel, (void)user, (void)offset;
 }
+static void on_removed(void *context, struct store_channel *channel, uint64_t offset)
+{
+    (void)context, (void)channel, (void)offset;
+}
 static void on_lost(void *context, struct store_channel *channel)
 {
     (void)context, (void)channel;
@@ -110,16 +114,17 @@ static double begin(void)
     inbox_init(&inbox, loop);
     clock_turn(&now);
     wheel_init(&wheel, clock_turn_ms(&now));
-    struct store_env env = {.shards_count = 1,
-                            .loop = loop,
-                            .inbox = &inbox,
-                            .wheel = &wheel,
-                            .clock = &now,
-                            .rng = &rng,
-                            .metrics = &metrics,
-                            .workers = workers,
-                            .config = &config,
-                            .sink = {NULL, on_publication, on_members, on_cursor, on_lost}};
+    struct store_env env = {
+        .shards_count = 1,
+        .loop = loop,
+        .inbox = &inbox,
+        .wheel = &wheel,
+        .clock = &now,
+        .rng = &rng,
+        .metrics = &metrics,
+        .workers = workers,
+        .config = &config,
+        .sink = {NULL, on_publication, on_members, on_cursor, on_removed, on_lost}};
     store = store_attach(node, &env);
     if (store == NULL) abort();
     double ms = (double)(clock_mono_ns() - start_ns) / 1e6;

@@ -102,6 +102,7 @@ void channel_on_subscribe(void *shard, struct letter *letter);
 void channel_on_leave(void *shard, struct letter *letter);
 void channel_on_publish(void *shard, struct letter *letter);
 void channel_on_history(void *shard, struct letter *letter);
+void channel_on_history_remove(void *shard, struct letter *letter);
 void channel_on_presence(void *shard, struct letter *letter);
 void channel_on_presence_stats(void *shard, struct letter *letter);
 void channel_on_members_set(void *shard, struct letter *letter);
@@ -115,6 +116,7 @@ void channel_on_members(void *shard, struct store_channel *channel, const struct
                         uint32_t users_count);
 void channel_on_cursor(void *shard, struct store_channel *channel, struct bytes user,
                        uint64_t offset);
+void channel_on_removed(void *shard, struct store_channel *channel, uint64_t offset);
 void channel_on_lost(void *shard, struct store_channel *channel);
 
 void channel_verify(const struct channel *channel);

@@ -37,6 +37,7 @@ typedef bool (*question_fn)(struct channel *channel, struct letter *letter);
 must_use bool subscribe_ask(struct channel *channel, struct letter *letter);
 must_use bool publish_ask(struct channel *channel, struct letter *letter);
 must_use bool history_ask(struct channel *channel, struct letter *letter);
+must_use bool history_remove_ask(struct channel *channel, struct letter *letter);
 must_use bool members_set_ask(struct channel *channel, struct letter *letter);
 must_use bool receipt_read_ask(struct channel *channel, struct letter *letter);
 must_use bool receipt_counts_ask(struct channel *channel, struct letter *letter);

@@ -1,5 +1,6 @@
 /*
- * history: publications of the past, from the window or from the store.
+ * history: publications of the past, from the window or from the store; and their
+ * removal, which is a record of the store, so that what is gone stays gone.
  *
  * An answer is a picture of one moment: the head when it was asked, and nothing
  * above it, whatever arrived while the store was reading.
@@ -66,6 +67,11 @@ static void history_on_read(struct store_read *read, enum err err,
     while (!read->is_reverse && count > 0 && publications[count - 1].offset > op->offset) count--;
     while (read->is_reverse && count > 0 && publications[0].offset > op->offset)
         publications++, count--;
+    /* What was removed meanwhile, at the other. */
+    uint64_t floor = channel->window.floor;
+    while (!read->is_reverse && count > 0 && publications[0].offset < floor)
+        publications++, count--;
+    while (read->is_reverse && count > 0 && publications[count - 1].offset < floor) count--;
     history_answer(channel, op->to, op->call, op->offset, publications, count);
     op_end(op);
 }
@@ -112,4 +118,37 @@ bool history_ask(struct channel *channel, struct letter *letter)
         window_get(window, in.is_reverse ? range.last - i : range.first + i, &publications[i]);
     history_answer(channel, letter->from, in.call, window->head, publications, count);
     return false;
+}
+
+static void remove_on_appended(struct store_append *append, enum err err, uint64_t offset,
+                               bool is_repeat)
+{
+    struct channel_op *op = container_of(append, struct channel_op, append);
+    (void)offset, (void)is_repeat;
+    call_answer_to(op->channel->shard, op->to, &(struct answer){.call = op->call, .err = err});
+    op_end(op);
+}
+
+bool history_remove_ask(struct channel *channel, struct letter *letter)
+{
+    check(channel->state == CHANNEL_LIVE);
+    struct letter_ask in;
+    letter_read_ask(letter, &in);
+    struct channel_op *op = op_begin(channel, letter, in.call);
+    op->append = (struct store_append){
+        .channel = &channel->store,
+        .type = RECORD_REMOVE,
+        .on_appended = remove_on_appended,
+    };
+    store_append(channel->shard->store, &op->append);
+    return false;
+}
+
+void channel_on_removed(void *context, struct store_channel *store, uint64_t offset)
+{
+    struct shard *shard = context;
+    struct channel *channel = container_of(store, struct channel, store);
+    check(channel->shard == shard);
+    check(offset <= store->head);
+    if (channel->state == CHANNEL_LIVE) window_remove(&channel->window, offset);
 }

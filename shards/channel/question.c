@@ -36,6 +36,12 @@ static void question_read(struct shard *shard, const struct letter *letter, stru
         *out = (struct question){in.call, in.channel};
         return;
     }
+    case LETTER_HISTORY_REMOVE: {
+        struct letter_ask in;
+        letter_read_ask(letter, &in);
+        *out = (struct question){in.call, in.channel};
+        return;
+    }
     case LETTER_MEMBERS_SET: {
         struct letter_members_set in;
         letter_read_members_set(letter, &shard->arena, &in);
@@ -64,6 +70,7 @@ static question_fn question_of(uint16_t kind)
     case LETTER_SUBSCRIBE: return subscribe_ask;
     case LETTER_PUBLISH: return publish_ask;
     case LETTER_HISTORY: return history_ask;
+    case LETTER_HISTORY_REMOVE: return history_remove_ask;
     case LETTER_MEMBERS_SET: return members_set_ask;
     case LETTER_RECEIPT_READ: return receipt_read_ask;
     case LETTER_RECEIPT_COUNTS: return receipt_counts_ask;
@@ -146,6 +153,10 @@ void channel_on_publish(void *shard, struct letter *letter)
     question_on_letter(shard, letter);
 }
 void channel_on_history(void *shard, struct letter *letter)
+{
+    question_on_letter(shard, letter);
+}
+void channel_on_history_remove(void *shard, struct letter *letter)
 {
     question_on_letter(shard, letter);
 }

@@ -94,6 +94,13 @@ void window_trim(struct window *window, struct window_rule rule, uint64_t now_ms
     check(window->floor <= window->head + 1);
 }
 
+void window_remove(struct window *window, uint64_t offset)
+{
+    check(offset <= window->head);
+    window->floor = max_u64(window->floor, offset + 1);
+    while (window->count > 0 && window_first(window) < window->floor) drop_first(window);
+}
+
 void window_get(const struct window *window, uint64_t offset, struct publication *publication)
 {
     check(offset >= window_first(window));

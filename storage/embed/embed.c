@@ -202,6 +202,7 @@ static size_t append_body_size(const struct store_append *op)
 {
     if (op->type == RECORD_PUBLICATION) return publication_size(&op->publication);
     if (op->type == RECORD_CURSOR) return op->user.size;
+    if (op->type == RECORD_REMOVE) return 0;
     check(op->type == RECORD_MEMBERS);
     size_t size = 4;
     for (uint32_t i = 0; i < op->users_count; i++) size += 4 + op->users[i].size;
@@ -220,7 +221,7 @@ static void append_write(struct writer *writer, const struct store_append *op,
         publication_write(writer, &publication);
     } else if (op->type == RECORD_CURSOR) {
         write_bytes(writer, op->user);
-    } else {
+    } else if (op->type == RECORD_MEMBERS) {
         write_u32(writer, op->users_count);
         for (uint32_t i = 0; i < op->users_count; i++) write_sized(writer, op->users[i]);
     }
@@ -246,6 +247,8 @@ static void append_record(struct embed_store *store, struct store_append *op,
         entry.offset = record->offset = ++channel->assigned;
     } else if (op->type == RECORD_CURSOR) {
         entry.offset = min_u64(op->offset, INT64_MAX); /* SQLite's integers end there */
+    } else if (op->type == RECORD_REMOVE) {
+        record->offset = channel->assigned;
     }
     record->type = op->type;
     record->channel = channel;
@@ -334,6 +337,9 @@ static void record_feed(struct embed_store *store, struct embed_record *record)
     if (record->type == RECORD_PUBLICATION) {
         check(record->offset == channel->head + 1);
         channel->head = record->offset;
+    } else if (record->type == RECORD_REMOVE) {
+        check(record->offset == channel->head);
+        channel->removed = channel->head;
     }
     if (channel->open == NULL) return;
     if (record->type == RECORD_PUBLICATION) {
@@ -341,6 +347,10 @@ static void record_feed(struct embed_store *store, struct embed_record *record)
         record_publication(record, &publication);
         channel->open->head = channel->head;
         sink->on_publication(sink->context, channel->open, &publication);
+        return;
+    }
+    if (record->type == RECORD_REMOVE) {
+        sink->on_removed(sink->context, channel->open, channel->removed);
         return;
     }
     struct entry entry;

@@ -15,7 +15,7 @@ static void publications_reserve(struct embed_store *store, size_t count)
         mem_resize(store->publications, store->publications_room * sizeof *store->publications);
 }
 
-/* What the channel's history rule keeps at `now_ms`. */
+/* What the channel's history rule keeps at `now_ms`, and removals have left. */
 struct retention {
     uint64_t floor;       /* offsets at or below it are over */
     uint64_t time_min_ms; /* older times are over */
@@ -25,8 +25,10 @@ static struct retention retention_of(const struct store_channel *channel, uint64
                                      uint64_t now_ms)
 {
     struct history_rule rule = channel->history;
+    const struct embed_channel *own = channel->engine;
     if (!history_is_kept(rule)) return (struct retention){.floor = head};
-    return (struct retention){.floor = head > rule.size ? head - rule.size : 0,
+    return (struct retention){.floor =
+                                  max_u64(own->removed, head > rule.size ? head - rule.size : 0),
                               .time_min_ms = now_ms >= rule.ttl_ms ? now_ms - rule.ttl_ms + 1 : 0};
 }
 
@@ -276,7 +278,8 @@ static void open_members(struct embed_channel *channel, const struct query *quer
     for (uint32_t i = 0; i < query->members_count; i++) members_load(members, &query->members[i]);
     list_each (node, &channel->records) {
         struct embed_record *record = container_of(node, struct embed_record, in_channel);
-        if (record->type == RECORD_PUBLICATION || record->batch->number <= query->applied) continue;
+        if (record->type != RECORD_MEMBERS && record->type != RECORD_CURSOR) continue;
+        if (record->batch->number <= query->applied) continue;
         struct entry entry;
         record_read(record, &entry);
         if (record->type == RECORD_CURSOR) {

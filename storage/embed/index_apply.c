@@ -3,8 +3,8 @@
  *
  * Entries are sorted by channel, channels by their row id, so the B-trees are
  * walked once from left to right: 220,000 rows a second against 60,000 unsorted.
- * A publication that its own batch already pushes out of the history is not
- * written at all.
+ * A publication that its own batch already pushes out of the history, or removes,
+ * is not written at all.
  */
 #include "storage/embed/index_private.h"
 
@@ -193,6 +193,8 @@ static enum err group_apply(struct index *index, struct index_group *group)
         group->head = max_u64(group->head, items[i].entry.offset);
     }
     uint64_t floor = group->head > last->history_size ? group->head - last->history_size : 0;
+    for (uint32_t i = 0; i < group->count; i++)
+        if (items[i].entry.type == RECORD_REMOVE) floor = max_u64(floor, items[i].entry.offset);
     for (uint32_t i = 0; i < group->count; i++) {
         const struct entry *entry = &items[i].entry;
         group->time_ms = max_u64(group->time_ms, entry->time_ms);
@@ -200,7 +202,7 @@ static enum err group_apply(struct index *index, struct index_group *group)
             TRY(apply_publication(index, group, entry, floor));
         } else if (entry->type == RECORD_MEMBERS) {
             TRY(apply_members(index, group, entry));
-        } else {
+        } else if (entry->type == RECORD_CURSOR) {
             TRY(apply_cursor(index, group, entry));
         }
     }

@@ -253,7 +253,7 @@ static void entry_copy(struct memory_entry *entry, const struct store_append *op
         write_bytes(&writer, op->user);
         entry->user = writer_bytes(&writer);
         entry->publication.offset = op->offset;
-    } else {
+    } else if (op->type == RECORD_MEMBERS) {
         entry->users = (struct bytes *)(void *)entry->bytes;
         entry->users_count = op->users_count;
         writer.used = op->users_count * sizeof *op->users;
@@ -269,6 +269,7 @@ static size_t append_size(const struct store_append *op)
 {
     if (op->type == RECORD_PUBLICATION) return publication_size(&op->publication);
     if (op->type == RECORD_CURSOR) return op->user.size;
+    if (op->type == RECORD_REMOVE) return 0;
     check(op->type == RECORD_MEMBERS);
     size_t size = op->users_count * sizeof *op->users;
     for (uint32_t i = 0; i < op->users_count; i++) size += op->users[i].size;
@@ -400,6 +401,12 @@ static bool memory_apply(struct memory_store *memory, struct memory_entry *entry
         if (open != NULL) sink->on_members(sink->context, open, entry->users, entry->users_count);
         return false;
     }
+    if (type == RECORD_REMOVE) {
+        while (channel->count > 0) channel_shift(channel);
+        if (open != NULL) sink->on_removed(sink->context, open, channel->head);
+        return false;
+    }
+    check(type == RECORD_CURSOR);
     members_read(&channel->members, entry->user, entry->publication.offset);
     if (open != NULL) {
         sink->on_cursor(sink->context, open, entry->user, entry->publication.offset);
@@ -418,7 +425,7 @@ static bool memory_answer_append(struct memory_store *memory, struct memory_entr
         return false;
     }
     enum record_type type = op->type;
-    uint64_t answer = 0;
+    uint64_t answer = type == RECORD_REMOVE ? channel->head : 0;
     if (type == RECORD_PUBLICATION) {
         if (history_is_kept(op->channel->history) && !op->is_live_only) {
             answer = ++channel->head;

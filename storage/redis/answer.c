@@ -41,14 +41,14 @@ enum err announcement_read(struct bytes message, struct announcement *announceme
     struct bytes line = bytes_of(message.at, (size_t)(end - message.at));
     announcement->body = bytes_of(end + 1, message.size - line.size - 1);
     struct bytes kind = word_take(&line);
-    if (kind.size != 1 || memchr("plmc", kind.at[0], 4) == NULL) return ERR_STORE_CORRUPT;
+    if (kind.size != 1 || memchr("plmcr", kind.at[0], 5) == NULL) return ERR_STORE_CORRUPT;
     announcement->kind = (enum announcement_kind)kind.at[0];
     if (!number_take(&line, &announcement->number)) return ERR_STORE_CORRUPT;
     announcement->epoch = word_take(&line);
     if (!pair_read(word_take(&line), ':', &announcement->boot, &announcement->seq))
         return ERR_STORE_CORRUPT;
     bool has_revision =
-        announcement->kind == ANNOUNCEMENT_MEMBERS || announcement->kind == ANNOUNCEMENT_CURSOR;
+        announcement->kind != ANNOUNCEMENT_PUBLICATION && announcement->kind != ANNOUNCEMENT_LIVE;
     if (has_revision && !number_take(&line, &announcement->revision)) return ERR_STORE_CORRUPT;
     if (announcement->kind == ANNOUNCEMENT_PUBLICATION && announcement->number == 0)
         return ERR_STORE_CORRUPT;
@@ -58,7 +58,7 @@ enum err announcement_read(struct bytes message, struct announcement *announceme
 enum err read_answer_read(const struct reply *reply, struct read_answer *answer)
 {
     *answer = (struct read_answer){0};
-    if (reply->type != REPLY_ARRAY || reply->count != 6) return ERR_STORE_CORRUPT;
+    if (reply->type != REPLY_ARRAY || reply->count != 7) return ERR_STORE_CORRUPT;
     answer->epoch = reply_text(reply->items[0]);
     answer->entries = reply->items[4];
     answer->members = reply->items[5];
@@ -66,6 +66,7 @@ enum err read_answer_read(const struct reply *reply, struct read_answer *answer)
                    bytes_to_u64(reply_text(reply->items[1]), &answer->head) &&
                    bytes_to_u64(reply_text(reply->items[2]), &answer->revision) &&
                    bytes_to_u64(reply_text(reply->items[3]), &answer->members_revision) &&
+                   bytes_to_u64(reply_text(reply->items[6]), &answer->removed) &&
                    answer->entries->type == REPLY_ARRAY && answer->members->type == REPLY_ARRAY &&
                    answer->members->count % 2 == 0;
     return is_good ? ERR_OK : ERR_STORE_CORRUPT;
@@ -101,9 +102,10 @@ enum err member_read(const struct reply *user, const struct reply *value,
 
 enum err meta_read(struct bytes text, uint64_t *head, uint64_t *revision)
 {
-    uint64_t members_revision;
+    uint64_t members_revision, removed;
     bool is_good = number_take(&text, head) && number_take(&text, revision) &&
-                   number_take(&text, &members_revision) && text.size == 0;
+                   number_take(&text, &members_revision) &&
+                   (text.size == 0 || (number_take(&text, &removed) && text.size == 0));
     return is_good ? ERR_OK : ERR_STORE_CORRUPT;
 }
 

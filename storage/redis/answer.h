@@ -19,16 +19,17 @@ enum announcement_kind {
     ANNOUNCEMENT_LIVE = 'l',
     ANNOUNCEMENT_MEMBERS = 'm',
     ANNOUNCEMENT_CURSOR = 'c',
+    ANNOUNCEMENT_REMOVE = 'r',
 };
 
 /* One line of words and a body (lua/append.lua). */
 struct announcement {
     enum announcement_kind kind;
-    uint64_t number; /* offset; members: the head at which the list came into force */
+    uint64_t number; /* offset; members, remove: the head at which it came into force */
     struct bytes epoch;
     struct bytes boot; /* whose append it was … */
     uint64_t seq;      /* … and which */
-    uint64_t revision; /* members, cursors */
+    uint64_t revision; /* members, cursors, removals */
     struct bytes body;
 };
 
@@ -40,6 +41,7 @@ struct read_answer {
     uint64_t head;
     uint64_t revision;
     uint64_t members_revision;
+    uint64_t removed; /* everything up to it was; 0: nothing */
     const struct reply *entries;
     const struct reply *members;
 };
@@ -58,7 +60,7 @@ must_use enum err stream_entry_read(const struct reply *reply, struct stream_ent
 /* A pair of the members' hash: the user, and "joined read". */
 must_use enum err member_read(const struct reply *user, const struct reply *value,
                               struct store_member *member);
-/* "head revision members-revision" of the meta hash. */
+/* "head revision members-revision [removed]" of the meta hash. */
 must_use enum err meta_read(struct bytes text, uint64_t *head, uint64_t *revision);
 /* "epoch.generation lineage" of the meta hash. */
 must_use enum err epoch_read(struct bytes text, struct bytes *epoch, struct bytes *lineage);

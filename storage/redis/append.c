@@ -131,7 +131,7 @@ static void record_end(struct redis_store *redis, struct append_record *record, 
     struct handle handle = slab_handle(&redis->channels, channel);
     uint64_t number = result / 2;
     bool is_repeat = (result & 1) != 0;
-    bool is_publication = record->kind == 'p' || record->kind == 'l';
+    bool has_offset = record->kind == 'p' || record->kind == 'l' || record->kind == 'r';
     if (err == ERR_OK && record->kind == 'p' && !is_repeat)
         note_epoch(redis, op->channel, epoch, number);
     if (err == ERR_STORE_UNKNOWN) channel->is_behind = true;
@@ -139,7 +139,7 @@ static void record_end(struct redis_store *redis, struct append_record *record, 
                1);
     redis->pending--;
     op->engine = NULL;
-    op->on_appended(op, err, err == ERR_OK && is_publication ? number : 0, is_repeat);
+    op->on_appended(op, err, err == ERR_OK && has_offset ? number : 0, is_repeat);
     if (err == ERR_OK && !is_repeat) {
         struct announcement announcement = {.kind = (enum announcement_kind)record->kind,
                                             .number = number,
@@ -214,6 +214,7 @@ static size_t body_size(const struct store_append *op)
 {
     if (op->type == RECORD_PUBLICATION) return publication_size(&op->publication);
     if (op->type == RECORD_CURSOR) return op->user.size;
+    if (op->type == RECORD_REMOVE) return 0;
     size_t size = 0;
     for (uint32_t i = 0; i < op->users_count; i++) size += 4 + op->users[i].size;
     return size;
@@ -229,7 +230,7 @@ static void body_write(struct writer *writer, const struct store_append *op, uin
         publication_write(writer, &publication);
     } else if (op->type == RECORD_CURSOR) {
         write_bytes(writer, op->user);
-    } else {
+    } else if (op->type == RECORD_MEMBERS) {
         for (uint32_t i = 0; i < op->users_count; i++) write_sized(writer, op->users[i]);
     }
 }
@@ -259,6 +260,7 @@ static struct append_record *record_create(struct redis_store *redis, struct sto
     record->b = is_kept ? history.ttl_ms : 0;
     if (op->type == RECORD_PUBLICATION) record->kind = is_kept ? 'p' : 'l';
     if (op->type == RECORD_MEMBERS) record->kind = 'm';
+    if (op->type == RECORD_REMOVE) record->kind = 'r';
     if (op->type == RECORD_CURSOR) {
         record->kind = 'c';
         record->a = op->offset;

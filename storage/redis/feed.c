@@ -55,6 +55,15 @@ void feed_members(struct redis_store *redis, struct redis_channel *channel, uint
     mem_free(users);
 }
 
+void feed_remove(struct redis_store *redis, struct redis_channel *channel, uint64_t offset)
+{
+    const struct store_sink *sink = &redis->store.env.sink;
+    check(offset <= channel->channel->head);
+    if (offset <= channel->removed) return;
+    channel->removed = offset;
+    sink->on_removed(sink->context, channel->channel, offset);
+}
+
 void feed_clear(struct redis_channel *channel)
 {
     struct list *node;
@@ -77,6 +86,7 @@ void feed_reset(struct redis_store *redis, struct redis_channel *channel,
     lost->epoch[answer->epoch.size] = 0;
     lost->head = answer->head;
     channel->revision = answer->revision;
+    channel->removed = answer->removed;
     channel->acked_head = 0;
     channel->is_behind = false;
     feed_clear(channel);
@@ -113,7 +123,8 @@ static bool is_next(const struct redis_channel *channel, const struct announceme
     switch (announcement->kind) {
     case ANNOUNCEMENT_LIVE: return true;
     case ANNOUNCEMENT_PUBLICATION: return announcement->number == head + 1;
-    case ANNOUNCEMENT_MEMBERS: return is_next_revision && announcement->number == head;
+    case ANNOUNCEMENT_MEMBERS:
+    case ANNOUNCEMENT_REMOVE: return is_next_revision && announcement->number == head;
     case ANNOUNCEMENT_CURSOR: return is_next_revision;
     }
     impossible("announcement_read lets only these kinds pass");
@@ -139,6 +150,10 @@ static void announcement_feed(struct redis_store *redis, struct redis_channel *c
         return;
     case ANNOUNCEMENT_MEMBERS:
         feed_members(redis, channel, announcement->revision, announcement->body);
+        return;
+    case ANNOUNCEMENT_REMOVE:
+        channel->revision = announcement->revision;
+        feed_remove(redis, channel, announcement->number);
         return;
     case ANNOUNCEMENT_CURSOR:
         channel->revision = announcement->revision;

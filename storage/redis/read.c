@@ -171,6 +171,7 @@ static enum err open_take(struct redis_store *redis, struct redis_channel *chann
         opened->epoch[answer->epoch.size] = 0;
         opened->head = answer->head;
         channel->revision = answer->revision;
+        channel->removed = answer->removed;
         channel->acked_head = 0;
         feed_begin(redis, channel);
         struct store_snapshot snapshot = {redis->publications, count, members, members_count};
@@ -277,7 +278,8 @@ static bool fill_take(struct read_call *call, const struct read_answer *answer)
         feed_reset(redis, channel, answer); /* what is missing outlived its history */
     } else if (answer->revision != call->revision) {
         call->has_filled = true;
-        fill_members(call, answer);
+        feed_remove(redis, channel, min_u64(answer->removed, channel->channel->head));
+        if (call_channel(call) != NULL) fill_members(call, answer);
     }
     return false;
 }

@@ -13,7 +13,7 @@
  * Redis holds, P partitions of k = hash(name) mod P, per partition:
  *
  *   <prefix>:{p<k>}:meta       hash: '' ▶ "epoch.generation lineage",
- *                              channel ▶ "head revision members-revision"
+ *                              channel ▶ "head revision members-revision [removed]"
  *   <prefix>:{p<k>}:s:<ch>     stream: <offset>-0 d <publication>,
  *                              <head>-<revision> m <member list>
  *   <prefix>:{p<k>}:m:<ch>     hash: user ▶ "joined read"
@@ -76,7 +76,8 @@ struct redis_channel {
     bool is_filling;
     bool is_behind; /* to be filled as soon as possible: announcements were dropped */
     uint32_t partition;
-    uint64_t revision;      /* of members and cursors, as far as the sink knows */
+    uint64_t revision;      /* of members, cursors and removals, as far as the sink knows */
+    uint64_t removed;       /* everything up to it was; the sink knows */
     uint64_t subscribe_seq; /* our place among the confirmations */
     uint64_t acked_head;    /* largest offset that an answer told us, in this epoch */
     uint64_t suspect_head;  /* seen by the sweep before it was announced */
@@ -207,6 +208,8 @@ void feed_publication(struct redis_store *redis, struct redis_channel *channel, 
                       struct bytes body);
 void feed_members(struct redis_store *redis, struct redis_channel *channel, uint64_t revision,
                   struct bytes body);
+/* Everything up to `offset` was removed. */
+void feed_remove(struct redis_store *redis, struct redis_channel *channel, uint64_t offset);
 /* Positions before are void: tells the sink and goes on from there. */
 void feed_reset(struct redis_store *redis, struct redis_channel *channel,
                 const struct read_answer *answer);

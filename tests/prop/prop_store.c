@@ -1,6 +1,6 @@
 /*
  * The embedded store against arrays: random publications, keys, members,
- * cursors and reads, over clean restarts and crashes, each with another number
+ * cursors, removals and reads, over clean restarts and crashes, each with another number
  * of shards.
  *
  * A crash is a copy of the data directory taken between two turns: what a kill
@@ -19,7 +19,8 @@
 
 /* The model. */
 static struct model {
-    uint32_t head, size; /* texts[1 .. head], the last `size` are kept */
+    uint32_t head, size; /* texts[1 .. head], the last `size` are kept … */
+    uint32_t removed;    /* … above this */
     uint32_t texts[TEXTS_MAX];
     struct {
         char text[16];
@@ -54,6 +55,13 @@ static void check_answer(uint32_t channel, uint64_t first, uint64_t last)
     }
 }
 
+/* The oldest offset that is kept; head + 1: none. */
+static uint64_t lowest_of(const struct model *model)
+{
+    uint64_t by_size = model->head > model->size ? model->head - model->size + 1 : 1;
+    return max_u64(by_size, model->removed + 1u);
+}
+
 static void check_open(uint32_t channel)
 {
     struct thing *thing = &things[channel];
@@ -61,7 +69,7 @@ static void check_open(uint32_t channel)
     uint32_t window = (uint32_t)rng_below(rng, 20);
     thing_open(&world, thing, window);
     same(thing->channel.head, model->head);
-    uint32_t count = min_u32(window, min_u32(model->head, model->size));
+    uint32_t count = min_u32(window, (uint32_t)(model->head + 1 - lowest_of(model)));
     check_answer(channel, count == 0 ? 0 : model->head - count + 1, model->head);
     if (model->epoch[0] == '\0') memcpy(model->epoch, thing->channel.epoch, sizeof model->epoch);
     expect(strcmp(model->epoch, thing->channel.epoch) == 0);
@@ -121,7 +129,7 @@ static void step_read(uint32_t channel)
     uint64_t since = rng_below(rng, model->head + 5u);
     uint32_t limit = rng_chance(rng, 20) ? UINT32_MAX : (uint32_t)rng_below(rng, 30);
     thing_read(&things[channel], since, limit, is_reverse);
-    uint64_t lowest = model->head > model->size ? model->head - model->size + 1 : 1;
+    uint64_t lowest = lowest_of(model);
     uint64_t first, last;
     if (is_reverse) {
         first = since == 0 ? model->head : min_u64(model->head, since - 1);
@@ -157,6 +165,13 @@ static void step_cursor(uint32_t channel)
     uint64_t user = rng_below(rng, USERS), offset = rng_below(rng, model->head + 1u);
     if (model->is_member[user]) model->read[user] = max_u64(model->read[user], offset);
     thing_cursor(&things[channel], users[user], offset);
+}
+
+static void step_remove(uint32_t channel)
+{
+    struct model *model = &models[channel];
+    model->removed = model->head;
+    same(thing_remove(&things[channel]), model->head);
 }
 
 static void close_all(void)
@@ -216,8 +231,10 @@ static void round_run(struct rng *seeded)
             step_read(channel);
         else if (dice < 85)
             step_members(channel);
-        else if (dice < 92)
+        else if (dice < 91)
             step_cursor(channel);
+        else if (dice < 93)
+            step_remove(channel);
         else if (dice < 97) {
             thing_close(&things[channel]);
             check_open(channel);

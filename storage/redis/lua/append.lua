@@ -3,22 +3,25 @@
 -- ARGV[5] horizon of the idempotency keys in ms
 -- ARGV[6] origin: names this call, so that the node knows its own records
 -- then for each record eight arguments:
---   kind          p publication that is kept, l live publication, m members, c cursor
+--   kind          p publication that is kept, l live publication, m members, c cursor,
+--                 r removal of everything up to the head
 --   channel
 --   known epoch, known head
 --   a, b          p, m: history size and ttl in ms; c: the offset read up to, 0
 --   key           "<scope size>:<scope><key>", or '' for none
---   body          p, l: the encoded publication; m: sized user ids; c: the user id
+--   body          p, l: the encoded publication; m: sized user ids; c: the user id;
+--                 r: nothing
 --
 -- Answers { epoch, offset, revision … }: for each record 2 * offset, plus 1 for
--- a repeat, and the revision that a member list or cursor made; the offset of a
--- member list is the head at which it came into force.
+-- a repeat, and the revision that anything but a publication made; the offset of
+-- a member list or a removal is the head at which it came into force.
 --
 -- Announced on "<prefix>:{p<k>}:c:<channel>" as one line and the body:
 --   p <offset> <epoch> <origin>          a publication
 --   l 0 <epoch> <origin>
 --   m <head> <epoch> <origin> <revision>
 --   c <offset> <epoch> <origin> <revision>
+--   r <head> <epoch> <origin> <revision>
 --
 -- A stream entry's id is <offset>-0 for a publication (field d) and
 -- <head>-<revision> for a member list (field m), so one XRANGE gives both in
@@ -31,22 +34,23 @@ local function load(channel)
   local m = metas[channel]
   if not m then
     m = {}
-    m.head, m.revision, m.members = read_meta(channel)
+    m.head, m.revision, m.members, m.removed = read_meta(channel)
     metas[channel] = m
   end
   return m
 end
 
 local function save(channel, m)
-  call('HSET', meta, channel,
-       digits(m.head) .. ' ' .. digits(m.revision) .. ' ' .. digits(m.members))
+  local value = digits(m.head) .. ' ' .. digits(m.revision) .. ' ' .. digits(m.members)
+  if m.removed > 0 then value = value .. ' ' .. digits(m.removed) end
+  call('HSET', meta, channel, value)
 end
 
 -- The last step of a record: what is written is written, and the sweep of each
 -- node finds what it was not told.
 local function announce(channel, kind, number, revision, body)
   local line = kind .. ' ' .. digits(number) .. ' ' .. epoch .. ' ' .. origin
-  if kind == 'm' or kind == 'c' then line = line .. ' ' .. digits(revision) end
+  if kind == 'm' or kind == 'c' or kind == 'r' then line = line .. ' ' .. digits(revision) end
   redis.pcall('SPUBLISH', base .. 'c:' .. channel, line .. '\n' .. body)
 end
 
@@ -110,6 +114,15 @@ local function append_cursor(channel, m, offset, user)
   return offset
 end
 
+-- The stream goes, the place where offsets go on stays.
+local function append_remove(channel, m)
+  call('UNLINK', base .. 's:' .. channel)
+  m.revision = m.revision + 1
+  m.removed = m.head
+  save(channel, m)
+  return m.head
+end
+
 for at = 7, #ARGV, 8 do
   local kind, channel = ARGV[at], ARGV[at + 1]
   local a, b, key, body = tonumber(ARGV[at + 4]), ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
@@ -127,7 +140,8 @@ for at = 7, #ARGV, 8 do
     local offset = 0
     if kind == 'p' then offset = append_publication(channel, m, a, b, body)
     elseif kind == 'm' then offset = append_members(channel, m, a, b, body)
-    elseif kind == 'c' then offset = append_cursor(channel, m, a, body) end
+    elseif kind == 'c' then offset = append_cursor(channel, m, a, body)
+    elseif kind == 'r' then offset = append_remove(channel, m) end
     if name then call('SET', name, digits(offset), 'PX', horizon) end
     announce(channel, kind, offset, m.revision, body)
     results[#results + 1] = offset * 2

@@ -3,7 +3,8 @@
 -- A partition is the unit that lives and dies together: its keys share one tag
 -- and therefore one server.  KEYS[1] is its meta hash, "<prefix>:{p<k>}:meta".
 -- The field '' holds "<epoch>.<generation> <lineage>"; every other field is a
--- channel and holds "<head> <revision> <members revision>".
+-- channel and holds "<head> <revision> <members revision>", and behind it the
+-- offset up to which publications were removed, if any were.
 --
 -- The epoch is drawn when the hash is made.  The generation rises whenever data
 -- that somebody was told of may have vanished: the server is another one than
@@ -43,12 +44,13 @@ elseif lineage ~= ARGV[1] then
   if ARGV[2] == '1' then write_epoch() else raise_generation() end
 end
 
--- head, revision and members revision of a channel; zeros when it has none.
+-- head, revision, members revision and removed offset of a channel; zeros when it
+-- has none.
 local function read_meta(channel)
   local value = call('HGET', meta, channel)
-  if not value then return 0, 0, 0 end
-  local head, revision, members = string.match(value, '^(%d+) (%d+) (%d+)$')
-  return tonumber(head), tonumber(revision), tonumber(members)
+  if not value then return 0, 0, 0, 0 end
+  local head, revision, members, removed = string.match(value, '^(%d+) (%d+) (%d+) ?(%d*)$')
+  return tonumber(head), tonumber(revision), tonumber(members), tonumber(removed) or 0
 end
 
 -- A node that saw a higher head in this very epoch proves a loss.

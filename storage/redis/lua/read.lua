@@ -10,10 +10,11 @@
 --                   ARGV[11], newest first
 -- ARGV[12] history size, ARGV[13] ttl in ms, ARGV[14] the node's time in ms
 --
--- Answers { epoch, head, revision, members revision, entries, members }:
--- entries as XRANGE gives them, members as HGETALL does.
+-- Answers { epoch, head, revision, members revision, entries, members, removed }:
+-- entries as XRANGE gives them, members as HGETALL does, removed the offset up to
+-- which everything was removed.
 local channel, mode = ARGV[5], ARGV[8]
-local head, revision, members_revision = read_meta(channel)
+local head, revision, members_revision, removed = read_meta(channel)
 check_loss(head, ARGV[6], ARGV[7])
 
 local stream = base .. 's:' .. channel
@@ -76,4 +77,5 @@ else
     end
   end
 end
-return { epoch, digits(head), digits(revision), digits(members_revision), entries, members }
+return { epoch, digits(head), digits(revision), digits(members_revision), entries, members,
+         digits(removed) }

@@ -128,6 +128,7 @@ static void small_attach(struct small *small, uint32_t index)
                  .on_publication = channel_on_publication,
                  .on_members = channel_on_members,
                  .on_cursor = channel_on_cursor,
+                 .on_removed = channel_on_removed,
                  .on_lost = channel_on_lost},
     };
     struct gate *gate = &small->gates[index];

@@ -49,6 +49,28 @@ static void window_ends_at_the_head(void **state)
     window_fini(&window);
 }
 
+static void what_is_removed_moves_the_floor(void **state)
+{
+    (void)state;
+    struct window window = {0};
+    window_init(&window, 41);
+    window_remove(&window, 40); /* in the store alone */
+    assert_int_equal(window.floor, 41);
+    for (int i = 0; i < 4; i++) push(&window, 1);
+    window_remove(&window, 43);
+    window_verify(&window);
+    assert_int_equal(window_first(&window), 44);
+    assert_int_equal(number_at(&window, 44), 44);
+    window_remove(&window, 42); /* behind what is gone already */
+    assert_int_equal(window.floor, 44);
+    window_remove(&window, 45);
+    assert_int_equal(window.count, 0);
+    assert_true(window_is_whole(&window));
+    push(&window, 1);
+    assert_int_equal(number_at(&window, 46), 46);
+    window_fini(&window);
+}
+
 static void a_window_from_the_first_offset_is_whole(void **state)
 {
     (void)state;
@@ -160,6 +182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(window_ends_at_the_head),
+        cmocka_unit_test(what_is_removed_moves_the_floor),
         cmocka_unit_test(a_window_from_the_first_offset_is_whole),
         cmocka_unit_test(age_moves_the_floor_and_size_does_not),
         cmocka_unit_test(no_history_keeps_nothing),

@@ -55,6 +55,7 @@ struct room {
     uint32_t members_count;
     uint32_t cursors;
     uint64_t cursor;
+    uint64_t removed;
 };
 
 /* One publication that is asked for until it is answered OK. */
@@ -117,6 +118,13 @@ static inline void on_cursor(void *context, struct store_channel *channel, struc
     if (bytes_equal_text(user, "ann")) room->cursor = max_u64(room->cursor, offset);
 }
 
+static inline void on_removed(void *context, struct store_channel *channel, uint64_t offset)
+{
+    (void)context;
+    check(offset <= channel->head);
+    container_of(channel, struct room, channel)->removed = offset;
+}
+
 static inline void on_lost(void *context, struct store_channel *channel)
 {
     struct room *room = (struct room *)channel;
@@ -150,16 +158,17 @@ static inline void node_start(struct node *node, const struct redis_world *redis
     clock_turn(&node->clock);
     wheel_init(&node->wheel, clock_turn_ms(&node->clock));
     rng_seed(&node->rng, seed);
-    struct store_env env = {.shards_count = 1,
-                            .loop = node->loop,
-                            .inbox = &node->inbox,
-                            .wheel = &node->wheel,
-                            .clock = &node->clock,
-                            .rng = &node->rng,
-                            .metrics = &node->metrics,
-                            .workers = node->workers,
-                            .config = &node->config,
-                            .sink = {node, on_publication, on_members, on_cursor, on_lost}};
+    struct store_env env = {
+        .shards_count = 1,
+        .loop = node->loop,
+        .inbox = &node->inbox,
+        .wheel = &node->wheel,
+        .clock = &node->clock,
+        .rng = &node->rng,
+        .metrics = &node->metrics,
+        .workers = node->workers,
+        .config = &node->config,
+        .sink = {node, on_publication, on_members, on_cursor, on_removed, on_lost}};
     node->store = store_attach(node->node, &env);
     assert_non_null(node->store);
 }

@@ -74,6 +74,7 @@ struct thing {
     } members[64];
     uint32_t cursors_heard;
     uint64_t cursor_last;
+    uint64_t removed; /* the last removal heard */
     enum err err;
     bool is_done;
     struct store_open open;
@@ -143,6 +144,13 @@ static inline void world_on_cursor(void *context, struct store_channel *channel,
     check(thing->shard == context && thing->is_open && user.size > 0);
     thing->cursors_heard++;
     thing->cursor_last = offset;
+}
+
+static inline void world_on_removed(void *context, struct store_channel *channel, uint64_t offset)
+{
+    struct thing *thing = (struct thing *)channel;
+    check(thing->shard == context && thing->is_open && offset <= channel->head);
+    thing->removed = offset;
 }
 
 static inline void world_on_lost(void *context, struct store_channel *channel)
@@ -227,6 +235,7 @@ static inline enum err world_start(struct world *world, uint32_t shards_count)
                                          .on_publication = world_on_publication,
                                          .on_members = world_on_members,
                                          .on_cursor = world_on_cursor,
+                                         .on_removed = world_on_removed,
                                          .on_lost = world_on_lost}};
         shard->store = store_attach(world->node, &env);
         check(shard->store != NULL);
@@ -395,6 +404,20 @@ static inline void thing_members(struct thing *thing, const char *const *users, 
     assert_int_equal(append.err, ERR_OK);
 }
 
+static inline uint64_t thing_remove(struct thing *thing)
+{
+    struct append append = {0};
+    append.op.type = RECORD_REMOVE;
+    thing_append(thing, &append);
+    assert_true(world_wait(append.world, &append.is_done));
+    assert_int_equal(append.err, ERR_OK);
+    uint64_t end_ns = clock_mono_ns() + WORLD_WAIT_MS * 1000000ull;
+    while (thing->removed < append.offset && clock_mono_ns() < end_ns)
+        world_turn(thing->shard->world);
+    assert_int_equal(thing->removed, append.offset);
+    return append.offset;
+}
+
 static inline void thing_cursor(struct thing *thing, const char *user, uint64_t offset)
 {
     struct append append = {0};
@@ -443,4 +466,27 @@ static inline uint64_t thing_cursor_of(const struct thing *thing, const char *us
         return thing->members[i].read;
     }
     return UINT64_MAX;
+}
+
+/* The answer is "m<first>" … "m<last>", up or down. */
+static inline void assert_answer(const struct thing *thing, uint64_t first, uint64_t last)
+{
+    uint64_t count = first <= last ? last - first + 1 : first - last + 1;
+    assert_int_equal(thing->answer.count, count);
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t offset = first <= last ? first + i : first - i;
+        char data[16];
+        snprintf(data, sizeof data, "m%d", (int)offset);
+        assert_int_equal(thing->answer.items[i].offset, offset);
+        assert_string_equal(thing->answer.items[i].data, data);
+    }
+}
+
+static inline void publish_many(struct thing *thing, uint64_t first, uint64_t last)
+{
+    for (uint64_t i = first; i <= last; i++) {
+        char data[16];
+        snprintf(data, sizeof data, "m%d", (int)i);
+        assert_int_equal(thing_publish(thing, NULL, data), i);
+    }
 }

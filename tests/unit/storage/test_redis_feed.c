@@ -74,6 +74,33 @@ static void changes_missed_by_the_feed_are_found(void **state)
     world_end(world);
 }
 
+static void remove_all(struct world *world, struct room *room)
+{
+    struct store_append op = {.type = RECORD_REMOVE};
+    append(world, room, &op);
+}
+
+/* By its announcement, and, when that was missed, by the look at Redis. */
+static void a_removal_reaches_the_other_node(void **state)
+{
+    (void)state;
+    struct world *world = world_begin();
+    struct room *here = &world->rooms[0][0], *there = &world->rooms[1][0];
+    load(world, 120, NULL);
+    uint64_t head = here->channel.head;
+    remove_all(world, here);
+    turn_until(world, here->removed == head && there->removed == head);
+    load(world, 40, NULL);
+    check_exactly_once(world);
+    redis_say(&world->redis, "CLIENT KILL TYPE pubsub");
+    for (uint32_t i = 0; i < 40; i++) node_turn(&world->nodes[0], 1);
+    remove_all(world, here);
+    turn_until(world, there->removed == here->channel.head && there->removed > head);
+    load(world, 40, NULL);
+    check_exactly_once(world);
+    world_end(world);
+}
+
 static void live_publications_reach_both_nodes_once(void **state)
 {
     (void)state;
@@ -195,6 +222,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(members_and_cursors_travel),
         cmocka_unit_test(changes_missed_by_the_feed_are_found),
+        cmocka_unit_test(a_removal_reaches_the_other_node),
         cmocka_unit_test(live_publications_reach_both_nodes_once),
         cmocka_unit_test(the_sweep_finds_what_was_never_announced),
         cmocka_unit_test(a_silent_feed_turns_health_red),

@@ -123,28 +123,6 @@ static void without_history_publications_are_live_only(void **state)
     world_stop(&world);
 }
 
-static void assert_answer(const struct thing *thing, uint64_t first, uint64_t last)
-{
-    uint64_t count = first <= last ? last - first + 1 : first - last + 1;
-    assert_int_equal(thing->answer.count, count);
-    for (uint64_t i = 0; i < count; i++) {
-        uint64_t offset = first <= last ? first + i : first - i;
-        char data[16];
-        snprintf(data, sizeof data, "m%d", (int)offset);
-        assert_int_equal(thing->answer.items[i].offset, offset);
-        assert_string_equal(thing->answer.items[i].data, data);
-    }
-}
-
-static void publish_many(struct thing *thing, uint64_t first, uint64_t last)
-{
-    for (uint64_t i = first; i <= last; i++) {
-        char data[16];
-        snprintf(data, sizeof data, "m%d", (int)i);
-        assert_int_equal(thing_publish(thing, NULL, data), i);
-    }
-}
-
 static void read_every_way(struct thing *thing)
 {
     thing_read(thing, 0, UINT32_MAX, false);

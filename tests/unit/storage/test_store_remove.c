@@ -1,0 +1,156 @@
+/*
+ * Removal, as storage/store.h promises it, on every engine: what was published is
+ * gone, offsets, epoch, members and keys stay, and a restart brings nothing back.
+ */
+#include "unit/storage/redis_world.h"
+#include "unit/storage/store_world.h"
+
+#define FOREVER 86400000u
+
+static char path[64];
+static struct redis_world redis;
+
+static int setup_path(void **state)
+{
+    (void)state;
+    snprintf(path, sizeof path, "/tmp/test_store_remove.%d", (int)getpid());
+    if (redis.pid != 0) redis_say(&redis, "FLUSHALL");
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", path);
+    return system(command);
+}
+
+static uint32_t engine_of(void **state)
+{
+    return (uint32_t)(uintptr_t)*state;
+}
+
+static void begin(struct world *world, void **state, uint32_t shards_count)
+{
+    world_config(world, engine_of(state), path);
+    if (engine_of(state) == CONFIG_ENGINE_REDIS) redis_configure(&redis, &world->config);
+    assert_int_equal(world_start(world, shards_count), ERR_OK);
+}
+
+/* A whole removal, and what must be true behind it, also after close and open. */
+static void a_removal_takes_all_and_offsets_go_on(void **state)
+{
+    struct world world;
+    struct thing thing;
+    char epoch[EPOCH_MAX + 1];
+    begin(&world, state, 1);
+    thing_init(&thing, "room:1", 100, FOREVER);
+    thing_open(&world, &thing, 10);
+    assert_int_equal(thing_remove(&thing), 0); /* nothing there yet */
+    memcpy(epoch, thing.channel.epoch, sizeof epoch);
+    thing_members(&thing, (const char *[]){"ann"}, 1);
+    publish_many(&thing, 1, 20);
+    assert_int_equal(thing_publish(&thing, "key", "m21"), 21);
+    thing_cursor(&thing, "ann", 12);
+    assert_int_equal(thing_remove(&thing), 21);
+    for (int round = 0; round < 2; round++) {
+        thing_read(&thing, 0, UINT32_MAX, false);
+        assert_int_equal(thing.answer.count, 0);
+        thing_read(&thing, 0, 5, true);
+        assert_int_equal(thing.answer.count, 0);
+        assert_int_equal(thing.channel.head, 21);
+        assert_string_equal(thing.channel.epoch, epoch);
+        thing_close(&thing);
+        thing_open(&world, &thing, 10);
+        assert_int_equal(thing.answer.count, 0);
+        assert_int_equal(thing_cursor_of(&thing, "ann", NULL), 12);
+    }
+    assert_int_equal(thing_publish(&thing, "key", "again"), 21); /* keys are remembered */
+    publish_many(&thing, 22, 25);
+    thing_read(&thing, 0, UINT32_MAX, false);
+    assert_answer(&thing, 22, 25);
+    assert_int_equal(thing_remove(&thing), 25);
+    publish_many(&thing, 26, 27);
+    thing_read(&thing, 3, 5, false);
+    assert_answer(&thing, 26, 27);
+    thing_read(&thing, 27, UINT32_MAX, true);
+    assert_answer(&thing, 26, 26);
+    thing_close(&thing);
+    thing_open(&world, &thing, 10);
+    assert_answer(&thing, 26, 27);
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+}
+
+/* Appends around a removal, all asked in one turn: order decides. */
+static void a_removal_stands_in_the_order_of_the_appends(void **state)
+{
+    struct world world;
+    struct thing thing;
+    struct append before[3], after[3], remove = {.op.type = RECORD_REMOVE};
+    begin(&world, state, 1);
+    thing_init(&thing, "room:1", 100, FOREVER);
+    thing_open(&world, &thing, 10);
+    for (int i = 0; i < 3; i++) thing_ask(&thing, &before[i], NULL, "before");
+    thing_append(&thing, &remove);
+    for (int i = 0; i < 3; i++) thing_ask(&thing, &after[i], NULL, "after");
+    world_settle(&world);
+    thing_hear(&thing, 6);
+    assert_int_equal(remove.offset, 3);
+    assert_int_equal(thing.removed, 3);
+    assert_int_equal(after[2].offset, 6);
+    thing_read(&thing, 0, UINT32_MAX, false);
+    assert_int_equal(thing.answer.count, 3);
+    for (int i = 0; i < 3; i++) assert_string_equal(thing.answer.items[i].data, "after");
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+}
+
+static void the_removed_stays_removed_after_a_restart(void **state)
+{
+    struct world world;
+    struct thing thing;
+    char epoch[EPOCH_MAX + 1];
+    begin(&world, state, 1);
+    thing_init(&thing, "room:1", 100, FOREVER);
+    thing_open(&world, &thing, 10);
+    memcpy(epoch, thing.channel.epoch, sizeof epoch);
+    for (uint64_t round = 0; round < 3; round++) {
+        publish_many(&thing, round * 5 + 1, round * 5 + 3);
+        assert_int_equal(thing_remove(&thing), round * 5 + 3);
+        publish_many(&thing, round * 5 + 4, round * 5 + 5);
+        thing_close(&thing);
+        world_stop(&world);
+        assert_int_equal(world_start(&world, (uint32_t)round % 2 + 1), ERR_OK);
+        thing_open(&world, &thing, 10);
+        assert_answer(&thing, round * 5 + 4, round * 5 + 5);
+        assert_string_equal(thing.channel.epoch, epoch);
+        thing_read(&thing, 0, UINT32_MAX, false);
+        assert_answer(&thing, round * 5 + 4, round * 5 + 5);
+    }
+    thing_close(&thing);
+    world_stop(&world);
+    thing_fini(&thing);
+}
+
+#define CASE(name, engine)                                                                         \
+    {                                                                                              \
+#name " " #engine, name, setup_path, NULL, (void *)(uintptr_t)CONFIG_ENGINE_##engine       \
+    }
+#define CASES(engine)                                                                              \
+    CASE(a_removal_takes_all_and_offsets_go_on, engine),                                           \
+        CASE(a_removal_stands_in_the_order_of_the_appends, engine)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASES(MEMORY),
+        CASES(REDIS),
+        CASE(the_removed_stays_removed_after_a_restart, REDIS),
+        CASES(EMBEDDED),
+        CASE(the_removed_stays_removed_after_a_restart, EMBEDDED),
+    };
+    redis_begin(&redis, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    redis_end(&redis);
+    void *none = NULL;
+    setup_path(&none);
+    return failed;
+}
