@@ -7,6 +7,7 @@
 #include "core/entropy.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "shards/cmd/connecting.h"
 #include "shards/cmd/subscription.h"
 #include "shards/node.h"
 #include "shards/ops/drain.h"
@@ -198,7 +199,10 @@ static void resume_inputs(struct shard *shard)
         /* Not listed: the slot has a new tenant. */
         if (conn == NULL || !(conn->flags & CONN_LISTED)) continue;
         conn->flags &= ~(uint32_t)CONN_LISTED;
-        if (conn->flags & CONN_PAUSED) conn_continue(shard, conn);
+        if (conn->flags & CONN_CONNECTING)
+            connecting_go_on(shard, conn);
+        else if (conn->flags & CONN_PAUSED)
+            conn_continue(shard, conn);
     }
     shard->resumed.count -= count;
     for (uint32_t i = 0; i < shard->resumed.count; i++)

@@ -103,6 +103,8 @@ enum dispatch dispatch_message(struct shard *shard, struct conn *conn, struct re
     check(codec != NULL);
     if (is_first) conn->commands = 0;
     for (; conn->state == CONN_WS; conn->commands++) {
+        /* What stands behind a connect command under way waits for its reply. */
+        if (conn->flags & CONN_CONNECTING && frame->left > 0) return DISPATCH_WAIT;
         struct reader before = *frame;
         struct cmd cmd;
         enum err err = codec->next(frame, conn->commands == 0, &shard->arena, &cmd);

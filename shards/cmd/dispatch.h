@@ -18,7 +18,7 @@ struct cmd;
 
 enum dispatch {
     DISPATCH_DONE, /* everything was handled, or the connection is ending */
-    DISPATCH_WAIT, /* out of credit: `frame` stands at the command to try again */
+    DISPATCH_WAIT, /* out of credit, or connecting: `frame` stands at the command to try again */
 };
 
 /* `is_first`: `frame` is a whole message, not the rest of one. */

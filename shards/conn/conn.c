@@ -20,6 +20,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/sm.h"
+#include "shards/cmd/connecting.h"
 #include "shards/cmd/subscription.h"
 #include "shards/shard.h"
 
@@ -141,6 +142,7 @@ static void conn_forget_input(struct shard *shard, struct conn *conn)
 
 void conn_leave(struct shard *shard, struct conn *conn, enum close reason)
 {
+    connecting_end(shard, conn);
     subscription_leave_all(shard, conn);
     door_leave(shard, conn);
     if (conn->flags & CONN_CONNECTED) {

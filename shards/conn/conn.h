@@ -32,6 +32,7 @@
 
 struct shard;
 struct out_chunk;
+struct connecting;
 struct rng;
 /* A peer has this long to answer our close frame, and to close after the last word. */
 #define CONN_CLOSING_S   5
@@ -70,6 +71,7 @@ enum conn_flag {
     CONN_LISTED = 32768,      /* in the shard's waiting or resumed list */
     CONN_USER_FAR = 262144,   /* user.far holds the id */
     CONN_FULL = 65536,        /* input waits until the answers given have gone */
+    CONN_CONNECTING = 131072, /* a connect command is under way: `connecting` is set */
 
     CONN_ENTERED = 1 << 27,     /* counted at the door (door.h) */
     CONN_FRAME_PINGS = 1 << 28, /* pinged by WebSocket frames instead of commands */
@@ -87,19 +89,24 @@ struct conn {
     uint16_t calls_count;
     uint32_t due_next, due_prev; /* links of the ping wheel; UINT32_MAX: none */
     uint32_t due_s;              /* second (shard clock) of the next look at it */
-    uint32_t ping_s;             /* second of the next ping, or of the end of the wait for a pong */
     uint32_t out_skip;           /* bytes of the first pending frame that went already */
     uint32_t out_bytes;          /* pending bytes, without out_skip */
     uint32_t out_flight;         /* bytes of the send that left with the last enter */
     uint32_t out_owed;           /* pending bytes up to the last large answer: not slow reading */
-    uint32_t expires_s;          /* Unix second at which the token ends; 0: never */
     struct out_chunk *out_first; /* it knows the last */
     struct conn_saved *input;    /* NULL: nothing was saved */
     union {
-        uint8_t client[16];        /* id, once connected */
+        struct {
+            uint32_t ping_s;    /* second of the next ping, or of the end of the wait for a pong */
+            uint32_t expires_s; /* Unix second at which the token ends; 0: never */
+        };
+        struct connecting *connecting; /* while CONN_CONNECTING (cmd/connecting.h) */
+    };
+    union {
+        uint8_t client[16];        /* id, once known */
         struct http_progress http; /* HTTP: of the request that `input` begins with */
     };
-    /* Until connected zero.  A short id without an info stands here; else, with
+    /* Zero until the client is known.  A short id without an info stands here; else, with
      * CONN_USER_FAR, one block of the heap: id, NUL, the raw JSON of the token's info or
      * nothing, NUL. */
     union {

@@ -97,10 +97,13 @@ static bool ws_commands(struct shard *shard, struct conn *conn, struct bytes mes
 {
     struct reader frame = reader_of(message);
     if (dispatch_message(shard, conn, &frame, is_first) != DISPATCH_WAIT) return false;
-    /* Credit comes back with an answer: shard.c moves the waiting on then. */
     conn_pause(shard, conn);
-    conn->flags |= CONN_LISTED;
-    indexes_add(&shard->waiting, conn_index(shard, conn));
+    /* The connect reply goes on with what came behind the command (cmd/connecting.c).
+     * Credit comes back with an answer: shard.c moves the waiting on then. */
+    if (!(conn->flags & CONN_CONNECTING)) {
+        conn->flags |= CONN_LISTED;
+        indexes_add(&shard->waiting, conn_index(shard, conn));
+    }
     check(conn_saved_size(conn) == 0);
     input_save(conn, frame.at, (uint32_t)frame.left);
     if (frame.left > 0) conn->input->message = (uint32_t)frame.left;

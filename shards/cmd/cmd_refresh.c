@@ -1,0 +1,35 @@
+/*
+ * cmd_refresh: a new token before the old one ends: the same user, or 3500.
+ */
+#include "core/check.h"
+#include "proto/jwt.h"
+#include "shards/cmd/connect_identify.h"
+#include "shards/cmd/dispatch.h"
+#include "shards/shard.h"
+
+enum err cmd_refresh(struct shard *shard, struct conn *conn, const struct cmd *cmd)
+{
+    check(cmd->kind == CMD_REFRESH);
+    if (cmd->refresh.token.size == 0) {
+        conn_end(shard, conn, CLOSE_BAD_REQUEST);
+        return ERR_OK;
+    }
+    struct jwt_claims claims;
+    enum err err = identify_token(shard, cmd->refresh.token, &claims);
+    if (err == ERR_OK && !bytes_equal(claims.user, conn_user(conn))) err = ERR_TOKEN_INVALID;
+    if (err != ERR_OK) {
+        conn_end(shard, conn, err == ERR_TOKEN_EXPIRED ? CLOSE_EXPIRED : CLOSE_INVALID_TOKEN);
+        return ERR_OK;
+    }
+    conn->expires_s = identify_expiry(shard, &claims);
+    uint64_t now = shard->clock.wall_ms / 1000;
+    struct reply reply = {
+        .id = cmd->id,
+        .kind = CMD_REFRESH,
+        .refresh = {.expires = conn->expires_s != 0,
+                    .ttl = conn->expires_s > now ? (uint32_t)(conn->expires_s - now) : 0},
+    };
+    conn_reply(shard, conn, &reply);
+    if (conn->state == CONN_WS) conn_schedule(shard, conn);
+    return ERR_OK;
+}
