@@ -17,6 +17,14 @@
 struct shard;
 struct conn;
 struct call;
+struct api_batch;
+
+/* Where the answer of one method of the server API goes (api/api_parts.h). */
+struct api_sink {
+    struct api_batch *batch; /* NULL: the response of the connection's request */
+    uint16_t slot;           /* of the batch */
+    bool is_transport;       /* errors as HTTP statuses */
+};
 
 /* `conn` is NULL when the call belongs to no connection.  It may be DYING: then
  * nothing can be sent, only undone.  The call is freed after it returns. */
@@ -25,13 +33,14 @@ typedef void (*call_fn)(struct shard *shard, struct call *call, struct conn *con
 
 struct call {
     call_fn on_answer;
-    uint32_t conn; /* index, or UINT32_MAX */
-    uint32_t id;   /* command id of the reply, or the handler's own use */
-    uint32_t sub;  /* subscription index, or the handler's own use */
-    uint16_t to;   /* the shard that was asked */
-    uint8_t kind;  /* handler's own use */
-    bool is_bulk;  /* counts in its connection's bulk_count */
-    void *context; /* handler's own use */
+    uint32_t conn;        /* index, or UINT32_MAX */
+    uint32_t id;          /* command id of the reply, or the handler's own use */
+    uint32_t sub;         /* subscription index, or the handler's own use */
+    uint16_t to;          /* the shard that was asked */
+    uint8_t kind;         /* handler's own use */
+    bool is_bulk;         /* counts in its connection's bulk_count */
+    void *context;        /* handler's own use */
+    struct api_sink sink; /* api: who is answered */
 };
 
 /* Takes a credit to shard `to` and a call; ERR_CREDIT_SPENT when the pair is

@@ -50,8 +50,14 @@ static bool is_allowed(const struct config *config, const struct http_request *r
 
 /* --- envelopes -------------------------------------------------------------------- */
 
-void api_reply(struct shard *shard, struct conn *conn, struct bytes result)
+void api_reply(struct shard *shard, struct conn *conn, const struct api_sink *sink,
+               struct bytes result)
 {
+    check(result.size > 0);
+    if (sink->batch != NULL) {
+        api_batch_answer(shard, conn, sink, ERR_OK, result);
+        return;
+    }
     if (conn->state != CONN_HTTP) return;
     struct json_out out = {0};
     json_out_object(&out);
@@ -89,14 +95,18 @@ void api_write_published(struct json_out *out, const struct answer *answer)
     json_out_object_end(out);
 }
 
-void api_fail(struct shard *shard, struct conn *conn, bool is_transport, enum err err)
+void api_fail(struct shard *shard, struct conn *conn, const struct api_sink *sink, enum err err)
 {
     check(err != ERR_OK);
     metric_add(&shard->metrics, METRIC_API_ERRORS, 1);
+    if (sink->batch != NULL) {
+        api_batch_answer(shard, conn, sink, err, BYTES_NONE);
+        return;
+    }
     if (conn->state != CONN_HTTP) return;
     const struct outcome *outcome = outcome_of(err);
     struct json_out out = {0};
-    if (is_transport) {
+    if (sink->is_transport) {
         write_code(&out, outcome);
     } else {
         json_out_object(&out);
@@ -105,8 +115,8 @@ void api_fail(struct shard *shard, struct conn *conn, bool is_transport, enum er
     }
     /* What a proxy or a client library must see without reading the body: no such
      * method, and come back later. */
-    bool is_status =
-        is_transport || err == ERR_NOT_FOUND || err == ERR_CREDIT_SPENT || err == ERR_DRAINING;
+    bool is_status = sink->is_transport || err == ERR_NOT_FOUND || err == ERR_CREDIT_SPENT ||
+                     err == ERR_DRAINING;
     conn_respond(shard, conn, is_status ? outcome->http : 200, JSON_TYPE, json_out_bytes(&out),
                  outcome->http == 503 && is_status ? "Retry-After: 1\r\n" : NULL);
     json_out_fini(&out);
@@ -114,15 +124,20 @@ void api_fail(struct shard *shard, struct conn *conn, bool is_transport, enum er
 
 /* --- dispatch --------------------------------------------------------------------- */
 
+enum err api_call_to(const struct api *api, uint32_t to, call_fn on_answer, struct call **call,
+                     struct handle *handle)
+{
+    TRY(call_begin(api->shard, api->conn, to, on_answer, call, handle));
+    (*call)->sink = api->sink;
+    if (!(api->conn->flags & CONN_PAUSED)) conn_await(api->shard, api->conn);
+    return ERR_OK;
+}
+
 enum err api_call(const struct api *api, struct bytes channel, call_fn on_answer,
                   struct call **call, struct handle *handle)
 {
-    struct shard *shard = api->shard;
-    uint32_t home = home_of_channel(channel, shard->shards_count);
-    TRY(call_begin(shard, api->conn, home, on_answer, call, handle));
-    (*call)->kind = api->is_transport;
-    if (!(api->conn->flags & CONN_PAUSED)) conn_await(shard, api->conn);
-    return ERR_OK;
+    uint32_t home = home_of_channel(channel, api->shard->shards_count);
+    return api_call_to(api, home, on_answer, call, handle);
 }
 
 /* What follows the prefix and its slash. */
@@ -133,11 +148,19 @@ static struct bytes method_of(const struct shard *shard, const struct http_reque
     return bytes_of(request->path.at + skip, request->path.size - skip);
 }
 
-static enum err api_dispatch(const struct api *api, struct bytes method)
+const char *api_method_name(struct bytes name)
 {
+    for (size_t i = 0; i < array_count(methods); i++)
+        if (bytes_equal_text(name, methods[i].path)) return methods[i].path;
+    return NULL;
+}
+
+enum err api_run(const struct api *api, struct bytes name)
+{
+    metric_add(&api->shard->metrics, METRIC_API_CALLS, 1);
     if (api->shard->is_draining) return ERR_DRAINING;
     for (size_t i = 0; i < array_count(methods); i++) {
-        if (!bytes_equal_text(method, methods[i].path)) continue;
+        if (!bytes_equal_text(name, methods[i].path)) continue;
         return methods[i].handler == NULL ? ERR_NOT_AVAILABLE : methods[i].handler(api);
     }
     return ERR_NOT_FOUND;
@@ -146,8 +169,8 @@ static enum err api_dispatch(const struct api *api, struct bytes method)
 void api_on_request(struct shard *shard, struct conn *conn, const struct http_request *request)
 {
     check(conn->state == CONN_HTTP);
-    metric_add(&shard->metrics, METRIC_API_CALLS, 1);
     if (!is_allowed(shard->config, request)) {
+        metric_add(&shard->metrics, METRIC_API_CALLS, 1);
         metric_add(&shard->metrics, METRIC_API_ERRORS, 1);
         conn_respond(shard, conn, 401, NULL, BYTES_NONE, NULL);
         return;
@@ -156,15 +179,15 @@ void api_on_request(struct shard *shard, struct conn *conn, const struct http_re
         .shard = shard,
         .conn = conn,
         .body = request->body,
-        .is_transport = bytes_equal_nocase(http_header(request, "X-Centrifugo-Error-Mode"),
-                                           BYTES_LITERAL("transport")),
+        .sink.is_transport = bytes_equal_nocase(http_header(request, "X-Centrifugo-Error-Mode"),
+                                                BYTES_LITERAL("transport")),
     };
-    enum err err = api_dispatch(&api, method_of(shard, request));
+    enum err err = api_run(&api, method_of(shard, request));
     if (err == ERR_OK) return;
     if (err_class_of(err) == ERR_CLASS_PEER) {
         metric_add(&shard->metrics, METRIC_API_ERRORS, 1);
         conn_respond(shard, conn, 400, PLAIN_TYPE, bytes_of_text(err_text(err)), NULL);
     } else {
-        api_fail(shard, conn, api.is_transport, err);
+        api_fail(shard, conn, &api.sink, err);
     }
 }

@@ -13,7 +13,8 @@
  *
  * Thread:  owner shard of the connection.
  * Source:  api.c (credentials, dispatch, envelope), api_parse.c (bodies),
- *          api_publish.c, api_history.c, api_info.c, api_members.c
+ *          api_publish.c, api_history.c, api_info.c, api_members.c,
+ *          api_batch.c (many methods in one request)
  * Tests:   tests/unit/shards/test_api.c
  */
 #pragma once

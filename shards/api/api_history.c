@@ -44,10 +44,9 @@ static void on_history(struct shard *shard, struct call *call, struct conn *conn
 {
     check(conn != NULL);
     if (answer->err != ERR_OK) {
-        api_fail(shard, conn, call->kind, answer->err);
+        api_fail(shard, conn, &call->sink, answer->err);
         return;
     }
-    if (conn->state != CONN_HTTP) return;
     struct json_out out = {0};
     json_out_object(&out);
     json_out_key(&out, "publications");
@@ -59,7 +58,7 @@ static void on_history(struct shard *shard, struct call *call, struct conn *conn
     json_out_key(&out, "offset");
     json_out_u64(&out, answer->offset);
     json_out_object_end(&out);
-    api_reply(shard, conn, json_out_bytes(&out));
+    api_reply(shard, conn, &call->sink, json_out_bytes(&out));
     json_out_fini(&out);
 }
 

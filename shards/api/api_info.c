@@ -66,9 +66,9 @@ static void write_node(struct json_out *out, const struct shard *shard, const st
     json_out_object_end(out);
 }
 
-static void on_survey(struct shard *shard, struct conn *conn, const struct survey *survey)
+static void on_survey(struct shard *shard, struct conn *conn, const struct api_sink *sink,
+                      const struct survey *survey)
 {
-    if (conn == NULL) return;
     struct json_out out = {0};
     json_out_object(&out);
     json_out_key(&out, "nodes");
@@ -76,14 +76,14 @@ static void on_survey(struct shard *shard, struct conn *conn, const struct surve
     write_node(&out, shard, survey);
     json_out_array_end(&out);
     json_out_object_end(&out);
-    api_reply(shard, conn, json_out_bytes(&out));
+    api_reply(shard, conn, sink, json_out_bytes(&out));
     json_out_fini(&out);
 }
 
 enum err api_info(const struct api *api)
 {
     TRY(api_parse_nothing(api->body));
-    TRY(survey_begin(api->shard, api->conn, SURVEY_WITH_USERS, on_survey));
-    conn_await(api->shard, api->conn);
+    TRY(survey_begin(api->shard, api->conn, SURVEY_WITH_USERS, &api->sink, on_survey));
+    if (!(api->conn->flags & CONN_PAUSED)) conn_await(api->shard, api->conn);
     return ERR_OK;
 }

@@ -15,9 +15,9 @@ static void on_members_set(struct shard *shard, struct call *call, struct conn *
 {
     check(conn != NULL);
     if (answer->err != ERR_OK)
-        api_fail(shard, conn, call->kind, answer->err);
+        api_fail(shard, conn, &call->sink, answer->err);
     else
-        api_reply(shard, conn, BYTES_LITERAL("{}"));
+        api_reply(shard, conn, &call->sink, BYTES_LITERAL("{}"));
 }
 
 enum err api_members_set(const struct api *api)

@@ -17,30 +17,62 @@ struct conn;
 /* Channels of one broadcast. */
 #define API_CHANNELS_MAX 1024
 
-/* One request under way; what must outlive it goes into its calls. */
+/* Commands of one batch, and of those how many wait for an answer at once with
+ * "parallel".  The bytes bound all its results together. */
+#define API_BATCH_MAX          1024
+#define API_BATCH_PARALLEL_MAX 64
+#define API_BATCH_BYTES_MAX    (64u << 20)
+
+/* One method call under way: a request of its own, or one command of a batch.
+ * What must outlive it goes into its calls; `body` and the arena end with the
+ * turn.  A handler never writes to the connection: it answers its sink, exactly
+ * once, whatever became of the connection meanwhile. */
 struct api {
     struct shard *shard;
     struct conn *conn;
     struct bytes body;
-    bool is_transport; /* errors as HTTP statuses; kept in call.kind */
+    struct api_sink sink; /* api_call keeps a copy in call->sink */
 };
 
-/* ERR_OK: it is answered, or will be and input waits for that.  A PEER error is
- * answered 400, others by the envelope of an error. */
+/* ERR_OK: the sink is answered, or will be by the call that was begun.  Any
+ * other error: nothing was begun and the caller answers the sink with it (a PEER
+ * error is 400 for a request of its own and 107 in a batch). */
 typedef enum err (*api_fn)(const struct api *api);
 enum err api_publish(const struct api *api);
 enum err api_broadcast(const struct api *api);
 enum err api_history(const struct api *api);
 enum err api_info(const struct api *api);
 enum err api_members_set(const struct api *api);
+enum err api_rpc(const struct api *api);
+enum err api_batch(const struct api *api);
 
-/* Begins a call for `api`, to the home of `channel`; input waits from then on. */
+/* Begins a call for `api`, to the home of `channel` or to any shard; the
+ * request's connection waits from then on.  The handler of the answer ends with
+ * api_reply or api_fail on call->sink, also when the connection is DYING:
+ *
+ *     static void on_thing(struct shard *shard, struct call *call, struct conn *conn,
+ *                          const struct answer *answer)
+ *     {
+ *         if (answer->err != ERR_OK) api_fail(shard, conn, &call->sink, answer->err);
+ *         else api_reply(shard, conn, &call->sink, BYTES_LITERAL("{}"));
+ *     } */
 must_use enum err api_call(const struct api *api, struct bytes channel, call_fn on_answer,
                            struct call **call, struct handle *handle);
-/* {"result": `result`}; `result` is one whole JSON value.  No-op when the
- * connection takes nothing any more. */
-void api_reply(struct shard *shard, struct conn *conn, struct bytes result);
-void api_fail(struct shard *shard, struct conn *conn, bool is_transport, enum err err);
+must_use enum err api_call_to(const struct api *api, uint32_t shard, call_fn on_answer,
+                              struct call **call, struct handle *handle);
+/* `result` is one whole JSON value, copied: {"result": …} of a request, or
+ * {"<method>": …} among the replies of a batch. */
+void api_reply(struct shard *shard, struct conn *conn, const struct api_sink *sink,
+               struct bytes result);
+void api_fail(struct shard *shard, struct conn *conn, const struct api_sink *sink, enum err err);
+
+/* For api_batch.c: runs one method; `name` is its row in api.def. */
+must_use enum err api_run(const struct api *api, struct bytes name);
+/* The same text for the life of the process; NULL when there is no such method. */
+const char *api_method_name(struct bytes name);
+/* Takes the answer of one slot. */
+void api_batch_answer(struct shard *shard, struct conn *conn, const struct api_sink *sink,
+                      enum err err, struct bytes result);
 /* "error":{…} or "result":{"offset","epoch"} of a publication, as members. */
 void api_write_published(struct json_out *out, const struct answer *answer);
 void api_write_error(struct json_out *out, enum err err);

@@ -18,7 +18,7 @@ static void on_published(struct shard *shard, struct call *call, struct conn *co
 {
     check(conn != NULL);
     if (answer->err != ERR_OK) {
-        api_fail(shard, conn, call->kind, answer->err);
+        api_fail(shard, conn, &call->sink, answer->err);
         return;
     }
     struct json_out out = {0};
@@ -26,7 +26,7 @@ static void on_published(struct shard *shard, struct call *call, struct conn *co
     json_out_member_u64(&out, "offset", answer->offset);
     if (answer->offset > 0) json_out_member_text(&out, "epoch", answer->epoch);
     json_out_object_end(&out);
-    api_reply(shard, conn, json_out_bytes(&out));
+    api_reply(shard, conn, &call->sink, json_out_bytes(&out));
     json_out_fini(&out);
 }
 
@@ -58,6 +58,7 @@ enum err api_publish(const struct api *api)
 
 /* The answers so far; a call's `id` is its place. */
 struct broadcast {
+    struct api_sink sink;
     uint32_t count, left;
     struct broadcast_answer {
         enum err err;
@@ -86,7 +87,7 @@ static void broadcast_reply(struct shard *shard, struct conn *conn,
     }
     json_out_array_end(&out);
     json_out_object_end(&out);
-    api_reply(shard, conn, json_out_bytes(&out));
+    api_reply(shard, conn, &broadcast->sink, json_out_bytes(&out));
     json_out_fini(&out);
 }
 
@@ -113,6 +114,7 @@ enum err api_broadcast(const struct api *api)
     uint32_t count = publication.channels_count;
     struct broadcast *broadcast =
         mem_alloc(sizeof *broadcast + count * sizeof broadcast->answers[0]);
+    broadcast->sink = api->sink;
     broadcast->count = count;
     for (uint32_t i = 0; i < count; i++) {
         struct call *call;

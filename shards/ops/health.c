@@ -74,9 +74,11 @@ static void write_shards(struct json_out *out, const struct survey *survey)
     json_out_array_end(out);
 }
 
-static void on_survey(struct shard *shard, struct conn *conn, const struct survey *survey)
+static void on_survey(struct shard *shard, struct conn *conn, const struct api_sink *sink,
+                      const struct survey *survey)
 {
-    if (conn == NULL) return;
+    (void)sink;
+    if (conn->state != CONN_HTTP) return;
     struct json_out parts = {0}, out = {0};
     json_out_object(&parts);
     bool store_ok = write_store(&parts, shard, survey);
@@ -100,7 +102,7 @@ static void on_survey(struct shard *shard, struct conn *conn, const struct surve
 void health_on_request(struct shard *shard, struct conn *conn, const struct http_request *request)
 {
     check(request->method == HTTP_GET || request->method == HTTP_HEAD);
-    if (survey_begin(shard, conn, SURVEY_COUNTERS, on_survey) == ERR_OK)
+    if (survey_begin(shard, conn, SURVEY_COUNTERS, NULL, on_survey) == ERR_OK)
         conn_await(shard, conn);
     else
         conn_respond(shard, conn, 503, JSON_TYPE, BYTES_LITERAL("{\"status\":\"busy\"}"), NO_STORE);

@@ -24,9 +24,11 @@ static void write_missing(struct writer *writer, uint32_t missing)
     write_text(writer, "\n");
 }
 
-static void on_survey(struct shard *shard, struct conn *conn, const struct survey *survey)
+static void on_survey(struct shard *shard, struct conn *conn, const struct api_sink *sink,
+                      const struct survey *survey)
 {
-    if (conn == NULL) return;
+    (void)sink;
+    if (conn->state != CONN_HTTP) return;
     size_t size = prom_bound(SLUICE_VERSION) + OWN_BOUND;
     struct writer writer = writer_of(arena_get(&shard->arena, size), size);
     prom_write(&writer, &survey->metrics, SLUICE_VERSION);
@@ -38,7 +40,7 @@ static void on_survey(struct shard *shard, struct conn *conn, const struct surve
 void metrics_on_request(struct shard *shard, struct conn *conn, const struct http_request *request)
 {
     check(request->method == HTTP_GET || request->method == HTTP_HEAD);
-    if (survey_begin(shard, conn, SURVEY_COUNTERS, on_survey) == ERR_OK)
+    if (survey_begin(shard, conn, SURVEY_COUNTERS, NULL, on_survey) == ERR_OK)
         conn_await(shard, conn);
     else
         conn_respond(shard, conn, 503, PLAIN_TYPE, BYTES_LITERAL("busy"), "Retry-After: 1\r\n");

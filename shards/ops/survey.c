@@ -17,6 +17,7 @@
 /* One survey under way. */
 struct survey_run {
     survey_fn done;
+    struct api_sink sink;
     uint32_t left;
     uint64_t *users; /* hashes of all shards, one after another */
     size_t users_count;
@@ -78,17 +79,17 @@ static void on_answer(struct shard *shard, struct call *call, struct conn *conn,
     take_users(run, answer->user_hashes);
     if (--run->left > 0) return;
     run->survey.users = keep_distinct(run->users, run->users_count);
-    bool takes_answer = conn != NULL && conn->state == CONN_HTTP;
-    run->done(shard, takes_answer ? conn : NULL, &run->survey);
+    run->done(shard, conn, &run->sink, &run->survey);
     mem_free(run->users);
     mem_free(run);
 }
 
 enum err survey_begin(struct shard *shard, struct conn *conn, enum survey_depth depth,
-                      survey_fn done)
+                      const struct api_sink *sink, survey_fn done)
 {
     struct survey_run *run = mem_alloc(sizeof *run);
     run->done = done;
+    if (sink != NULL) run->sink = *sink;
     run->survey.shards_count = shard->shards_count;
     for (uint32_t to = 0; to < shard->shards_count; to++) {
         struct call *call;

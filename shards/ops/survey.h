@@ -23,6 +23,7 @@
 struct shard;
 struct conn;
 struct letter;
+struct api_sink;
 
 struct survey_shard {
     bool has_answered;
@@ -42,11 +43,13 @@ struct survey {
 
 enum survey_depth { SURVEY_COUNTERS, SURVEY_WITH_USERS };
 
-/* `conn` is NULL when it takes nothing any more. */
-typedef void (*survey_fn)(struct shard *shard, struct conn *conn, const struct survey *survey);
+/* `conn` may be DYING, and is NULL when the survey had none; `sink` is the
+ * asker's, or zeroed. */
+typedef void (*survey_fn)(struct shard *shard, struct conn *conn, const struct api_sink *sink,
+                          const struct survey *survey);
 
 /* Asks every shard; `done` runs once, in a later turn.  ERR_CREDIT_SPENT when
- * not one shard could be asked. */
+ * not one shard could be asked.  `sink` is copied, and NULL outside the server API. */
 must_use enum err survey_begin(struct shard *shard, struct conn *conn, enum survey_depth depth,
-                               survey_fn done);
+                               const struct api_sink *sink, survey_fn done);
 void survey_on_letter(void *shard, struct letter *letter);

@@ -78,6 +78,45 @@ test('server API', async (t) => {
     assert.equal(broken.status, 400);
   });
 
+  for (const parallel of [false, true])
+    await t.test(`a batch answers every command in its place, parallel ${parallel}`, async () => {
+      const channel = `chat:batch-${parallel}`;
+      const { replies } = await gateway.api('batch', { parallel, commands: [
+        { publish: { channel, data: { n: 1 } } },
+        null,
+        { telepathy: {} },
+        { publish: { channel: 'nowhere:x', data: 1 } },
+        { broadcast: { channels: [`${channel}-b`, 'nowhere:y'], data: 2 } },
+        { rpc: { method: 'anything' } },
+        { rpc: {} },
+        { info: {} },
+        { batch: { commands: [] } },
+        { publish: { channel: 7, data: 1 } },
+        ...range(1, 200).map((n) => ({ publish: { channel: `${channel}-${n % 7}`, data: n } })),
+        { history: { channel, limit: -1 } },
+      ] });
+      assert.equal(replies.length, 211);
+      assert.equal(replies[0].publish.offset, 1);
+      assert.deepEqual(replies.slice(1, 4).map((reply) => reply.error.code), [107, 104, 102]);
+      assert.equal(replies[4].broadcast.responses[0].result.offset, 1);
+      assert.equal(replies[4].broadcast.responses[1].error.code, 102);
+      assert.deepEqual(replies.slice(5, 7).map((reply) => reply.error.code), [104, 107]);
+      assert.equal(replies[7].info.nodes.length, 1);
+      assert.deepEqual(replies.slice(8, 10).map((reply) => reply.error.code), [104, 107]);
+      assert.deepEqual(new Set(replies.slice(10, 210).map((reply) => reply.publish.offset)), new Set(range(1, 29)));
+      if (!parallel) assert.deepEqual(replies[210].history.publications.map((p) => p.data), [{ n: 1 }]);
+    });
+
+  await t.test('a batch has a limit, and may be empty', async () => {
+    const commands = (count) => range(1, count).map(() => ({ rpc: { method: 'x' } }));
+    assert.equal((await gateway.api('batch', { commands: commands(1024) })).replies.length, 1024);
+    assert.deepEqual((await gateway.api('batch', { commands: commands(1025) })).error,
+      { code: 106, message: 'too many commands in one batch' });
+    assert.deepEqual(await gateway.api('batch', { commands: [] }), { replies: [] });
+    assert.deepEqual(await gateway.api('batch', {}), { replies: [] });
+    await assert.rejects(gateway.api('batch', { commands: {} }), /HTTP 400/);
+  });
+
   await t.test('receipts: members read, counts follow', async () => {
     const channel = 'chat:team';
     await gateway.ask('members_set', { channel, members: ['ann', 'ben', 'cat'] });

@@ -15,8 +15,10 @@
 static struct survey seen;
 static uint32_t seen_count;
 
-static void on_survey(struct shard *shard, struct conn *conn, const struct survey *survey)
+static void on_survey(struct shard *shard, struct conn *conn, const struct api_sink *sink,
+                      const struct survey *survey)
 {
+    assert_null(sink->batch);
     assert_int_equal(shard->index, 0);
     assert_null(conn);
     seen = *survey;
@@ -31,7 +33,8 @@ static void a_survey_sums_every_shard(void **state)
     seen_count = 0;
     for (uint32_t i = 0; i < SMALL_SHARDS; i++)
         metric_set(&small->shards[i]->metrics, METRIC_ACCEPTED, 10 + i);
-    assert_int_equal(survey_begin(small->shards[0], NULL, SURVEY_WITH_USERS, on_survey), ERR_OK);
+    assert_int_equal(survey_begin(small->shards[0], NULL, SURVEY_WITH_USERS, NULL, on_survey),
+                     ERR_OK);
     assert_int_equal(seen_count, 0); /* never inside the asking */
     small_run(small);
     assert_int_equal(seen_count, 1);
@@ -55,7 +58,8 @@ static void a_shard_without_credit_is_missing(void **state)
     seen_count = 0;
     uint32_t taken[SMALL_SHARDS] = {0};
     while (letter_credit(small->shards[0]->post, 1)) taken[1]++;
-    assert_int_equal(survey_begin(small->shards[0], NULL, SURVEY_COUNTERS, on_survey), ERR_OK);
+    assert_int_equal(survey_begin(small->shards[0], NULL, SURVEY_COUNTERS, NULL, on_survey),
+                     ERR_OK);
     small_run(small);
     assert_int_equal(seen_count, 1);
     assert_int_equal(seen.missing, 1);
@@ -63,7 +67,7 @@ static void a_shard_without_credit_is_missing(void **state)
     assert_false(seen.shards[1].has_answered);
 
     while (letter_credit(small->shards[0]->post, 0)) taken[0]++;
-    assert_int_equal(survey_begin(small->shards[0], NULL, SURVEY_COUNTERS, on_survey),
+    assert_int_equal(survey_begin(small->shards[0], NULL, SURVEY_COUNTERS, NULL, on_survey),
                      ERR_CREDIT_SPENT);
     for (uint32_t to = 0; to < SMALL_SHARDS; to++)
         while (taken[to]-- > 0) letter_credit_return(small->shards[0]->post, to);
