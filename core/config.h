@@ -127,8 +127,11 @@ must_use enum err config_reload(const struct config *before, config_say_fn say, 
 /* Accepts NULL.  Secrets are wiped. */
 void config_destroy(struct config *config);
 
-/* Says a warning for every option that differs and that a reload cannot take;
- * returns their count. */
+/* Options that differ and that only a start can take: each is warned of by name,
+ * and `after` gets the value of `before`.  Returns their count. */
+uint32_t config_keep_started(const struct config *before, struct config *after, config_say_fn say,
+                             void *context);
+/* The same without keeping: what a reload could not take. */
 uint32_t config_compare(const struct config *before, const struct config *after, config_say_fn say,
                         void *context);
 /* The CPUs of a list such as "0-3,8", ascending, each once: `cpus[0 .. *count)`.

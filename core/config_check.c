@@ -120,6 +120,16 @@ uint32_t config_compare(const struct config *before, const struct config *after,
     return count;
 }
 
+uint32_t config_keep_started(const struct config *before, struct config *after, config_say_fn say,
+                             void *context)
+{
+    check(before != after);
+    uint32_t count = config_compare(before, after, say, context);
+    for (uint32_t i = 0; i < config_rows_count; i++)
+        if (!config_rows[i].is_now) config_value_copy(&config_rows[i], before, after, after->arena);
+    return count;
+}
+
 static void describe_row(const struct config_row *row,
                          void (*print)(void *context, const char *line), void *context)
 {

@@ -116,6 +116,10 @@ const char *config_value_form(const struct config_row *row);
 /* True exactly when the fields are equal. */
 bool config_value_equal(const struct config_row *row, const void *a, const void *b);
 
+/* Gives `base` the field of `from`; texts are copied to `arena`. */
+void config_value_copy(const struct config_row *row, const void *from, void *base,
+                       struct arena *arena);
+
 /* Every row's default. */
 void config_table_defaults(struct config *config);
 /* Walks the tree; mistakes are said. */

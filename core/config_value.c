@@ -11,6 +11,7 @@
 
 #include "core/check.h"
 #include "core/config_parts.h"
+#include "core/crypt.h"
 
 /* Beyond it no duration makes sense, and no sum of two overflows. */
 #define DURATION_NS_MAX (UINT64_C(400) * 365 * 86400 * UINT64_C(1000000000) / 4)
@@ -317,6 +318,40 @@ const char *config_value_form(const struct config_row *row)
     impossible("every type has a form");
 }
 
+static size_t field_size(const struct config_row *row)
+{
+    return row->type == CONFIG_BOOL                              ? sizeof(bool)
+           : row->type == CONFIG_U32 || row->type == CONFIG_ENUM ? sizeof(uint32_t)
+                                                                 : sizeof(uint64_t);
+}
+
+void config_value_copy(const struct config_row *row, const void *from, void *base,
+                       struct arena *arena)
+{
+    const char *field = (const char *)from + row->at;
+    if (row->type == CONFIG_TEXT || row->type == CONFIG_SECRET) {
+        const char *text;
+        memcpy(&text, field, sizeof(text));
+        text = text_copy(arena, text, strlen(text));
+        if (row->type == CONFIG_SECRET) {
+            char *old;
+            memcpy(&old, (const char *)base + row->at, sizeof(old));
+            crypt_wipe(old, strlen(old));
+        }
+        put(row, base, &text, sizeof(text));
+    } else if (row->type == CONFIG_TEXT_LIST) {
+        struct config_texts texts;
+        memcpy(&texts, field, sizeof(texts));
+        const char **items = arena_get(arena, (texts.count + 1) * sizeof(*items));
+        for (uint32_t i = 0; i < texts.count; i++)
+            items[i] = text_copy(arena, texts.items[i], strlen(texts.items[i]));
+        texts.items = items;
+        put(row, base, &texts, sizeof(texts));
+    } else {
+        put(row, base, field, field_size(row));
+    }
+}
+
 bool config_value_equal(const struct config_row *row, const void *a, const void *b)
 {
     const char *left = (const char *)a + row->at, *right = (const char *)b + row->at;
@@ -335,10 +370,7 @@ bool config_value_equal(const struct config_row *row, const void *a, const void 
             is_equal = strcmp(x.items[i], y.items[i]) == 0;
         return is_equal;
     }
-    size_t size = row->type == CONFIG_BOOL                              ? sizeof(bool)
-                  : row->type == CONFIG_U32 || row->type == CONFIG_ENUM ? sizeof(uint32_t)
-                                                                        : sizeof(uint64_t);
-    return memcmp(left, right, size) == 0;
+    return memcmp(left, right, field_size(row)) == 0;
 }
 
 enum err config_cpus(const char *text, uint16_t cpus[CONFIG_CPUS_MAX], uint32_t *count)

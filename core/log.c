@@ -31,7 +31,11 @@
 #define STOP_S         2
 #define CRASH_S        3
 
+/* Under the sink's mutex.  A thread that took it has its own copy, because only
+ * core/mesh.c has atomics and a lock for each line that is not written is dear. */
 static enum log_level level_min = LOG_INFO;
+#define LEVEL_NOT_TAKEN (LOG_NONE + 1)
+static __thread unsigned level_taken = LEVEL_NOT_TAKEN;
 
 static struct {
     pthread_mutex_t mutex;
@@ -51,12 +55,24 @@ static_assert(array_count(names) == LOG_NONE + 1, "one name per level");
 void log_set_level(enum log_level level)
 {
     check(level <= LOG_NONE);
+    pthread_mutex_lock(&sink.mutex);
     level_min = level;
+    pthread_mutex_unlock(&sink.mutex);
+}
+
+void log_take_level(void)
+{
+    level_taken = LEVEL_NOT_TAKEN;
+    level_taken = log_get_level();
 }
 
 enum log_level log_get_level(void)
 {
-    return level_min;
+    if (level_taken != LEVEL_NOT_TAKEN) return (enum log_level)level_taken;
+    pthread_mutex_lock(&sink.mutex);
+    enum log_level level = level_min;
+    pthread_mutex_unlock(&sink.mutex);
+    return level;
 }
 
 bool log_level_parse(const char *name, enum log_level *level)
@@ -134,7 +150,7 @@ static void line_end(const char *line, size_t size)
 void log_line(enum log_level level, const char *format, ...)
 {
     check(level < LOG_NONE);
-    if (level < level_min) return;
+    if (level < log_get_level()) return;
 
     char line[LINE_MAX_BYTES];
     size_t used = line_begin(line, sizeof line, level);

@@ -20,8 +20,11 @@
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_NONE };
 
-/* Before threads start; LOG_INFO until then. */
+/* LOG_INFO until then.  Threads that took the level before keep what they took. */
 void log_set_level(enum log_level level);
+/* Takes the level for this thread, so that its lines below the level cost no
+ * lock: for shards, at their start and at a reload. */
+void log_take_level(void);
 enum log_level log_get_level(void);
 /* "debug", "info", "warn", "error", "none"; false for others. */
 bool log_level_parse(const char *name, enum log_level *level);

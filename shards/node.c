@@ -18,7 +18,6 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/net.h"
-#include "proto/jwt.h"
 #include "shards/letter.h"
 #include "shards/ops/drain.h"
 #include "shards/shard.h"
@@ -28,6 +27,8 @@
 /* How often a port in use is asked for again, and how far apart. */
 #define LISTEN_TRIES   40
 #define LISTEN_WAIT_MS 50
+/* How long the end of a thread may go unnoticed. */
+#define JOIN_SLICE_MS  5
 
 static uint32_t cpus_available(void)
 {
@@ -67,7 +68,10 @@ static void name_node(struct node *node)
 
 enum err node_create(struct config *config, struct node **out)
 {
+    struct snapshot *first;
+    TRY(snapshot_create(config, &first));
     struct node *node = mem_alloc(sizeof *node);
+    reload_init(&node->reload, first);
     node->config = config;
     node->started_ms = clock_wall_ms();
     node->shards_count = config->shards_count != 0 ? config->shards_count : cpus_available();
@@ -76,10 +80,6 @@ enum err node_create(struct config *config, struct node **out)
     node->mesh = mesh_create(node->shards_count, letter_table, LETTER_KIND_COUNT, MESH_CREDITS);
     node->workers = workers_create();
     enum err err = store_node_open(config, node->workers, node->shards_count, &node->store);
-    if (err == ERR_OK && config->client_token_hmac_secret_key[0] != '\0') {
-        err = jwt_key_hmac(bytes_of_text(config->client_token_hmac_secret_key), &node->token_key);
-        check(err == ERR_OK);
-    }
     node->shards = mem_alloc(node->shards_count * sizeof *node->shards);
     for (uint32_t i = 0; err == ERR_OK && i < node->shards_count; i++)
         err = shard_create(node, i, &node->shards[i]);
@@ -103,8 +103,7 @@ void node_destroy(struct node *node)
     store_node_close(node->store);
     workers_destroy(node->workers);
     mesh_destroy(node->mesh);
-    jwt_key_destroy(node->token_key);
-    config_destroy(node->config);
+    reload_fini(&node->reload);
     mem_free(node);
 }
 
@@ -208,28 +207,51 @@ void node_drain(struct node *node)
     }
 }
 
+static const char *signal_name(int signal)
+{
+    return signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGHUP";
+}
+
 /* Until SIGTERM or SIGINT. */
-static void wait_for_end(const sigset_t *signals)
+static void wait_for_end(struct node *node, const sigset_t *signals)
 {
     for (;;) {
         int signal = 0;
         if (sigwait(signals, &signal) != 0) continue;
         if (signal == SIGHUP) {
-            log_warn("SIGHUP: a reload is not served yet; restart to take a new configuration");
+            if (reload_begin(node) == ERR_OK) reload_wait(node);
             continue;
         }
-        log_info("asked to end signal=%s", signal == SIGTERM ? "SIGTERM" : "SIGINT");
+        log_info("asked to end signal=%s", signal_name(signal));
         return;
     }
 }
 
-static bool join_all(struct run *run, uint64_t timeout_ms)
+/* What ends before everything is at rest: no more lines, no more patience. */
+static void leave_now(void)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += (time_t)(timeout_ms / 1000) + 1;
-    for (uint32_t i = 0; i < run->node->shards_count; i++)
-        if (pthread_timedjoin_np(run->runners[i].thread, NULL, &until) != 0) return false;
+    log_stop();
+    _exit(1);
+}
+
+/* Waits for the shards' threads.  A second signal ends the process at once, as
+ * whoever presses Ctrl-C twice wants; a reload has nothing to act on any more. */
+static bool join_all(struct run *run, const sigset_t *signals, uint64_t timeout_ms)
+{
+    uint64_t end_ms = clock_wall_ms() + timeout_ms;
+    for (uint32_t i = 0; i < run->node->shards_count;) {
+        if (pthread_tryjoin_np(run->runners[i].thread, NULL) == 0) {
+            i++;
+            continue;
+        }
+        if (clock_wall_ms() >= end_ms) return false;
+        struct timespec slice = {.tv_nsec = JOIN_SLICE_MS * 1000000L};
+        int signal = sigtimedwait(signals, NULL, &slice);
+        if (signal != SIGTERM && signal != SIGINT) continue;
+        log_warn("asked to end again; leaving without the rest of the drain signal=%s",
+                 signal_name(signal));
+        leave_now();
+    }
     return true;
 }
 
@@ -264,16 +286,16 @@ int node_run(struct node *node)
     if (is_go) {
         log_info("ready version=%s engine=%s name=%s", SLUICE_VERSION, node->store->engine->name,
                  node->name);
-        wait_for_end(&signals);
+        wait_for_end(node, &signals);
         node_drain(node);
     } else {
         log_error("a shard did not start; see the lines above");
     }
-    if (!join_all(run, node->config->shutdown_timeout_ms + DRAIN_GRACE_MS)) {
+    uint64_t drain_ms = node->reload.now->config->shutdown_timeout_ms;
+    if (!join_all(run, &signals, drain_ms + DRAIN_GRACE_MS)) {
         log_error("the drain did not end in time; leaving without the rest timeout_ms=%llu",
-                  (unsigned long long)node->config->shutdown_timeout_ms);
-        log_stop();
-        _exit(1);
+                  (unsigned long long)drain_ms);
+        leave_now();
     }
     pthread_barrier_destroy(&run->met);
     pthread_barrier_destroy(&run->told);

@@ -17,14 +17,14 @@
 #include "core/err.h"
 #include "core/mesh.h"
 #include "core/worker.h"
+#include "shards/ops/reload.h"
 #include "storage/store.h"
 
 struct shard;
-struct jwt_key;
 
 struct node {
-    struct config *config;
-    struct jwt_key *token_key;
+    const struct config *config; /* of the start */
+    struct reload reload;        /* holds it, and what has replaced it */
     struct mesh *mesh;
     struct workers *workers;
     struct store_node *store;

@@ -71,7 +71,7 @@ enum err shard_create(struct node *node, uint32_t index, struct shard **out)
     shard->index = index;
     shard->shards_count = node->shards_count;
     shard->config = node->config;
-    shard->token_key = node->token_key;
+    shard->token_key = node->reload.first->token_key;
     shard->listener = -1;
     struct loop_options options = {
         .socks_max = shard->config->shards_connections_max + LINK_SOCKS,
@@ -107,6 +107,7 @@ static void on_tick(struct timer *timer)
 enum err shard_start(struct shard *shard)
 {
     check_context(shard->index, 0);
+    log_take_level();
     loop_start(shard->loop);
     clock_turn(&shard->clock);
     struct store_env env = {

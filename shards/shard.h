@@ -125,7 +125,7 @@ struct shard {
     uint32_t drain_at;        /* next connection to close */
     uint32_t clients_count;   /* connected ones */
     struct timer tick, drain_timer;
-    struct note drain_note;
+    struct note drain_note, reload_note;
 };
 
 void indexes_add(struct indexes *indexes, uint32_t index);

@@ -46,6 +46,13 @@ struct store *store_attach(struct store_node *node, const struct store_env *env)
     return store;
 }
 
+void store_configure(struct store *store, const struct config *config)
+{
+    check(store != NULL && config != NULL);
+    check(config->storage_engine == store->env.config->storage_engine);
+    store->env.config = config;
+}
+
 void store_detach(struct store *store)
 {
     check(store_pending(store) == 0);

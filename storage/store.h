@@ -210,6 +210,9 @@ void store_node_close(struct store_node *node);
 
 /* On the shard's thread, before its first turn.  NULL only when the engine said why in the log. */
 must_use struct store *store_attach(struct store_node *node, const struct store_env *env);
+/* A reload: the store reads `config` from now on, which outlives the next call.
+ * What an engine took when it was opened stays: its options wait for a start. */
+void store_configure(struct store *store, const struct config *config);
 /* No op may be under way and no channel open. */
 void store_detach(struct store *store);
 

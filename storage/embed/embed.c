@@ -32,7 +32,6 @@ static struct store *embed_attach(struct store_node *node, const struct store_en
     struct log_hooks hooks = {store, on_durable, on_failed};
     shardlog_init(&store->log, &store->store.env, &hooks, store->node->log_path,
                   store->node->incarnation, store->node->generation);
-    store->lag_max = env->config->storage_index_lag_max_bytes;
     store->apply.store = store;
     wheel_arm(env->wheel, &store->sweep, clock_turn_ms(env->clock) + EMBED_SWEEP_MS, on_sweep);
     return &store->store;
@@ -100,6 +99,12 @@ void embed_wake(struct embed_store *store, uint64_t due_ms)
 static void embed_wake_now(struct embed_store *store)
 {
     if (!store->is_submitting) embed_wake(store, clock_turn_ms(store->store.env.clock));
+}
+
+/* Read anew each time: a reload may change it. */
+static uint64_t embed_lag_max(const struct embed_store *store)
+{
+    return store->store.env.config->storage_index_lag_max_bytes;
 }
 
 uint64_t embed_lag(const struct embed_store *store)
@@ -284,10 +289,11 @@ static void embed_append(struct store *base, struct store_append *op)
     }
     /* Commits stop at the limit; what still comes waits in memory up to an
      * eighth more, then it is refused. */
-    uint64_t slack = max_u64(store->lag_max / 8, 1u << 20);
+    uint64_t slack = max_u64(embed_lag_max(store) / 8, 1u << 20);
     struct handle handle;
     struct embed_record *record = NULL;
-    if (embed_lag(store) < store->lag_max + slack) record = slab_get(&store->records, &handle);
+    if (embed_lag(store) < embed_lag_max(store) + slack)
+        record = slab_get(&store->records, &handle);
     if (record == NULL)
         append_refuse(store, op, ERR_STORE_LAG);
     else
@@ -440,7 +446,7 @@ static void embed_submit(struct store *base)
     else
         embed_wake_now(store);
     embed_queries_submit(store);
-    if (store->log.kept_bytes < store->lag_max) shardlog_submit(&store->log);
+    if (store->log.kept_bytes < embed_lag_max(store)) shardlog_submit(&store->log);
     metric_set(base->env.metrics, METRIC_STORE_LAG_BYTES, embed_lag(store));
 }
 
@@ -475,7 +481,7 @@ static const char *embed_trouble(const struct embed_store *store)
     if (shardlog_refuses(&store->log, &err)) {
         return "the next log file cannot be made; make room on the disk";
     }
-    if (store->log.kept_bytes >= store->lag_max) {
+    if (store->log.kept_bytes >= embed_lag_max(store)) {
         return "the index lags beyond storage.index_lag_max; publications wait";
     }
     return store->is_index_failing ? "the index cannot be written; make room on the disk" : NULL;

@@ -162,7 +162,6 @@ struct embed_store {
     struct embed_apply apply;
     struct timer wake, apply_timer, sweep;
     uint64_t wake_ms; /* while `wake` is armed */
-    uint64_t lag_max;
     uint32_t pending;
     bool is_submitting, is_index_failing;
     struct publication *publications; /* scratch of one answer */

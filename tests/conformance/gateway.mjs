@@ -53,8 +53,9 @@ export class Gateway {
   get url() { return `ws://127.0.0.1:${this.port}/connection/websocket`; }
   get http() { return `http://127.0.0.1:${this.port}`; }
 
-  async start({ shards = this.options.shards ?? 2, args = [] } = {}) {
-    const config = {
+  /** The options of the next start or reload. */
+  config() {
+    return {
       http_server: { address: '127.0.0.1' },
       client: { token: { hmac_secret_key: SECRET }, allowed_origins: ['*'] },
       http_api: { key: KEY },
@@ -66,15 +67,30 @@ export class Gateway {
       shutdown: { timeout: '5s' },
       ...this.options.config,
     };
+  }
+
+  /** Writes `text`, or the options as they are now, and sends SIGHUP; resolves
+   *  with what the log says of it. */
+  async reload(text = JSON.stringify(this.config(), null, 2)) {
+    writeFileSync(join(this.dir, 'config.json'), text, { mode: 0o600 });
+    const from = this.log.length;
+    this.child.kill('SIGHUP');
+    await until(() => / (reloaded|reload: nothing was changed)/.test(this.log.slice(from)), 'the reload is over');
+    return this.log.slice(from);
+  }
+
+  async start({ shards = this.options.shards ?? 2, args = [] } = {}) {
     const file = join(this.dir, 'config.json');
-    writeFileSync(file, JSON.stringify(config, null, 2), { mode: 0o600 });
+    writeFileSync(file, JSON.stringify(this.config(), null, 2), { mode: 0o600 });
     this.agent?.destroy();
     this.agent = new Agent({ keepAlive: true });
     this.started = this.log.length;
-    this.child = spawn(BINARY, ['serve', '--config', file, '--port', String(this.port),
-      '--shards', String(shards), ...args], { stdio: ['ignore', 'pipe', 'pipe'],
+    const env = { ...process.env, ...this.options.env,
       // Freed memory that ASan keeps back would count as growth.
-      env: { ...process.env, ASAN_OPTIONS: `quarantine_size_mb=8:${process.env.ASAN_OPTIONS ?? ''}` } });
+      ASAN_OPTIONS: `quarantine_size_mb=8:${process.env.ASAN_OPTIONS ?? ''}` };
+    delete env.SLUICE_BINARY; // would be taken for an option
+    this.child = spawn(BINARY, ['serve', '--config', file, '--port', String(this.port),
+      '--shards', String(shards), ...args], { stdio: ['ignore', 'pipe', 'pipe'], env });
     this.exited = new Promise((done) => this.child.once('exit', (code, signal) => done({ code, signal })));
     let gone = null;
     this.exited.then((how) => { gone = how; });

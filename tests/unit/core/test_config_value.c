@@ -210,6 +210,24 @@ static void secrets_are_never_shown(void **state)
     config_destroy(after);
 }
 
+static void a_reload_keeps_what_only_a_start_can_take(void **state)
+{
+    (void)state;
+    struct config *before = good("redis: {password: first}\nwebsocket: {handler_prefix: /ws}\n"
+                                 "shards: {count: 3}\nhttp_api: {key: a}");
+    struct config *after = good("redis: {password: second}\nhttp_api: {key: b}\n"
+                                "client: {allowed_origins: [x, y]}");
+    memset(&said, 0, sizeof(said));
+    assert_int_equal(config_keep_started(before, after, on_say, &said), 3);
+    config_destroy(before); /* the values were copied */
+    assert_string_equal(after->redis_password, "first");
+    assert_string_equal(after->websocket_handler_prefix, "/ws");
+    assert_int_equal(after->shards_count, 3);
+    assert_string_equal(after->http_api_key, "b");
+    assert_int_equal(after->client_allowed_origins.count, 2);
+    config_destroy(after);
+}
+
 int main(void)
 {
     doc_setup();
@@ -224,6 +242,7 @@ int main(void)
         cmocka_unit_test(an_unknown_name_is_answered_with_the_nearest),
         cmocka_unit_test(every_mistake_is_told_up_to_a_limit),
         cmocka_unit_test(secrets_are_never_shown),
+        cmocka_unit_test(a_reload_keeps_what_only_a_start_can_take),
     };
     return cmocka_run_group_tests_name("config_value", tests, NULL, NULL);
 }

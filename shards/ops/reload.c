@@ -1,0 +1,133 @@
+/*
+ * reload: read, compare, tell, free.
+ */
+#include "shards/ops/reload.h"
+
+#include "core/check.h"
+#include "core/config.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "proto/jwt.h"
+#include "shards/node.h"
+#include "shards/shard.h"
+
+/* ---- snapshots ---- */
+
+enum err snapshot_create(struct config *config, struct snapshot **out)
+{
+    check(config != NULL && out != NULL);
+    struct snapshot *made = mem_alloc(sizeof *made);
+    made->config = config;
+    enum err err = ERR_OK;
+    if (config->client_token_hmac_secret_key[0] != '\0')
+        err = jwt_key_hmac(bytes_of_text(config->client_token_hmac_secret_key), &made->token_key);
+    if (err != ERR_OK) {
+        log_error("client.token: the key cannot be used error=\"%s\"", err_text(err));
+        snapshot_destroy(made);
+        return err;
+    }
+    *out = made;
+    return ERR_OK;
+}
+
+void snapshot_destroy(struct snapshot *snapshot)
+{
+    if (snapshot == NULL) return;
+    jwt_key_destroy(snapshot->token_key);
+    config_destroy(snapshot->config);
+    mem_free(snapshot);
+}
+
+void reload_init(struct reload *reload, struct snapshot *first)
+{
+    check(first != NULL);
+    *reload = (struct reload){.first = first, .now = first};
+    int failed = pthread_mutex_init(&reload->mutex, NULL);
+    check(failed == 0);
+    failed = pthread_cond_init(&reload->done, NULL);
+    check(failed == 0);
+}
+
+void reload_fini(struct reload *reload)
+{
+    if (reload->first == NULL) return;
+    if (reload->before != NULL && reload->before != reload->first) snapshot_destroy(reload->before);
+    if (reload->now != reload->first) snapshot_destroy(reload->now);
+    snapshot_destroy(reload->first);
+    pthread_cond_destroy(&reload->done);
+    pthread_mutex_destroy(&reload->mutex);
+    *reload = (struct reload){0};
+}
+
+/* ---- one reload ---- */
+
+/* The last shard frees the old snapshot, keys and secrets with it. */
+static void let_go(struct reload *reload)
+{
+    pthread_mutex_lock(&reload->mutex);
+    check(reload->left > 0 && reload->before != NULL);
+    if (--reload->left == 0) {
+        if (reload->before != reload->first) snapshot_destroy(reload->before);
+        reload->before = NULL;
+        pthread_cond_signal(&reload->done);
+    }
+    pthread_mutex_unlock(&reload->mutex);
+}
+
+static void on_note(struct note *note, void *context)
+{
+    struct shard *shard = context;
+    check(note == &shard->reload_note);
+    struct reload *reload = &shard->node->reload;
+    const struct snapshot *now = reload->now;
+    shard->config = now->config;
+    shard->token_key = now->token_key;
+    store_configure(shard->store, now->config);
+    log_take_level();
+    let_go(reload);
+}
+
+static void say(void *context, enum config_voice voice, const char *sentence)
+{
+    (void)context;
+    if (voice == CONFIG_SAYS_WARNING)
+        log_warn("reload: %s", sentence);
+    else
+        log_error("reload: %s", sentence);
+}
+
+enum err reload_begin(struct node *node)
+{
+    struct reload *reload = &node->reload;
+    check(reload->before == NULL);
+    struct config *config;
+    struct snapshot *made;
+    enum err err = config_reload(reload->now->config, say, NULL, &config);
+    if (err == ERR_OK) {
+        config_keep_started(reload->now->config, config, say, NULL);
+        err = snapshot_create(config, &made);
+    }
+    if (err != ERR_OK) {
+        log_error("reload: nothing was changed; the configuration before stays in force");
+        return err;
+    }
+    log_set_level((enum log_level)config->log_level);
+    reload->before = reload->now;
+    reload->now = made;
+    reload->left = node->shards_count;
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        struct shard *shard = node->shards[i];
+        shard->reload_note.on_note = on_note;
+        inbox_post(&shard->inbox, &shard->reload_note);
+    }
+    return ERR_OK;
+}
+
+void reload_wait(struct node *node)
+{
+    struct reload *reload = &node->reload;
+    pthread_mutex_lock(&reload->mutex);
+    while (reload->before != NULL) pthread_cond_wait(&reload->done, &reload->mutex);
+    pthread_mutex_unlock(&reload->mutex);
+    log_info("reloaded namespaces=%u", reload->now->config->namespaces_count);
+}
