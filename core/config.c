@@ -294,6 +294,11 @@ void config_destroy(struct config *config)
         memcpy(&secret, (const char *)config + config_rows[i].at, sizeof(secret));
         crypt_wipe(secret, strlen(secret));
     }
+    for (uint32_t i = 0; i < config->overrides_count; i++) {
+        char *value; /* may be a secret */
+        memcpy(&value, &config->overrides[i].value, sizeof(value));
+        crypt_wipe(value, strlen(value));
+    }
     arena_fini(config->arena);
     mem_free(config->arena);
     mem_free(config);
@@ -370,9 +375,9 @@ static void keep_request(struct config *config, const char *path,
     config->overrides = arena_get(config->arena, (overrides_count + 1) * sizeof(*overrides));
     config->overrides_count = overrides_count;
     for (uint32_t i = 0; i < overrides_count; i++)
-        config->overrides[i] = (struct config_override){keep_text(config, overrides[i].path),
-                                                        keep_text(config, overrides[i].value),
-                                                        keep_text(config, overrides[i].source)};
+        config->overrides[i] = (struct config_override){
+            overrides[i].path != NULL ? keep_text(config, overrides[i].path) : NULL,
+            keep_text(config, overrides[i].value), keep_text(config, overrides[i].source)};
 }
 
 enum err config_load(const char *path, const struct config_override *overrides,

@@ -14,7 +14,8 @@
  *          the old between turns, freed when every shard has let go of it.
  * Thread:  a loaded snapshot is read-only: any thread.
  * Source:  config.c (files, YAML), config_json.c, config_table.c (the walk),
- *          config_near.c (nearest names), config_value.c (what people may write),
+ *          config_env.c (the environment), config_near.c (nearest names),
+ *          config_value.c (what people may write),
  *          config_check.c (rules between options, snapshots compared)
  * Tests:   tests/unit/core/test_config.c, tests/fuzz/fuzz_config.c
  */
@@ -69,9 +70,9 @@ struct arena;
 
 /* An option given elsewhere than in the file; it wins over the file. */
 struct config_override {
-    const char *path;   /* "http_server.port" */
+    const char *path;   /* "http_server.port"; NULL: `source` is a variable that names it */
     const char *value;  /* as it would stand in the file; a list is split at commas */
-    const char *source; /* how a sentence names it: "--port" */
+    const char *source; /* how a sentence names it: "--port", "SLUICE_HTTP_SERVER_PORT" */
 };
 
 struct config {
@@ -110,7 +111,12 @@ enum config_voice {
  * 'abc' is not a duration; write for example 25s".  `context` is the caller's. */
 typedef void (*config_say_fn)(void *context, enum config_voice voice, const char *sentence);
 
-/* Reads the file at `path` and the overrides on top; NULL path: defaults and
+/* The overrides of an environment: one per variable that begins with SLUICE_, in its
+ * order (core/config_env.c).  One block of memory for the caller to mem_free; values
+ * are views of the environment.  Returns their count. */
+uint32_t config_environment(char *const *environment, struct config_override **overrides);
+
+/* Reads the file at `path` and the overrides on top, the later over the earlier; NULL path: defaults and
  * overrides alone.  Every mistake is said, up to CONFIG_ERRORS_MAX; then
  * ERR_BAD_REQUEST (ERR_IO when the file cannot be read) and *config untouched. */
 must_use enum err config_load(const char *path, const struct config_override *overrides,

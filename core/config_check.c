@@ -137,11 +137,7 @@ static void describe_row(const struct config_row *row,
                                         "text",  "secret", "one of", "list"};
     char line[700], values[200] = "", fallback[100] = "";
     if (row->type == CONFIG_ENUM) {
-        size_t used = 0;
-        for (const char *at = row->least; *at != 0 && used < sizeof(values) - 4; at++) {
-            if (*at == '|') values[used++] = ',';
-            values[used++] = *at == '|' ? ' ' : *at;
-        }
+        config_value_list(row, values, sizeof(values));
     } else if (row->least[0] != 0 || row->most[0] != 0) {
         snprintf(values, sizeof(values), "%.80s to %.80s", row->least, row->most);
     }

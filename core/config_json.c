@@ -1,8 +1,9 @@
 /*
  * config_json: a JSON file as the same tree that YAML gives.
  *
- * core/doc.h does not keep lines, so sentences about a JSON file name the path
- * of the option and leave the line out; a syntax error has its line.
+ * core/doc.h keeps members in their order but no lines, so each key's line is found
+ * by a second look at the text: the tree is walked in the order of the document,
+ * and the next key of the walk is the next key of the text.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -49,6 +50,27 @@ static bool fill_scalar(struct config_reader *reader, const struct doc *doc,
     return node->text != NULL;
 }
 
+/* The line of the next key of the text, which is known to be JSON: a string with a
+ * colon behind it. */
+static uint32_t next_key_line(struct config_reader *reader)
+{
+    const uint8_t *at = reader->json_left.at, *end = at + reader->json_left.size;
+    bool is_key = false;
+    uint32_t line = reader->json_line;
+    while (at < end && !is_key) {
+        uint8_t byte = *at++;
+        if (byte == '\n') reader->json_line++;
+        if (byte != '"') continue;
+        line = reader->json_line;
+        for (; at < end && *at != '"'; at++) at += *at == '\\';
+        const uint8_t *behind = ++at;
+        while (behind < end && strchr(" \t\r\n", *behind) != NULL) behind++;
+        is_key = behind < end && *behind == ':';
+    }
+    reader->json_left = at < end ? bytes_of(at, (size_t)(end - at)) : BYTES_NONE;
+    return line;
+}
+
 static bool fill_map(struct config_reader *reader, const struct doc *doc, uint32_t depth,
                      struct config_node *node)
 {
@@ -56,8 +78,10 @@ static bool fill_map(struct config_reader *reader, const struct doc *doc, uint32
     const char *name;
     for (struct doc *item = doc_next(doc, &at, &name); item != NULL;
          item = doc_next(doc, &at, &name)) {
+        uint32_t line = next_key_line(reader);
         struct config_node *child = make(reader, item, depth + 1);
         if (child == NULL) return false;
+        child->line = line;
         child->key = config_node_text(reader, 0, bytes_of_text(name));
         if (child->key == NULL || !config_node_add(reader, node, child)) return false;
     }
@@ -90,6 +114,8 @@ struct config_node *config_json_tree(struct config_reader *reader, struct bytes 
         config_error(reader, 0, NULL, "this is not JSON: %s", where);
         return NULL;
     }
+    reader->json_left = text;
+    reader->json_line = 1;
     struct config_node *root = make(reader, doc, 0);
     doc_free(doc);
     return root;

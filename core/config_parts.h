@@ -40,6 +40,8 @@ struct config_reader {
     void *context;
     uint32_t errors;
     uint64_t known_told[4]; /* a bit per row of config_known.def: warned already */
+    struct bytes json_left; /* JSON: what lies behind the last key, */
+    uint32_t json_line;     /* and its line */
 };
 
 /* Says "name:line: path: …"; line 0 and path NULL are left out. */
@@ -111,6 +113,8 @@ must_use bool config_value_set(const struct config_row *row, const char *text, v
 /* Takes the items of a list. */
 must_use bool config_value_set_list(const struct config_row *row, const struct config_node *list,
                                     void *base, struct arena *arena, char why[CONFIG_WHY_MAX]);
+/* The values of an ENUM: "(empty), json, binary". */
+void config_value_list(const struct config_row *row, char *text, size_t text_size);
 /* What a value of this row looks like: "a duration, for example 25s". */
 const char *config_value_form(const struct config_row *row);
 /* True exactly when the fields are equal. */
@@ -127,6 +131,15 @@ void config_table_apply(struct config_reader *reader, const struct config_node *
                         struct config *config);
 void config_table_override(struct config_reader *reader, const struct config_override *override,
                            struct config *config);
+/* Takes an override that a variable names. */
+void config_env_apply(struct config_reader *reader, const struct config_override *variable,
+                      struct config *config);
+/* All namespaces from their list; those before are forgotten. */
+void config_table_namespaces(struct config_reader *reader, const struct config_node *list,
+                             struct config *config);
+/* Warns of a known option, once a load. */
+void config_table_tell_known(struct config_reader *reader, uint32_t line, const char *path,
+                             const struct config_known_row *row);
 /* What follows from other options: a namespace's history_meta_ttl. */
 void config_table_finish(struct config *config);
 

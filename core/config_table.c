@@ -134,8 +134,8 @@ static void tell_unknown(struct config_reader *reader, uint32_t line, const char
     config_error(reader, line, path, "unknown option%s%s", hint[0] != 0 ? "; " : "", hint);
 }
 
-static void tell_known(struct config_reader *reader, uint32_t line, const char *path,
-                       const struct config_known_row *row)
+void config_table_tell_known(struct config_reader *reader, uint32_t line, const char *path,
+                             const struct config_known_row *row)
 {
     size_t index = (size_t)(row - config_known_rows);
     uint64_t bit = UINT64_C(1) << (index % 64);
@@ -189,7 +189,7 @@ static void apply_namespace(struct config_reader *reader, const struct config_no
         if (row != NULL)
             apply_value(reader, row, child, path, space, arena);
         else if (known != NULL)
-            tell_known(reader, child->line, path, known);
+            config_table_tell_known(reader, child->line, path, known);
         else
             tell_unknown(reader, child->line, path, canonical);
     }
@@ -227,7 +227,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(left->name, right->name);
 }
 
-static void apply_namespaces(struct config_reader *reader, const struct config_node *node,
+void config_table_namespaces(struct config_reader *reader, const struct config_node *node,
                              struct config *config)
 {
     if (node->kind == CONFIG_NULL) return;
@@ -272,9 +272,9 @@ static void apply_key(struct config_reader *reader, const struct config_node *no
     else if (strcmp(path, CONFIG_WITHOUT_PATH) == 0)
         apply_namespace(reader, node, path, &config->without_namespace, config->arena);
     else if (strcmp(path, CONFIG_NAMESPACES_PATH) == 0)
-        apply_namespaces(reader, node, config);
+        config_table_namespaces(reader, node, config);
     else if (known != NULL)
-        tell_known(reader, node->line, path, known);
+        config_table_tell_known(reader, node->line, path, known);
     else if (is_section(path))
         apply_section(reader, node, path, config);
     else
@@ -308,6 +308,10 @@ void config_table_apply(struct config_reader *reader, const struct config_node *
 void config_table_override(struct config_reader *reader, const struct config_override *override,
                            struct config *config)
 {
+    if (override->path == NULL) {
+        config_env_apply(reader, override, config);
+        return;
+    }
     char why[CONFIG_WHY_MAX];
     const struct config_row *row = row_find(config_rows, config_rows_count, override->path);
     check(row != NULL); /* the caller names options of the table */

@@ -159,6 +159,21 @@ static bool read_bool(const char *text, uint64_t *value, char why[CONFIG_WHY_MAX
     return false;
 }
 
+void config_value_list(const struct config_row *row, char *text, size_t text_size)
+{
+    check(row->type == CONFIG_ENUM && text_size > 0);
+    struct writer writer = writer_of(text, text_size - 1);
+    for (const char *at = row->least;; at++) {
+        size_t size = strcspn(at, "|");
+        if (at != row->least) write_text(&writer, ", ");
+        write_bytes(&writer, size == 0 ? BYTES_LITERAL("(empty)") : bytes_of(at, size));
+        at += size;
+        if (*at == 0) break;
+    }
+    check(!writer.failed);
+    text[writer_bytes(&writer).size] = 0;
+}
+
 static bool read_enum(const struct config_row *row, const char *text, uint64_t *value,
                       char why[CONFIG_WHY_MAX])
 {
@@ -171,7 +186,9 @@ static bool read_enum(const struct config_row *row, const char *text, uint64_t *
         if (at[name_size] == 0) break;
         at += name_size + 1;
     }
-    snprintf(why, CONFIG_WHY_MAX, "'%s' is not one of %s", shown(text, text_shown), row->least);
+    char list[120];
+    config_value_list(row, list, sizeof(list));
+    snprintf(why, CONFIG_WHY_MAX, "'%s' is not one of %s", shown(text, text_shown), list);
     return false;
 }
 
@@ -312,7 +329,7 @@ const char *config_value_form(const struct config_row *row)
     case CONFIG_BYTES: return "a size, for example 64KiB";
     case CONFIG_TEXT:
     case CONFIG_SECRET: return "a text";
-    case CONFIG_ENUM: return row->least;
+    case CONFIG_ENUM: return "one of its values";
     case CONFIG_TEXT_LIST: return "a list of texts, for example [\"https://chat.example\"]";
     }
     impossible("every type has a form");

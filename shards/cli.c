@@ -9,6 +9,7 @@
 #include "shards/cli.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "core/check.h"
 #include "core/clock.h"
@@ -16,6 +17,9 @@
 #include "core/mem.h"
 #include "core/near.h"
 #include "proto/jwt.h"
+
+/* Options given elsewhere than in the file: variables, and the command line. */
+#define CLI_OVERRIDES_MAX 512
 
 enum option {
     OPTION_CONFIG,
@@ -67,17 +71,26 @@ static void on_say(void *context, enum config_voice voice, const char *sentence)
     fprintf(stderr, "sluice: %s%s\n", is_warning ? "warning: " : "", sentence);
 }
 
-/* Loads what --config and the overriding options say.  Mistakes are on stderr. */
+/* Loads what --config, the environment and the overriding options say, the later over
+ * the earlier.  Mistakes are on stderr. */
 static int load(const struct call *call, bool is_quiet, struct config **config)
 {
-    struct config_override overrides[OPTION_COUNT];
-    uint32_t count = 0;
+    struct config_override *environment, overrides[CLI_OVERRIDES_MAX];
+    uint32_t count = config_environment(environ, &environment);
+    if (count > CLI_OVERRIDES_MAX - OPTION_COUNT) {
+        fprintf(stderr, "sluice: more than %d variables begin with SLUICE_\n",
+                CLI_OVERRIDES_MAX - OPTION_COUNT);
+        mem_free(environment);
+        return CLI_WRONG;
+    }
+    memcpy(overrides, environment, count * sizeof(overrides[0]));
     for (uint32_t i = 0; i < OPTION_COUNT; i++)
         if (options[i].path != NULL && call->values[i] != NULL)
             overrides[count++] =
                 (struct config_override){options[i].path, call->values[i], options[i].name};
     enum err err = config_load(call->values[OPTION_CONFIG], overrides, count, on_say,
                                is_quiet ? &is_quiet : NULL, config);
+    mem_free(environment);
     return err == ERR_OK ? CLI_DONE : CLI_WRONG;
 }
 

@@ -95,7 +95,7 @@ static void durations_without_sense_are_refused(void **state)
         "c.yaml:2: client.ping_interval: 'abc' is not a duration; "
         "write for example 25s, 5m or 1h30m");
     bad_as("c.json", "{\"client\":{\"ping_interval\":25}}",
-           "c.json: client.ping_interval: '25' has no unit; write for example 25s or 25ms");
+           "c.json:1: client.ping_interval: '25' has no unit; write for example 25s or 25ms");
 }
 
 static void sizes_are_binary(void **state)
@@ -145,8 +145,8 @@ static void other_values_are_refused_with_what_is_wanted(void **state)
     bad("client: {channel_limit: -1}",
         "c.yaml:1: client.channel_limit: '-1' is not a whole number");
     bad("log: {level: loud}",
-        "c.yaml:1: log.level: 'loud' is not one of debug|info|warn|error|none");
-    bad("log: {level: ''}", "c.yaml:1: log.level: '' is not one of debug|info|warn|error|none");
+        "c.yaml:1: log.level: 'loud' is not one of debug, info, warn, error, none");
+    bad("log: {level: ''}", "c.yaml:1: log.level: '' is not one of debug, info, warn, error, none");
     bad("channel: {namespace_boundary: /}",
         "c.yaml:1: channel.namespace_boundary: '/' is not one of :");
     bad("client: {insecure: [true]}", "c.yaml:1: client.insecure: wants true or false, not a list");
