@@ -16,7 +16,8 @@
  * Source:  config.c (files, YAML), config_json.c, config_table.c (the walk),
  *          config_env.c (the environment), config_near.c (nearest names),
  *          config_value.c (what people may write),
- *          config_check.c (rules between options, snapshots compared)
+ *          config_check.c (rules between options, snapshots compared),
+ *          config_write.c (a file with every option)
  * Tests:   tests/unit/core/test_config.c, tests/fuzz/fuzz_config.c
  */
 #pragma once
@@ -116,8 +117,8 @@ typedef void (*config_say_fn)(void *context, enum config_voice voice, const char
  * are views of the environment.  Returns their count. */
 uint32_t config_environment(char *const *environment, struct config_override **overrides);
 
-/* Reads the file at `path` and the overrides on top, the later over the earlier; NULL path: defaults and
- * overrides alone.  Every mistake is said, up to CONFIG_ERRORS_MAX; then
+/* Reads the file at `path` and the overrides on top, the later over the earlier; NULL
+ * path: defaults and overrides alone.  Every mistake is said, up to CONFIG_ERRORS_MAX; then
  * ERR_BAD_REQUEST (ERR_IO when the file cannot be read) and *config untouched. */
 must_use enum err config_load(const char *path, const struct config_override *overrides,
                               uint32_t overrides_count, config_say_fn say, void *context,
@@ -149,5 +150,9 @@ must_use enum err config_cpus(const char *text, uint16_t cpus[CONFIG_CPUS_MAX], 
  * `why`: "'abc' is not a duration; write for example 25s, 5m or 1h30m". */
 #define CONFIG_WHY_MAX 256
 must_use bool config_duration(const char *text, uint64_t *ms, char why[CONFIG_WHY_MAX]);
+/* Every option with its default and its sentence, as a YAML file that loads; values of
+ * `instead` (their paths are those of the table) take the place of defaults. */
+void config_write(const struct config_override *instead, uint32_t instead_count,
+                  void (*print)(void *context, const char *line), void *context);
 /* The table as Markdown, for the README: one line per option. */
 void config_describe(void (*print)(void *context, const char *line), void *context);

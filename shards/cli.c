@@ -9,34 +9,12 @@
 #include "shards/cli.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 #include "core/check.h"
-#include "core/clock.h"
-#include "core/config.h"
-#include "core/mem.h"
 #include "core/near.h"
-#include "proto/jwt.h"
+#include "shards/cli_parts.h"
 
-/* Options given elsewhere than in the file: variables, and the command line. */
-#define CLI_OVERRIDES_MAX 512
-
-enum option {
-    OPTION_CONFIG,
-    OPTION_PORT,
-    OPTION_DATA,
-    OPTION_SHARDS,
-    OPTION_CPUS,
-    OPTION_USER,
-    OPTION_TTL,
-    OPTION_CHANNEL,
-    OPTION_COUNT,
-};
-
-static const struct {
-    const char *name, *value, *text;
-    const char *path; /* of the option in core/config.def that it overrides, or NULL */
-} options[OPTION_COUNT] = {
+const struct cli_option cli_option_rows[OPTION_COUNT] = {
     [OPTION_CONFIG] = {"--config", "FILE",
                        "read options from FILE: YAML, or JSON when it ends in .json", NULL},
     [OPTION_PORT] = {"--port", "N", "listen on port N", "http_server.port"},
@@ -48,124 +26,24 @@ static const struct {
     [OPTION_TTL] = {"--ttl", "TIME", "how long it is good: 30m, 1h, 7d; 0 is for ever (default 1h)",
                     NULL},
     [OPTION_CHANNEL] = {"--channel", "C", "make a subscription token for channel C", NULL},
-};
-
-struct call {
-    const char *values[OPTION_COUNT]; /* NULL: not given */
-    cli_serve_fn serve;
+    [OPTION_URL] = {"--url", "URL", "the gateway (default http://127.0.0.1 and the port)", NULL},
+    [OPTION_TOKEN] = {"--token", "T", "connect with this token", NULL},
+    [OPTION_KEY] = {"--key", "K", "the key, when it is not in the file", NULL},
+    [OPTION_RECOVER] = {"--recover", "AT", "go on behind this position, OFFSET/EPOCH", NULL},
+    [OPTION_HISTORY] = {"--history", "N", "print up to N kept publications first", NULL},
+    [OPTION_FULL] = {"--full", NULL, "every option with its default", NULL},
 };
 
 struct command {
     const char *name, *text;
-    int (*run)(const struct call *call);
-    uint32_t takes;   /* a bit per option */
-    const char *help; /* what --help says beyond the options */
+    int (*run)(const struct cli_call *call);
+    uint32_t takes;    /* a bit per option */
+    const char *help;  /* what --help says beyond the options */
+    const char *words; /* what stands before the options; NULL: nothing may */
+    uint32_t words_least, words_most;
 };
 
-/* ---- what commands do ---- */
-
-static void on_say(void *context, enum config_voice voice, const char *sentence)
-{
-    bool is_warning = voice == CONFIG_SAYS_WARNING;
-    if (is_warning && context != NULL) return; /* the caller wants mistakes only */
-    fprintf(stderr, "sluice: %s%s\n", is_warning ? "warning: " : "", sentence);
-}
-
-/* Loads what --config, the environment and the overriding options say, the later over
- * the earlier.  Mistakes are on stderr. */
-static int load(const struct call *call, bool is_quiet, struct config **config)
-{
-    struct config_override *environment, overrides[CLI_OVERRIDES_MAX];
-    uint32_t count = config_environment(environ, &environment);
-    if (count > CLI_OVERRIDES_MAX - OPTION_COUNT) {
-        fprintf(stderr, "sluice: more than %d variables begin with SLUICE_\n",
-                CLI_OVERRIDES_MAX - OPTION_COUNT);
-        mem_free(environment);
-        return CLI_WRONG;
-    }
-    memcpy(overrides, environment, count * sizeof(overrides[0]));
-    for (uint32_t i = 0; i < OPTION_COUNT; i++)
-        if (options[i].path != NULL && call->values[i] != NULL)
-            overrides[count++] =
-                (struct config_override){options[i].path, call->values[i], options[i].name};
-    enum err err = config_load(call->values[OPTION_CONFIG], overrides, count, on_say,
-                               is_quiet ? &is_quiet : NULL, config);
-    mem_free(environment);
-    return err == ERR_OK ? CLI_DONE : CLI_WRONG;
-}
-
-static int run_serve(const struct call *call)
-{
-    struct config *config;
-    int wrong = load(call, false, &config);
-    return wrong != CLI_DONE ? wrong : call->serve(config);
-}
-
-static int run_check_config(const struct call *call)
-{
-    const char *path = call->values[OPTION_CONFIG];
-    if (path == NULL) {
-        fprintf(stderr, "sluice: check-config wants --config FILE\n");
-        return CLI_WRONG;
-    }
-    struct config *config;
-    int wrong = load(call, false, &config);
-    if (wrong != CLI_DONE) return wrong;
-    printf("%s: fine\n", path);
-    config_destroy(config);
-    return CLI_DONE;
-}
-
-static int run_gen_token(const struct call *call)
-{
-    const char *user = call->values[OPTION_USER], *ttl = call->values[OPTION_TTL];
-    const char *channel = call->values[OPTION_CHANNEL];
-    char why[CONFIG_WHY_MAX];
-    uint64_t ttl_ms;
-    if (call->values[OPTION_CONFIG] == NULL || user == NULL) {
-        fprintf(stderr, "sluice: gen-token wants --config FILE and --user U\n");
-        return CLI_WRONG;
-    }
-    if (!config_duration(ttl != NULL ? ttl : "1h", &ttl_ms, why)) {
-        fprintf(stderr, "sluice: --ttl: %s\n", why);
-        return CLI_WRONG;
-    }
-    struct config *config;
-    int wrong = load(call, true, &config);
-    if (wrong != CLI_DONE) return wrong;
-    struct bytes key = bytes_of_text(config->client_token_hmac_secret_key);
-    if (key.size == 0) {
-        fprintf(stderr, "sluice: %s: client.token.hmac_secret_key is not set; tokens need a key\n",
-                call->values[OPTION_CONFIG]);
-        config_destroy(config);
-        return CLI_WRONG;
-    }
-    char *token;
-    enum err err =
-        jwt_sign(key, user, channel, clock_wall_ms() / 1000, (ttl_ms + 999) / 1000, &token);
-    if (err == ERR_OK)
-        puts(token);
-    else
-        fprintf(stderr, "sluice: the token cannot be signed: %s\n", err_text(err));
-    mem_free(token);
-    config_destroy(config);
-    return err == ERR_OK ? CLI_DONE : CLI_FAILED;
-}
-
-static void print_line(void *context, const char *line)
-{
-    (void)context;
-    puts(line);
-}
-
-static int run_options(const struct call *call)
-{
-    (void)call;
-    config_describe(print_line, NULL);
-    return CLI_DONE;
-}
-
-static int run_version(const struct call *call)
+static int cli_version(const struct cli_call *call)
 {
     (void)call;
     puts("sluice " SLUICE_VERSION);
@@ -177,29 +55,60 @@ static int run_version(const struct call *call)
 #define BIT(option) (1u << OPTION_##option)
 
 static const struct command commands[] = {
-    {"serve", "run the gateway", run_serve,
+    {"serve", "run the gateway", cli_serve,
      BIT(CONFIG) | BIT(PORT) | BIT(DATA) | BIT(SHARDS) | BIT(CPUS),
      "Options given here win over the file.  Lines of the log go to standard error.\n"
-     "SIGTERM and SIGINT disconnect the clients, who reconnect elsewhere, and end.\n\n"
+     "SIGTERM and SIGINT disconnect the clients, who reconnect elsewhere, and end; a\n"
+     "second one ends at once.  SIGHUP reads the file again.  SLUICE_HTTP_SERVER_PORT=9000\n"
+     "in the environment is http_server.port, and so on: it wins over the file.\n\n"
      "  sluice serve --config config.yaml\n"
      "  sluice serve --config config.yaml --port 9000 --data /var/lib/sluice\n"
-     "  sluice serve --config config.yaml --shards 4 --cpus 0-3\n"},
-    {"gen-token", "print a token for a client", run_gen_token,
+     "  sluice serve --config config.yaml --shards 4 --cpus 0-3\n",
+     NULL, 0, 0},
+    {"sub", "print what is published to channels", cli_sub,
+     BIT(CONFIG) | BIT(URL) | BIT(TOKEN) | BIT(USER) | BIT(KEY) | BIT(RECOVER) | BIT(HISTORY),
+     "One JSON line per publication: channel, offset, data and, where there are any, info\n"
+     "and tags.  Reconnects by itself and goes on where it was, in channels that recover.\n"
+     "--user signs a token with client.token.hmac_secret_key of the file, or with --key;\n"
+     "without --user and --token it connects without a token.  Ends with Ctrl-C.\n\n"
+     "  sluice sub chat:general --config config.yaml --user alice\n"
+     "  sluice sub chat:general chat:random --url ws://127.0.0.1:8000 --token \"$TOKEN\"\n"
+     "  sluice sub chat:general --config config.yaml --user alice --history 10\n"
+     "  sluice sub chat:general --config config.yaml --user alice --recover 120/xyz\n",
+     "CHANNEL...", 1, CLI_WORDS_MAX},
+    {"pub", "publish to a channel through the server API", cli_pub,
+     BIT(CONFIG) | BIT(URL) | BIT(KEY),
+     "Prints the offset, or 0 where the channel keeps no history.  - in place of the JSON\n"
+     "reads standard input, one publication a line.  The key is http_api.key of the file,\n"
+     "or --key.\n\n"
+     "  sluice pub chat:general '{\"text\": \"hello\"}' --config config.yaml\n"
+     "  sluice pub chat:general '\"hello\"' --url http://127.0.0.1:8000 --key \"$KEY\"\n"
+     "  tail -f events.ndjson | sluice pub events - --config config.yaml\n",
+     "CHANNEL JSON", 2, 2},
+    {"gen-config", "print a configuration to begin with", cli_gen_config, BIT(FULL),
+     "YAML with comments and fresh random keys.  --full is every option with its default.\n\n"
+     "  (umask 077 && sluice gen-config > config.yaml)\n"
+     "  sluice gen-config --full | less\n",
+     NULL, 0, 0},
+    {"gen-token", "print a token for a client", cli_gen_token,
      BIT(CONFIG) | BIT(USER) | BIT(TTL) | BIT(CHANNEL),
      "Signs with client.token.hmac_secret_key of the file (HS256).  Without --channel it\n"
      "is a token to connect with; with it, one to subscribe to that channel.\n\n"
      "  sluice gen-token --config config.yaml --user alice\n"
      "  sluice gen-token --config config.yaml --user alice --ttl 7d\n"
-     "  sluice gen-token --config config.yaml --user alice --channel '$team:7'\n"},
-    {"check-config", "read a configuration and say what is wrong with it", run_check_config,
+     "  sluice gen-token --config config.yaml --user alice --channel '$team:7'\n",
+     NULL, 0, 0},
+    {"check-config", "read a configuration and say what is wrong with it", cli_check_config,
      BIT(CONFIG) | BIT(PORT) | BIT(DATA) | BIT(SHARDS) | BIT(CPUS),
      "Each mistake is one line with file, line, option and the way out.  Options of\n"
      "Centrifugo that are not served yet are warnings.  Secrets are never printed.\n\n"
-     "  sluice check-config --config config.yaml && systemctl restart sluice\n"},
-    {"options", "print every option of a configuration file", run_options, 0,
+     "  sluice check-config --config config.yaml && systemctl restart sluice\n",
+     NULL, 0, 0},
+    {"options", "print every option of a configuration file", cli_options, 0,
      "As Markdown: name, values, default, meaning.\n\n"
-     "  sluice options | grep history\n"},
-    {"version", "print the version", run_version, 0, ""},
+     "  sluice options | grep history\n",
+     NULL, 0, 0},
+    {"version", "print the version", cli_version, 0, "", NULL, 0, 0},
 };
 
 /* ---- help ---- */
@@ -212,9 +121,10 @@ static void print_usage(FILE *to)
     for (size_t i = 0; i < array_count(commands); i++)
         fprintf(to, "  %-14s %s\n", commands[i].name, commands[i].text);
     fputs("\nsluice COMMAND --help tells more about each.  To begin:\n\n"
-          "  sluice check-config --config config.yaml\n"
-          "  sluice serve --config config.yaml --port 8000\n"
-          "  sluice gen-token --config config.yaml --user alice\n\n"
+          "  (umask 077 && sluice gen-config > config.yaml)\n"
+          "  sluice serve --config config.yaml\n"
+          "  sluice sub chat:general --config config.yaml --user alice\n"
+          "  sluice pub chat:general '{\"text\": \"hello\"}' --config config.yaml\n\n"
           "exit codes: 0 done; 1 tried and failed; 2 the command line or the\n"
           "configuration is wrong, nothing was tried\n",
           to);
@@ -222,13 +132,15 @@ static void print_usage(FILE *to)
 
 static void print_help(const struct command *command)
 {
-    printf("usage: sluice %s%s\n\n%s\n\n", command->name,
+    printf("usage: sluice %s%s%s%s\n\n%s\n\n", command->name, command->words != NULL ? " " : "",
+           command->words != NULL ? command->words : "",
            command->takes != 0 ? " [OPTION VALUE]..." : "", command->text);
     for (uint32_t i = 0; i < OPTION_COUNT; i++) {
         if (!(command->takes & (1u << i))) continue;
         char name[40];
-        snprintf(name, sizeof(name), "%s %s", options[i].name, options[i].value);
-        printf("  %-16s %s\n", name, options[i].text);
+        snprintf(name, sizeof(name), "%s %s", cli_option_rows[i].name,
+                 cli_option_rows[i].value != NULL ? cli_option_rows[i].value : "");
+        printf("  %-16s %s\n", name, cli_option_rows[i].text);
     }
     printf("%s%s", command->takes != 0 ? "\n" : "", command->help);
 }
@@ -270,11 +182,11 @@ static enum option option_find(const struct command *command, const char *text, 
     size_t nearest = NEAR_FAR;
     for (uint32_t i = 0; i < OPTION_COUNT; i++) {
         if (!(command->takes & (1u << i))) continue;
-        if (strcmp(options[i].name, name) == 0) return (enum option)i;
-        size_t distance = near_distance(name, options[i].name);
+        if (strcmp(cli_option_rows[i].name, name) == 0) return (enum option)i;
+        size_t distance = near_distance(name, cli_option_rows[i].name);
         if (distance >= nearest) continue;
         nearest = distance;
-        best = options[i].name;
+        best = cli_option_rows[i].name;
     }
     fprintf(stderr, "sluice: %s does not take '%.60s'", command->name, name);
     print_nearest(name, best, nearest);
@@ -284,28 +196,52 @@ static enum option option_find(const struct command *command, const char *text, 
 
 /* Takes the option at *at and its value; false, and said. */
 static bool take_option(const struct command *command, char **argv, int argc, int *at,
-                        struct call *call)
+                        struct cli_call *call)
 {
     const char *text = argv[(*at)++];
     size_t size = strcspn(text, "=");
     enum option option = option_find(command, text, size);
     if (option == OPTION_COUNT) return false;
     const char *value = NULL;
-    if (text[size] == '=')
+    bool wants_value = cli_option_rows[option].value != NULL;
+    if (!wants_value && text[size] == 0)
+        value = "";
+    else if (text[size] == '=' && wants_value)
         value = text + size + 1;
-    else if (*at < argc)
+    else if (*at < argc && wants_value)
         value = argv[(*at)++];
+    if (value == NULL && !wants_value) {
+        fprintf(stderr, "sluice: %s takes no value\n", cli_option_rows[option].name);
+        return false;
+    }
     if (value == NULL) {
-        fprintf(stderr, "sluice: %s wants a value: %s %s\n", options[option].name,
-                options[option].name, options[option].value);
+        fprintf(stderr, "sluice: %s wants a value: %s %s\n", cli_option_rows[option].name,
+                cli_option_rows[option].name, cli_option_rows[option].value);
         return false;
     }
     if (call->values[option] != NULL) {
-        fprintf(stderr, "sluice: %s stands twice\n", options[option].name);
+        fprintf(stderr, "sluice: %s stands twice\n", cli_option_rows[option].name);
         return false;
     }
     call->values[option] = value;
     return true;
+}
+
+/* A word that is no option; "-" is one.  False, and said. */
+static bool take_word(const struct command *command, const char *word, struct cli_call *call)
+{
+    if (call->words_count == command->words_most) {
+        fprintf(stderr, "sluice: %s takes %s, and not also '%.60s'\n", command->name,
+                command->words, word);
+        return false;
+    }
+    call->words[call->words_count++] = word;
+    return true;
+}
+
+static bool is_word(const struct command *command, const char *text)
+{
+    return command->words != NULL && (text[0] != '-' || text[1] == 0);
 }
 
 static bool is_help(const char *text)
@@ -330,14 +266,22 @@ int cli_run(int argc, char **argv, cli_serve_fn serve)
     const struct command *command = command_find(name);
     if (command == NULL) return CLI_WRONG;
 
-    struct call call = {.serve = serve};
+    struct cli_call call = {.serve = serve};
     for (int at = 2; at < argc && !is_about;) {
         is_about = is_help(argv[at]);
-        if (!is_about && !take_option(command, argv, argc, &at, &call)) return CLI_WRONG;
+        if (is_about) break;
+        bool ok = is_word(command, argv[at]) ? take_word(command, argv[at++], &call)
+                                             : take_option(command, argv, argc, &at, &call);
+        if (!ok) return CLI_WRONG;
     }
     if (is_about) {
         print_help(command);
         return CLI_DONE;
+    }
+    if (call.words_count < command->words_least) {
+        fprintf(stderr, "sluice: %s wants %s; see sluice %s --help\n", command->name,
+                command->words, command->name);
+        return CLI_WRONG;
     }
     return command->run(&call);
 }

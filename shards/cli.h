@@ -1,7 +1,7 @@
 /*
  * cli: the command line.
  *
- *   sluice serve | gen-token | check-config | options | version | help
+ *   sluice serve | sub | pub | gen-config | gen-token | check-config | options | version | help
  *
  * One table of commands and options (cli.c) is what is parsed, what --help
  * prints and what mistakes are compared with, so the three cannot disagree.
@@ -10,7 +10,9 @@
  * the configuration is wrong and nothing was tried.
  *
  * Thread:  the main thread, before any other.
- * Tests:   tests/unit/shards/test_cli.c
+ * Source:  cli.c (tables, parsing), cli_config.c, cli_gen.c (a first configuration),
+ *          cli_sub.c, cli_hear.c, cli_pub.c, cli_wire.c (their side of HTTP and WebSocket)
+ * Tests:   tests/unit/shards/test_cli.c, tests/conformance/cli.test.mjs
  */
 #pragma once
 

@@ -89,7 +89,8 @@ static void help_teaches_each_command(void **state)
     (void)state;
     assert_int_equal(run("--help"), CLI_DONE);
     assert_non_null(strstr(out, "exit codes: 0 done"));
-    static const char *const names[] = {"serve", "gen-token", "check-config", "options", "version"};
+    static const char *const names[] = {"serve",     "sub",          "pub",     "gen-config",
+                                        "gen-token", "check-config", "options", "version"};
     for (size_t i = 0; i < array_count(names); i++) {
         char line[64], kept[sizeof(out)];
         assert_int_equal(run("-h"), CLI_DONE);
@@ -207,6 +208,36 @@ static void gen_token_says_what_it_lacks(void **state)
     assert_string_equal(out, "");
 }
 
+static void words_are_counted_and_flags_take_no_value(void **state)
+{
+    (void)state;
+    assert_int_equal(run("pub a"), CLI_WRONG);
+    assert_string_equal(err, "sluice: pub wants CHANNEL JSON; see sluice pub --help\n");
+    assert_int_equal(run("pub a 1 2"), CLI_WRONG);
+    assert_string_equal(err, "sluice: pub takes CHANNEL JSON, and not also '2'\n");
+    assert_int_equal(run("gen-config --full=1"), CLI_WRONG);
+    assert_string_equal(err, "sluice: --full takes no value\n");
+    assert_int_equal(run("gen-config full"), CLI_WRONG);
+    assert_int_equal(run("gen-config --full --full"), CLI_WRONG);
+}
+
+static void gen_config_prints_what_is_taken(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"gen-config", "gen-config --full"};
+    for (size_t i = 0; i < array_count(lines); i++) {
+        assert_int_equal(run(lines[i]), CLI_DONE);
+        struct config *config = NULL;
+        enum err err_found =
+            config_parse(bytes_of_text(out), "c.yaml", NULL, 0, NULL, NULL, &config);
+        assert_int_equal(err_found, ERR_OK);
+        assert_int_equal(strlen(config->client_token_hmac_secret_key), 64);
+        assert_int_equal(strlen(config->http_api_key), 64);
+        assert_string_not_equal(config->http_api_key, config->client_token_hmac_secret_key);
+        config_destroy(config);
+    }
+}
+
 static void version_and_options_print_themselves(void **state)
 {
     (void)state;
@@ -233,6 +264,8 @@ int main(void)
         cmocka_unit_test(check_config_says_fine_or_what_is_wrong),
         cmocka_unit_test(gen_token_signs_what_was_asked),
         cmocka_unit_test(gen_token_says_what_it_lacks),
+        cmocka_unit_test(words_are_counted_and_flags_take_no_value),
+        cmocka_unit_test(gen_config_prints_what_is_taken),
         cmocka_unit_test(version_and_options_print_themselves),
     };
     int failed = cmocka_run_group_tests_name("cli", tests, NULL, NULL);
