@@ -4,6 +4,7 @@
 #include "core/check.h"
 #include "proto/jwt.h"
 #include "shards/cmd/connect_identify.h"
+#include "shards/cmd/connect_subs.h"
 #include "shards/cmd/dispatch.h"
 #include "shards/shard.h"
 
@@ -19,6 +20,11 @@ enum err cmd_refresh(struct shard *shard, struct conn *conn, const struct cmd *c
     if (err == ERR_OK && !bytes_equal(claims.user, conn_user(conn))) err = ERR_TOKEN_INVALID;
     if (err != ERR_OK) {
         conn_end(shard, conn, err == ERR_TOKEN_EXPIRED ? CLOSE_EXPIRED : CLOSE_INVALID_TOKEN);
+        return ERR_OK;
+    }
+    /* Other subscriptions than before: they begin with a new connection. */
+    if (!connect_subs_match(shard, conn, &claims)) {
+        conn_end(shard, conn, CLOSE_INSUFFICIENT);
         return ERR_OK;
     }
     conn->expires_s = identify_expiry(shard, &claims);

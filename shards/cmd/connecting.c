@@ -52,10 +52,11 @@ static void keep_request(struct connecting *connecting, const struct cmd_connect
     copy->subs = subs;
 }
 
-static void connecting_free(struct conn *conn)
+static void connecting_free(struct shard *shard, struct conn *conn)
 {
     check(conn->flags & CONN_CONNECTING);
     struct connecting *connecting = conn->connecting;
+    connect_drop_held(shard, connecting);
     while (connecting->kept != NULL) {
         struct connecting_kept *kept = connecting->kept;
         connecting->kept = kept->next;
@@ -68,15 +69,14 @@ static void connecting_free(struct conn *conn)
 
 void connecting_end(struct shard *shard, struct conn *conn)
 {
-    (void)shard;
-    if (conn->flags & CONN_CONNECTING) connecting_free(conn);
+    if (conn->flags & CONN_CONNECTING) connecting_free(shard, conn);
 }
 
 void connecting_fail(struct shard *shard, struct conn *conn, enum err err)
 {
     check(err != ERR_OK);
     uint32_t id = conn->connecting->id;
-    connecting_free(conn);
+    connecting_free(shard, conn);
     conn->flags |= CONN_CONNECT_FAILED;
     log_debug("connect refused err=%s", err_name(err));
     conn_reply_error(shard, conn, id, err);
@@ -123,9 +123,10 @@ static enum connect_step connect_reply(struct shard *shard, struct conn *conn)
     };
     memcpy(reply.connect.client, conn->client, sizeof conn->client);
     conn_reply(shard, conn, &reply);
-    if (conn->state != CONN_WS) return CONNECT_OVER; /* no room for the reply ended it */
+    if (conn->state == CONN_WS) connect_release(shard, conn);
+    if (conn->state != CONN_WS) return CONNECT_OVER; /* no room for all that ended it */
 
-    connecting_free(conn);
+    connecting_free(shard, conn);
     conn->expires_s = expires_s;
     conn->flags |= CONN_CONNECTED;
     shard->clients_count++;

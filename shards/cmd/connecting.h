@@ -23,11 +23,12 @@
 
 #include "core/err.h"
 #include "proto/cmd.h"
+#include "shards/cmd/connect_subs.h"
 
 struct shard;
 struct conn;
-struct connecting_kept;
 struct jwt_sub;
+struct connecting_kept;
 
 enum connect_stage {
     CONNECT_STAGE_IDENTIFY,
@@ -58,6 +59,7 @@ struct connecting {
     const struct reply_connect_sub *reply_subs;
     uint32_t reply_subs_count;
     void *subscribing;            /* SUBSCRIBE's own */
+    struct connect_held held;     /* pushes that follow the reply */
     struct connecting_kept *kept; /* private: blocks freed with this one */
 };
 

@@ -22,6 +22,7 @@
 
 #include "core/check.h"
 #include "proto/outcome.h"
+#include "shards/cmd/connect_subs.h"
 #include "shards/shard.h"
 
 #define CHUNK_FRAMES      11
@@ -124,6 +125,7 @@ static bool is_too_slow(const struct shard *shard, const struct conn *conn, uint
 void conn_push(struct shard *shard, struct conn *conn, struct frame *frame)
 {
     if (conn->state != CONN_WS && conn->state != CONN_HTTP) return;
+    if (conn->flags & CONN_CONNECTING && connect_hold(shard, conn, frame)) return;
     if (is_too_slow(shard, conn, frame->size)) {
         conn_end(shard, conn, CLOSE_SLOW);
         return;
@@ -174,7 +176,8 @@ void conn_reply(struct shard *shard, struct conn *conn, const struct reply *repl
     struct writer writer = writer_of(frame_payload(frame), bound);
     codec->reply(&writer, reply);
     bool is_bulk = reply->error_code == 0 &&
-                   ((reply->kind == CMD_HISTORY && reply->history.publications_count > 0) ||
+                   ((reply->kind == CMD_CONNECT && reply->connect.subs_count > 0) ||
+                    (reply->kind == CMD_HISTORY && reply->history.publications_count > 0) ||
                     (reply->kind == CMD_SUBSCRIBE && reply->subscribe.publications_count > 0) ||
                     (reply->kind == CMD_PRESENCE && reply->presence.infos_count > 0));
     push_encoded(shard, conn, frame, &writer, codec->is_binary, is_bulk);
