@@ -172,11 +172,28 @@ static void hear_counts(const struct ask *ask, struct bytes result)
     check_counts(ask->channel, ask->offset, count, most);
 }
 
-static void hear_connected(struct client_sim *client)
+/* What the server began: an entry for each that was named, as a subscribe's result. */
+static void hear_named(struct client_sim *client, struct bytes result)
+{
+    struct bytes subs, entry;
+    bool has_subs = peek_get(result, "subs", &subs);
+    for (uint32_t i = 0; i < client->subs_count; i++) {
+        struct sub_sim *sub = &client->subs[i];
+        if (sub->state != SUB_SIM_ASKED || !sub->is_named) continue;
+        const char *name = book.plan->channels[sub->channel].name;
+        if (!has_subs || !peek_get(subs, name, &entry))
+            world_fail("what a client may have it is given when it connects",
+                       "client %u channel %s", client->number, name);
+        hear_subscribed(client, &sub->asked, entry);
+    }
+}
+
+static void hear_connected(struct client_sim *client, struct bytes result)
 {
     client->state = CLIENT_ON;
     client->tries = 0;
     world_note(TRACE_CONNECTED, client->number, 0, 0);
+    hear_named(client, result);
     for (uint32_t i = 0; i < client->subs_count; i++)
         if (client->subs[i].is_wanted && client->subs[i].state == SUB_SIM_OFF)
             (void)client_say_subscribe(client, &client->subs[i]);
@@ -191,7 +208,7 @@ static void hear_result(struct client_sim *client, const struct ask *ask, struct
         world_fail("a reply holds the result of its command", "client %u: %s", client->number,
                    names[ask->kind]);
     switch (ask->kind) {
-    case ASK_CONNECT: hear_connected(client); break;
+    case ASK_CONNECT: hear_connected(client, result); break;
     case ASK_SUBSCRIBE: hear_subscribed(client, ask, result); break;
     case ASK_UNSUBSCRIBE: {
         struct sub_sim *sub = client_sub(client, ask->channel);
@@ -267,6 +284,11 @@ static void hear_error(struct client_sim *client, const struct ask *ask, struct 
     if (!ask->is_forbidden && !is_temporary && !is_unsubscribed_race)
         world_fail("what is allowed is not refused", "client %u command %d channel %u: code %u",
                    client->number, ask->kind, ask->channel, code);
+    /* Its commands would end the connection now: an SDK connects anew. */
+    if (ask->kind == ASK_CONNECT) {
+        client_leave(client, false);
+        return;
+    }
     struct sub_sim *sub =
         ask->is_forbidden || ask->channel == UINT32_MAX ? NULL : client_sub(client, ask->channel);
     if (ask->kind == ASK_SUBSCRIBE && sub != NULL) {

@@ -65,23 +65,53 @@ static const char *client_token(struct client_sim *client)
     return client->token;
 }
 
+/* ,"subs":{…}: subscriptions that the server is to begin, from where they were. */
+static int write_named(struct client_sim *client, uint32_t id, char *text, size_t size)
+{
+    int used = 0;
+    for (uint32_t i = 0; i < client->subs_count; i++) {
+        struct sub_sim *sub = &client->subs[i];
+        if (!sub->is_wanted || !chance(book.plan->named_percent)) continue;
+        check(sub->state == SUB_SIM_OFF);
+        sub->state = SUB_SIM_ASKED;
+        sub->is_named = true;
+        sub->asked = (struct ask){
+            .id = id,
+            .kind = ASK_SUBSCRIBE,
+            .channel = sub->channel,
+            .offset = sub->has_position ? sub->offset : 0,
+            .is_recovering = sub->has_position,
+            .head_before = book.channels[sub->channel].head,
+        };
+        used += snprintf(text + used, size - (size_t)used, "%s\"%s\":{",
+                         used == 0 ? ",\"subs\":{" : ",", book.plan->channels[sub->channel].name);
+        if (sub->has_position)
+            used += snprintf(text + used, size - (size_t)used,
+                             "\"recover\":true,\"epoch\":\"%s\",\"offset\":%" PRIu64, sub->epoch,
+                             sub->offset);
+        used += snprintf(text + used, size - (size_t)used, "}");
+        world_note(TRACE_SUBSCRIBE, client->number, sub->channel, sub->offset);
+    }
+    if (used > 0) used += snprintf(text + used, size - (size_t)used, "}");
+    return used;
+}
+
 bool client_say_connect(struct client_sim *client)
 {
-    char text[1024];
+    char text[2048];
     const struct ask *ask = ask_new(client, ASK_CONNECT, UINT32_MAX);
     if (ask == NULL) return false;
+    int used = snprintf(text, sizeof(text), "{\"id\":%u,\"connect\":{\"name\":\"sim\"", ask->id);
     if (book.plan->has_tokens)
-        say_text(client, text,
-                 snprintf(text, sizeof(text),
-                          "{\"id\":%u,\"connect\":{\"token\":\"%s\",\"name\":\"sim\"}}", ask->id,
-                          client_token(client)));
-    else
-        say_text(
-            client, text,
-            snprintf(text, sizeof(text), "{\"id\":%u,\"connect\":{\"name\":\"sim\"}}", ask->id));
+        used += snprintf(text + used, sizeof(text) - (size_t)used, ",\"token\":\"%s\"",
+                         client_token(client));
+    used += write_named(client, ask->id, text + used, sizeof(text) - 3 - (size_t)used);
+    memcpy(text + used, "}}", 3);
+    say_text(client, text, used + 2);
     /* Some SDKs do not wait for the answer. */
     for (uint32_t i = 0; i < client->subs_count && chance(30); i++)
-        if (client->subs[i].is_wanted) (void)client_say_subscribe(client, &client->subs[i]);
+        if (client->subs[i].is_wanted && client->subs[i].state == SUB_SIM_OFF)
+            (void)client_say_subscribe(client, &client->subs[i]);
     return true;
 }
 
@@ -93,6 +123,7 @@ bool client_say_subscribe(struct client_sim *client, struct sub_sim *sub)
     const char *name = book.plan->channels[sub->channel].name;
     check(sub->state == SUB_SIM_OFF);
     sub->state = SUB_SIM_ASKED;
+    sub->is_named = false;
     world_note(TRACE_SUBSCRIBE, client->number, sub->channel, sub->offset);
     if (sub->has_position) {
         ask->is_recovering = true;

@@ -115,14 +115,18 @@ static void client_unpause(void *context, uint64_t session)
     net_pause(client->link, false);
 }
 
-static void act_leave(struct client_sim *client, bool is_reset)
+void client_leave(struct client_sim *client, bool is_reset)
 {
-    if (is_reset && chance(50)) {
-        net_reset(client->link);
-        return;
-    }
     net_close(client->link, is_reset);
     client_off(client);
+}
+
+static void act_leave(struct client_sim *client, bool is_reset)
+{
+    if (is_reset && chance(50))
+        net_reset(client->link);
+    else
+        client_leave(client, is_reset);
 }
 
 static void act_subscribe(struct client_sim *client)

@@ -50,6 +50,8 @@ struct sub_sim {
     uint32_t channel;
     enum sub_sim_state state;
     bool is_wanted, has_position;
+    bool is_named;    /* the connect command named it: the server begins it */
+    struct ask asked; /* while is_named: what its entry in the connect reply answers */
     uint64_t offset;
     char epoch[EPOCH_SIM_MAX];
     uint32_t *newest; /* channels without history: newest message + 1 by publisher */
@@ -89,6 +91,9 @@ uint32_t clients_on(uint32_t *subs);
 void clients_ask_counts(void);
 /* Everyone goes away for good. */
 void clients_stop(void);
+
+/* Ends its connection; it comes back after a while. */
+void client_leave(struct client_sim *client, bool is_reset);
 
 /* client_say.c: commands out.  False when too many wait for their replies. */
 bool client_say_connect(struct client_sim *client);

@@ -69,6 +69,7 @@ static void draw_clients(struct plan *plan)
     plan->large_percent = (uint32_t)ONE_OF(0, 0, 2, 20);
     plan->large_max = (uint32_t)ONE_OF(600, 5000, 20000);
     plan->fragment_percent = (uint32_t)ONE_OF(0, 10, 50);
+    plan->named_percent = (uint32_t)ONE_OF(0, 50, 100);
     plan->slow_ns_max = ONE_OF(10000000, 1000000000, 10000000000);
     plan->queue_max_bytes = (uint32_t)ONE_OF(4096, 16384, 1048576);
     plan->message_max_bytes = plan->large_max + (uint32_t)ONE_OF(1024, 65536);

@@ -66,6 +66,7 @@ struct plan {
     uint32_t large_percent; /* publications with a large payload */
     uint32_t large_max;
     uint32_t fragment_percent; /* messages sent in fragments */
+    uint32_t named_percent;    /* subscriptions that the connect command names */
     uint64_t slow_ns_max;
 
     uint64_t active_ns;
