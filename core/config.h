@@ -16,7 +16,7 @@
  * Source:  config.c (files, YAML), config_json.c, config_table.c (the walk),
  *          config_env.c (the environment), config_near.c (nearest names),
  *          config_value.c (what people may write),
- *          config_check.c (rules between options, snapshots compared),
+ *          config_check.c and config_token.c (rules between options), snapshots compared,
  *          config_write.c (a file with every option)
  * Tests:   tests/unit/core/test_config.c, tests/fuzz/fuzz_config.c
  */
@@ -96,6 +96,16 @@ static inline bool config_has_history(const struct config_namespace *space)
 {
     return space->history_size > 0 && space->history_ttl_ms > 0;
 }
+
+/* The options of one section of tokens: client.token or client.subscription_token. */
+struct config_token {
+    const char *hmac_secret, *hmac_previous, *rsa_pem, *ecdsa_pem, *set_url;
+    uint64_t hmac_previous_until_s; /* 0: for ever */
+    const char *audience, *audience_regex, *issuer, *issuer_regex, *user_claim;
+};
+struct config_token config_token_connections(const struct config *config);
+/* The section of its own when that is enabled, else that of connections. */
+struct config_token config_token_subscriptions(const struct config *config);
 
 /* The options of `channel`: a leading '$' is passed over, then the text before
  * the first ':' names the namespace; without ':' it is config->without_namespace.

@@ -53,14 +53,7 @@ static void check_access(struct config_reader *reader, const struct config *conf
     if (config->http_api_insecure && !is_local)
         config_warn(reader, 0, "http_api.insecure",
                     "everybody who reaches this port may call the server API");
-    if (!config->client_insecure && !config->client_allow_anonymous_connect_without_token &&
-        config->client_token_hmac_secret_key[0] == 0)
-        config_warn(reader, 0, "client.token.hmac_secret_key",
-                    "no key is set, so no client can connect");
-    size_t key_size = strlen(config->client_token_hmac_secret_key);
-    if (key_size > 0 && key_size < 16)
-        config_warn(reader, 0, "client.token.hmac_secret_key",
-                    "the key is short and can be guessed; 32 random bytes are good");
+    config_check_tokens(reader, config, is_local);
 }
 
 static void check_prefix(struct config_reader *reader, const char *path, const char *prefix)

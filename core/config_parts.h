@@ -149,3 +149,5 @@ void config_table_suggest(const char *path, char *text, size_t text_size);
 
 /* The rules between options. */
 void config_check(struct config_reader *reader, const struct config *config);
+/* config_token.c: those of tokens; `is_local` when only this machine reaches the port. */
+void config_check_tokens(struct config_reader *reader, const struct config *config, bool is_local);

@@ -6,7 +6,7 @@
  * it and keeps it by its text: the C library's matcher locks what it works on, so
  * a compiled expression is never shared, and a reload needs no care.
  *
- * Thread:  a `struct patterns` belongs to one thread; pattern_check is for any.
+ * Thread:  a `struct patterns` belongs to one thread; the rest is for any.
  * Memory:  one compiled form per distinct expression, until patterns_fini.
  * Source:  POSIX.1 regcomp(3); names are bytes, in the C locale
  * Tests:   tests/unit/core/test_pattern.c
@@ -28,6 +28,16 @@ void patterns_fini(struct patterns *patterns);
 
 /* ERR_BAD_REQUEST with a clause for people in `why` when `text` is no expression. */
 must_use enum err pattern_check(const char *text, char why[PATTERN_WHY_MAX]);
+/* One expression compiled, for any thread: the C library's lock makes threads wait for
+ * each other, so it is for what happens once a connection.  NULL for what pattern_check
+ * refuses. */
+struct pattern;
+must_use struct pattern *pattern_create(const char *text);
+/* Accepts NULL. */
+void pattern_destroy(struct pattern *pattern);
+/* As pattern_match. */
+bool pattern_is_in(const struct pattern *pattern, struct bytes subject);
+
 /* True when `subject` holds a match of the expression `text`, which pattern_check
  * took.  A subject with a NUL in it matches nothing. */
 bool pattern_match(struct patterns *patterns, const char *text, struct bytes subject);

@@ -11,6 +11,7 @@
 
 #include "core/check.h"
 #include "core/crypt.h"
+#include "core/limits.h"
 #include "proto/json_parts.h"
 #include "proto/jwt_parts.h"
 
@@ -20,7 +21,8 @@
 struct claims_read {
     struct jwt_claims *claims;
     struct arena *arena;
-    const char *user_claim;
+    const struct jwt_rules *rules;
+    bool has_audience, has_issuer; /* a value that satisfies the rules was met */
     struct bytes info, data, info_base64, data_base64;
     bool has_nbf, has_subs;
     uint64_t nbf;
@@ -75,6 +77,39 @@ static bool payload_of(struct bytes raw, struct bytes base64, struct arena *aren
     payload->bytes = bytes_of(out, used);
     payload->is_opaque = !json_is_valid(payload->bytes);
     return true;
+}
+
+static bool is_wanted(struct bytes text, const char *exact, const struct pattern *pattern)
+{
+    if (text.size == 0) return false;
+    if (exact[0] != '\0' && !bytes_equal_text(text, exact)) return false;
+    return pattern == NULL || pattern_is_in(pattern, text);
+}
+
+/* One text or a list of them (RFC 7519 section 4.1.3): one that is wanted is enough. */
+static void read_audience(struct json *json, struct claims_read *read)
+{
+    const struct jwt_rules *rules = read->rules;
+    struct bytes text;
+    read->has_audience = false;
+    if (json_peek(json) != JSON_ARRAY) {
+        json_text(json, read->arena, &text);
+        read->has_audience = is_wanted(text, rules->audience, rules->audience_regex);
+        return;
+    }
+    if (!json_enter_array(json)) return;
+    while (json_element(json)) {
+        json_text(json, read->arena, &text);
+        if (is_wanted(text, rules->audience, rules->audience_regex)) read->has_audience = true;
+    }
+}
+
+static void read_issuer(struct json *json, struct claims_read *read)
+{
+    const struct jwt_rules *rules = read->rules;
+    struct bytes text;
+    json_text(json, read->arena, &text);
+    read->has_issuer = is_wanted(text, rules->issuer, rules->issuer_regex);
 }
 
 /* {"value": true} */
@@ -237,7 +272,8 @@ static bool read_time(struct json *json, struct claims_read *read, struct bytes 
 static void read_claim(struct json *json, struct claims_read *read, struct bytes key)
 {
     struct jwt_claims *claims = read->claims;
-    if (bytes_equal_text(key, read->user_claim))
+    struct bytes ignored;
+    if (bytes_equal_text(key, read->rules->user_claim))
         json_text(json, read->arena, &claims->user);
     else if (bytes_equal_text(key, "channel")) {
         claims->has_channel = json_peek(json) != JSON_NULL;
@@ -258,17 +294,33 @@ static void read_claim(struct json *json, struct claims_read *read, struct bytes
         read_subs(json, read);
     else if (bytes_equal_text(key, "channels"))
         read_channels(json, read);
+    else if (bytes_equal_text(key, "aud"))
+        read_audience(json, read);
+    else if (bytes_equal_text(key, "iss"))
+        read_issuer(json, read);
+    else if (bytes_equal_text(key, "jti"))
+        json_text(json, read->arena, &ignored);
     else if (!read_time(json, read, key))
         json_skip(json);
 }
 
-enum err jwt_claims_read(struct bytes payload, const char *user_claim, uint64_t now_s,
+/* An audience or issuer that is demanded must be there; a value that has another
+ * type than text was refused on the way. */
+static bool is_from_and_for(const struct claims_read *read)
+{
+    const struct jwt_rules *rules = read->rules;
+    bool wants_audience = rules->audience[0] != '\0' || rules->audience_regex != NULL;
+    bool wants_issuer = rules->issuer[0] != '\0' || rules->issuer_regex != NULL;
+    return (!wants_audience || read->has_audience) && (!wants_issuer || read->has_issuer);
+}
+
+enum err jwt_claims_read(struct bytes payload, const struct jwt_rules *rules, uint64_t now_s,
                          struct arena *arena, struct jwt_claims *claims)
 {
-    struct claims_read read = {.claims = claims, .arena = arena, .user_claim = user_claim};
+    struct claims_read read = {.claims = claims, .arena = arena, .rules = rules};
     struct json json;
     struct bytes key;
-    check(user_claim[0] != '\0');
+    check(rules->user_claim[0] != '\0');
     *claims = (struct jwt_claims){0};
     json_open(&json, payload);
     if (json_enter_object(&json))
@@ -277,6 +329,8 @@ enum err jwt_claims_read(struct bytes payload, const char *user_claim, uint64_t 
     if (!payload_of(read.info, read.info_base64, arena, &claims->info) ||
         !payload_of(read.data, read.data_base64, arena, &claims->data))
         return ERR_TOKEN_INVALID;
+    if (claims->user.size > USER_ID_MAX) return ERR_TOKEN_INVALID;
+    if (!is_from_and_for(&read)) return ERR_TOKEN_INVALID;
     /* RFC 7519 sections 4.1.4, 4.1.5: not on or after exp, not before nbf. */
     if (claims->has_exp && claims->exp <= now_s) return ERR_TOKEN_EXPIRED;
     if (read.has_nbf && read.nbf > now_s) return ERR_TOKEN_EXPIRED;

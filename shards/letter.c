@@ -16,6 +16,7 @@
 #include "shards/fanout/fanout.h"
 #include "shards/ops/drain.h"
 #include "shards/ops/survey.h"
+#include "shards/token/token.h"
 
 const struct letter_handlers letter_table[LETTER_KIND_COUNT] = {
 #define LETTER(id, on_letter, on_home) [LETTER_##id] = {#id, on_letter, on_home},

@@ -11,6 +11,7 @@
 #include "shards/cmd/subscription.h"
 #include "shards/node.h"
 #include "shards/ops/drain.h"
+#include "shards/token/token.h"
 
 /* Kernel buffers for receiving: 2 MiB a shard; starvation re-arms by itself. */
 #define RECV_BUFFERS     1024
@@ -71,7 +72,8 @@ enum err shard_create(struct node *node, uint32_t index, struct shard **out)
     shard->index = index;
     shard->shards_count = node->shards_count;
     shard->config = node->config;
-    shard->token_key = node->reload.first->token_key;
+    for (uint32_t use = 0; use < JWT_USE_COUNT; use++)
+        shard->token_rules[use] = node->reload.first->token_rules[use];
     shard->listener = -1;
     struct loop_options options = {
         .socks_max = shard->config->shards_connections_max + LINK_SOCKS,
@@ -131,6 +133,7 @@ enum err shard_start(struct shard *shard)
     shard->store = store_attach(shard->node->store, &env);
     if (shard->store == NULL) return ERR_STORE_DOWN;
     channels_init(shard);
+    tokens_init(shard);
     loop_handle(shard->loop, SOCK_CONN, &conn_handlers, shard);
     loop_listen(shard->loop, shard->listener);
     wheel_arm(&shard->wheel, &shard->tick, clock_turn_ms(&shard->clock) + 1000, on_tick);
@@ -140,6 +143,7 @@ enum err shard_start(struct shard *shard)
 void shard_stop(struct shard *shard)
 {
     wheel_disarm(&shard->wheel, &shard->tick);
+    tokens_fini(shard);
     channels_fini(shard);
     store_detach(shard->store);
     shard->store = NULL;
@@ -177,7 +181,7 @@ void shard_destroy(struct shard *shard)
 uint64_t shard_wake_ms(struct shard *shard)
 {
     if (shard->letters_left || shard->dirty.count > 0 || shard->resumed.count > 0 ||
-        shard->flushed.count > 0 || !inbox_is_empty(&shard->inbox))
+        shard->flushed.count > 0 || shard->has_woken || !inbox_is_empty(&shard->inbox))
         return 0;
     return wheel_next_due_ms(&shard->wheel);
 }
@@ -249,6 +253,7 @@ void shard_turn(struct shard *shard)
     conn_flush_done(shard);
     inbox_read(&shard->inbox, shard);
     shard->letters_left = mesh_read(shard->post, TURN_LETTERS_MAX) == TURN_LETTERS_MAX;
+    shard->has_woken = tokens_turn(shard);
     resume_inputs(shard);
     wheel_run(&shard->wheel, clock_turn_ms(&shard->clock), TURN_TIMERS_MAX);
     store_submit(shard->store);

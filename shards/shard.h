@@ -22,6 +22,7 @@
 #include "core/rng.h"
 #include "core/slab.h"
 #include "core/wheel.h"
+#include "proto/jwt.h"
 #include "shards/channel/channel.h"
 #include "shards/conn/conn.h"
 #include "shards/conn/door.h"
@@ -29,7 +30,7 @@
 #include "storage/store.h"
 
 struct node;
-struct jwt_key;
+struct tokens;
 
 #define PING_WHEEL_SLOTS 128 /* seconds; longer waits go round again */
 /* Parts of a second; a connection's is given by its index, so that what is due in
@@ -76,8 +77,9 @@ struct shard {
     struct node *node;
     uint32_t index;
     uint32_t shards_count;
-    const struct config *config;     /* snapshot; replaced between turns */
-    const struct jwt_key *token_key; /* of that snapshot; NULL without a key */
+    const struct config *config;                        /* snapshot; replaced between turns */
+    const struct jwt_rules *token_rules[JWT_USE_COUNT]; /* of that snapshot */
+    struct tokens *tokens;                              /* sets of keys, and who waits for one */
     struct loop *loop;
     struct post *post;
     struct inbox inbox;
@@ -106,6 +108,7 @@ struct shard {
     struct indexes flushed; /* whose send left with the coming enter */
     struct indexes resumed; /* whose saved input is looked at in the coming turn */
     struct indexes waiting; /* whose commands wait for credit */
+    bool has_woken;         /* some who waited for keys try again next turn */
     bool is_credit_back;    /* an answer came this turn: the waiting may try again */
     /* First connection per second and phase. */
     uint32_t ping_wheel[PING_WHEEL_SLOTS * PING_PHASES];

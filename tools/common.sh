@@ -82,5 +82,5 @@ install() {
 }
 
 build_packages=(gcc libc6-dev cmake ninja-build pkg-config liburing-dev libck-dev libwslay-dev
-    libssl-dev libjansson-dev libcjose-dev libyaml-dev libsqlite3-dev libhiredis-dev
+    libssl-dev libjansson-dev libcjose-dev libcurl4-openssl-dev libyaml-dev libsqlite3-dev libhiredis-dev
     libroaring-dev libcmocka-dev libhttp-parser-dev)

@@ -17,6 +17,7 @@ enum err cmd_refresh(struct shard *shard, struct conn *conn, const struct cmd *c
     }
     struct jwt_claims claims;
     enum err err = identify_token(shard, cmd->refresh.token, &claims);
+    if (err_class_of(err) == ERR_CLASS_BUSY) return err; /* waits, or is to come back */
     if (err == ERR_OK && !bytes_equal(claims.user, conn_user(conn))) err = ERR_TOKEN_INVALID;
     if (err != ERR_OK) {
         conn_end(shard, conn, err == ERR_TOKEN_EXPIRED ? CLOSE_EXPIRED : CLOSE_INVALID_TOKEN);

@@ -10,6 +10,7 @@
 #include "shards/cmd/rules.h"
 #include "shards/cmd/subscription.h"
 #include "shards/shard.h"
+#include "shards/token/token.h"
 
 /* Far ends stay within a u32 of seconds: a year is renewed often enough. */
 #define EXPIRY_MAX_S (365u * 86400u)
@@ -19,10 +20,7 @@
 static enum err check_token(struct shard *shard, struct conn *conn, struct bytes channel,
                             struct bytes token, struct jwt_claims *claims)
 {
-    *claims = (struct jwt_claims){0};
-    if (shard->token_key == NULL) return ERR_TOKEN_INVALID;
-    uint64_t now = shard->clock.wall_ms / 1000;
-    TRY(jwt_verify(shard->token_key, token, now, &shard->arena, claims));
+    TRY(token_verify(shard, JWT_SUBSCRIPTION, token, claims));
     if (!claims->has_channel) return ERR_TOKEN_INVALID;
     char client[37];
     codec_uuid(conn->client, client);
@@ -137,6 +135,7 @@ enum err cmd_sub_refresh(struct shard *shard, struct conn *conn, const struct cm
     uint32_t expires_s = 0;
     enum err err = check_token(shard, conn, channel, token, &claims);
     if (conn->state != CONN_WS) return ERR_OK;
+    if (err_class_of(err) == ERR_CLASS_BUSY) return err; /* waits, or is to come back */
     if (err == ERR_OK) err = token_expiry(shard, &claims, &expires_s);
     if (err != ERR_OK) {
         bool is_late = err == ERR_TOKEN_EXPIRED || err == ERR_EXPIRED;

@@ -8,6 +8,7 @@
 #include "proto/jwt.h"
 #include "shards/cmd/connecting.h"
 #include "shards/shard.h"
+#include "shards/token/token.h"
 
 /* Far ends stay within a u32 of seconds: a year is renewed often enough. */
 #define EXPIRY_MAX_S (365u * 86400u)
@@ -22,23 +23,20 @@ static void make_client_id(uint8_t id[16])
 
 enum err identify_token(struct shard *shard, struct bytes token, struct jwt_claims *claims)
 {
-    *claims = (struct jwt_claims){.has_exp = false};
-    if (token.size > 0) {
-        if (shard->token_key == NULL) return ERR_TOKEN_INVALID;
-        uint64_t now_s = shard->clock.wall_ms / 1000;
-        enum err err = jwt_verify(shard->token_key, token, now_s, &shard->arena, claims);
-        /* In insecure mode a good signature is enough. */
-        if (err == ERR_TOKEN_EXPIRED && shard->config->client_insecure) {
-            claims->has_exp = claims->has_expire_at = false;
-            return ERR_OK;
-        }
-        TRY(err);
-        /* A subscription token is not a pass. */
-        return claims->has_channel || claims->user.size > USER_ID_MAX ? ERR_TOKEN_INVALID : ERR_OK;
+    *claims = (struct jwt_claims){0};
+    const struct config *config = shard->config;
+    if (token.size == 0) {
+        bool is_open =
+            config->client_insecure || config->client_allow_anonymous_connect_without_token;
+        return is_open ? ERR_OK : ERR_UNAUTHORIZED;
     }
-    bool is_open = shard->config->client_insecure ||
-                   shard->config->client_allow_anonymous_connect_without_token;
-    return is_open ? ERR_OK : ERR_UNAUTHORIZED;
+    enum err err = token_verify(shard, JWT_CONNECTION, token, claims);
+    /* In insecure mode a good signature is enough. */
+    if (err != ERR_TOKEN_EXPIRED || !config->client_insecure) TRY(err);
+    /* A subscription token is not a pass. */
+    if (claims->has_channel) return ERR_TOKEN_INVALID;
+    bool is_nobody = claims->user.size == 0;
+    return is_nobody && config->client_disallow_anonymous_connection_tokens ? ERR_DENIED : ERR_OK;
 }
 
 /* `expire_at` wins over `exp`. */
@@ -50,7 +48,7 @@ uint32_t identify_expiry(const struct shard *shard, const struct jwt_claims *cla
     return end == 0 ? 0 : (uint32_t)min_u64(end, now + EXPIRY_MAX_S);
 }
 
-/* Claims live for a turn, a connect may take longer. */
+/* The token's subscriptions, for as long as the connect is under way. */
 static void keep_subs(struct connecting *connecting, const struct jwt_claims *claims)
 {
     if (claims->subs_count == 0) return;
@@ -65,21 +63,41 @@ static void keep_subs(struct connecting *connecting, const struct jwt_claims *cl
     connecting->token_subs_count = claims->subs_count;
 }
 
+static enum connect_step refuse(struct shard *shard, struct conn *conn, enum err err)
+{
+    /* Answered, so that SDKs come back with a new token, or with this one. */
+    if (err == ERR_TOKEN_EXPIRED || err == ERR_KEYS_DOWN)
+        connecting_fail(shard, conn, err);
+    else
+        conn_end(shard, conn,
+                 err == ERR_UNAUTHORIZED ? CLOSE_BAD_REQUEST
+                 : err == ERR_DENIED     ? CLOSE_DENIED
+                                         : CLOSE_INVALID_TOKEN);
+    return CONNECT_OVER;
+}
+
 enum connect_step connect_identify(struct shard *shard, struct conn *conn)
 {
     struct jwt_claims claims;
-    enum err err = identify_token(shard, conn->connecting->request.token, &claims);
-    if (err == ERR_TOKEN_EXPIRED) {
-        connecting_fail(shard, conn, err);
-        return CONNECT_OVER;
+    struct connecting *connecting = conn->connecting;
+    bool has_token = connecting->request.token.size > 0;
+    /* A proxy in front of us has named the user in the upgrade; a token wins. */
+    if (!has_token && conn->user_size > 0) {
+        make_client_id(conn->client);
+        return CONNECT_DONE;
     }
-    if (err != ERR_OK) {
-        conn_end(shard, conn, err == ERR_UNAUTHORIZED ? CLOSE_BAD_REQUEST : CLOSE_INVALID_TOKEN);
-        return CONNECT_OVER;
+    enum err err = identify_token(shard, connecting->request.token, &claims);
+    if (err == ERR_CREDIT_SPENT) return CONNECT_CREDIT;
+    if (err == ERR_KEY_UNKNOWN) {
+        token_park(shard, conn);
+        return CONNECT_WAITS;
     }
+    if (err != ERR_OK) return refuse(shard, conn, err);
     make_client_id(conn->client);
+    conn_forget_user(conn);
+    /* Bytes that are no JSON cannot stand in a JSON frame. */
     conn_set_user(conn, claims.user, claims.info.is_opaque ? BYTES_NONE : claims.info.bytes);
-    keep_subs(conn->connecting, &claims);
-    conn->connecting->expires_s = identify_expiry(shard, &claims);
+    connecting->expires_s = identify_expiry(shard, &claims);
+    keep_subs(connecting, &claims);
     return CONNECT_DONE;
 }

@@ -17,8 +17,9 @@ struct shard;
 struct jwt_claims;
 
 /* What `token` says of its bearer, an empty one: whether that is allowed.
- * ERR_TOKEN_EXPIRED (109), ERR_TOKEN_INVALID (3500), ERR_UNAUTHORIZED (3501).
- * Claims live in the turn's arena. */
+ * ERR_TOKEN_EXPIRED (109), ERR_TOKEN_INVALID (3500), ERR_UNAUTHORIZED (3501),
+ * ERR_DENIED (3507), and what token_verify says of keys.  Claims live in the turn's
+ * arena. */
 must_use enum err identify_token(struct shard *shard, struct bytes token,
                                  struct jwt_claims *claims);
 /* Unix second at which a bearer of `claims` must bring a new token; 0: never. */

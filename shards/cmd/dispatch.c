@@ -88,7 +88,7 @@ static enum err run(struct shard *shard, struct conn *conn, const struct cmd *cm
     struct bucket *bucket;
     TRY(check_rate(shard, conn, cmd, &bucket));
     enum err err = handlers[cmd->kind](shard, conn, cmd);
-    if (bucket == NULL || err == ERR_CREDIT_SPENT) return err;
+    if (bucket == NULL || err == ERR_CREDIT_SPENT || err == ERR_KEY_UNKNOWN) return err;
     struct bucket_rate rate = {shard->config->client_command_rate_limit,
                                shard->config->client_command_rate_limit};
     bool is_taken = bucket_take(bucket, &rate, clock_turn_ms(&shard->clock), 1);
@@ -115,9 +115,9 @@ enum dispatch dispatch_message(struct shard *shard, struct conn *conn, struct re
         }
         metric_add(&shard->metrics, METRIC_COMMANDS, 1);
         err = run(shard, conn, &cmd);
-        if (err == ERR_CREDIT_SPENT) {
+        if (err == ERR_CREDIT_SPENT || err == ERR_KEY_UNKNOWN) {
             *frame = before;
-            return DISPATCH_WAIT;
+            return err == ERR_CREDIT_SPENT ? DISPATCH_WAIT : DISPATCH_WAIT_KEYS;
         }
         if (err != ERR_OK) {
             log_debug("command refused kind=%s err=%s", cmd_name(cmd.kind), err_name(err));

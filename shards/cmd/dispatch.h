@@ -2,8 +2,8 @@
  * dispatch: the commands of one WebSocket message, in order.
  *
  * A row of cmd.def → its handler.  Handlers answer by themselves or return an
- * error, which becomes the command's error reply; ERR_CREDIT_SPENT means the
- * command and everything after it wait.
+ * error, which becomes the command's error reply; ERR_CREDIT_SPENT and
+ * ERR_KEY_UNKNOWN mean that the command and everything after it wait.
  *
  * Thread:  the connection's shard.
  */
@@ -19,6 +19,7 @@ struct cmd;
 enum dispatch {
     DISPATCH_DONE, /* everything was handled, or the connection is ending */
     DISPATCH_WAIT, /* out of credit, or connecting: `frame` stands at the command to try again */
+    DISPATCH_WAIT_KEYS, /* the same, until keys of tokens have come */
 };
 
 /* `is_first`: `frame` is a whole message, not the rest of one. */

@@ -133,6 +133,14 @@ void conn_set_user(struct conn *conn, struct bytes user, struct bytes info)
     if (user.size > 0) memcpy(at, user.at, user.size);
 }
 
+void conn_forget_user(struct conn *conn)
+{
+    if (conn->flags & CONN_USER_FAR) mem_free(conn->user.far);
+    conn->flags &= ~(uint32_t)CONN_USER_FAR;
+    conn->user_size = 0;
+    memset(&conn->user, 0, sizeof conn->user);
+}
+
 static void conn_forget_input(struct shard *shard, struct conn *conn)
 {
     ws_end(&conn->ws, shard->ws_pool);

@@ -136,8 +136,13 @@ static inline struct bytes conn_info(const struct conn *conn)
     if (!(conn->flags & CONN_USER_FAR)) return BYTES_NONE;
     return bytes_of_text(conn->user.far + conn->user_size + 1);
 }
-/* Who the client is; once. */
+/* Who the client is; once, but for what conn_forget_user took back. */
 void conn_set_user(struct conn *conn, struct bytes user, struct bytes info);
+void conn_forget_user(struct conn *conn);
+/* conn_proxy.c: keeps the user that a trusted proxy names in the upgrade; false when
+ * it answered that the header cannot be. */
+must_use bool conn_take_proxy_user(struct shard *shard, struct conn *conn,
+                                   const struct http_request *request);
 
 /* Takes a count on `frame` and appends it to what leaves at the turn's end.
  * A connection that takes no frames (CLOSING, DYING) ignores it. */

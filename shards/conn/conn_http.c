@@ -141,7 +141,7 @@ static void enter(struct shard *shard, struct conn *conn, const struct http_requ
         conn_respond_busy(shard, conn);
     else if (handshake_check(request, origins, origins_count, &handshake, &fault) != ERR_OK)
         respond_text(shard, conn, fault.status, fault.reason, cors);
-    else
+    else if (conn_take_proxy_user(shard, conn, request))
         door_enter(shard, conn, &handshake, is_echo);
 }
 

@@ -19,6 +19,7 @@
 #include "proto/http.h"
 #include "shards/cmd/dispatch.h"
 #include "shards/shard.h"
+#include "shards/token/token.h"
 
 static void input_save(struct conn *conn, const uint8_t *data, uint32_t size)
 {
@@ -96,13 +97,17 @@ static void ws_control(struct shard *shard, struct conn *conn, enum ws_event eve
 static bool ws_commands(struct shard *shard, struct conn *conn, struct bytes message, bool is_first)
 {
     struct reader frame = reader_of(message);
-    if (dispatch_message(shard, conn, &frame, is_first) != DISPATCH_WAIT) return false;
+    enum dispatch dispatch = dispatch_message(shard, conn, &frame, is_first);
+    if (dispatch == DISPATCH_DONE) return false;
     conn_pause(shard, conn);
     /* The connect reply goes on with what came behind the command (cmd/connecting.c).
      * Credit comes back with an answer: shard.c moves the waiting on then. */
     if (!(conn->flags & CONN_CONNECTING)) {
         conn->flags |= CONN_LISTED;
-        indexes_add(&shard->waiting, conn_index(shard, conn));
+        if (dispatch == DISPATCH_WAIT)
+            indexes_add(&shard->waiting, conn_index(shard, conn));
+        else
+            token_park(shard, conn);
     }
     check(conn_saved_size(conn) == 0);
     input_save(conn, frame.at, (uint32_t)frame.left);

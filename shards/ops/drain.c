@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "shards/shard.h"
+#include "shards/token/token.h"
 
 #define DRAIN_STEP_MS        20
 /* One client a millisecond and shard is a pace that a successor can take in. */
@@ -88,7 +89,8 @@ static bool is_quiet(const struct shard *shard)
 {
     if (shard->drain_round == 0)
         return shard->conns.count == 0 && shard->calls.count == 0 &&
-               store_pending(shard->store) == 0 && channels_pending(shard) == 0;
+               store_pending(shard->store) == 0 && channels_pending(shard) == 0 &&
+               !tokens_are_busy(shard);
     return mesh_letters_out(shard->post) == 0 && mesh_letters_kept(shard->post) == 0;
 }
 

@@ -7,9 +7,9 @@
 #include "core/config.h"
 #include "core/log.h"
 #include "core/mem.h"
-#include "proto/jwt.h"
 #include "shards/node.h"
 #include "shards/shard.h"
+#include "shards/token/token.h"
 
 /* ---- snapshots ---- */
 
@@ -19,8 +19,8 @@ enum err snapshot_create(struct config *config, struct snapshot **out)
     struct snapshot *made = mem_alloc(sizeof *made);
     made->config = config;
     enum err err = ERR_OK;
-    if (config->client_token_hmac_secret_key[0] != '\0')
-        err = jwt_key_hmac(bytes_of_text(config->client_token_hmac_secret_key), &made->token_key);
+    for (uint32_t use = 0; err == ERR_OK && use < JWT_USE_COUNT; use++)
+        err = jwt_rules_create(config, (enum jwt_use)use, &made->token_rules[use]);
     if (err != ERR_OK) {
         log_error("client.token: the key cannot be used error=\"%s\"", err_text(err));
         snapshot_destroy(made);
@@ -33,7 +33,8 @@ enum err snapshot_create(struct config *config, struct snapshot **out)
 void snapshot_destroy(struct snapshot *snapshot)
 {
     if (snapshot == NULL) return;
-    jwt_key_destroy(snapshot->token_key);
+    for (uint32_t use = 0; use < JWT_USE_COUNT; use++)
+        jwt_rules_destroy(snapshot->token_rules[use]);
     config_destroy(snapshot->config);
     mem_free(snapshot);
 }
@@ -80,8 +81,11 @@ static void on_note(struct note *note, void *context)
     check(note == &shard->reload_note);
     struct reload *reload = &shard->node->reload;
     const struct snapshot *now = reload->now;
+    const struct config *before = shard->config;
     shard->config = now->config;
-    shard->token_key = now->token_key;
+    for (uint32_t use = 0; use < JWT_USE_COUNT; use++)
+        shard->token_rules[use] = now->token_rules[use];
+    tokens_reload(shard, before);
     store_configure(shard->store, now->config);
     log_take_level();
     let_go(reload);

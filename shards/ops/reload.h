@@ -28,14 +28,14 @@
 
 #include "core/err.h"
 #include "core/inbox.h"
+#include "proto/jwt.h"
 
 struct config;
-struct jwt_key;
 struct node;
 
 struct snapshot {
     struct config *config;
-    struct jwt_key *token_key; /* NULL without a key */
+    struct jwt_rules *token_rules[JWT_USE_COUNT];
 };
 
 /* `config` becomes the snapshot's, also on failure, which is logged. */

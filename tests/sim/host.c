@@ -130,7 +130,8 @@ static void host_drop_foreign(void)
     if (host.node == NULL) return;
     for (uint32_t i = 0; i < host.node->shards_count; i++)
         if (host.node->shards[i] != NULL) ws_pool_destroy(host.node->shards[i]->ws_pool);
-    jwt_key_destroy(host.node->reload.first->token_key);
+    for (uint32_t use = 0; use < JWT_USE_COUNT; use++)
+        jwt_rules_destroy(host.node->reload.first->token_rules[use]);
 }
 
 void host_kill(bool is_machine)

@@ -6,27 +6,52 @@
  */
 #include "unit/proto/wire.h"
 
+#include "core/config.h"
 #include "core/crypt.h"
+#include "core/doc.h"
 #include "core/mem.h"
-#include "proto/jwt.h"
+#include "proto/jwt_parts.h"
 
 #define SECRET BYTES_LITERAL("secret")
 #define NOW    1700000000u
 
 static struct arena arena;
-static struct jwt_key *key;
+static struct jwt_rules *rules;
+
+static void on_sentence(void *context, enum config_voice voice, const char *sentence)
+{
+    (void)context;
+    if (voice == CONFIG_SAYS_ERROR) fail_msg("%s", sentence);
+}
+
+/* The rules of connections of a configuration. */
+static struct jwt_rules *rules_of(const char *client)
+{
+    char text[8192];
+    struct config *config;
+    struct jwt_rules *made;
+    int size = snprintf(text, sizeof(text), "{\"client\":%s}", client);
+    assert_int_equal(
+        config_parse(bytes_of(text, (size_t)size), "c.json", NULL, 0, on_sentence, NULL, &config),
+        ERR_OK);
+    assert_int_equal(jwt_rules_create(config, JWT_CONNECTION, &made), ERR_OK);
+    config_destroy(config);
+    return made;
+}
 
 static int set_up(void **state)
 {
     (void)state;
     arena_init(&arena, 64 << 10);
-    return jwt_key_hmac(SECRET, &key);
+    doc_setup();
+    rules = rules_of("{\"token\":{\"hmac_secret_key\":\"secret\"}}");
+    return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    jwt_key_destroy(key);
+    jwt_rules_destroy(rules);
     arena_fini(&arena);
     return 0;
 }
@@ -48,7 +73,7 @@ static enum err verify(const char *header, const char *payload, struct jwt_claim
     char token[4096];
     size_t size = make(header, payload, token, sizeof(token));
     uint8_t *copy = tight_copy(token, size);
-    enum err err = jwt_verify(key, bytes_of(copy, size), NOW, &arena, claims);
+    enum err err = jwt_verify(rules, NULL, bytes_of(copy, size), NOW, &arena, claims);
     free(copy);
     return err;
 }
@@ -68,16 +93,20 @@ static void a_known_token_verifies(void **state)
                                 "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcG"
                                 "xlLmNvbS9pc19yb290Ijp0cnVlfQ."
                                 "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-    struct jwt_key *other;
     struct jwt_claims claims;
-    assert_int_equal(jwt_key_hmac(bytes_of(secret, sizeof(secret)), &other), ERR_OK);
-    assert_int_equal(jwt_verify(other, BYTES_LITERAL(token), 1300819379, &arena, &claims), ERR_OK);
+    char none[] = "", sub[] = "sub";
+    struct jwt_rules other = {.keys = jwt_key_hmac(bytes_of(secret, sizeof(secret))),
+                              .audience = none,
+                              .issuer = none,
+                              .user_claim = sub};
+    assert_int_equal(jwt_verify(&other, NULL, BYTES_LITERAL(token), 1300819379, &arena, &claims),
+                     ERR_OK);
     assert_true(claims.has_exp && claims.exp == 1300819380);
-    assert_int_equal(jwt_verify(other, BYTES_LITERAL(token), 1300819380, &arena, &claims),
+    assert_int_equal(jwt_verify(&other, NULL, BYTES_LITERAL(token), 1300819380, &arena, &claims),
                      ERR_TOKEN_EXPIRED);
-    assert_int_equal(jwt_verify(key, BYTES_LITERAL(token), 1300819379, &arena, &claims),
+    assert_int_equal(jwt_verify(rules, NULL, BYTES_LITERAL(token), 1300819379, &arena, &claims),
                      ERR_TOKEN_INVALID);
-    jwt_key_destroy(other);
+    jwt_keys_free(other.keys);
 }
 
 static void claims_are_read(void **state)
@@ -244,16 +273,17 @@ static void no_byte_can_be_cut_or_changed(void **state)
     char token[1024];
     struct jwt_claims claims;
     size_t size = make(HS256, "{\"sub\":\"42\"}", token, sizeof(token));
-    assert_int_equal(jwt_verify(key, bytes_of(token, size), NOW, &arena, &claims), ERR_OK);
+    assert_int_equal(jwt_verify(rules, NULL, bytes_of(token, size), NOW, &arena, &claims), ERR_OK);
     for (size_t i = 0; i < size; i++) {
         uint8_t *cut = tight_copy(token, i);
-        assert_int_equal(jwt_verify(key, bytes_of(cut, i), NOW, &arena, &claims),
+        assert_int_equal(jwt_verify(rules, NULL, bytes_of(cut, i), NOW, &arena, &claims),
                          ERR_TOKEN_INVALID);
         free(cut);
         for (uint32_t bit = 0; bit < 8; bit++) {
             uint8_t *changed = tight_copy(token, size);
             changed[i] ^= (uint8_t)(1u << bit);
-            if (jwt_verify(key, bytes_of(changed, size), NOW, &arena, &claims) != ERR_TOKEN_INVALID)
+            if (jwt_verify(rules, NULL, bytes_of(changed, size), NOW, &arena, &claims) !=
+                ERR_TOKEN_INVALID)
                 fail_msg("byte %zu bit %u", i, bit);
             free(changed);
         }
@@ -270,20 +300,20 @@ static void base64_must_be_canonical(void **state)
     for (size_t i = 0; i < array_count(tails); i++) {
         char odd[1100];
         int used = snprintf(odd, sizeof(odd), "%.*s%s", (int)size, token, tails[i]);
-        assert_int_equal(jwt_verify(key, bytes_of(odd, (size_t)used), NOW, &arena, &claims),
+        assert_int_equal(jwt_verify(rules, NULL, bytes_of(odd, (size_t)used), NOW, &arena, &claims),
                          ERR_TOKEN_INVALID);
         used = snprintf(odd, sizeof(odd), "%s%.*s", tails[i], (int)size, token);
-        assert_int_equal(jwt_verify(key, bytes_of(odd, (size_t)used), NOW, &arena, &claims),
+        assert_int_equal(jwt_verify(rules, NULL, bytes_of(odd, (size_t)used), NOW, &arena, &claims),
                          ERR_TOKEN_INVALID);
     }
     static const char *const shapes[] = {"",    ".",       "..",   "...",  "a",
                                          "a.b", "a.b.c.d", "a..c", ".b.c", "a.b."};
     for (size_t i = 0; i < array_count(shapes); i++)
-        assert_int_equal(jwt_verify(key, bytes_of_text(shapes[i]), NOW, &arena, &claims),
+        assert_int_equal(jwt_verify(rules, NULL, bytes_of_text(shapes[i]), NOW, &arena, &claims),
                          ERR_TOKEN_INVALID);
     uint8_t *huge = malloc(1 << 20);
     memset(huge, 'A', 1 << 20);
-    assert_int_equal(jwt_verify(key, bytes_of(huge, 1 << 20), NOW, &arena, &claims),
+    assert_int_equal(jwt_verify(rules, NULL, bytes_of(huge, 1 << 20), NOW, &arena, &claims),
                      ERR_TOKEN_INVALID);
     free(huge);
 }
@@ -294,24 +324,21 @@ static void signed_tokens_verify(void **state)
     char *text;
     struct jwt_claims claims;
     assert_int_equal(jwt_sign(SECRET, "u\"\n", NULL, NOW, 60, &text), ERR_OK);
-    assert_int_equal(jwt_verify(key, bytes_of_text(text), NOW, &arena, &claims), ERR_OK);
+    assert_int_equal(jwt_verify(rules, NULL, bytes_of_text(text), NOW, &arena, &claims), ERR_OK);
     assert_bytes(claims.user, "u\"\n");
     assert_true(claims.has_exp && claims.exp == NOW + 60 && !claims.has_channel);
-    assert_int_equal(jwt_verify(key, bytes_of_text(text), NOW + 60, &arena, &claims),
+    assert_int_equal(jwt_verify(rules, NULL, bytes_of_text(text), NOW + 60, &arena, &claims),
                      ERR_TOKEN_EXPIRED);
     mem_free(text);
     assert_int_equal(jwt_sign(SECRET, "", "chat:1", NOW, 0, &text), ERR_OK);
-    assert_int_equal(jwt_verify(key, bytes_of_text(text), NOW + (1u << 30), &arena, &claims),
-                     ERR_OK);
+    assert_int_equal(
+        jwt_verify(rules, NULL, bytes_of_text(text), NOW + (1u << 30), &arena, &claims), ERR_OK);
     assert_bytes(claims.channel, "chat:1");
     assert_true(claims.has_channel && !claims.has_exp);
     mem_free(text);
     assert_int_equal(jwt_sign(BYTES_NONE, "", NULL, NOW, 0, &text), ERR_BAD_REQUEST);
     assert_null(text);
-    struct jwt_key *none;
-    assert_int_equal(jwt_key_hmac(BYTES_NONE, &none), ERR_BAD_REQUEST);
-    assert_null(none);
-    jwt_key_destroy(NULL);
+    jwt_rules_destroy(NULL);
 }
 
 int main(void)
