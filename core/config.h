@@ -41,6 +41,7 @@ struct config_texts {
 
 /* Values of the ENUM fields, in the order of their rows. */
 enum config_engine { CONFIG_ENGINE_EMBEDDED, CONFIG_ENGINE_REDIS, CONFIG_ENGINE_MEMORY };
+enum config_error_mode { CONFIG_ERROR_REPLY, CONFIG_ERROR_TRANSPORT };
 /* durable: acknowledged after fdatasync.  written: after the write; a crash of
  * the process loses nothing, a crash of the machine may, and changes epochs. */
 enum config_durability { CONFIG_DURABLE, CONFIG_WRITTEN };

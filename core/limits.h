@@ -35,6 +35,7 @@
 #define CHANNEL_NAME_MAX       255
 #define USER_ID_MAX            255
 #define IDEMPOTENCY_KEY_MAX    255
+#define VERSION_EPOCH_MAX      255
 #define EPOCH_MAX              23 /* "<8 letters>.<generation>" fits with room */
 #define COMMANDS_PER_FRAME_MAX 1024
 #define JSON_DEPTH_MAX         64

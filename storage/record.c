@@ -3,9 +3,11 @@
 
 #include "core/check.h"
 
-#define PUBLICATION_VERSION  1
-#define PUBLICATION_HAS_INFO 1
-#define PUBLICATION_FIXED    (1 + 1 + 8 + 8)
+#define PUBLICATION_VERSION     1
+#define PUBLICATION_HAS_INFO    1
+#define PUBLICATION_HAS_VERSION 4
+#define PUBLICATION_FLAGS       (PUBLICATION_HAS_INFO | PUBLICATION_HAS_VERSION)
+#define PUBLICATION_FIXED       (1 + 1 + 8 + 8)
 
 size_t publication_size(const struct publication *publication)
 {
@@ -15,6 +17,7 @@ size_t publication_size(const struct publication *publication)
         size += sizeof publication->client + 4 + publication->user.size + 4 +
                 publication->conn_info.size;
     }
+    if (publication->version > 0) size += 8 + 4 + publication->version_epoch.size;
     return size;
 }
 
@@ -22,7 +25,8 @@ void publication_write(struct writer *writer, const struct publication *publicat
 {
     size_t used = writer->used;
     write_u8(writer, PUBLICATION_VERSION);
-    write_u8(writer, publication->has_info ? PUBLICATION_HAS_INFO : 0);
+    write_u8(writer, (publication->has_info ? PUBLICATION_HAS_INFO : 0) |
+                         (publication->version > 0 ? PUBLICATION_HAS_VERSION : 0));
     write_u64(writer, publication->offset);
     write_u64(writer, publication->time_ms);
     write_sized(writer, publication->data);
@@ -31,6 +35,10 @@ void publication_write(struct writer *writer, const struct publication *publicat
         write_bytes(writer, bytes_of(publication->client, sizeof publication->client));
         write_sized(writer, publication->user);
         write_sized(writer, publication->conn_info);
+    }
+    if (publication->version > 0) {
+        write_u64(writer, publication->version);
+        write_sized(writer, publication->version_epoch);
     }
     if (!writer->failed) check(writer->used - used == publication_size(publication));
 }
@@ -41,7 +49,7 @@ enum err publication_read(struct reader *reader, struct publication *publication
     uint8_t version = read_u8(reader);
     uint8_t flags = read_u8(reader);
     /* A flag that this version does not know changes what follows. */
-    if (reader->failed || version != PUBLICATION_VERSION || (flags & ~PUBLICATION_HAS_INFO) != 0) {
+    if (reader->failed || version != PUBLICATION_VERSION || (flags & ~PUBLICATION_FLAGS) != 0) {
         return ERR_STORE_CORRUPT;
     }
     publication->offset = read_u64(reader);
@@ -54,6 +62,11 @@ enum err publication_read(struct reader *reader, struct publication *publication
         if (client.size > 0) memcpy(publication->client, client.at, client.size);
         publication->user = read_sized(reader);
         publication->conn_info = read_sized(reader);
+    }
+    if ((flags & PUBLICATION_HAS_VERSION) != 0) {
+        publication->version = read_u64(reader);
+        publication->version_epoch = read_sized(reader);
+        if (publication->version == 0) return ERR_STORE_CORRUPT;
     }
     return reader->failed ? ERR_STORE_CORRUPT : ERR_OK;
 }

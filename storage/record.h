@@ -5,9 +5,10 @@
  * entry, the memory window and the letters between shards, so a publication is
  * encoded once on its way.  Numbers are little-endian.
  *
- *   publication   u8 version (1) · u8 flags (1: info) · u64 offset · u64 time_ms
+ *   publication   u8 version (1) · u8 flags (1: info, 4: version) · u64 offset · u64 time_ms
  *                 · sized data · sized tags
  *                 · [info: 16 client · sized user · sized conn_info]
+ *                 · [version: u64 number · sized epoch]
  *
  * Reading checks every length; an unknown version is ERR_STORE_CORRUPT.  Views
  * that come out point into the bytes that went in.
@@ -29,6 +30,8 @@ struct publication {
     uint8_t client[16];
     struct bytes user;
     struct bytes conn_info; /* raw JSON, may be empty */
+    uint64_t version;       /* of the state that it shows; 0: none */
+    struct bytes version_epoch;
 };
 
 size_t publication_size(const struct publication *publication);

@@ -179,7 +179,8 @@ void api_on_request(struct shard *shard, struct conn *conn, const struct http_re
         .shard = shard,
         .conn = conn,
         .body = request->body,
-        .sink.is_transport = bytes_equal_nocase(http_header(request, "X-Centrifugo-Error-Mode"),
+        .sink.is_transport = shard->config->http_api_error_mode == CONFIG_ERROR_TRANSPORT ||
+                             bytes_equal_nocase(http_header(request, "X-Centrifugo-Error-Mode"),
                                                 BYTES_LITERAL("transport")),
     };
     enum err err = api_run(&api, method_of(shard, request));

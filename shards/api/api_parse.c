@@ -36,23 +36,26 @@ static void parse_texts(struct json *json, struct arena *arena, const struct byt
     *texts = items;
 }
 
-/* An object whose members are texts; null is absent. */
-static void parse_tags(struct json *json, struct arena *arena, struct bytes *tags)
+/* An object whose members are texts; null is absent.  False when it is another valid
+ * value, which is then passed over. */
+static bool parse_tags(struct json *json, struct bytes *tags)
 {
-    if (json_peek(json) == JSON_NULL) {
+    enum json_kind kind = json_peek(json);
+    if (kind != JSON_OBJECT) {
         json_skip(json);
-        return;
+        return kind == JSON_NULL;
     }
     struct json ahead = *json;
-    struct bytes key, value;
+    struct bytes key;
+    bool is_fine = true;
     if (json_enter_object(&ahead))
-        while (json_key(&ahead, &key)) json_text(&ahead, arena, &value);
-    if (ahead.error != ERR_OK) {
-        json->error = ahead.error;
-        return;
-    }
+        while (json_key(&ahead, &key)) {
+            is_fine = is_fine && json_peek(&ahead) == JSON_TEXT;
+            json_skip(&ahead);
+        }
     json_raw(json, tags);
     if (tags->size == 2) *tags = BYTES_NONE; /* "{}" says nothing */
+    return is_fine;
 }
 
 /* Clients of the JSON wire cannot be sent anything else. */
@@ -69,6 +72,7 @@ enum err api_parse_publication(struct bytes body, bool is_broadcast, struct aren
                                struct api_publication *out)
 {
     *out = (struct api_publication){0};
+    bool has_bad_tags = false;
     struct bytes name, base64 = BYTES_NONE, *channel = arena_get(arena, sizeof *channel);
     *channel = BYTES_NONE;
     struct json json;
@@ -84,9 +88,13 @@ enum err api_parse_publication(struct bytes body, bool is_broadcast, struct aren
             else if (bytes_equal_text(name, "b64data"))
                 json_text(&json, arena, &base64);
             else if (bytes_equal_text(name, "tags"))
-                parse_tags(&json, arena, &out->tags);
+                has_bad_tags = !parse_tags(&json, &out->tags);
             else if (bytes_equal_text(name, "idempotency_key"))
                 json_text(&json, arena, &out->key);
+            else if (bytes_equal_text(name, "version"))
+                json_u64(&json, &out->version);
+            else if (bytes_equal_text(name, "version_epoch"))
+                json_text(&json, arena, &out->version_epoch);
             else if (bytes_equal_text(name, "skip_history"))
                 json_bool(&json, &out->skip_history);
             else
@@ -98,7 +106,9 @@ enum err api_parse_publication(struct bytes body, bool is_broadcast, struct aren
         out->channels_count = 1;
     }
     if (base64.size > 0) TRY(data_of_base64(base64, arena, &out->data));
-    if (out->data.size == 0 || out->key.size > IDEMPOTENCY_KEY_MAX) return ERR_BAD_REQUEST;
+    if (out->data.size == 0 || out->key.size > IDEMPOTENCY_KEY_MAX ||
+        out->version_epoch.size > VERSION_EPOCH_MAX || has_bad_tags)
+        return ERR_BAD_REQUEST;
     if (out->channels_count == 0 || out->channels_count > API_CHANNELS_MAX) return ERR_BAD_REQUEST;
     return ERR_OK;
 }

@@ -83,7 +83,8 @@ void api_write_error(struct json_out *out, enum err err);
 struct api_publication {
     const struct bytes *channels;
     uint32_t channels_count;
-    struct bytes data, tags, key;
+    struct bytes data, tags, key, version_epoch;
+    uint64_t version; /* 0: none */
     bool skip_history;
 };
 /* `is_broadcast`: "channels", a list, in place of "channel". */

@@ -40,7 +40,10 @@ static enum err publish_to(const struct api *api, const struct api_publication *
         .channel = channel,
         .scope = publication->key.size > 0 ? BYTES_LITERAL(API_SCOPE) : BYTES_NONE,
         .key = publication->key,
-        .publication = {.data = publication->data, .tags = publication->tags},
+        .publication = {.data = publication->data,
+                        .tags = publication->tags,
+                        .version = publication->version,
+                        .version_epoch = publication->version_epoch},
         .is_live_only = publication->skip_history,
     };
     TRY(api_call(api, channel, on_answer, call, &question.call));

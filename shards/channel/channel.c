@@ -174,7 +174,10 @@ static void channel_load(struct channel *channel, const struct store_snapshot *s
     check(count <= store->head);
 
     window_init(&channel->window, store->head - count);
-    for (uint32_t i = 0; i < count; i++) window_push(&channel->window, &snapshot->publications[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        window_push(&channel->window, &snapshot->publications[i]);
+        version_note(channel, &snapshot->publications[i]);
+    }
     receipt_load(channel, snapshot->members, snapshot->members_count);
     channel_move(channel, CHANNEL_LIVE);
 }
@@ -201,6 +204,7 @@ static void channel_on_opened(struct store_open *op, enum err err,
 static void channel_forget(struct channel *channel)
 {
     window_fini(&channel->window);
+    version_forget(channel);
     cursor_destroy(channel->cursors);
     channel->cursors = NULL;
 }
@@ -214,6 +218,7 @@ static void channel_free(struct channel *channel)
     channel_forget(channel);
     void *removed = map_remove(&channels->by_name, channel_name(channel));
     check(removed == channel);
+    version_fini(channel);
     mem_free(channel->name);
     mem_free(channel->waiting);
     mem_free(channel->listeners);

@@ -75,6 +75,7 @@ struct channel {
     struct presence *presence; /* NULL while nobody has an entry */
     struct window window;
     struct cursor_index *cursors; /* NULL until it has members */
+    struct versions *versions;    /* NULL until a publication has one (version.c) */
     uint32_t ops;                 /* store ops under way, the opening not counted */
     uint64_t idle_since_ms;
 };

@@ -23,6 +23,7 @@ struct channel_op {
     uint32_t rounds;       /* store reads of a recovery so far */
     struct handle call;
     uint64_t offset;   /* history: the head when it was asked; receipt: the cursor to be */
+    bool has_version;  /* publish: version_answered at its end */
     struct bytes user; /* receipt: whose, in the mem block `name` */
     char *name;
     union {
@@ -86,6 +87,18 @@ void channel_trim(struct channel *channel);
 void attend_enter(struct channel *channel, const struct letter_subscribe *in);
 /* After the listener was taken off: ends the entry, tells the leave. */
 void attend_leave(struct channel *channel, const struct letter_leave *in);
+
+/* version.c: of a publication whose version is above 0. */
+/* *is_covered: it is older than what the channel shows, or the same; else it is under
+ * way until version_answered.  ERR_CONFLICT: one under way may cover it. */
+must_use enum err version_ask(struct channel *channel, const struct publication *publication,
+                              bool *is_covered);
+void version_answered(struct channel *channel);
+/* A publication has come, or was loaded; one without a version says nothing. */
+void version_note(struct channel *channel, const struct publication *publication);
+/* The stored data is gone. */
+void version_forget(struct channel *channel);
+void version_fini(struct channel *channel);
 
 /* receipt.c */
 void receipt_load(struct channel *channel, const struct store_member *members, uint32_t count);

@@ -17,6 +17,7 @@ static void publish_on_appended(struct store_append *append, enum err err, uint6
     struct channel_op *op = container_of(append, struct channel_op, append);
     struct channel *channel = op->channel;
     struct metrics *metrics = &channel->shard->metrics;
+    if (op->has_version) version_answered(channel);
     if (err != ERR_OK) {
         metric_add(metrics, METRIC_PUBLISH_ERRORS, 1);
         question_refuse(channel->shard, op->to, op->call, err);
@@ -43,6 +44,19 @@ static bool is_backlogged(const struct channel *channel)
     return false;
 }
 
+/* Suppressed by its version: the position that the channel has. */
+static void answer_covered(struct channel *channel, uint32_t to, struct handle call)
+{
+    metric_add(&channel->shard->metrics, METRIC_DEDUPLICATED, 1);
+    call_answer_to(channel->shard, to,
+                   &(struct answer){
+                       .call = call,
+                       .offset = channel->store.head,
+                       .epoch = bytes_of_text(channel->store.epoch),
+                       .is_repeat = true,
+                   });
+}
+
 bool publish_ask(struct channel *channel, struct letter *letter)
 {
     check(channel->state == CHANNEL_LIVE);
@@ -54,7 +68,23 @@ bool publish_ask(struct channel *channel, struct letter *letter)
         question_refuse(channel->shard, letter->from, in.call, ERR_BACKLOG);
         return false;
     }
+    /* What keeps no history shows no state, so there is nothing to be older than. */
+    bool has_version =
+        in.publication.version > 0 && !in.is_live_only && history_is_kept(channel->store.history);
+    bool is_covered = false;
+    enum err err = has_version ? version_ask(channel, &in.publication, &is_covered) : ERR_OK;
+    if (err != ERR_OK) {
+        metric_add(&channel->shard->metrics, METRIC_PUBLISH_ERRORS, 1);
+        question_refuse(channel->shard, letter->from, in.call, err);
+        return false;
+    }
+    if (is_covered) {
+        answer_covered(channel, letter->from, in.call);
+        return false;
+    }
+    if (!has_version) in.publication.version = 0;
     struct channel_op *op = op_begin(channel, letter, in.call);
+    op->has_version = has_version;
     op->append = (struct store_append){
         .channel = &channel->store,
         .type = RECORD_PUBLICATION,
@@ -79,6 +109,7 @@ void channel_on_publication(void *context, struct store_channel *store,
     if (publication->offset > 0) {
         check(publication->offset == store->head);
         window_push(&channel->window, publication);
+        version_note(channel, publication);
         if (channel->cursors != NULL) cursor_post(channel->cursors, store->head);
         channel_trim(channel);
     }

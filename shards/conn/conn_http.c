@@ -160,8 +160,8 @@ static enum route route_of(const struct config *config, struct bytes path)
 {
     if (bytes_equal_text(path, config->websocket_handler_prefix)) return ROUTE_WEBSOCKET;
     size_t prefix = strlen(config->http_api_handler_prefix);
-    if (path.size > prefix + 1 && memcmp(path.at, config->http_api_handler_prefix, prefix) == 0 &&
-        path.at[prefix] == '/')
+    if (!config->http_api_disabled && path.size > prefix + 1 &&
+        memcmp(path.at, config->http_api_handler_prefix, prefix) == 0 && path.at[prefix] == '/')
         return ROUTE_API;
     if (config->debug_echo && bytes_equal_text(path, "/debug/echo")) return ROUTE_ECHO;
     if (config->health_enabled && bytes_equal_text(path, "/health")) return ROUTE_HEALTH;

@@ -74,8 +74,37 @@ test('server API', async (t) => {
     const transport = await fetch(`${gateway.http}/api/publish`, { method: 'POST',
       headers: { 'X-API-Key': KEY, 'X-Centrifugo-Error-Mode': 'transport' }, body: '{"channel":"nowhere:x","data":1}' });
     assert.equal(transport.status, 404);
+    assert.equal(await code('publish', { channel: 'chat:x', data: 1, tags: { a: 1 } }), 107);
     const broken = await fetch(`${gateway.http}/api/publish`, { method: 'POST', headers: { 'X-API-Key': KEY }, body: '{"channel":' });
     assert.equal(broken.status, 400);
+  });
+
+  await t.test('a version that is not newer is not published, also after a restart', async () => {
+    const publish = (version, more = {}) => gateway.ask('publish', { channel: 'chat:score', data: version, version, ...more });
+    assert.equal((await publish(3)).offset, 1);
+    assert.equal((await publish(3)).offset, 1);
+    assert.equal((await publish(2)).offset, 1);
+    assert.equal((await publish(5)).offset, 2);
+    assert.equal((await gateway.ask('publish', { channel: 'chat:score', data: 'plain' })).offset, 3);
+    assert.equal((await publish(4)).offset, 3); // suppressed: the position of now
+    assert.equal((await publish(1, { version_epoch: 'second' })).offset, 4);
+    assert.equal((await publish(1, { version_epoch: 'second' })).offset, 4);
+    await gateway.kill();
+    await gateway.start({ shards: 2 });
+    assert.equal((await publish(1, { version_epoch: 'second' })).offset, 4);
+    assert.equal((await publish(1)).offset, 4); // without an epoch: of any
+    assert.equal((await publish(2, { version_epoch: 'second' })).offset, 5);
+    const { publications } = await gateway.ask('history', { channel: 'chat:score', limit: -1 });
+    assert.deepEqual(publications.map((p) => p.data), [3, 5, 'plain', 1, 2]);
+    // Copies at once: one is published, the others are answered or asked to come again.
+    const many = await Promise.all(range(1, 20).map(() =>
+      gateway.api('publish', { channel: 'chat:score', data: 'x', version: 9, version_epoch: 'second' })));
+    for (const { result, error } of many) assert.ok(error ? error.code === 113 : result.offset === 6);
+    const all = await gateway.ask('broadcast', { channels: ['chat:score', 'chat:score-2'], data: 'y', version: 9 });
+    assert.deepEqual(all.responses.map((response) => response.result.offset), [6, 1]);
+    // Where nothing is kept there is nothing to be older than.
+    assert.deepEqual(await gateway.ask('publish', { channel: 'live:score', data: 1, version: 1 }), {});
+    assert.equal((await publish(8, { skip_history: true, version_epoch: 'second' })).offset, undefined);
   });
 
   for (const parallel of [false, true])
@@ -157,4 +186,36 @@ test('server API', async (t) => {
     assert.match(metrics, /^sluice_node_publications_total \d+$/m);
     assert.equal((await fetch(`${gateway.http}/nothing`)).status, 404);
   });
+});
+
+test('http_api.error_mode and http_api.disabled', async (t) => {
+  const gateway = new Gateway({ shards: 1, config: { http_api: { key: KEY, error_mode: 'transport' } } });
+  t.after(() => gateway.end());
+  await gateway.start();
+  const call = async (method, body) => {
+    const answer = await fetch(`${gateway.http}/api/${method}`, { method: 'POST', headers: { 'X-API-Key': KEY }, body: JSON.stringify(body) });
+    return { status: answer.status, body: await answer.json() };
+  };
+  for (const [method, body, status, code] of [
+    ['publish', { channel: 'nowhere:x', data: 1 }, 404, 102],
+    ['publish', { channel: '', data: 1 }, 400, 107],
+    ['history', { channel: 'live:x' }, 400, 108],
+    ['history', { channel: 'chat:x', limit: 1, since: { offset: 1, epoch: 'other' } }, 416, 112],
+    ['rpc', { method: 'x' }, 404, 104],
+    ['telepathy', {}, 404, 104],
+  ]) {
+    const refused = await call(method, body);
+    assert.equal(refused.status, status, method);
+    assert.equal(refused.body.code, code, method);
+    assert.equal(typeof refused.body.message, 'string');
+  }
+  assert.equal((await call('publish', { channel: 'chat:x', data: 1 })).status, 200);
+  // A batch as such succeeds; each of its replies says how its command ended.
+  const batch = await call('batch', { commands: [{ rpc: { method: 'x' } }] });
+  assert.deepEqual(batch, { status: 200, body: { replies: [{ error: { code: 104, message: 'method not found' } }] } });
+
+  const closed = new Gateway({ shards: 1, config: { http_api: { key: KEY, disabled: true } } });
+  t.after(() => closed.end());
+  await closed.start();
+  assert.equal((await fetch(`${closed.http}/api/info`, { method: 'POST', headers: { 'X-API-Key': KEY }, body: '{}' })).status, 404);
 });
