@@ -103,7 +103,10 @@ static int ring_create_buffers(struct ring *ring, uint32_t count, uint32_t size)
  * as locked memory of an unprivileged user; older kernels do not. */
 static void ring_create_failed(const char *step, int result)
 {
-    const char *advice = result == -ENOMEM ? "raise LimitMEMLOCK or 'ulimit -l'" : "none";
+    const char *advice =
+        result == -ENOMEM
+            ? "raise LimitMEMLOCK (systemd) or 'ulimit -l' to 512 KiB a shard or more"
+            : "none";
     log_error("io_uring failed step=\"%s\" error=\"%s\" advice=\"%s\"", step, strerror(-result),
               advice);
 }

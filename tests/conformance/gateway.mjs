@@ -1,7 +1,7 @@
 // The real gateway as a child process: configuration file, port, log, signals.
 import { spawn } from 'node:child_process';
 import { Agent, request } from 'node:http';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createHmac, randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -42,7 +42,9 @@ export const NAMESPACES = [
 ];
 
 export class Gateway {
-  /** options: { config: {...} merged over the defaults, shards, env } */
+  /** options: { config: {...} merged over the defaults, shards, env, under: a command
+   *  and its arguments that run the gateway, binary: another one,
+   *  owner: whose the configuration file is } */
   constructor(options = {}) {
     this.options = options;
     this.dir = mkdtempSync(join(tmpdir(), 'sluice-'));
@@ -82,6 +84,7 @@ export class Gateway {
   async start({ shards = this.options.shards ?? 2, args = [] } = {}) {
     const file = join(this.dir, 'config.json');
     writeFileSync(file, JSON.stringify(this.config(), null, 2), { mode: 0o600 });
+    if (this.options.owner) chownSync(file, this.options.owner, this.options.owner);
     this.agent?.destroy();
     this.agent = new Agent({ keepAlive: true });
     this.started = this.log.length;
@@ -89,7 +92,8 @@ export class Gateway {
       // Freed memory that ASan keeps back would count as growth.
       ASAN_OPTIONS: `quarantine_size_mb=8:${process.env.ASAN_OPTIONS ?? ''}` };
     delete env.SLUICE_BINARY; // would be taken for an option
-    this.child = spawn(BINARY, ['serve', '--config', file, '--port', String(this.port),
+    const command = [...this.options.under ?? [], this.options.binary ?? BINARY];
+    this.child = spawn(command[0], [...command.slice(1), 'serve', '--config', file, '--port', String(this.port),
       '--shards', String(shards), ...args], { stdio: ['ignore', 'pipe', 'pipe'], env });
     this.exited = new Promise((done) => this.child.once('exit', (code, signal) => done({ code, signal })));
     let gone = null;
@@ -107,6 +111,12 @@ export class Gateway {
 
   /** False with TSan, whose own memory is several times the gateway's. */
   get isMeasurable() { return !readFileSync(`/proc/${this.child.pid}/maps`, 'utf8').includes('libtsan'); }
+
+  /** The value of one metric. */
+  async metric(name) {
+    const text = await (await fetch(`${this.http}/metrics`)).text();
+    return Number(new RegExp(`^sluice_${name}(?:\\{[^}]*\\})? (\\d+)$`, 'm').exec(text)?.[1]);
+  }
 
   /** Resident memory in bytes. */
   memory() {
