@@ -104,9 +104,8 @@ static int ring_create_buffers(struct ring *ring, uint32_t count, uint32_t size)
 static void ring_create_failed(const char *step, int result)
 {
     const char *advice =
-        result == -ENOMEM
-            ? "raise LimitMEMLOCK (systemd) or 'ulimit -l' to 512 KiB a shard or more"
-            : "none";
+        result == -ENOMEM ? "raise LimitMEMLOCK (systemd) or 'ulimit -l' to 512 KiB a shard or more"
+                          : "none";
     log_error("io_uring failed step=\"%s\" error=\"%s\" advice=\"%s\"", step, strerror(-result),
               advice);
 }
