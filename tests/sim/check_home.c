@@ -25,6 +25,8 @@ void check_home(const struct shard *shard)
         {"letters kept", census.letters_kept},
         {"WebSocket contexts", census.ws_contexts},
         {"store operations", census.store_pending},
+        {"presence entries", census.presence_entries},
+        {"interned strings", census.texts},
         {"sockets", loop_socks(shard->loop)},
     };
     for (uint32_t i = 0; i < array_count(rows); i++)

@@ -95,6 +95,7 @@ static void hear_subscribed(struct client_sim *client, const struct ask *ask, st
     char epoch[EPOCH_SIM_MAX];
     peek_text(result, "epoch", epoch, sizeof(epoch));
     sub->state = SUB_SIM_LIVE;
+    sub->heard_count = 0;
     if (sub->newest != NULL)
         memset(sub->newest, 0, (CLIENTS_SIM_MAX + APIS_SIM_MAX) * sizeof(*sub->newest));
     if (plan_has_history(kind)) {
@@ -298,6 +299,16 @@ static void hear_error(struct client_sim *client, const struct ask *ask, struct 
     }
 }
 
+static void hear_join(struct client_sim *client, struct sub_sim *sub, bool is_join,
+                      struct bytes body)
+{
+    struct bytes info, id;
+    if (!peek_get(body, "info", &info) || !peek_get(info, "client", &id))
+        world_fail("a join says whose it is", "client %u", client->number);
+    world_note(TRACE_JOIN, client->number, sub->channel, is_join);
+    check_join(client, sub, is_join, id);
+}
+
 static void hear_push(struct client_sim *client, struct bytes push)
 {
     struct bytes channel, body;
@@ -307,6 +318,10 @@ static void hear_push(struct client_sim *client, struct bytes push)
     struct sub_sim *sub = check_receiver(client, channel);
     if (peek_get(push, "pub", &body)) {
         hear_publication(client, sub, body);
+    } else if (peek_get(push, "join", &body)) {
+        hear_join(client, sub, true, body);
+    } else if (peek_get(push, "leave", &body)) {
+        hear_join(client, sub, false, body);
     } else if (peek_get(push, "unsubscribe", &body)) {
         /* 2500 and above: subscribe again from the position. */
         sub->state = SUB_SIM_OFF;

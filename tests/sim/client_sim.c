@@ -247,7 +247,10 @@ void clients_fini(void)
     for (uint32_t i = 0; i < crowd.plan->clients_count; i++) {
         intake_free(&clients[i].intake);
         free(clients[i].token);
-        for (uint32_t k = 0; k < clients[i].subs_count; k++) free(clients[i].subs[k].newest);
+        for (uint32_t k = 0; k < clients[i].subs_count; k++) {
+            free(clients[i].subs[k].newest);
+            free(clients[i].subs[k].heard);
+        }
     }
 }
 

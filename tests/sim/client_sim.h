@@ -55,6 +55,8 @@ struct sub_sim {
     uint64_t offset;
     char epoch[EPOCH_SIM_MAX];
     uint32_t *newest; /* channels without history: newest message + 1 by publisher */
+    uint64_t *heard;  /* who came and went since it subscribed (check_join) */
+    uint32_t heard_count, heard_room;
 };
 
 enum client_state { CLIENT_OFF, CLIENT_DIALING, CLIENT_GREETING, CLIENT_ON };
@@ -125,6 +127,8 @@ void client_forget_asks(struct client_sim *client);
 struct sub_sim *check_receiver(struct client_sim *client, struct bytes name);
 /* A publication without offset: not doubled, in order of its publisher. */
 void check_live(struct client_sim *client, struct sub_sim *sub, uint32_t number);
+/* A join or a leave of the client `id` was told: they alternate. */
+void check_join(struct client_sim *client, struct sub_sim *sub, bool is_join, struct bytes id);
 struct sub_sim *client_sub(struct client_sim *client, uint32_t channel);
 
 /* api_sim.c: the backends. */

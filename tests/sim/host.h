@@ -30,5 +30,9 @@ struct shard *host_shard(uint32_t index);
  * connections leave. */
 bool check_only(uint32_t conns, uint32_t subs);
 
+/* check_presence.c: every subscription is listed at its home and nobody else; else `why`
+ * tells.  While the host is UP and nobody comes or goes. */
+bool check_presence(char *why, size_t size);
+
 /* check_home.c: a stopped shard holds nothing. */
 void check_home(const struct shard *shard);

@@ -13,6 +13,16 @@
 
 static const char *const kind_names[KIND_COUNT] = {"keep", "tail", "live", "shut", "mute", "team"};
 
+/* Who is listed, who is told, and both: a kind has the same in every seed. */
+static const char *const kind_presence[KIND_COUNT] = {
+    [KIND_KEEP] = ",\"presence\":true",
+    [KIND_TAIL] = ",\"join_leave\":true,\"force_push_join_leave\":true",
+    [KIND_LIVE] = ",\"presence\":true,\"join_leave\":true,\"force_push_join_leave\":true",
+    [KIND_SHUT] = "",
+    [KIND_MUTE] = ",\"presence\":true,\"join_leave\":true",
+    [KIND_TEAM] = "",
+};
+
 bool plan_has_history(enum channel_kind kind)
 {
     return kind != KIND_LIVE;
@@ -127,6 +137,7 @@ void plan_draw(struct plan *plan)
     draw_world(plan);
     draw_kills(plan);
     plan->index_lag_max = 1u << 20;
+    plan->presence_max = (uint32_t)ONE_OF(2, 20, 10000);
     plan->is_memory = world.is_memory;
     if (plan->is_memory) plan->kills_count = 0;
 }
@@ -144,10 +155,12 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
         "\"storage\":{\"engine\":\"%s\",\"path\":\"/"
         "data\",\"window_size\":%u,\"index_lag_max\":%u},"
         "\"shards\":{\"count\":%u,\"connections_max\":1024},\"shutdown\":{\"timeout\":\"5s\"},"
-        "\"health\":{\"enabled\":true},\"node\":{\"name\":\"sim\"},\"channel\":{\"namespaces\":[",
+        "\"health\":{\"enabled\":true},\"node\":{\"name\":\"sim\"},\"channel\":{"
+        "\"presence_max_clients\":%u,\"namespaces\":[",
         plan->is_insecure ? "true" : "false", plan->has_tokens ? "false" : "true", plan->ping_ms,
         plan->pong_ms, plan->queue_max_bytes, RECOVERY_MAX, plan->message_max_bytes,
-        plan->is_memory ? "memory" : "embedded", plan->window_size, plan->index_lag_max, shards);
+        plan->is_memory ? "memory" : "embedded", plan->window_size, plan->index_lag_max, shards,
+        plan->presence_max);
     check(used > 0 && (uint32_t)used < size);
     for (uint32_t kind = 0; kind < KIND_COUNT; kind++) {
         bool has_history = plan_has_history((enum channel_kind)kind);
@@ -159,6 +172,7 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
                 ",\"history_size\":%u,\"history_ttl\":\"24h\",\"force_recovery\":true,"
                 "\"allow_history_for_subscriber\":true,\"allow_history_for_anonymous\":true",
                 plan_history(plan, (enum channel_kind)kind));
+        used += snprintf(text + used, size - (uint32_t)used, "%s", kind_presence[kind]);
         used +=
             snprintf(text + used, size - (uint32_t)used,
                      ",\"allow_subscribe_for_client\":%s,\"allow_subscribe_for_anonymous\":%s,"

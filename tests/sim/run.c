@@ -95,7 +95,8 @@ static bool host_is_down(void)
 static bool all_is_complete(void)
 {
     return apis_are_idle(run.why, sizeof(run.why)) &&
-           clients_are_complete(run.why, sizeof(run.why));
+           clients_are_complete(run.why, sizeof(run.why)) &&
+           check_presence(run.why, sizeof(run.why));
 }
 
 /* Steps until `is_done`, looked at now and then; false when time is up. */

@@ -45,6 +45,7 @@
     X(PUBLISHED, "client %" PRIu64 " has the ack of message=%" PRIu64 " offset=%" PRIu64)          \
     X(PUBLISH_FAILED, "client %" PRIu64 " message=%" PRIu64 " error=%" PRIu64)                     \
     X(DELIVERED, "client %" PRIu64 " gets channel=%" PRIu64 " offset=%" PRIu64)                    \
+    X(JOIN, "client %" PRIu64 " hears of another channel=%" PRIu64 " join=%" PRIu64)               \
     X(ANSWER, "client %" PRIu64 " command=%" PRIu64 " error=%" PRIu64)                             \
     X(FAULT, "planted fault strikes, time %" PRIu64)                                               \
     X(PHASE, "phase %" PRIu64)
