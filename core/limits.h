@@ -57,6 +57,9 @@
 /* Publications that one history or API answer may carry in memory at once. */
 #define HISTORY_BYTES_MAX (64u << 20)
 
+/* Channels that one answer may list: at 255 bytes a name about 30 MiB. */
+#define CHANNELS_LISTED_MAX 100000
+
 static_assert((MESH_RING_SLOTS & (MESH_RING_SLOTS - 1)) == 0, "ck_ring wants a power of two");
 static_assert(CHANNEL_NAME_MAX < 256 && USER_ID_MAX < 256, "names travel with one length byte");
 static_assert(HTTP_LINE_MAX <= HTTP_HEAD_MAX, "a line fits the head");

@@ -90,6 +90,13 @@ void json_out_key(struct json_out *out, const char *name)
     out->is_comma_due = false;
 }
 
+void json_out_key_text(struct json_out *out, struct bytes name)
+{
+    json_out_text(out, name);
+    put(out, BYTES_LITERAL(":"));
+    out->is_comma_due = false;
+}
+
 void json_out_text(struct json_out *out, struct bytes text)
 {
     begin_value(out);

@@ -34,6 +34,9 @@ void json_out_array_end(struct json_out *out);
 /* `name` needs no escapes; exactly one value follows. */
 void json_out_key(struct json_out *out, const char *name);
 
+/* The same for any name. */
+void json_out_key_text(struct json_out *out, struct bytes name);
+
 void json_out_text(struct json_out *out, struct bytes text);
 void json_out_u64(struct json_out *out, uint64_t value);
 void json_out_bool(struct json_out *out, bool value);

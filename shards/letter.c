@@ -14,6 +14,7 @@
 #include "shards/channel/channel.h"
 #include "shards/conn/door.h"
 #include "shards/fanout/fanout.h"
+#include "shards/letter_who.h"
 #include "shards/ops/drain.h"
 #include "shards/ops/survey.h"
 #include "shards/token/token.h"
@@ -69,47 +70,19 @@ static struct handle read_handle(struct reader *reader)
     return handle;
 }
 
-/* Who: 16 client · sized user · conn_info · chan_info. */
-static size_t who_size(struct bytes user, struct bytes conn_info, struct bytes chan_info)
-{
-    return 16 + SIZED(user) + SIZED(conn_info) + SIZED(chan_info);
-}
-
-static void write_who(struct writer *writer, const uint8_t client[16], struct bytes user,
-                      struct bytes conn_info, struct bytes chan_info)
-{
-    write_bytes(writer, bytes_of(client, 16));
-    write_sized(writer, user);
-    write_sized(writer, conn_info);
-    write_sized(writer, chan_info);
-}
-
-static void read_client(struct reader *reader, uint8_t client[16])
-{
-    struct bytes id = read_bytes(reader, 16);
-    check(id.size == 16);
-    memcpy(client, id.at, 16);
-}
-
-static void read_who(struct reader *reader, uint8_t client[16], struct bytes *user,
-                     struct bytes *conn_info, struct bytes *chan_info)
-{
-    read_client(reader, client);
-    *user = read_sized(reader);
-    *conn_info = read_sized(reader);
-    *chan_info = read_sized(reader);
-}
-
 /* subscribe · call · hub · u8 flags · u64 offset · sized channel · sized epoch · [who] */
 struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
                                      const struct letter_subscribe *in)
 {
     struct writer w;
     bool is_told = in->has_presence || in->tells_joins;
-    size_t who = is_told ? who_size(in->user, in->conn_info, in->chan_info) : 0;
+    struct wire_info who = {
+        .user = in->user, .conn_info = in->conn_info, .chan_info = in->chan_info};
+    memcpy(who.client, in->client, sizeof who.client);
+    size_t told = is_told ? who_size(&who) : 0;
     struct letter *letter =
         draft(post, to, LETTER_SUBSCRIBE,
-              2 * HANDLE_SIZE + 1 + 8 + SIZED(in->channel) + SIZED(in->epoch) + who, &w);
+              2 * HANDLE_SIZE + 1 + 8 + SIZED(in->channel) + SIZED(in->epoch) + told, &w);
     write_handle(&w, in->call);
     write_handle(&w, in->hub);
     write_u8(&w, (uint8_t)(in->recover | in->reject_unrecovered << 1 | in->is_cache << 2 |
@@ -117,7 +90,7 @@ struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
     write_u64(&w, in->offset);
     write_sized(&w, in->channel);
     write_sized(&w, in->epoch);
-    if (is_told) write_who(&w, in->client, in->user, in->conn_info, in->chan_info);
+    if (is_told) who_write(&w, &who);
     return packed(letter, &w);
 }
 
@@ -136,8 +109,12 @@ void letter_read_subscribe(const struct letter *letter, struct letter_subscribe 
     out->offset = read_u64(&r);
     out->channel = read_sized(&r);
     out->epoch = read_sized(&r);
-    if (out->has_presence || out->tells_joins)
-        read_who(&r, out->client, &out->user, &out->conn_info, &out->chan_info);
+    struct wire_info who = {.user = BYTES_NONE};
+    if (out->has_presence || out->tells_joins) who_read(&r, &who);
+    memcpy(out->client, who.client, sizeof out->client);
+    out->user = who.user;
+    out->conn_info = who.conn_info;
+    out->chan_info = who.chan_info;
     read_to_end(&r);
 }
 
@@ -164,7 +141,7 @@ void letter_read_leave(const struct letter *letter, struct letter_leave *out)
     out->tells_joins = flags >> 1 & 1;
     out->hears_joins = flags >> 2 & 1;
     out->channel = read_sized(&r);
-    if (out->has_presence || out->tells_joins) read_client(&r, out->client);
+    if (out->has_presence || out->tells_joins) who_read_client(&r, out->client);
     read_to_end(&r);
 }
 
@@ -415,41 +392,10 @@ struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kin
     return letter_new(post, to, kind, 0);
 }
 
-static size_t presence_size(const struct answer *in)
-{
-    size_t size = 3 * 4;
-    for (uint32_t i = 0; i < in->infos_count; i++)
-        size += who_size(in->infos[i].user, in->infos[i].conn_info, in->infos[i].chan_info);
-    return size;
-}
-
-static void write_presence(struct writer *writer, const struct answer *in)
-{
-    write_u32(writer, in->clients_count);
-    write_u32(writer, in->users_count);
-    write_u32(writer, in->infos_count);
-    for (uint32_t i = 0; i < in->infos_count; i++) {
-        const struct wire_info *who = &in->infos[i];
-        write_who(writer, who->client, who->user, who->conn_info, who->chan_info);
-    }
-}
-
-static void read_presence(struct reader *reader, struct arena *arena, struct answer *out)
-{
-    out->clients_count = read_u32(reader);
-    out->users_count = read_u32(reader);
-    out->infos_count = read_u32(reader);
-    check(out->infos_count <= reader->left);
-    struct wire_info *infos = arena_get(arena, (out->infos_count + (size_t)1) * sizeof *infos);
-    for (uint32_t i = 0; i < out->infos_count; i++)
-        read_who(reader, infos[i].client, &infos[i].user, &infos[i].conn_info, &infos[i].chan_info);
-    out->infos = infos;
-}
-
 /* answer · call · u32 err · u8 flags · u64 offset · sized epoch
  *        · u32 n, n publications · u32 n, n × (u32 readers, u32 eligible)
  *        · u8 survey? · [metrics · 3 × u64 · sized hashes · u8 ok · sized detail · 2 × u64]
- *        · u32 clients · u32 users · u32 n, n × who */
+ *        · lists (letter_who.h) */
 struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct answer *in)
 {
     size_t size =
@@ -459,7 +405,7 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
     if (in->metrics != NULL)
         size += sizeof *in->metrics + 3 * 8 + SIZED(in->user_hashes) + 1 + SIZED(in->store_detail) +
                 2 * 8;
-    size += presence_size(in);
+    size += lists_size(in);
 
     struct writer w;
     struct letter *letter = draft(post, to, LETTER_ANSWER, size, &w);
@@ -489,7 +435,7 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
         write_u64(&w, in->store_lag_bytes);
         write_u64(&w, in->store_latency_us);
     }
-    write_presence(&w, in);
+    lists_write(&w, in);
     return packed(letter, &w);
 }
 
@@ -542,6 +488,6 @@ void letter_read_answer(const struct letter *letter, struct arena *arena, struct
     out->readers = counts;
     out->eligible = counts + out->counts_count;
     if (read_u8(&r) != 0) read_answer_survey(&r, arena, out);
-    read_presence(&r, arena, out);
+    lists_read(&r, arena, out);
     read_to_end(&r);
 }

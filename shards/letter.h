@@ -51,7 +51,7 @@ struct letter_leave {
     bool has_presence, tells_joins, hears_joins; /* as it subscribed */
     uint8_t client[16]; /* with one of the first two; the home knows more */
 };
-/* A question of nothing but a channel. */
+/* A question of nothing but a channel; CHANNELS: a glob. */
 struct letter_ask {
     struct handle call;
     struct bytes channel;
@@ -106,7 +106,7 @@ struct arena;
 struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
                                      const struct letter_subscribe *in);
 struct letter *letter_pack_leave(struct post *post, uint32_t to, const struct letter_leave *in);
-/* HISTORY_REMOVE, PRESENCE, PRESENCE_STATS. */
+/* HISTORY_REMOVE, PRESENCE, PRESENCE_STATS, CHANNELS. */
 struct letter *letter_pack_ask(struct post *post, uint32_t to, enum letter_kind kind,
                                const struct letter_ask *in);
 struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in);
@@ -144,6 +144,10 @@ void letter_read_door_answer(const struct letter *letter, uint32_t *granted);
 
 /* Answers.  One struct for all: which fields mean something follows from the
  * question.  With an error only `call` and `err` do. */
+struct channel_row {
+    struct bytes name;
+    uint32_t clients;
+};
 struct answer {
     struct handle call;
     enum err err;
@@ -158,6 +162,8 @@ struct answer {
     const struct wire_info *infos; /* presence, each client once */
     uint32_t infos_count;
     uint32_t clients_count, users_count; /* presence_stats */
+    const struct channel_row *rows;      /* channels */
+    uint32_t rows_count;
     /* survey */
     const struct metrics *metrics;
     uint64_t clients, subscriptions, channels;

@@ -1,8 +1,11 @@
 /*
- * api_history: history.
+ * api_history: history and history_remove.
  *
  * Limit 0 is the position alone, below 0 everything that is kept, in memory or
  * in the store, bounded by HISTORY_BYTES_MAX at the home.
+ *
+ * Removed is what was published; offsets go on and the epoch stays, so clients that
+ * have it all notice nothing.
  */
 #include "core/check.h"
 #include "proto/codec.h"
@@ -81,5 +84,28 @@ enum err api_history(const struct api *api)
     struct call *call;
     TRY(api_call(api, ask.channel, on_history, &call, &question.call));
     call_post(shard, letter_pack_history(shard->post, call->to, &question));
+    return ERR_OK;
+}
+
+static void on_removed(struct shard *shard, struct call *call, struct conn *conn,
+                       const struct answer *answer)
+{
+    if (answer->err != ERR_OK)
+        api_fail(shard, conn, &call->sink, answer->err);
+    else
+        api_reply(shard, conn, &call->sink, BYTES_LITERAL("{}"));
+}
+
+enum err api_history_remove(const struct api *api)
+{
+    struct shard *shard = api->shard;
+    struct letter_ask question = {.channel = BYTES_NONE};
+    const struct config_namespace *options;
+    TRY(api_parse_text(api->body, "channel", &shard->arena, &question.channel));
+    TRY(rules_channel(shard, question.channel, &options));
+    if (!config_has_history(options)) return ERR_NOT_AVAILABLE;
+    struct call *call;
+    TRY(api_call(api, question.channel, on_removed, &call, &question.call));
+    call_post(shard, letter_pack_ask(shard->post, call->to, LETTER_HISTORY_REMOVE, &question));
     return ERR_OK;
 }

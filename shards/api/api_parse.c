@@ -197,3 +197,20 @@ enum err api_parse_nothing(struct bytes body)
         while (json_key(&json, &name)) json_skip(&json);
     return json_close(&json);
 }
+
+enum err api_parse_text(struct bytes body, const char *name, struct arena *arena,
+                        struct bytes *text)
+{
+    if (body.size == 0) return ERR_OK;
+    struct bytes member;
+    struct json json;
+    json_open(&json, body);
+    if (json_enter_object(&json))
+        while (json_key(&json, &member)) {
+            if (bytes_equal_text(member, name))
+                json_text(&json, arena, text);
+            else
+                json_skip(&json);
+        }
+    return json_close(&json);
+}

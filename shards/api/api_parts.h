@@ -41,6 +41,10 @@ typedef enum err (*api_fn)(const struct api *api);
 enum err api_publish(const struct api *api);
 enum err api_broadcast(const struct api *api);
 enum err api_history(const struct api *api);
+enum err api_history_remove(const struct api *api);
+enum err api_presence(const struct api *api);
+enum err api_presence_stats(const struct api *api);
+enum err api_channels(const struct api *api);
 enum err api_info(const struct api *api);
 enum err api_members_set(const struct api *api);
 enum err api_rpc(const struct api *api);
@@ -107,5 +111,9 @@ struct api_members {
 };
 must_use enum err api_parse_members(struct bytes body, struct arena *arena,
                                     struct api_members *out);
+/* An object, or nothing at all, of which the text `name` is wanted; `text` stays as it
+ * is without one. */
+must_use enum err api_parse_text(struct bytes body, const char *name, struct arena *arena,
+                                 struct bytes *text);
 /* An object, or nothing at all. */
 must_use enum err api_parse_nothing(struct bytes body);

@@ -22,7 +22,7 @@
  *
  * Thread:  home shard only.
  * Source:  channel.c (life), question.c (ops, the feed), window.c, subscribe.c,
- *          publish.c, history.c, receipt.c, attend.c, presence.c
+ *          publish.c, history.c, receipt.c, attend.c, presence.c, list.c
  * Tests:   tests/unit/shards/test_channel.c, the simulator
  */
 #pragma once
@@ -106,6 +106,7 @@ void channel_on_history(void *shard, struct letter *letter);
 void channel_on_history_remove(void *shard, struct letter *letter);
 void channel_on_presence(void *shard, struct letter *letter);
 void channel_on_presence_stats(void *shard, struct letter *letter);
+void channel_on_list(void *shard, struct letter *letter);
 void channel_on_members_set(void *shard, struct letter *letter);
 void channel_on_receipt_read(void *shard, struct letter *letter);
 void channel_on_receipt_counts(void *shard, struct letter *letter);
@@ -119,5 +120,10 @@ void channel_on_cursor(void *shard, struct store_channel *channel, struct bytes 
                        uint64_t offset);
 void channel_on_removed(void *shard, struct store_channel *channel, uint64_t offset);
 void channel_on_lost(void *shard, struct store_channel *channel);
+
+/* Channels of this home that have listeners and match; rows in the arena.
+ * ERR_LIMIT_LISTED when there are more than `rows_max`.  O(channels). */
+must_use enum err channels_list(struct shard *shard, struct bytes glob, uint32_t rows_max,
+                                struct answer *answer);
 
 void channel_verify(const struct channel *channel);

@@ -287,6 +287,46 @@ static void answers_come_back_as_they_were(void **state)
     }
 }
 
+static void lists_come_back_as_they_were(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 200; round++) {
+        struct wire_info infos[8];
+        struct channel_row rows[8];
+        struct answer a = {.call = some_handle(),
+                           .infos = infos,
+                           .infos_count = (uint32_t)rng_below(&rng, 9),
+                           .clients_count = (uint32_t)rng_next(&rng),
+                           .users_count = (uint32_t)rng_next(&rng),
+                           .rows = rows,
+                           .rows_count = (uint32_t)rng_below(&rng, 9)},
+                      b;
+        for (uint32_t i = 0; i < 8; i++) {
+            infos[i] = (struct wire_info){
+                .user = some(255), .conn_info = some(400), .chan_info = some(400)};
+            infos[i].client[i] = (uint8_t)rng_next(&rng);
+            rows[i] = (struct channel_row){some(255), (uint32_t)rng_next(&rng)};
+        }
+        struct letter *letter = letter_pack_answer(office, 0, &a);
+        letter_read_answer(letter, &arena, &b);
+        assert_true(a.clients_count == b.clients_count && a.users_count == b.users_count);
+        assert_int_equal(a.infos_count, b.infos_count);
+        for (uint32_t i = 0; i < a.infos_count; i++) {
+            assert_memory_equal(infos[i].client, b.infos[i].client, 16);
+            assert_same(infos[i].user, b.infos[i].user);
+            assert_same(infos[i].conn_info, b.infos[i].conn_info);
+            assert_same(infos[i].chan_info, b.infos[i].chan_info);
+        }
+        assert_int_equal(a.rows_count, b.rows_count);
+        for (uint32_t i = 0; i < a.rows_count; i++) {
+            assert_same(rows[i].name, b.rows[i].name);
+            assert_int_equal(rows[i].clients, b.rows[i].clients);
+        }
+        letter_post(office, letter);
+        arena_reset(&arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +334,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(members_and_receipts_come_back_as_they_were, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(answers_come_back_as_they_were, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lists_come_back_as_they_were, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
