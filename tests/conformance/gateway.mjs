@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 export const BINARY = process.env.SLUICE_BINARY ?? new URL('../../build/release/sluice', import.meta.url).pathname;
+delete process.env.SLUICE_BINARY; // the gateway would take it for an option
 
 export const KEY = randomBytes(12).toString('hex');
 export const SECRET = randomBytes(16).toString('hex');

@@ -15,11 +15,13 @@ const NOBODY = 65534;
 function run(command, args, options = {}) {
   return new Promise((done) => {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
-    let text = '';
+    let text = '', isAsked = false;
     const timer = setTimeout(() => child.kill('SIGKILL'), 20000);
     const take = (bytes) => {
       text += bytes;
-      if (/ ready /.test(text)) child.kill('SIGTERM');
+      if (isAsked || !/ ready /.test(text)) return;
+      isAsked = true; // a second signal would cut the drain short
+      child.kill('SIGTERM');
     };
     child.stdout.on('data', take);
     child.stderr.on('data', take);

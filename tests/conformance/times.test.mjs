@@ -14,8 +14,8 @@ function gatewayWith(client) {
 }
 
 test('times', { concurrency: true }, async (t) => {
-  const quick = gatewayWith({ ping_interval: '1s', pong_timeout: '900ms', stale_close_delay: '1s', expired_close_delay: '0s' });
-  const patient = gatewayWith({ ping_interval: '1s', pong_timeout: '900ms', expired_close_delay: '1s' });
+  const quick = gatewayWith({ ping_interval: '1s', pong_timeout: '900ms', stale_close_delay: '1s', expired_close_delay: '0s', expired_sub_close_delay: '0s' });
+  const patient = gatewayWith({ ping_interval: '1s', pong_timeout: '900ms', expired_close_delay: '1s', expired_sub_close_delay: '1s' });
   t.after(() => Promise.all([quick.end(), patient.end()]));
   await Promise.all([quick.start(), patient.start()]);
   const cases = [];
