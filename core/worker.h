@@ -2,9 +2,9 @@
  * worker: jobs that run elsewhere and answer by note.
  *
  * Each kind of worker (core/worker.def) has its own threads, its own bounded
- * queue and runs jobs of one queue in order.  A job's answer arrives through
- * the inbox of the shard that asked.  The simulator runs the job inline at a
- * seeded later time.
+ * queue and runs jobs of one queue in order, but for those that end what was
+ * begun.  A job's answer arrives through the inbox of the shard that asked.  The
+ * simulator runs the job inline at a seeded later time.
  *
  * Memory:  a job is a field of the object it serves; the owner keeps it alive
  *          until `done` has run.
@@ -35,6 +35,8 @@ struct job {
     struct note note; /* private: carries the answer home */
     struct job *next; /* private: the worker's queue */
     enum worker_kind kind;
+    uint32_t waiting_max; /* refused when so many wait; 0: the kind's limit */
+    bool is_begun;        /* ends what was begun: goes before all that waits */
     job_run_fn run;
     job_done_fn done; /* may be NULL when nobody waits; then home is NULL too */
     struct inbox *home;
@@ -43,7 +45,8 @@ struct job {
 struct workers *workers_create(void);
 /* Runs what is queued to the end, then joins the threads.  Accepts NULL. */
 void workers_destroy(struct workers *workers);
-/* ERR_WORKER_BUSY when that kind's queue is full; the job is then untouched. */
+/* ERR_WORKER_BUSY when that kind's queue is full, or full for this job; the job is
+ * then untouched. */
 must_use enum err workers_submit(struct workers *workers, struct job *job);
 /* Jobs waiting or running. */
 uint32_t workers_pending(struct workers *workers, enum worker_kind kind);

@@ -125,6 +125,8 @@ enum err workers_submit(struct workers *workers, struct job *job)
     struct queue *queue = &workers->queues[job->kind];
     check((job->done == NULL) == (job->home == NULL));
     if (queue->waiting >= queue->waiting_max) return ERR_WORKER_BUSY;
+    if (job->waiting_max != 0 && queue->waiting >= job->waiting_max) return ERR_WORKER_BUSY;
+    check(!job->is_begun); /* only handshakes are, and TLS is not simulated */
     job->note.on_note = job_note;
     job->next = NULL;
     *queue->last = job;

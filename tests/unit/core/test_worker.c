@@ -124,12 +124,56 @@ static void queued_jobs_run_before_the_end(void **state)
     workers_destroy(NULL);
 }
 
+/* A job with a limit of its own: refused at it, taken one below.  What ends
+ * something that was begun is never refused, and comes first. */
+static void limits_are_a_jobs_own_and_what_was_begun_goes_first(void **state)
+{
+    (void)state;
+    enum { LIMIT = 3 };
+    static struct task first, waiting[LIMIT + 1], begun[2];
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    struct inbox inbox;
+    inbox_init(&inbox, NULL);
+    struct workers *workers = workers_create();
+    uint32_t order = 0, done = 0;
+    struct job job = {.kind = WORKER_HANDSHAKE,
+                      .waiting_max = LIMIT,
+                      .run = task_run,
+                      .done = task_done,
+                      .home = &inbox};
+    pthread_mutex_lock(&gate);
+    first = (struct task){.job = job, .gate = &gate, .order = &order};
+    assert_int_equal(workers_submit(workers, &first.job), ERR_OK);
+    for (int wait = 0; wait < 1000; wait++) usleep(100);
+    for (uint32_t i = 0; i < LIMIT + 1; i++) {
+        waiting[i] = (struct task){.job = job, .order = &order};
+        enum err err = workers_submit(workers, &waiting[i].job);
+        assert_int_equal(err, i < LIMIT ? ERR_OK : ERR_WORKER_BUSY);
+    }
+    job.waiting_max = 0;
+    job.is_begun = true;
+    for (uint32_t i = 0; i < 2; i++) {
+        begun[i] = (struct task){.job = job, .order = &order};
+        assert_int_equal(workers_submit(workers, &begun[i].job), ERR_OK);
+    }
+    pthread_mutex_unlock(&gate);
+    read_until(&inbox, &done, LIMIT + 3);
+    assert_int_equal(first.ran, 1);
+    assert_int_equal(begun[1].ran + begun[0].ran, 2 + 3);
+    for (uint32_t i = 0; i < LIMIT; i++) assert_int_equal(waiting[i].ran, i + 4);
+    assert_int_equal(workers_submit(workers, &waiting[LIMIT].job), ERR_OK);
+    read_until(&inbox, &done, LIMIT + 4);
+    workers_destroy(workers);
+    inbox_fini(&inbox);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(jobs_of_one_thread_run_in_order_and_answer),
         cmocka_unit_test(full_queue_refuses_and_goes_on),
         cmocka_unit_test(queued_jobs_run_before_the_end),
+        cmocka_unit_test(limits_are_a_jobs_own_and_what_was_begun_goes_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
