@@ -56,12 +56,53 @@ void loop_accept(struct loop *loop)
     ring_cancel(loop->ring, ring_tag(RING_ACCEPT, loop->accept_generation, 0));
 }
 
+/* How much of a peer's name there is depends on the family, and asking for more is
+ * an error: an IPv6 listener's peers have IPv6 names, IPv4 clients included. */
+static uint32_t peer_size_of(int listener)
+{
+    struct sockaddr_storage own;
+    socklen_t size = sizeof own;
+    if (getsockname(listener, (struct sockaddr *)&own, &size) != 0) return 0;
+    if (own.ss_family == AF_INET) return 8;
+    return own.ss_family == AF_INET6 ? 24 : 0;
+}
+
+void loop_ask_peer(struct loop *loop, uint32_t index)
+{
+    struct sock *sock = sock_at(loop, index);
+    check(sock->state == SOCK_OPEN && !sock->is_asking);
+    check(sock_handlers(loop, sock)->on_peer != NULL);
+    uint64_t tag = sock_tag(loop, sock, RING_PEER);
+    sock->is_asking = true;
+    if (loop->peer_size == 0)
+        ring_post(loop->ring, tag, -EAFNOSUPPORT);
+    else
+        ring_peer(loop->ring, index, &loop->peers[index], loop->peer_size, tag);
+}
+
+void on_peer_event(struct loop *loop, struct sock *sock, int result)
+{
+    check(sock->is_asking);
+    sock->is_asking = false;
+    if (sock->state != SOCK_OPEN) return;
+    uint32_t index = sock_index(loop, sock);
+    const struct peer_name *name = &loop->peers[index];
+    uint8_t address[16] = {[10] = 0xff, [11] = 0xff};
+    if (result >= 0 && name->family == AF_INET)
+        memcpy(address + 12, name->address, 4);
+    else if (result >= 0)
+        memcpy(address, name->address + 4, 16);
+    sock_handlers(loop, sock)
+        ->on_peer(sock_owner(loop, sock), index, address, result < 0 ? -result : 0);
+}
+
 void loop_listen(struct loop *loop, int listener)
 {
     check(listener >= 0);
     check(loop->listener < 0);
     check(loop->handlers[SOCK_CONN].on_accept != NULL);
     loop->listener = listener;
+    loop->peer_size = peer_size_of(listener);
     loop->accept_pause_ms = 0;
     loop->accept_failures = 0;
     loop_accept(loop);

@@ -60,6 +60,10 @@ struct sock_handlers {
     void (*on_send)(void *owner, uint32_t sock, uint32_t sent, int error);
     /* The slot is free again; last callback of this socket. */
     void (*on_closed)(void *owner, uint32_t sock);
+    /* The answer to loop_ask_peer: an IPv6 address in network order, an IPv4 one
+     * mapped into it (RFC 4291 section 2.5.5.2).  After an error (EOPNOTSUPP before
+     * kernel 6.7) it is not known.  May be NULL when nobody asks. */
+    void (*on_peer)(void *owner, uint32_t sock, const uint8_t address[16], int error);
 };
 
 struct loop_options {
@@ -114,6 +118,10 @@ void loop_listen_stop(struct loop *loop);
 /* Starts a connection; on_connect follows.  SOCK_NONE when no slot is free. */
 must_use uint32_t loop_connect(struct loop *loop, enum sock_kind kind,
                                const struct sockaddr *address, uint32_t address_size);
+
+/* Asks for the address of an accepted socket's peer, once; on_peer follows.  It comes
+ * before the bytes of a receive that is armed later. */
+void loop_ask_peer(struct loop *loop, uint32_t sock);
 
 void loop_recv_arm(struct loop *loop, uint32_t sock);
 /* Stops receiving.  Bytes that the kernel already gave to the ring may still

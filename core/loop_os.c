@@ -22,6 +22,10 @@ static size_t waits_size(uint32_t n)
 {
     return n * sizeof(struct send_wait);
 }
+static size_t peers_size(uint32_t n)
+{
+    return n * sizeof(struct peer_name);
+}
 static size_t starved_size(uint32_t n)
 {
     return (n + 63) / 64 * sizeof(uint64_t);
@@ -81,6 +85,7 @@ enum err loop_create(const struct loop_options *options, struct loop **out)
     loop->starved_batch = max_u32(options->recv_buffers / 2, 1);
     loop->socks = mem_reserve(socks_size(loop->socks_max));
     loop->waits = mem_reserve(waits_size(loop->socks_max));
+    loop->peers = mem_reserve(peers_size(loop->socks_max));
     loop->starved = mem_reserve(starved_size(loop->socks_max));
     loop->addresses = mem_alloc(links * sizeof *loop->addresses);
     *out = loop;
@@ -95,6 +100,7 @@ void loop_destroy(struct loop *loop)
     close(loop->bell);
     mem_unreserve(loop->socks, socks_size(loop->socks_max));
     mem_unreserve(loop->waits, waits_size(loop->socks_max));
+    mem_unreserve(loop->peers, peers_size(loop->socks_max));
     mem_unreserve(loop->starved, starved_size(loop->socks_max));
     mem_free(loop->addresses);
     mem_free(loop);

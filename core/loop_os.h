@@ -45,6 +45,7 @@ struct sock {
     bool wants_shutdown : 1; /* once the send is done */
     bool is_shutting : 1;    /* a shutdown is with the kernel */
     bool is_connecting : 1;  /* a connect is with the kernel */
+    bool is_asking : 1;      /* the question for the peer's address is */
 };
 static_assert(sizeof(struct sock) == 8, "an idle socket costs eight bytes here");
 
@@ -54,13 +55,22 @@ struct send_wait {
     uint32_t size, sent;
 };
 
+/* Begins as the kernel's sockaddr_in or sockaddr_in6 do. */
+struct peer_name {
+    uint16_t family, port;
+    uint8_t address[20]; /* IPv4: 4 bytes; IPv6: the flow, then 16 */
+};
+static_assert(sizeof(struct peer_name) == 24, "the kernel fills as much as is asked for");
+
 enum accept_state { ACCEPT_IDLE, ACCEPT_ONE, ACCEPT_MANY, ACCEPT_CANCELLED };
 
 struct loop {
     struct ring *ring;
     struct sock *socks;
     struct send_wait *waits;
-    uint64_t *starved; /* a bit per socket */
+    struct peer_name *peers; /* touched only where asked for */
+    uint32_t peer_size;      /* bytes of a name of the listener's family that matter */
+    uint64_t *starved;       /* a bit per socket */
     uint32_t starved_count, starved_next, starved_batch;
     uint32_t socks_max, links_max, socks_used, links_used;
     uint32_t writes; /* under way */
@@ -121,3 +131,4 @@ void loop_accept(struct loop *loop);
 uint64_t loop_accept_pause(struct loop *loop, uint64_t wake_ms, uint64_t now_ms);
 void on_accept_event(struct loop *loop, const struct ring_event *event);
 void on_connect_event(struct loop *loop, struct sock *sock, int result);
+void on_peer_event(struct loop *loop, struct sock *sock, int result);

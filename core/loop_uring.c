@@ -435,6 +435,18 @@ void ring_close(struct ring *ring, uint32_t slot, bool is_abort, uint64_t tag)
     sqe->user_data = tag;
 }
 
+void ring_peer(struct ring *ring, uint32_t slot, void *at, uint32_t size, uint64_t tag)
+{
+    struct io_uring_sqe *sqe = ring_entry(ring, 1);
+    io_uring_prep_rw(IORING_OP_URING_CMD, sqe, (int)slot, NULL, 0, URING_SOCKET_GETSOCKOPT);
+    /* As in ring_close. */
+    sqe->addr = (uint64_t)SO_PEERNAME << 32 | SOL_SOCKET;
+    sqe->file_index = size;
+    sqe->addr3 = (uintptr_t)at;
+    sqe->flags |= IOSQE_FIXED_FILE;
+    sqe->user_data = tag;
+}
+
 void ring_poll(struct ring *ring, int fd, uint64_t tag)
 {
     struct io_uring_sqe *sqe = ring_entry(ring, 1);

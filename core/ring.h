@@ -27,6 +27,7 @@ enum ring_op {
     RING_SEND_NOW,
     RING_SEND_WAIT,
     RING_SHUTDOWN,
+    RING_PEER,
     RING_CLOSE,
     RING_WRITE,
     RING_SYNC,
@@ -93,6 +94,9 @@ void ring_cancel(struct ring *ring, uint64_t tag);
 /* Ends our direction. */
 void ring_shutdown(struct ring *ring, uint32_t slot, uint64_t tag);
 void ring_close(struct ring *ring, uint32_t slot, bool is_abort, uint64_t tag);
+/* Writes the first `size` bytes of the peer's sockaddr to `at`; more than there are
+ * is an error.  `at` is the kernel's until the event. */
+void ring_peer(struct ring *ring, uint32_t slot, void *at, uint32_t size, uint64_t tag);
 void ring_poll(struct ring *ring, int fd, uint64_t tag);
 /* Writes, then fdatasyncs with a second event.  A short or failed write cancels
  * the sync.  `is_synced` false: no sync and no second event. */

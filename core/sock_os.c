@@ -25,7 +25,7 @@ static void sock_close_when_quiet(struct loop *loop, struct sock *sock)
 {
     if (sock->state != SOCK_CLOSING) return;
     if (sock->recv == RECV_ARMED || sock->recv == RECV_CANCELLED) return;
-    if (sock->is_sending || sock->is_shutting || sock->is_connecting) return;
+    if (sock->is_sending || sock->is_shutting || sock->is_connecting || sock->is_asking) return;
     sock->state = SOCK_CLOSED;
     ring_close(loop->ring, sock_index(loop, sock), sock->is_abort,
                sock_tag(loop, sock, RING_CLOSE));
@@ -259,6 +259,7 @@ void on_sock_event(struct loop *loop, const struct ring_event *event)
     case RING_RECV: on_recv_event(loop, sock, event); break;
     case RING_SEND_NOW: on_send_now_event(loop, sock, event->result); break;
     case RING_SEND_WAIT: on_send_wait_event(loop, sock, event->result); break;
+    case RING_PEER: on_peer_event(loop, sock, event->result); break;
     case RING_SHUTDOWN: sock->is_shutting = false; break;
     case RING_CLOSE: on_close_event(loop, sock); return;
     default: impossible("a tag with a slot has one of these sorts");

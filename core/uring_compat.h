@@ -12,7 +12,8 @@
 
 /* io_uring_params.features: enter takes a minimum wait (6.12). */
 #define URING_FEAT_MIN_TIMEOUT  (1u << 15)
-/* URING_CMD on a socket: setsockopt (6.7); an older kernel answers EOPNOTSUPP. */
+/* URING_CMD on a socket: getsockopt, setsockopt (6.7); an older kernel answers EOPNOTSUPP. */
+#define URING_SOCKET_GETSOCKOPT 2
 #define URING_SOCKET_SETSOCKOPT 3
 /* How many task works one enter runs when it waits for fewer (all kernels so
  * far; io_uring.md 1.3). */

@@ -232,6 +232,13 @@ void loop_sim_arrived(uint32_t number, uint32_t index)
     sock_ready(loop, sock);
 }
 
+void loop_ask_peer(struct loop *loop, uint32_t index)
+{
+    (void)loop;
+    (void)index;
+    impossible("only TLS asks, and it is not simulated");
+}
+
 void loop_recv_arm(struct loop *loop, uint32_t index)
 {
     struct sock_sim *sock = sock_sim_at(loop, index);

@@ -125,8 +125,8 @@ static void server_main(void *argument)
     static struct write_op op;
     static const struct loop_options options = {
         .socks_max = SOCKS, .recv_buffers = 8, .recv_buffer_size = 512};
-    static const struct sock_handlers handlers = {on_accept, NULL,    on_recv,
-                                                  on_end,    on_send, on_closed};
+    static const struct sock_handlers handlers = {on_accept, NULL,      on_recv, on_end,
+                                                  on_send,   on_closed, NULL};
     assert_int_equal(loop_create(&options, &server.loop), ERR_OK);
     loop_start(server.loop);
     loop_handle(server.loop, SOCK_CONN, &handlers, NULL);

@@ -31,6 +31,8 @@ struct diary {
     uint32_t send_size;
     int closes, close_time;
     int connects, connect_error;
+    int peers, peer_error;
+    uint8_t peer[16];
 };
 
 struct world {
@@ -85,6 +87,14 @@ static void on_closed(void *owner, uint32_t sock)
     w->socks[sock].close_time = ++w->time;
 }
 
+static void on_peer(void *owner, uint32_t sock, const uint8_t address[16], int error)
+{
+    struct diary *diary = &((struct world *)owner)->socks[sock];
+    diary->peers++;
+    diary->peer_error = error;
+    memcpy(diary->peer, address, 16);
+}
+
 /* `options` NULL: a table that is never nearly full for these tests. */
 static struct world *world_new(void *state, const struct loop_options *options)
 {
@@ -94,8 +104,8 @@ static struct world *world_new(void *state, const struct loop_options *options)
                                               .recv_buffer_size = 2048,
                                               .sq_entries = 256,
                                               .cq_entries = 4096};
-    static const struct sock_handlers handlers = {on_accept, on_connect, on_recv,
-                                                  on_end,    on_send,    on_closed};
+    static const struct sock_handlers handlers = {on_accept, on_connect, on_recv, on_end,
+                                                  on_send,   on_closed,  on_peer};
     struct world *w = calloc(1, sizeof *w);
     w->socks = calloc(SOCKS, sizeof *w->socks);
     assert_int_equal(loop_create(options != NULL ? options : &usual, &w->loop), ERR_OK);

@@ -172,6 +172,49 @@ static void shutdown_then_close_at_once(void **state)
     world_free(w);
 }
 
+/* The answer comes before the bytes of a receive that is armed behind the question. */
+static void peer_tells_its_address(void **state)
+{
+    static const uint8_t expected[16] = {
+        [10] = 0xff, [11] = 0xff, [12] = 127, [13] = 0, [14] = 0, [15] = 1};
+    struct world *w = world_new(state, NULL);
+    for (uint32_t i = 0; i < 2; i++) {
+        if (i == 1) { /* an IPv6 listener, an IPv4 client */
+            struct net_address any;
+            loop_listen_stop(w->loop);
+            turn(w, 0);
+            close(w->listener);
+            assert_int_equal(net_address_parse("*", 0, &any), ERR_OK);
+            w->listener = net_listen(&any, false);
+            assert_true(w->listener >= 0);
+            uint16_t port = net_port(w->listener);
+            assert_int_equal(net_address_parse("127.0.0.1", port, &w->address), ERR_OK);
+            loop_listen(w->loop, w->listener);
+        }
+        int peer = world_peer(w);
+        peer_send(peer, "hello", 5);
+        uint32_t sock = world_accepted(w, i);
+        struct diary *diary = &w->socks[sock];
+        memset(diary, 0, sizeof *diary); /* the slot may have been the first one's */
+        loop_ask_peer(w->loop, sock);
+        loop_recv_arm(w->loop, sock);
+        while (diary->received == 0) {
+            turn(w, 5);
+            if (diary->received > 0) assert_int_equal(diary->peers, 1);
+        }
+        if (diary->peer_error != EOPNOTSUPP) { /* Linux before 6.7 */
+            assert_int_equal(diary->peer_error, 0);
+            assert_memory_equal(diary->peer, expected, sizeof expected);
+        }
+        loop_ask_peer(w->loop, sock);
+        loop_close(w->loop, sock, false);
+        turn_until(w, diary->closes == 1);
+        assert_int_equal(diary->peers, 1); /* nothing after the close */
+        close(peer);
+    }
+    world_free(w);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_DFL); /* MSG_NOSIGNAL must do without */
@@ -183,6 +226,7 @@ int main(void)
         cmocka_unit_test(links_have_their_own_slots),
         cmocka_unit_test(shutdown_follows_what_was_queued),
         cmocka_unit_test(shutdown_then_close_at_once),
+        cmocka_unit_test(peer_tells_its_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
