@@ -9,6 +9,7 @@
 #include "core/mem.h"
 #include "proto/jwt.h"
 #include "shards/cli_parts.h"
+#include "shards/ops/certificate.h"
 
 /* Options given elsewhere than in the file: variables, and the command line. */
 #define CLI_OVERRIDES_MAX 512
@@ -59,9 +60,10 @@ int cli_check_config(const struct cli_call *call)
     struct config *config;
     enum cli_exit wrong = cli_load(call, false, &config);
     if (wrong != CLI_DONE) return wrong;
-    printf("%s: fine\n", path);
+    if (certificate_check(config, on_say, NULL) != ERR_OK) wrong = CLI_WRONG;
+    if (wrong == CLI_DONE) printf("%s: fine\n", path);
     config_destroy(config);
-    return CLI_DONE;
+    return wrong;
 }
 
 int cli_gen_token(const struct cli_call *call)

@@ -18,6 +18,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/net.h"
+#include "proto/tls.h"
 #include "shards/letter.h"
 #include "shards/ops/drain.h"
 #include "shards/shard.h"
@@ -69,8 +70,14 @@ static void name_node(struct node *node)
 enum err node_create(struct config *config, struct node **out)
 {
     struct snapshot *first;
-    TRY(snapshot_create(config, &first));
+    struct tls_shared *tls_shared = tls_shared_create();
+    enum err err = snapshot_create(config, tls_shared, &first);
+    if (err != ERR_OK) {
+        tls_shared_destroy(tls_shared);
+        return err;
+    }
     struct node *node = mem_alloc(sizeof *node);
+    node->tls_shared = tls_shared;
     reload_init(&node->reload, first);
     node->config = config;
     node->started_ms = clock_wall_ms();
@@ -79,7 +86,7 @@ enum err node_create(struct config *config, struct node **out)
     name_node(node);
     node->mesh = mesh_create(node->shards_count, letter_table, LETTER_KIND_COUNT, MESH_CREDITS);
     node->workers = workers_create();
-    enum err err = store_node_open(config, node->workers, node->shards_count, &node->store);
+    err = store_node_open(config, node->workers, node->shards_count, &node->store);
     node->shards = mem_alloc(node->shards_count * sizeof *node->shards);
     for (uint32_t i = 0; err == ERR_OK && i < node->shards_count; i++)
         err = shard_create(node, i, &node->shards[i]);
@@ -104,6 +111,7 @@ void node_destroy(struct node *node)
     workers_destroy(node->workers);
     mesh_destroy(node->mesh);
     reload_fini(&node->reload);
+    tls_shared_destroy(node->tls_shared);
     mem_free(node);
 }
 

@@ -21,10 +21,12 @@
 #include "storage/store.h"
 
 struct shard;
+struct tls_shared;
 
 struct node {
-    const struct config *config; /* of the start */
-    struct reload reload;        /* holds it, and what has replaced it */
+    const struct config *config;   /* of the start */
+    struct tls_shared *tls_shared; /* outlives every context of TLS */
+    struct reload reload;          /* holds it, and what has replaced it */
     struct mesh *mesh;
     struct workers *workers;
     struct store_node *store;

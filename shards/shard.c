@@ -61,6 +61,8 @@ static void shard_init_pools(struct shard *shard, uint32_t socks_max)
     list_init(&shard->sub_waiting);
     shard->ws_pool = ws_pool_create(WS_CONTEXTS_MAX);
     shard->command_rates = mem_reserve(socks_max * sizeof *shard->command_rates);
+    conn_tls_pool_init(&shard->tls, shard->node->reload.first->tls, rng_next(&shard->rng),
+                       socks_max);
     hub_init(&shard->hub, rng_next(&shard->rng), socks_max * 4, shard->shards_count);
     for (size_t i = 0; i < array_count(shard->ping_wheel); i++) shard->ping_wheel[i] = UINT32_MAX;
 }
@@ -158,6 +160,7 @@ void shard_destroy(struct shard *shard)
     check(list_is_empty(&shard->sub_waiting));
     map_fini(&shard->sub_infos);
     patterns_fini(&shard->patterns);
+    conn_tls_pool_fini(&shard->tls);
     ws_pool_destroy(shard->ws_pool);
     door_fini(&shard->door);
     mem_unreserve(shard->command_rates, shard->conns.count_max * sizeof *shard->command_rates);

@@ -25,6 +25,7 @@
 #include "proto/jwt.h"
 #include "shards/channel/channel.h"
 #include "shards/conn/conn.h"
+#include "shards/conn/conn_tls.h"
 #include "shards/conn/door.h"
 #include "shards/fanout/hub.h"
 #include "storage/store.h"
@@ -101,6 +102,7 @@ struct shard {
     struct ws_pool *ws_pool;
     struct door door;
     struct bucket *command_rates; /* by connection; pages come when touched */
+    struct conn_tls_pool tls;
     struct hub hub;
     struct channels channels;
 

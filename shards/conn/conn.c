@@ -22,6 +22,7 @@
 #include "core/sm.h"
 #include "shards/cmd/connecting.h"
 #include "shards/cmd/subscription.h"
+#include "shards/conn/conn_tls.h"
 #include "shards/shard.h"
 
 static void conn_invariant(const void *object)
@@ -115,6 +116,10 @@ static void conn_on_accept(void *context, uint32_t sock)
         conn_end(shard, conn, CLOSE_SHUTDOWN);
         return;
     }
+    if (shard->tls.context != NULL) {
+        conn_tls_accept(shard, conn);
+        return;
+    }
     conn_due(shard, conn, shard_second_after(shard, shard->config->http_server_header_timeout_ms));
     loop_recv_arm(shard->loop, sock);
 }
@@ -180,6 +185,7 @@ static void conn_free(struct shard *shard, struct conn *conn)
 {
     check(conn->out_flight == 0);
     conn_drop_output(shard, conn, false);
+    if (conn->flags & CONN_TLS) conn_tls_free(shard, conn);
     conn_forget_input(shard, conn);
     if (conn->flags & CONN_USER_FAR) mem_free(conn->user.far);
     conn_move(conn, CONN_FREE);
@@ -196,6 +202,7 @@ void conn_settle(struct shard *shard, struct conn *conn)
         return;
     }
     if (conn->out_flight > 0) return; /* conn_flush_done comes back here */
+    if (conn->flags & CONN_TLS && conn_tls_delays_end(shard, conn)) return;
     if (!(conn->flags & CONN_CLOSING_SOCK)) {
         conn->flags |= CONN_CLOSING_SOCK;
         loop_close(shard->loop, sock, false);
@@ -222,7 +229,9 @@ static void conn_on_end(void *context, uint32_t sock, int error)
     struct conn *conn = conn_at(shard, sock);
     check(conn != NULL);
     conn->flags |= CONN_PEER_GONE;
-    if (conn->state == CONN_HTTP && error == 0)
+    if (conn->flags & CONN_TLS)
+        conn_tls_cut(shard, conn);
+    else if (conn->state == CONN_HTTP && error == 0)
         conn_end_http(shard, conn);
     else if (conn->state != CONN_DYING)
         conn_die(shard, conn);
@@ -242,7 +251,10 @@ static void conn_on_recv(void *context, uint32_t sock, uint8_t *data, uint32_t s
     struct conn *conn = conn_at(shard, sock);
     check(conn != NULL);
     metric_add(&shard->metrics, METRIC_RECEIVED_BYTES, size);
-    conn_input(shard, conn, data, size);
+    if (unlikely(conn->flags & CONN_TLS))
+        conn_tls_recv(shard, conn, data, size);
+    else
+        conn_input(shard, conn, data, size);
 }
 
 const struct sock_handlers conn_handlers = {
@@ -251,6 +263,7 @@ const struct sock_handlers conn_handlers = {
     .on_end = conn_on_end,
     .on_send = conn_on_send,
     .on_closed = conn_on_closed,
+    .on_peer = conn_tls_on_peer,
 };
 
 void conn_close_peer(struct shard *shard, struct conn *conn)
@@ -266,6 +279,7 @@ void conn_linger(struct shard *shard, struct conn *conn)
 {
     check(conn->flags & CONN_CLOSE_SENT);
     if (conn->flags & CONN_LINGERS) return;
+    if (conn->flags & CONN_TLS && conn_tls_part(shard, conn)) return; /* comes back here */
     if (conn->flags & CONN_PEER_GONE) {
         conn_die(shard, conn);
         return;

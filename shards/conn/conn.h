@@ -76,6 +76,7 @@ enum conn_flag {
     CONN_ENTERED = 1 << 27,     /* counted at the door (door.h) */
     CONN_FRAME_PINGS = 1 << 28, /* pinged by WebSocket frames instead of commands */
     CONN_ECHO = 1 << 29,        /* /debug/echo: messages go back, no command is read */
+    CONN_TLS = 1 << 30,         /* there is a struct conn_tls beside it */
 };
 
 struct conn {
@@ -204,6 +205,8 @@ void conn_refuse(struct shard *shard, struct conn *conn, uint16_t status, const 
 /* Moves a dying connection on: closes its socket when no call is under way, frees
  * it when the socket is closed. */
 void conn_settle(struct shard *shard, struct conn *conn);
+/* conn_out.c: the end of the turn looks at it: something may have to be sent. */
+void conn_mark_dirty(struct shard *shard, struct conn *conn);
 /* conn_out.c: appends `frame` whatever the state; takes a count. */
 void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame);
 /* conn_out.c: drops what is pending, but the rest of a frame that went in part. */

@@ -23,6 +23,7 @@
 #include "core/check.h"
 #include "proto/outcome.h"
 #include "shards/cmd/connect_subs.h"
+#include "shards/conn/conn_tls.h"
 #include "shards/shard.h"
 
 #define CHUNK_FRAMES      11
@@ -38,7 +39,7 @@ struct out_chunk {
 };
 static_assert(sizeof(struct out_chunk) == OUT_CHUNK_SIZE, "two cache lines");
 
-static void mark_dirty(struct shard *shard, struct conn *conn)
+void conn_mark_dirty(struct shard *shard, struct conn *conn)
 {
     if (conn->flags & CONN_DIRTY) return;
     conn->flags |= CONN_DIRTY;
@@ -68,7 +69,7 @@ void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame)
     frame_ref(frame);
     last->frames[last->first + last->count++] = frame;
     conn->out_bytes += frame->size;
-    mark_dirty(shard, conn);
+    conn_mark_dirty(shard, conn);
 }
 
 static uint64_t queue_limit(const struct shard *shard)
@@ -245,8 +246,12 @@ static void out_pop(struct shard *shard, struct conn *conn, uint32_t sent)
 
 void conn_drop_output(struct shard *shard, struct conn *conn, bool keep_partial)
 {
-    bool keep =
-        keep_partial && (conn->out_skip > 0 || conn->flags & CONN_BLOCKED || conn->out_flight > 0);
+    /* What records on their way hold is gone; only a frame that they end within must
+     * be finished. */
+    bool is_tls = conn->flags & CONN_TLS;
+    if (is_tls && conn->out_flight == 0) out_pop(shard, conn, conn_tls_commit(shard, conn));
+    bool is_blocked = conn->flags & CONN_BLOCKED && !is_tls;
+    bool keep = keep_partial && (conn->out_skip > 0 || is_blocked || conn->out_flight > 0);
     struct frame *partial = NULL;
     if (keep && conn->out_flight == 0 && conn->out_first != NULL) {
         partial = conn->out_first->frames[conn->out_first->first];
@@ -281,17 +286,31 @@ static void out_empty(struct shard *shard, struct conn *conn)
     }
 }
 
+/* What was sent has gone: the rest follows at the turn's end. */
+static void out_go_on(struct shard *shard, struct conn *conn)
+{
+    if (conn->out_bytes > 0 || (conn->flags & CONN_TLS && conn_tls_speaks(shard, conn)))
+        conn_mark_dirty(shard, conn);
+    else
+        out_empty(shard, conn);
+}
+
 static void send_rest(struct shard *shard, struct conn *conn)
 {
-    check(conn->out_first != NULL);
-    const struct frame *frame = conn->out_first->frames[conn->out_first->first];
-    check(conn->out_skip < frame->size);
     conn->flags |= CONN_BLOCKED;
     /* Only who is blocked is looked at for it. */
-    if (conn->state == CONN_WS && conn->flags & (CONN_CONNECTED | CONN_ECHO)) {
+    if (conn->state == CONN_WS && conn->flags & (CONN_CONNECTED | CONN_ECHO) &&
+        conn->out_bytes > 0) {
         uint32_t late_s = conn_late_s(shard, conn);
         if (conn->due_s == 0 || late_s < conn->due_s) conn_due(shard, conn, late_s);
     }
+    if (conn->flags & CONN_TLS) {
+        conn_tls_send_rest(shard, conn);
+        return;
+    }
+    check(conn->out_first != NULL);
+    const struct frame *frame = conn->out_first->frames[conn->out_first->first];
+    check(conn->out_skip < frame->size);
     loop_send_wait(shard->loop, conn_index(shard, conn), frame->bytes + conn->out_skip,
                    frame->size - conn->out_skip);
 }
@@ -301,28 +320,28 @@ void conn_on_send(void *context, uint32_t sock, uint32_t sent, int error)
     struct shard *shard = context;
     struct conn *conn = conn_at(shard, sock);
     check(conn != NULL);
+    bool is_tls = conn->flags & CONN_TLS;
     bool was_waiting = conn->flags & CONN_BLOCKED;
+    bool is_dead = error != 0 && (was_waiting || error != EAGAIN);
+    metric_add(&shard->metrics, METRIC_SENT_BYTES, sent);
+    if (is_tls) sent = conn_tls_on_send(shard, conn, sent, is_dead || conn->state == CONN_DYING);
     conn->flags &= ~(uint32_t)CONN_BLOCKED;
     if (was_waiting)
         check(conn->out_flight == 0);
     else
         check(sent <= conn->out_flight);
     conn->out_flight = 0;
-    metric_add(&shard->metrics, METRIC_SENT_BYTES, sent);
     out_pop(shard, conn, sent);
 
-    bool is_dead = error != 0 && (was_waiting || error != EAGAIN);
     if (conn->state == CONN_DYING) {
         conn_settle(shard, conn);
     } else if (is_dead) {
         conn->close = conn->close == CLOSE_NONE ? CLOSE_WRITE : conn->close;
         conn_close_peer(shard, conn);
-    } else if (conn->out_bytes == 0) {
-        out_empty(shard, conn);
-    } else if (was_waiting) {
-        mark_dirty(shard, conn);
-    } else {
+    } else if (is_tls ? conn_tls_is_sending(shard, conn) : conn->out_bytes > 0 && !was_waiting) {
         send_rest(shard, conn);
+    } else {
+        out_go_on(shard, conn);
     }
 }
 
@@ -375,20 +394,36 @@ static void gather_copy(struct shard *shard, const struct conn *conn, struct gat
     gather->count = is_shareable && count <= GATHER_FRAMES_MAX ? count : 0;
 }
 
+/* What the connection sends this turn: the first frame where it is, or a gathered
+ * copy. */
+static struct bytes out_pending(struct shard *shard, const struct conn *conn, struct gather *gather)
+{
+    const struct frame *first = conn->out_first->frames[conn->out_first->first];
+    uint32_t left = first->size - conn->out_skip;
+    if (conn->out_bytes == left || left >= SEND_GATHER_MAX)
+        return bytes_of(first->bytes + conn->out_skip, left);
+    if (!gather_is_same(gather, conn)) gather_copy(shard, conn, gather);
+    return bytes_of(gather->bytes, gather->size);
+}
+
 static void flush_one(struct shard *shard, struct conn *conn, struct gather *gather)
 {
-    uint32_t sock = conn_index(shard, conn);
-    const struct frame *first = conn->out_first->frames[conn->out_first->first];
-    if (conn->out_bytes == first->size - conn->out_skip ||
-        first->size - conn->out_skip >= SEND_GATHER_MAX) {
-        conn->out_flight = first->size - conn->out_skip;
-        loop_send_now(shard->loop, sock, first->bytes + conn->out_skip, conn->out_flight);
-    } else {
-        if (!gather_is_same(gather, conn)) gather_copy(shard, conn, gather);
-        conn->out_flight = gather->size;
-        loop_send_now(shard->loop, sock, gather->bytes, gather->size);
-    }
-    indexes_add(&shard->flushed, sock);
+    struct bytes pending = out_pending(shard, conn, gather);
+    conn->out_flight = (uint32_t)pending.size;
+    loop_send_now(shard->loop, conn_index(shard, conn), pending.at, conn->out_flight);
+    indexes_add(&shard->flushed, conn_index(shard, conn));
+}
+
+/* A dying connection sends its last words of TLS and nothing else. */
+static void flush_tls(struct shard *shard, struct conn *conn, struct gather *gather)
+{
+    if (conn->flags & CONN_BLOCKED) return;
+    struct bytes plain = BYTES_NONE;
+    if (conn->state != CONN_DYING && conn->out_bytes > 0) plain = out_pending(shard, conn, gather);
+    if (plain.size > SEND_GATHER_MAX) plain.size = SEND_GATHER_MAX;
+    if (!conn_tls_send(shard, conn, plain)) return;
+    conn->out_flight = (uint32_t)plain.size;
+    indexes_add(&shard->flushed, conn_index(shard, conn));
 }
 
 void conn_flush(struct shard *shard)
@@ -399,6 +434,10 @@ void conn_flush(struct shard *shard)
         struct conn *conn = conn_at(shard, shard->dirty.items[i]);
         if (conn == NULL) continue;
         conn->flags &= ~(uint32_t)CONN_DIRTY;
+        if (unlikely(conn->flags & CONN_TLS)) {
+            flush_tls(shard, conn, &gather);
+            continue;
+        }
         if (conn->state == CONN_DYING || conn->flags & CONN_BLOCKED || conn->out_bytes == 0)
             continue;
         check(conn->out_flight == 0);
@@ -407,22 +446,28 @@ void conn_flush(struct shard *shard)
     shard->dirty.count = 0;
 }
 
+/* True when a send of the last turn went whole: what did not has been in
+ * conn_on_send. */
+static bool is_sent(struct shard *shard, struct conn *conn)
+{
+    if (unlikely(conn->flags & CONN_TLS)) return conn_tls_is_sending(shard, conn);
+    return conn->out_flight > 0;
+}
+
 void conn_flush_done(struct shard *shard)
 {
     for (uint32_t i = 0; i < shard->flushed.count; i++) {
         struct conn *conn = conn_at(shard, shard->flushed.items[i]);
-        /* Not whole: conn_on_send has dealt with it. */
-        if (conn == NULL || conn->out_flight == 0) continue;
+        if (conn == NULL || !is_sent(shard, conn)) continue;
         uint32_t sent = conn->out_flight;
         conn->out_flight = 0;
+        if (conn->flags & CONN_TLS) conn_tls_sent(shard, conn);
         metric_add(&shard->metrics, METRIC_SENT_BYTES, sent);
         out_pop(shard, conn, sent);
         if (conn->state == CONN_DYING)
             conn_settle(shard, conn);
-        else if (conn->out_bytes > 0)
-            mark_dirty(shard, conn);
         else
-            out_empty(shard, conn);
+            out_go_on(shard, conn);
     }
     shard->flushed.count = 0;
 }

@@ -8,12 +8,23 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "shards/node.h"
+#include "shards/ops/certificate.h"
 #include "shards/shard.h"
 #include "shards/token/token.h"
 
 /* ---- snapshots ---- */
 
-enum err snapshot_create(struct config *config, struct snapshot **out)
+static void say_plain(void *context, enum config_voice voice, const char *sentence)
+{
+    (void)context;
+    if (voice == CONFIG_SAYS_WARNING)
+        log_warn("%s", sentence);
+    else
+        log_error("%s", sentence);
+}
+
+enum err snapshot_create(struct config *config, struct tls_shared *tls_shared,
+                         struct snapshot **out)
 {
     check(config != NULL && out != NULL);
     struct snapshot *made = mem_alloc(sizeof *made);
@@ -26,6 +37,11 @@ enum err snapshot_create(struct config *config, struct snapshot **out)
         snapshot_destroy(made);
         return err;
     }
+    err = certificate_load(config, tls_shared, say_plain, NULL, &made->tls);
+    if (err != ERR_OK) {
+        snapshot_destroy(made);
+        return err;
+    }
     *out = made;
     return ERR_OK;
 }
@@ -35,6 +51,7 @@ void snapshot_destroy(struct snapshot *snapshot)
     if (snapshot == NULL) return;
     for (uint32_t use = 0; use < JWT_USE_COUNT; use++)
         jwt_rules_destroy(snapshot->token_rules[use]);
+    tls_context_unref(snapshot->tls);
     config_destroy(snapshot->config);
     mem_free(snapshot);
 }
@@ -86,6 +103,7 @@ static void on_note(struct note *note, void *context)
     for (uint32_t use = 0; use < JWT_USE_COUNT; use++)
         shard->token_rules[use] = now->token_rules[use];
     tokens_reload(shard, before);
+    if (now->tls != NULL) conn_tls_use(&shard->tls, now->tls);
     store_configure(shard->store, now->config);
     log_take_level();
     let_go(reload);
@@ -109,7 +127,7 @@ enum err reload_begin(struct node *node)
     enum err err = config_reload(reload->now->config, say, NULL, &config);
     if (err == ERR_OK) {
         config_keep_started(reload->now->config, config, say, NULL);
-        err = snapshot_create(config, &made);
+        err = snapshot_create(config, node->tls_shared, &made);
     }
     if (err != ERR_OK) {
         log_error("reload: nothing was changed; the configuration before stays in force");

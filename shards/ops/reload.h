@@ -2,7 +2,7 @@
  * reload: a new configuration takes the place of the old one, and nobody notices.
  *
  * What shards read of a configuration is one snapshot: the options and what was
- * made from them (keys).  A reload reads the file again with the environment and
+ * made from them (keys, the certificate).  A reload reads the file again with the environment and
  * the command line it was started with.  A file with a mistake changes nothing,
  * and every mistake is said.  Options that only a start can take keep their old
  * value, and are said by name.  Then each shard is told by a note; it swaps its
@@ -32,14 +32,18 @@
 
 struct config;
 struct node;
+struct tls_context;
+struct tls_shared;
 
 struct snapshot {
     struct config *config;
     struct jwt_rules *token_rules[JWT_USE_COUNT];
+    struct tls_context *tls;   /* NULL: the port speaks no TLS */
 };
 
 /* `config` becomes the snapshot's, also on failure, which is logged. */
-must_use enum err snapshot_create(struct config *config, struct snapshot **snapshot);
+must_use enum err snapshot_create(struct config *config, struct tls_shared *tls_shared,
+                                  struct snapshot **snapshot);
 /* Accepts NULL. */
 void snapshot_destroy(struct snapshot *snapshot);
 
