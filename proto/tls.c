@@ -258,11 +258,17 @@ const char *tls_failure(const struct tls_session *session)
     return session->failure != NULL ? session->failure : "none";
 }
 
-bool tls_record_is_whole(struct bytes input)
+size_t tls_records_whole(struct bytes input)
 {
-    if (input.size < 5) return false;
-    size_t size = (size_t)input.at[3] << 8 | input.at[4];
-    return size > TLS_RECORD_MAX + 256 || input.size >= 5 + size;
+    size_t whole = 0;
+    while (input.size - whole >= 5) {
+        const uint8_t *record = input.at + whole;
+        size_t size = (size_t)record[3] << 8 | record[4];
+        if (size > TLS_RECORD_MAX + 256) return input.size;
+        if (input.size - whole < 5 + size) break;
+        whole += 5 + size;
+    }
+    return whole;
 }
 
 enum tls_hello tls_hello_of(struct bytes input)
@@ -272,5 +278,5 @@ enum tls_hello tls_hello_of(struct bytes input)
     if (first >= 'A' && first <= 'Z') return TLS_HELLO_PLAIN;
     /* A record of handshake, of any version 3.x (RFC 8446 section 5.1). */
     if (first != 22 || (input.size > 1 && input.at[1] != 3)) return TLS_HELLO_NOISE;
-    return tls_record_is_whole(input) ? TLS_HELLO_WHOLE : TLS_HELLO_PART;
+    return tls_records_whole(input) > 0 ? TLS_HELLO_WHOLE : TLS_HELLO_PART;
 }

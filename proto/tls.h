@@ -103,5 +103,6 @@ enum tls_hello {
 };
 /* Looks at the beginning of a handshake without a session. */
 enum tls_hello tls_hello_of(struct bytes input);
-/* True when `input` begins with a whole record, or one that is too long to be. */
-bool tls_record_is_whole(struct bytes input);
+/* Bytes of the whole records that `input` begins with; all of it when one of them is
+ * too long to be. */
+size_t tls_records_whole(struct bytes input);

@@ -228,6 +228,8 @@ static void conn_on_end(void *context, uint32_t sock, int error)
     struct shard *shard = context;
     struct conn *conn = conn_at(shard, sock);
     check(conn != NULL);
+    /* Behind a close_notify the socket's end is no news. */
+    if (conn->flags & CONN_TLS && conn->flags & CONN_PEER_GONE && error == 0) return;
     conn->flags |= CONN_PEER_GONE;
     if (conn->flags & CONN_TLS)
         conn_tls_cut(shard, conn);

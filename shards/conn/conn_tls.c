@@ -1,8 +1,8 @@
 /*
  * conn_tls: handshakes by the worker, records in and out.
  *
- * A handshake's bytes collect in `input`; once a whole record is there they become
- * the job's, and what comes meanwhile collects anew.  A handshake that was begun goes
+ * A handshake's bytes collect in `input`; whole records of them become the job's, and
+ * what comes meanwhile collects anew.  A handshake that was begun goes
  * before those that wait: what was paid for the key is not lost to a deadline, and
  * a client of a storm waits once.
  */
@@ -296,45 +296,9 @@ static void handshake_answered(struct job *job, void *context)
     }
 }
 
-/* Gives what came to the worker, when a whole record is there. */
-static void handshake_go_on(struct shard *shard, struct conn *conn, struct conn_tls *tls)
-{
-    check(tls->state == TLS_SHAKING && tls->work == NULL);
-    struct bytes input = bytes_of(tls->input, tls->input_size);
-    bool is_first = tls->session == NULL;
-    if (is_first) {
-        switch (tls_hello_of(input)) {
-        case TLS_HELLO_PART: return;
-        case TLS_HELLO_WHOLE: break;
-        case TLS_HELLO_PLAIN: speak_plain(shard, conn); return;
-        case TLS_HELLO_NOISE: tls_fail(shard, conn, tls, "not TLS"); return;
-        }
-    } else if (!tls_record_is_whole(input)) {
-        return;
-    }
-    tls->job = (struct job){
-        .kind = WORKER_HANDSHAKE,
-        .waiting_max = is_first ? shard->config->http_server_tls_handshake_queue : 0,
-        .is_begun = !is_first,
-        .run = handshake_run,
-        .done = handshake_answered,
-        .home = &shard->inbox,
-    };
-    tls->work = tls->input;
-    tls->work_size = tls->input_size;
-    tls->input = NULL;
-    tls->input_size = tls->input_room = 0;
-    tls->state = TLS_HELD;
-    if (workers_submit(shard->node->workers, &tls->job) == ERR_OK) return;
-    tls->state = TLS_OVER;
-    metric_add(&shard->metrics, METRIC_TLS_REFUSED, 1);
-    conn_close_peer(shard, conn);
-}
-
-/* --- in ---------------------------------------------------------------------------------- */
-
 static void input_save(struct shard *shard, struct conn_tls *tls, struct bytes bytes)
 {
+    if (bytes.size == 0) return;
     uint32_t need = tls->input_size + (uint32_t)bytes.size;
     if (need > tls->input_room) {
         tls->input_room = max_u32(need, 2 * tls->input_room);
@@ -346,6 +310,45 @@ static void input_save(struct shard *shard, struct conn_tls *tls, struct bytes b
     tls->is_disarmed = true;
     loop_recv_disarm(shard->loop, tls->conn);
 }
+
+/* Gives what came to the worker, when a whole record is there. */
+static void handshake_go_on(struct shard *shard, struct conn *conn, struct conn_tls *tls)
+{
+    check(tls->state == TLS_SHAKING && tls->work == NULL);
+    struct bytes input = bytes_of(tls->input, tls->input_size);
+    bool is_first = tls->session == NULL;
+    uint32_t whole = (uint32_t)tls_records_whole(input);
+    if (is_first) {
+        switch (tls_hello_of(input)) {
+        case TLS_HELLO_PART: return;
+        case TLS_HELLO_WHOLE: break;
+        case TLS_HELLO_PLAIN: speak_plain(shard, conn); return;
+        case TLS_HELLO_NOISE: tls_fail(shard, conn, tls, "not TLS"); return;
+        }
+    } else if (whole == 0) {
+        return;
+    }
+    tls->job = (struct job){
+        .kind = WORKER_HANDSHAKE,
+        .waiting_max = is_first ? shard->config->http_server_tls_handshake_queue : 0,
+        .is_begun = !is_first,
+        .run = handshake_run,
+        .done = handshake_answered,
+        .home = &shard->inbox,
+    };
+    tls->state = TLS_HELD;
+    tls->work = tls->input;
+    tls->work_size = whole;
+    tls->input = NULL;
+    tls->input_size = tls->input_room = 0;
+    input_save(shard, tls, bytes_of(tls->work + whole, input.size - whole));
+    if (workers_submit(shard->node->workers, &tls->job) == ERR_OK) return;
+    tls->state = TLS_OVER;
+    metric_add(&shard->metrics, METRIC_TLS_REFUSED, 1);
+    conn_close_peer(shard, conn);
+}
+
+/* --- in ---------------------------------------------------------------------------------- */
 
 /* The peer said close_notify: as the end of the socket, but nothing was cut off. */
 static void peer_ended(struct shard *shard, struct conn *conn)

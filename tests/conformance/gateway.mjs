@@ -1,6 +1,7 @@
 // The real gateway as a child process: configuration file, port, log, signals.
 import { spawn } from 'node:child_process';
 import { Agent, request } from 'node:http';
+import * as https from 'node:https';
 import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createHmac, randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
@@ -45,7 +46,7 @@ export const NAMESPACES = [
 export class Gateway {
   /** options: { config: {...} merged over the defaults, shards, env, under: a command
    *  and its arguments that run the gateway, binary: another one,
-   *  owner: whose the configuration file is } */
+   *  owner: whose the configuration file is, ca: of a port that speaks TLS } */
   constructor(options = {}) {
     this.options = options;
     this.dir = mkdtempSync(join(tmpdir(), 'sluice-'));
@@ -53,8 +54,9 @@ export class Gateway {
     this.log = '';
   }
 
-  get url() { return `ws://127.0.0.1:${this.port}/connection/websocket`; }
-  get http() { return `http://127.0.0.1:${this.port}`; }
+  get secure() { return this.options.ca ? 's' : ''; }
+  get url() { return `ws${this.secure}://127.0.0.1:${this.port}/connection/websocket`; }
+  get http() { return `http${this.secure}://127.0.0.1:${this.port}`; }
 
   /** The options of the next start or reload. */
   config() {
@@ -87,7 +89,7 @@ export class Gateway {
     writeFileSync(file, JSON.stringify(this.config(), null, 2), { mode: 0o600 });
     if (this.options.owner) chownSync(file, this.options.owner, this.options.owner);
     this.agent?.destroy();
-    this.agent = new Agent({ keepAlive: true });
+    this.agent = this.secure ? new https.Agent({ keepAlive: true, ca: this.options.ca }) : new Agent({ keepAlive: true });
     this.started = this.log.length;
     const env = { ...process.env, ...this.options.env,
       // Freed memory that ASan keeps back would count as growth.
@@ -146,7 +148,7 @@ export class Gateway {
    *  to one life of the gateway, so that none outlives a kill. */
   async api(method, body, headers = { 'X-API-Key': KEY }) {
     const { status, text } = await new Promise((done, fail) => {
-      const call = request(`${this.http}/api/${method}`, { method: 'POST', agent: this.agent,
+      const call = (this.secure ? https.request : request)(`${this.http}/api/${method}`, { method: 'POST', agent: this.agent,
         headers: { 'Content-Type': 'application/json', ...headers } }, (response) => {
         let got = '';
         response.setEncoding('utf8');

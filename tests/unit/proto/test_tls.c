@@ -394,6 +394,13 @@ static void first_bytes_tell_what_it_is(void **state)
     for (size_t size = 0; size < sizeof record; size++)
         assert_int_equal(tls_hello_of(bytes_of(record, size)), TLS_HELLO_PART);
     assert_int_equal(tls_hello_of(bytes_of(record, sizeof record)), TLS_HELLO_WHOLE);
+    uint8_t two[18];
+    memcpy(two, record, 9);
+    memcpy(two + 9, record, 9);
+    for (size_t size = 0; size <= sizeof two; size++)
+        assert_int_equal(tls_records_whole(bytes_of(two, size)), size / 9 * 9);
+    two[12] = 0xff;
+    assert_int_equal(tls_records_whole(bytes_of(two, 15)), 15);
     record[3] = 0x48; /* longer than any record: to be told so at once */
     assert_int_equal(tls_hello_of(bytes_of(record, sizeof record)), TLS_HELLO_WHOLE);
     assert_int_equal(tls_hello_of(BYTES_LITERAL("GET / HTTP/1.1\r\n")), TLS_HELLO_PLAIN);
