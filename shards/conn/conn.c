@@ -228,12 +228,12 @@ static void conn_on_end(void *context, uint32_t sock, int error)
     struct shard *shard = context;
     struct conn *conn = conn_at(shard, sock);
     check(conn != NULL);
-    /* Behind a close_notify the socket's end is no news. */
-    if (conn->flags & CONN_TLS && conn->flags & CONN_PEER_GONE && error == 0) return;
+    if (conn->flags & CONN_TLS) {
+        conn_tls_on_end(shard, conn, error);
+        return;
+    }
     conn->flags |= CONN_PEER_GONE;
-    if (conn->flags & CONN_TLS)
-        conn_tls_cut(shard, conn);
-    else if (conn->state == CONN_HTTP && error == 0)
+    if (conn->state == CONN_HTTP && error == 0)
         conn_end_http(shard, conn);
     else if (conn->state != CONN_DYING)
         conn_die(shard, conn);

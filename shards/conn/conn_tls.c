@@ -47,6 +47,7 @@ struct conn_tls {
     uint8_t result;   /* enum tls_result of the job */
     bool is_under_way;
     bool is_disarmed; /* AHEAD_MAX was reached */
+    bool is_cut;      /* the socket ended while HELD; what came before is still to be read */
     bool is_mute;     /* no frame for the last words: it ends without them */
     bool has_parted;
 };
@@ -133,14 +134,18 @@ static void handshake_over(struct shard *shard, struct conn_tls *tls)
     address_give(shard, tls);
 }
 
-/* Also while HELD: the connection then waits, dying, for the worker. */
-static void handshake_late(struct timer *timer)
+static void handshake_late(struct shard *shard, struct conn_tls *tls)
 {
-    struct conn_tls *tls = container_of(timer, struct conn_tls, deadline);
-    struct shard *shard = tls->shard;
     metric_add(&shard->metrics, METRIC_TLS_LATE, 1);
     log_debug("tls handshake not in time");
     conn_close_peer(shard, conn_at(shard, tls->conn));
+}
+
+/* Also while HELD: the connection then waits, dying, for the worker. */
+static void on_deadline(struct timer *timer)
+{
+    struct conn_tls *tls = container_of(timer, struct conn_tls, deadline);
+    handshake_late(tls->shard, tls);
 }
 
 void conn_tls_accept(struct shard *shard, struct conn *conn)
@@ -158,7 +163,7 @@ void conn_tls_accept(struct shard *shard, struct conn *conn)
     uint64_t timeout_ms = shard->config->http_server_tls_handshake_timeout_ms;
     tls->deadline_ns = shard->clock.mono_ns + timeout_ms * 1000000u;
     wheel_arm(&shard->wheel, &tls->deadline, clock_turn_ms(&shard->clock) + timeout_ms,
-              handshake_late);
+              on_deadline);
     if (shard->config->http_server_tls_handshakes_per_address > 0) {
         tls->state = TLS_NAMELESS;
         loop_ask_peer(shard->loop, sock);
@@ -242,6 +247,24 @@ static void handshake_go_on(struct shard *shard, struct conn *conn, struct conn_
 static void open_input(struct shard *shard, struct conn *conn, struct conn_tls *tls,
                        struct bytes input);
 
+/* Nothing more comes.  Behind a close_notify that is no news; without one a request may
+ * have been cut short, so there is no answer to what came. */
+void conn_tls_on_end(struct shard *shard, struct conn *conn, int error)
+{
+    struct conn_tls *tls = side_of(shard, conn);
+    if (conn->flags & CONN_PEER_GONE && error == 0) return;
+    if (tls->state == TLS_HELD && error == 0) {
+        tls->is_cut = true;
+        return;
+    }
+    conn->flags |= CONN_PEER_GONE;
+    bool is_begun = tls->state == TLS_HELD || tls->session != NULL || tls->input_size > 0;
+    if (tls->is_under_way && is_begun) metric_add(&shard->metrics, METRIC_TLS_FAILED, 1);
+    if (tls->state == TLS_OPEN && !tls->has_parted)
+        metric_add(&shard->metrics, METRIC_TLS_TRUNCATED, 1);
+    if (conn->state != CONN_DYING) conn_close_peer(shard, conn);
+}
+
 /* The first bytes behind the handshake may have come with its last ones. */
 static void handshake_done(struct shard *shard, struct conn *conn, struct conn_tls *tls)
 {
@@ -263,6 +286,7 @@ static void handshake_done(struct shard *shard, struct conn *conn, struct conn_t
     open_input(shard, conn, tls, then);
     mem_free(work);
     mem_free(input);
+    if (tls->is_cut) conn_tls_on_end(shard, conn, 0);
 }
 
 static void handshake_answered(struct job *job, void *context)
@@ -285,12 +309,18 @@ static void handshake_answered(struct job *job, void *context)
     switch ((enum tls_result)tls->result) {
     case TLS_DONE: handshake_done(shard, conn, tls); break;
     case TLS_MORE:
+        if (tls->session == NULL) { /* the worker's clock was ahead of the timer */
+            handshake_late(shard, tls);
+            break;
+        }
         mem_free(tls->work);
         tls->work = NULL;
         handshake_go_on(shard, conn, tls);
+        if (tls->is_cut && tls->state == TLS_SHAKING) conn_tls_on_end(shard, conn, 0);
         break;
     case TLS_ENDED:
     case TLS_FAILED:
+        if (tls->is_cut) conn->flags |= CONN_PEER_GONE;
         tls_fail(shard, conn, tls, tls->session != NULL ? tls_failure(tls->session) : "no memory");
         break;
     }
@@ -393,16 +423,6 @@ void conn_tls_recv(struct shard *shard, struct conn *conn, const uint8_t *data, 
     case TLS_OVER: break;
     case TLS_NAMELESS: impossible("nothing is received before the address is known");
     }
-}
-
-void conn_tls_cut(struct shard *shard, struct conn *conn)
-{
-    struct conn_tls *tls = side_of(shard, conn);
-    bool is_begun = tls->session != NULL || tls->input_size > 0;
-    if (tls->is_under_way && is_begun) metric_add(&shard->metrics, METRIC_TLS_FAILED, 1);
-    if (tls->state == TLS_OPEN && !tls->has_parted)
-        metric_add(&shard->metrics, METRIC_TLS_TRUNCATED, 1);
-    if (conn->state != CONN_DYING) conn_close_peer(shard, conn);
 }
 
 /* --- out ------------------------------------------------------------------------------------ */

@@ -55,8 +55,8 @@ void conn_tls_accept(struct shard *shard, struct conn *conn);
 void conn_tls_on_peer(void *shard, uint32_t sock, const uint8_t address[16], int error);
 /* Bytes of the wire. */
 void conn_tls_recv(struct shard *shard, struct conn *conn, const uint8_t *data, uint32_t size);
-/* The socket ended without close_notify. */
-void conn_tls_cut(struct shard *shard, struct conn *conn);
+/* The socket ended, with close_notify before or without. */
+void conn_tls_on_end(struct shard *shard, struct conn *conn, int error);
 
 /* True when something of TLS itself waits to be sent. */
 bool conn_tls_speaks(struct shard *shard, struct conn *conn);
