@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { connect as connectTcp, createServer } from 'node:net';
 import test from 'node:test';
@@ -11,7 +12,7 @@ import WebSocket from 'ws';
 import { certificate } from './certificates.mjs';
 import { connect, offsets, range, subscribe } from './client.mjs';
 import { Gateway, SECRET, sleep, token, until } from './gateway.mjs';
-import { frame, framesOf, open, openAs, talk } from './peer.mjs';
+import { frame, framesOf, openAs, talk } from './peer.mjs';
 
 /** A gateway whose port speaks TLS; `more` goes into http_server.tls. */
 async function secured(t, { kind = 'ecdsa', shards = 2, config = {}, ...more } = {}) {
@@ -212,7 +213,6 @@ test('both sides end with close_notify; a socket that just ends is counted', asy
 
   const before = (await metrics(gateway))('truncated_total');
   const peer = await openAs(gateway, 'cut', { ca: gateway.options.ca });
-  peer.socket._socket._handle._parentWrap?.destroy?.();
   peer.socket.terminate();
   await counts(gateway, 'truncated_total', before + 1);
 });
@@ -325,6 +325,48 @@ test('2,000 handshakes at once, and a live client goes on', async (t) => {
   for (const name of ['failed_total', 'late_total', 'refused_total']) assert.equal(metric(`handshakes_${name}`), 0);
   for (const peer of peers) peer.socket.destroy();
   live.socket.terminate();
+});
+
+test('SIGHUP takes a new certificate, keeps connections, and refuses a bad one', async (t) => {
+  const gateway = await secured(t);
+  const live = await openAs(gateway, 'live', { ca: gateway.options.ca });
+  const { cert, key } = { cert: gateway.options.config.http_server.tls.cert_pem, key: gateway.options.config.http_server.tls.key_pem };
+  const first = await tls(gateway);
+  await until(() => first.tickets.length > 0, 'a ticket came');
+  const name = async (options = {}) => {
+    const { socket } = await tls(gateway, { rejectUnauthorized: false, ...options });
+    const { subject } = socket.getPeerCertificate();
+    const reused = socket.isSessionReused();
+    socket.destroy();
+    return [subject.CN, reused];
+  };
+  const reload = async (line) => {
+    const { length } = gateway.log;
+    gateway.child.kill('SIGHUP');
+    await until(() => line.test(gateway.log.slice(length)), `the log says ${line}`);
+  };
+  assert.deepEqual(await name(), ['ecdsa', false]);
+
+  // A file without its end: the old certificate serves on.
+  const old = readFileSync(cert);
+  writeFileSync(cert, old.subarray(0, 300));
+  await reload(/http_server\.tls\.cert_pem: .*holds no certificate[^]*nothing was changed/);
+  assert.deepEqual(await name(), ['ecdsa', false]);
+
+  const next = certificate(gateway.dir, 'next', 'rsa');
+  copyFileSync(next.cert, cert);
+  await reload(/is not the key of the certificate[^]*nothing was changed/);
+  copyFileSync(next.key, key);
+  await reload(/reloaded /);
+  assert.deepEqual(await name(), ['next', false]);
+  // A ticket of the old one opens nothing: its holder sees the new one.
+  assert.deepEqual(await name({ session: first.tickets[0] }), ['next', false]);
+  live.send({ id: 2, publish: { channel: 'chat:live', data: 'still here' } });
+  assert.ok((await live.reply(2)).publish);
+  first.socket.write('GET /health/simple HTTP/1.1\r\nHost: x\r\n\r\n');
+  await until(() => String(first.received).startsWith('HTTP/1.1 200'), 'the first connection is served');
+  live.socket.terminate();
+  first.socket.destroy();
 });
 
 test('a wrong pair stops the start and check-config with its sentence', async (t) => {
