@@ -38,7 +38,7 @@ struct tls_shared;
 struct snapshot {
     struct config *config;
     struct jwt_rules *token_rules[JWT_USE_COUNT];
-    struct tls_context *tls;   /* NULL: the port speaks no TLS */
+    struct tls_context *tls; /* NULL: the port speaks no TLS */
 };
 
 /* `config` becomes the snapshot's, also on failure, which is logged. */
