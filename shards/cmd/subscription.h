@@ -24,7 +24,7 @@
  * server-side one cannot be asked for again, the connection of that with 3010.
  *
  * Thread:  the connection's shard.
- * Tests:   the simulator, tests/conformance
+ * Tests:   tests/unit/shards/test_subscription.c, the simulator, tests/conformance
  */
 #pragma once
 
