@@ -79,8 +79,7 @@ static void check_regex(struct config_reader *reader, const char *section, const
         config_error(reader, 0, path_of(path, section, name), "is no expression: %s", why);
     if (exact[0] != '\0')
         config_error(reader, 0, path_of(path, section, name),
-                     "and the option without _regex are both set; one of them decides: remove the "
-                     "other");
+                     "is set beside the option without _regex; remove one of them");
 }
 
 static void check_set(struct config_reader *reader, const char *section,
