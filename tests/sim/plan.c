@@ -62,6 +62,7 @@ static void draw_clients(struct plan *plan)
     plan->apis_count = (uint32_t)chance_between(1, APIS_SIM_MAX);
     plan->channels_per_client = (uint32_t)chance_between(1, 4);
     plan->has_tokens = chance(50);
+    plan->has_key_sets = plan->has_tokens && chance(60);
     plan->is_insecure = !plan->has_tokens && chance(50);
     /* Busy seeds with few clients, calm ones with many: about the same work. */
     plan->act_ns = plan->clients_count * ONE_OF(1000000, 4000000, 20000000);
@@ -147,7 +148,7 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
     int used = snprintf(
         text, size,
         "{\"client\":{\"insecure\":%s,\"allow_anonymous_connect_without_token\":%s,\"token\":{"
-        "\"hmac_secret_key\":\"a simulated secret of 32 bytes..\"},"
+        "%s},"
         "\"ping_interval\":\"%ums\",\"pong_timeout\":\"%ums\",\"queue_max_size\":%u,"
         "\"recovery_max_publication_limit\":%u},"
         "\"http_api\":{\"key\":\"simulated key\"},\"log\":{\"level\":\"none\"},"
@@ -157,8 +158,10 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
         "\"shards\":{\"count\":%u,\"connections_max\":1024},\"shutdown\":{\"timeout\":\"5s\"},"
         "\"health\":{\"enabled\":true},\"node\":{\"name\":\"sim\"},\"channel\":{"
         "\"presence_max_clients\":%u,\"namespaces\":[",
-        plan->is_insecure ? "true" : "false", plan->has_tokens ? "false" : "true", plan->ping_ms,
-        plan->pong_ms, plan->queue_max_bytes, RECOVERY_MAX, plan->message_max_bytes,
+        plan->is_insecure ? "true" : "false", plan->has_tokens ? "false" : "true",
+        plan->has_key_sets ? "\"jwks_public_endpoint\":\"https://keys.sim/set\""
+                           : "\"hmac_secret_key\":\"a simulated secret of 32 bytes..\"",
+        plan->ping_ms, plan->pong_ms, plan->queue_max_bytes, RECOVERY_MAX, plan->message_max_bytes,
         plan->is_memory ? "memory" : "embedded", plan->window_size, plan->index_lag_max, shards,
         plan->presence_max);
     check(used > 0 && (uint32_t)used < size);

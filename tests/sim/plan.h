@@ -57,6 +57,7 @@ struct plan {
     uint32_t clients_count, users_count, apis_count;
     uint32_t channels_per_client;
     bool has_tokens;     /* users with names; else everyone is anonymous */
+    bool has_key_sets;   /* their keys come from another server */
     bool is_insecure;    /* everyone is anonymous and may do everything */
     uint64_t act_ns;     /* mean time between two acts of a client */
     uint64_t api_act_ns; /* of an API backend */
