@@ -11,12 +11,23 @@
 /* "# HELP sluice_… …\n# TYPE sluice_… counter\nsluice_… 18446744073709551615\n" */
 #define ROW_BOUND 80
 
-static void write_row(struct writer *writer, const char *name, const char *kind, const char *text)
+static void write_head(struct writer *writer, struct bytes name, const char *kind, const char *text)
 {
-    const char *const parts[] = {
-        "# HELP sluice_", name, " ", text, "\n", "# TYPE sluice_", name, " ", kind,
-        "\nsluice_",      name};
-    for (size_t i = 0; i < array_count(parts); i++) write_text(writer, parts[i]);
+    write_text(writer, "# HELP sluice_");
+    write_bytes(writer, name);
+    write_u8(writer, ' ');
+    write_text(writer, text);
+    write_text(writer, "\n# TYPE sluice_");
+    write_bytes(writer, name);
+    write_u8(writer, ' ');
+    write_text(writer, kind);
+    write_u8(writer, '\n');
+}
+
+/* The name without its label. */
+static struct bytes family_of(const char *name)
+{
+    return bytes_of(name, strcspn(name, "{"));
 }
 
 /* A label's value: backslash, quote and newline are escaped. */
@@ -46,13 +57,17 @@ size_t prom_bound(const char *version)
 void prom_write(struct writer *writer, const struct metrics *metrics, const char *version)
 {
     check(version != NULL);
-    write_row(writer, BUILD_NAME, "gauge", BUILD_TEXT);
-    write_text(writer, "{version=\"");
+    write_head(writer, BYTES_LITERAL(BUILD_NAME), "gauge", BUILD_TEXT);
+    write_text(writer, "sluice_" BUILD_NAME "{version=\"");
     write_label(writer, version);
     write_text(writer, "\"} 1\n");
     for (enum metric_id id = 0; id < METRIC_COUNT; id++) {
         const struct metric_row *row = metric_row(id);
-        write_row(writer, row->name, row->kind, row->text);
+        struct bytes family = family_of(row->name);
+        bool is_first = id == 0 || !bytes_equal(family, family_of(metric_row(id - 1)->name));
+        if (is_first) write_head(writer, family, row->kind, row->text);
+        write_text(writer, "sluice_");
+        write_text(writer, row->name);
         write_u8(writer, ' ');
         write_decimal(writer, metrics->values[id]);
         write_u8(writer, '\n');

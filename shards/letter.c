@@ -404,7 +404,7 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
         size += publication_size(&in->publications[i]);
     if (in->metrics != NULL)
         size += sizeof *in->metrics + 3 * 8 + SIZED(in->user_hashes) + 1 + SIZED(in->store_detail) +
-                2 * 8;
+                2 * 8 + 1 + 8;
     size += lists_size(in);
 
     struct writer w;
@@ -434,6 +434,8 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
         write_sized(&w, in->store_detail);
         write_u64(&w, in->store_lag_bytes);
         write_u64(&w, in->store_latency_us);
+        write_u8(&w, in->keys_state);
+        write_u64(&w, in->keys_latency_us);
     }
     lists_write(&w, in);
     return packed(letter, &w);
@@ -453,6 +455,8 @@ static void read_answer_survey(struct reader *r, struct arena *arena, struct ans
     out->store_detail = read_sized(r);
     out->store_lag_bytes = read_u64(r);
     out->store_latency_us = read_u64(r);
+    out->keys_state = read_u8(r);
+    out->keys_latency_us = read_u64(r);
 }
 
 void letter_read_answer(const struct letter *letter, struct arena *arena, struct answer *out)

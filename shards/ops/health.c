@@ -2,7 +2,8 @@
  * health: can this node serve, and if not, why.
  *
  * Red exactly when some client would feel it: a shard whose store cannot make
- * appends durable, a shard too busy to be asked, a node that is leaving.
+ * appends durable, token keys that cannot be had, a shard too busy to be asked, a
+ * node that is leaving.
  */
 #include "shards/ops/health.h"
 
@@ -10,6 +11,7 @@
 #include "shards/json_out.h"
 #include "shards/ops/survey.h"
 #include "shards/shard.h"
+#include "shards/token/token.h"
 
 #define JSON_TYPE  "application/json"
 #define PLAIN_TYPE "text/plain; charset=utf-8"
@@ -57,6 +59,29 @@ static bool write_store(struct json_out *out, const struct shard *shard,
     return is_ok;
 }
 
+/* The keys of tokens that are fetched.  Red when no client with such a token could
+ * connect: a set that could not be renewed and still serves is told and is not. */
+static bool write_keys(struct json_out *out, const struct survey *survey)
+{
+    static const char *const details[] = {
+        [KEYS_NOT_ASKED] = "no token wanted a key yet",
+        [KEYS_FINE] = "the last fetch was good",
+        [KEYS_OLD] = "the last fetch failed; the keys before it serve",
+        [KEYS_DOWN] = "the last fetch failed; clients with tokens of these keys cannot connect",
+    };
+    uint8_t state = survey->shards[0].keys_state;
+    check(state < array_count(details));
+    if (state == KEYS_NONE) return true;
+    bool is_ok = state != KEYS_DOWN;
+    json_out_key(out, "keys");
+    json_out_object(out);
+    member_bool(out, "ok", is_ok);
+    json_out_member_text(out, "detail", bytes_of_text(details[state]));
+    member_u64(out, "latency_us", survey->shards[0].keys_latency_us);
+    json_out_object_end(out);
+    return is_ok;
+}
+
 static void write_shards(struct json_out *out, const struct survey *survey)
 {
     json_out_key(out, "shards");
@@ -82,10 +107,11 @@ static void on_survey(struct shard *shard, struct conn *conn, const struct api_s
     struct json_out parts = {0}, out = {0};
     json_out_object(&parts);
     bool store_ok = write_store(&parts, shard, survey);
+    bool keys_ok = write_keys(&parts, survey);
     write_shards(&parts, survey);
     json_out_object_end(&parts);
 
-    bool is_ok = store_ok && survey->missing == 0 && !shard->is_draining;
+    bool is_ok = store_ok && keys_ok && survey->missing == 0 && !shard->is_draining;
     json_out_object(&out);
     json_out_member_text(&out, "status",
                          bytes_of_text(shard->is_draining ? "draining"

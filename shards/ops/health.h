@@ -2,7 +2,8 @@
  * health: /health and /health/simple.
  *
  * /health asks every shard whether its store can make appends durable now and
- * answers 200 or 503 with the same JSON: status, store, shards.
+ * answers 200 or 503 with the same JSON: status, and each dependency with its state
+ * and latency: store, keys (JWK sets, when there are any), shards.
  * /health/simple says "ok" while this shard turns and is not draining; it asks
  * nobody, so it suits a liveness probe.
  *

@@ -10,6 +10,7 @@
 #include "core/mem.h"
 #include "shards/call.h"
 #include "shards/shard.h"
+#include "shards/token/token.h"
 
 /* Any constant: what matters is that all shards have the same. */
 #define USER_HASH_SEED 0x736c75696365u
@@ -63,6 +64,8 @@ static void take_shard(struct survey *survey, uint32_t index, const struct answe
         .channels = answer->channels,
         .store_lag_bytes = answer->store_lag_bytes,
         .store_latency_us = answer->store_latency_us,
+        .keys_state = answer->keys_state,
+        .keys_latency_us = answer->keys_latency_us,
     };
     size_t size = min_u64(answer->store_detail.size, sizeof shard->store_detail - 1);
     if (size > 0) memcpy(shard->store_detail, answer->store_detail.at, size);
@@ -129,6 +132,7 @@ void survey_on_letter(void *context, struct letter *letter)
     bool with_users;
     letter_read_survey(letter, &call, &with_users);
     struct store_health health = {0};
+    uint64_t keys_latency_us;
     store_health(shard->store, &health);
     struct answer answer = {
         .call = call,
@@ -141,6 +145,8 @@ void survey_on_letter(void *context, struct letter *letter)
         .store_detail = bytes_of_text(health.detail),
         .store_lag_bytes = health.lag_bytes,
         .store_latency_us = health.latency_us,
+        .keys_state = (uint8_t)tokens_health(shard, &keys_latency_us),
+        .keys_latency_us = keys_latency_us,
     };
     call_answer(shard, letter, &answer);
 }

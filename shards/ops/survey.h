@@ -29,7 +29,8 @@ struct survey_shard {
     bool has_answered;
     bool store_ok;
     uint64_t clients, subscriptions, channels;
-    uint64_t store_lag_bytes, store_latency_us;
+    uint64_t store_lag_bytes, store_latency_us, keys_latency_us;
+    uint8_t keys_state; /* enum keys_state, of shard 0 */
     char store_detail[160];
 };
 

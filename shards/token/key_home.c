@@ -33,7 +33,8 @@ struct key_source {
     uint64_t began_ms; /* of its fetch */
     uint64_t tried_ms; /* when the last fetch began, good or bad; 0: never */
     uint64_t askers;   /* a bit per shard */
-    bool is_fetching, is_stale;
+    uint64_t took_ms;  /* the last fetch */
+    bool is_fetching, is_stale, has_failed;
     struct timer pause;
 };
 
@@ -131,7 +132,9 @@ static void on_fetched(struct job *job, void *context)
         if (source->askers != 0) begin(source);
         return;
     }
-    answer_all(source, take(source));
+    source->took_ms = clock_turn_ms(&source->home->shard->clock) - source->tried_ms;
+    source->has_failed = !take(source);
+    answer_all(source, !source->has_failed);
 }
 
 static void fetch(struct key_source *source)
@@ -217,6 +220,31 @@ void key_home_destroy(struct key_home *home)
     mem_free(home);
 }
 
+static enum keys_state source_health(const struct key_source *source)
+{
+    const struct shard *shard = source->home->shard;
+    if (jwt_set_url(shard->config, (enum jwt_use)use_of(source))[0] == '\0') return KEYS_NONE;
+    if (source->tried_ms == 0 && !source->has_failed) return KEYS_NOT_ASKED;
+    if (!source->has_failed) return KEYS_FINE;
+    bool serves =
+        source->text != NULL && clock_turn_ms(&shard->clock) - source->began_ms < KEYS_GOOD_MS;
+    return serves ? KEYS_OLD : KEYS_DOWN;
+}
+
+enum keys_state tokens_health(const struct shard *shard, uint64_t *latency_us)
+{
+    enum keys_state worst = KEYS_NONE;
+    *latency_us = 0;
+    if (shard->index != 0 || shard->tokens == NULL) return worst;
+    const struct key_home *home = tokens_home(shard);
+    for (uint32_t use = 0; use < JWT_USE_COUNT; use++) {
+        enum keys_state state = source_health(&home->sources[use]);
+        if (state > worst) worst = state;
+        *latency_us = max_u64(*latency_us, home->sources[use].took_ms * 1000);
+    }
+    return worst;
+}
+
 bool key_home_is_busy(const struct key_home *home)
 {
     for (uint32_t use = 0; use < JWT_USE_COUNT; use++)
@@ -230,5 +258,6 @@ void key_home_reload(struct key_home *home, enum jwt_use use)
     mem_free(source->text);
     source->text = NULL;
     source->tried_ms = 0;
+    source->has_failed = false;
     source->is_stale = source->is_fetching;
 }

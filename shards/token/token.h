@@ -45,6 +45,16 @@ struct letter;
 void tokens_init(struct shard *shard);
 /* Nothing may be under way. */
 void tokens_fini(struct shard *shard);
+/* How the JWK sets of the configuration are, the worst of them; KEYS_NONE on every
+ * shard but 0.  *latency_us: the longest of their last fetches. */
+enum keys_state {
+    KEYS_NONE,      /* no set is configured */
+    KEYS_NOT_ASKED, /* no token wanted it yet */
+    KEYS_FINE,
+    KEYS_OLD,  /* the last fetch failed; the set before it still serves */
+    KEYS_DOWN, /* the last fetch failed, and clients with its tokens cannot connect */
+};
+enum keys_state tokens_health(const struct shard *shard, uint64_t *latency_us);
 /* True while an answer or a fetch is under way here: a drain waits for it. */
 bool tokens_are_busy(const struct shard *shard);
 /* shard->config and its rules have replaced `before`: sets of other addresses are

@@ -13,8 +13,9 @@ static void each_row_can_be_exposed(void **state)
     for (enum metric_id id = 0; id < METRIC_COUNT; id++) {
         const struct metric_row *row = metric_row(id);
         assert_true(strcmp(row->kind, "counter") == 0 || strcmp(row->kind, "gauge") == 0);
-        assert_int_equal(strspn(row->name, "abcdefghijklmnopqrstuvwxyz0123456789_"),
-                         strlen(row->name));
+        const char *label = row->name + strspn(row->name, "abcdefghijklmnopqrstuvwxyz0123456789_");
+        assert_true(label > row->name && (*label == 0 || *label == '{'));
+        if (*label == '{') assert_string_equal(strrchr(label, '"'), "\"}");
         assert_int_equal(row->text[strlen(row->text) - 1], '.');
         assert_null(strpbrk(row->text, "\\\n"));
         for (enum metric_id other = 0; other < id; other++)

@@ -25,8 +25,14 @@ static void every_metric_has_its_lines(void **state)
     for (enum metric_id id = 0; id < METRIC_COUNT; id++) {
         const struct metric_row *row = metric_row(id);
         char line[512];
-        snprintf(line, sizeof(line), "# HELP sluice_%s %s\n# TYPE sluice_%s %s\nsluice_%s %llu\n",
-                 row->name, row->text, row->name, row->kind, row->name,
+        int family = (int)strcspn(row->name, "{");
+        snprintf(line, sizeof(line), "# HELP sluice_%.*s %s\n# TYPE sluice_%.*s %s\nsluice_%.*s",
+                 family, row->name, row->text, family, row->name, row->kind, family, row->name);
+        const char *head = strstr(text, line);
+        if (head == NULL) fail_msg("missing: %s", line);
+        /* One head for all rows of a family. */
+        assert_null(strstr(head + 1, line));
+        snprintf(line, sizeof(line), "\nsluice_%s %llu\n", row->name,
                  (unsigned long long)(UINT64_MAX - id));
         if (strstr(text, line) == NULL) fail_msg("missing: %s", line);
         assert_null(strpbrk(row->text, "\\\n"));
