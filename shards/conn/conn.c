@@ -439,11 +439,13 @@ static void conn_tick_one(struct shard *shard, struct conn *conn)
     uint64_t idle_ms = shard->config->http_server_idle_timeout_ms;
     switch ((enum conn_state)conn->state) {
     case CONN_HTTP:
-        /* An answer may take as long as the peer reads at all.  Nothing more in
-         * time: say so when half a request is there. */
+        /* An answer may take as long as the peer reads at all, some of it in each
+         * client.queue_max_age.  Nothing more in time: say so when half a request is
+         * there. */
         if (conn->out_bytes > 0 && conn->flags & CONN_MOVED) {
             conn->flags &= ~(uint32_t)CONN_MOVED;
-            conn_due(shard, conn, shard_second_after(shard, idle_ms));
+            conn_due(shard, conn,
+                     shard_second_after(shard, shard->config->client_queue_max_age_ms));
         } else if (conn->out_bytes > 0 || conn->flags & CONN_CLOSE_SENT)
             conn_die(shard, conn);
         else if (conn->flags & CONN_PAUSED)

@@ -303,6 +303,9 @@ static void send_rest(struct shard *shard, struct conn *conn)
         conn->out_bytes > 0) {
         uint32_t late_s = conn_late_s(shard, conn);
         if (conn->due_s == 0 || late_s < conn->due_s) conn_due(shard, conn, late_s);
+    } else if (conn->state == CONN_HTTP) {
+        conn->flags &= ~(uint32_t)CONN_MOVED;
+        conn_due(shard, conn, shard_second_after(shard, shard->config->client_queue_max_age_ms));
     }
     if (conn->flags & CONN_TLS) {
         conn_tls_send_rest(shard, conn);

@@ -469,7 +469,7 @@ static void finish(void)
         peers[i].is_closing = true;
     }
     wait_until(witness_has_all, 60 * SECOND_NS, "the witness gets everything");
-    wait_until(only_the_witness_is_left, 120 * SECOND_NS, "of peers that are gone nothing is left");
+    wait_until(only_the_witness_is_left, 100 * SECOND_NS, "of peers that are gone nothing is left");
     witness_end();
     host_drain();
     wait_until(host_is_down, 60 * SECOND_NS, "a drain ends");
