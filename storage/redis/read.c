@@ -275,7 +275,8 @@ static bool fill_take(struct read_call *call, const struct read_answer *answer)
     }
     if (count == READ_PAGE) return true;
     if (channel->channel->head < answer->head) {
-        feed_reset(redis, channel, answer); /* what is missing outlived its history */
+        feed_reset(redis, channel,
+                   answer); /* what is missing outlived its history, or was removed */
     } else if (answer->revision != call->revision) {
         call->has_filled = true;
         feed_remove(redis, channel, min_u64(answer->removed, channel->channel->head));

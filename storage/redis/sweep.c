@@ -76,7 +76,10 @@ static void compare(struct redis_store *redis, struct redis_channel *channel, st
     bool is_higher = head > of->head || revision > channel->revision;
     bool is_missed =
         channel->suspect_head > of->head || channel->suspect_revision > channel->revision;
-    if (!is_same || is_lower || channel->is_behind || (is_higher && (is_urgent || is_missed))) {
+    /* What is held waits for an answer to our own append, and the fill comes behind it:
+     * now it would run ahead of what that answer feeds. */
+    bool is_behind = channel->is_behind && channel->held_count == 0;
+    if (!is_same || is_lower || is_behind || (is_higher && (is_urgent || is_missed))) {
         read_fill(redis, channel);
     } else {
         channel->suspect_head = head;
