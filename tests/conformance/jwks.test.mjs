@@ -136,7 +136,33 @@ const ofSubscriptions = async (t) => {
   client.centrifuge.disconnect();
 };
 
+const elsewhere = async (t) => {
+  const key = makeKey('ES256', 'k'), other = makeKey('ES256', 'k');
+  const server = await new KeyServer(key).start(), second = await new KeyServer(other).start();
+  const gateway = new Gateway({ shards: 4, config: configOf(server.url) });
+  t.after(async () => { await server.stop(); await second.stop(); await gateway.end(); });
+  await gateway.start();
+  const enter = async (by) => Promise.all(Array.from({ length: 12 }, async () => {
+    const reply = await knock(gateway, sign({ sub: 'u' }, by));
+    reply.socket?.terminate();
+    return reply.connect ? 'in' : reply.code;
+  }));
+  assert.deepEqual(new Set(await enter(key)), new Set(['in']));
+  assert.deepEqual(new Set(await enter(other)), new Set([3500]));
+  gateway.options.config = configOf(second.url);
+  await gateway.reload();
+  assert.deepEqual(new Set(await enter(other)), new Set(['in']));
+  assert.deepEqual(new Set(await enter(key)), new Set([3500]));
+  // The same address again: what was fetched serves on.
+  const { count } = second;
+  await gateway.reload();
+  assert.deepEqual(new Set(await enter(other)), new Set(['in']));
+  assert.equal(second.count, count);
+  assert.equal((await gateway.stop()).code, 0);
+};
+
 // All at once: what takes time here is pauses between fetches.
 test('key sets', { concurrency: true }, (t) => Promise.all([...serving(t),
   t.test('a server that does not serve', { concurrency: true }, notServing),
+  t.test('a reload names another server', elsewhere),
   t.test('redirects, sets of their own for subscriptions', ofSubscriptions)]));
