@@ -135,6 +135,7 @@ static int on_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *chosen
 static bool ctx_offer(SSL_CTX *ctx, struct tls_shared *shared)
 {
     SSL_CTX_set_app_data(ctx, shared);
+    char groups[] = GROUPS; /* OpenSSL's macro takes the const away */
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);
@@ -146,7 +147,7 @@ static bool ctx_offer(SSL_CTX *ctx, struct tls_shared *shared)
            SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) == 1 &&
            SSL_CTX_set_cipher_list(ctx, SUITES_12) == 1 &&
            SSL_CTX_set_ciphersuites(ctx, SUITES_13) == 1 &&
-           SSL_CTX_set1_groups_list(ctx, GROUPS) == 1 && SSL_CTX_set_num_tickets(ctx, 1) == 1 &&
+           SSL_CTX_set1_groups_list(ctx, groups) == 1 && SSL_CTX_set_num_tickets(ctx, 1) == 1 &&
            SSL_CTX_set_max_early_data(ctx, 0) == 1 &&
            SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, tls_on_ticket) == 1;
 }

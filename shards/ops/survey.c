@@ -134,6 +134,8 @@ void survey_on_letter(void *context, struct letter *letter)
     struct store_health health = {0};
     uint64_t keys_latency_us;
     store_health(shard->store, &health);
+    /* Before the initializers below, which run in any order. */
+    uint8_t keys_state = (uint8_t)tokens_health(shard, &keys_latency_us);
     struct answer answer = {
         .call = call,
         .metrics = &shard->metrics,
@@ -145,7 +147,7 @@ void survey_on_letter(void *context, struct letter *letter)
         .store_detail = bytes_of_text(health.detail),
         .store_lag_bytes = health.lag_bytes,
         .store_latency_us = health.latency_us,
-        .keys_state = (uint8_t)tokens_health(shard, &keys_latency_us),
+        .keys_state = keys_state,
         .keys_latency_us = keys_latency_us,
     };
     call_answer(shard, letter, &answer);
