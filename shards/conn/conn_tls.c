@@ -40,11 +40,13 @@ struct conn_tls {
     uint64_t deadline_ns;
     uint32_t conn;
     uint32_t input_size, input_room;
+    /* The worker's: no byte of the shard's shares their words, because a compiler may
+     * read neighbours together. */
     uint32_t work_size, work_used;
+    uint32_t result; /* enum tls_result of the job */
     uint32_t cipher_sent;
     uint32_t covered; /* pending bytes of the connection that `cipher` holds, while BLOCKED */
     uint8_t state;    /* enum tls_state */
-    uint8_t result;   /* enum tls_result of the job */
     bool is_under_way;
     bool is_disarmed; /* AHEAD_MAX was reached */
     bool is_cut;      /* the socket ended while HELD; what came before is still to be read */
@@ -239,7 +241,7 @@ static void handshake_run(struct job *job, uint32_t thread)
         return;
     }
     struct bytes input = bytes_of(tls->work, tls->work_size);
-    tls->result = (uint8_t)tls_handshake(tls->session, &input);
+    tls->result = tls_handshake(tls->session, &input);
     tls->work_used = tls->work_size - (uint32_t)input.size;
 }
 
