@@ -1,15 +1,16 @@
 /*
- * codec: which wire this build speaks, and ids as text.
+ * codec: the wires, and ids as text.
  */
 #include "proto/codec.h"
 
 #include "core/check.h"
 #include "proto/codec_json.h"
+#include "proto/codec_pb.h"
 
 const struct codec *codec_of(enum wire wire)
 {
     check(wire < WIRE_COUNT);
-    return wire == WIRE_JSON ? &codec_json : NULL;
+    return wire == WIRE_JSON ? &codec_json : &codec_pb;
 }
 
 /* RFC 4122 section 3: 8-4-4-4-12 digits. */

@@ -8,7 +8,7 @@
  *
  * Thread:  any; pure.
  * Source:  Centrifuge client protocol, framing.
- * Tests:   tests/unit/proto/test_codec_json.c
+ * Tests:   tests/unit/proto/test_codec_json.c, test_codec_pb.c, tests/prop/prop_codec.c
  */
 #pragma once
 
@@ -23,7 +23,7 @@ struct codec {
     bool is_binary; /* the WebSocket opcode of its frames */
     /* The next command of a frame; ERR_END after the last; ERR_BAD_REQUEST or
      * a PEER error for a frame that breaks the protocol (3501): an empty frame,
-     * a blank line between commands, no known command, not JSON.  `frame` moves
+     * a blank line between commands, no known command, not JSON or Protobuf.  `frame` moves
      * on.  `is_first`: nothing of this frame was decoded yet, so emptiness is an
      * error and not the end. */
     enum err (*next)(struct reader *frame, bool is_first, struct arena *arena, struct cmd *cmd);
@@ -34,7 +34,6 @@ struct codec {
     struct bytes ping; /* the server's ping message */
 };
 
-/* NULL for a wire that this build does not speak. */
 const struct codec *codec_of(enum wire wire);
 
 /* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx" of 16 bytes; text[37]. */

@@ -104,8 +104,7 @@ static bool query_is(const struct http_request *request, const char *name, const
     return http_query(request, name, found, sizeof(found)) && strcmp(found, value) == 0;
 }
 
-static enum err choose_wire(const struct http_request *request, struct handshake *handshake,
-                            struct http_fault *fault)
+static void choose_wire(const struct http_request *request, struct handshake *handshake)
 {
     bool offered = http_header_has(request, "Sec-WebSocket-Protocol", PROTOBUF);
     if (offered)
@@ -115,9 +114,6 @@ static enum err choose_wire(const struct http_request *request, struct handshake
     bool is_protobuf = offered || query_is(request, "format", "protobuf") ||
                        query_is(request, "cf_protocol", "protobuf");
     handshake->wire = is_protobuf ? WIRE_PROTOBUF : WIRE_JSON;
-    if (codec_of(handshake->wire) == NULL)
-        return refuse(fault, 501, "this build does not speak Protobuf");
-    return ERR_OK;
 }
 
 enum err handshake_check(const struct http_request *request, const char *const *origins,
@@ -128,7 +124,7 @@ enum err handshake_check(const struct http_request *request, const char *const *
     *fault = FAULT(0, NULL);
     TRY(check_upgrade(request, handshake, fault));
     TRY(check_origin(request, origins, origins_count, fault));
-    TRY(choose_wire(request, handshake, fault));
+    choose_wire(request, handshake);
     handshake->frame_pings = query_is(request, "cf_ws_frame_ping_pong", "true");
     check(fault->status == 0);
     return ERR_OK;

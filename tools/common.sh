@@ -83,4 +83,4 @@ install() {
 
 build_packages=(gcc libc6-dev cmake ninja-build pkg-config liburing-dev libck-dev libwslay-dev
     libssl-dev libjansson-dev libcjose-dev libcurl4-openssl-dev libyaml-dev libsqlite3-dev libhiredis-dev
-    libroaring-dev libcmocka-dev libhttp-parser-dev)
+    libroaring-dev nanopb libnanopb-dev protobuf-compiler libcmocka-dev libhttp-parser-dev)
