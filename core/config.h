@@ -45,6 +45,9 @@ enum config_error_mode { CONFIG_ERROR_REPLY, CONFIG_ERROR_TRANSPORT };
 /* durable: acknowledged after fdatasync.  written: after the write; a crash of
  * the process loses nothing, a crash of the machine may, and changes epochs. */
 enum config_durability { CONFIG_DURABLE, CONFIG_WRITTEN };
+/* What the data of a publication must be; `any` is anything that is not empty,
+ * `binary` anything at all. */
+enum config_data { CONFIG_DATA_ANY, CONFIG_DATA_JSON, CONFIG_DATA_OBJECT, CONFIG_DATA_BINARY };
 
 /* The C type behind each type of a row. */
 #define CONFIG_C_BOOL      bool

@@ -105,6 +105,7 @@ struct wire_info {
 struct wire_publication {
     uint64_t offset; /* 0: the channel keeps no history */
     struct bytes data;
+    bool is_opaque;     /* `data` is not JSON; the JSON wire has no place for it */
     struct bytes epoch; /* set only when offset is 1 */
     struct bytes tags;  /* raw JSON object of strings, may be empty */
     bool has_info;

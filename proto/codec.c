@@ -13,6 +13,30 @@ const struct codec *codec_of(enum wire wire)
     return wire == WIRE_JSON ? &codec_json : &codec_pb;
 }
 
+static bool is_any_opaque(const struct wire_publication *publications, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (publications[i].is_opaque) return true;
+    return false;
+}
+
+static bool is_subscribe_opaque(const struct reply_subscribe *subscribe)
+{
+    return is_any_opaque(subscribe->publications, subscribe->publications_count);
+}
+
+bool reply_is_opaque(const struct reply *reply)
+{
+    if (reply->error_code != 0) return false;
+    if (reply->kind == CMD_SUBSCRIBE) return is_subscribe_opaque(&reply->subscribe);
+    if (reply->kind == CMD_HISTORY)
+        return is_any_opaque(reply->history.publications, reply->history.publications_count);
+    if (reply->kind != CMD_CONNECT) return false;
+    for (uint32_t i = 0; i < reply->connect.subs_count; i++)
+        if (is_subscribe_opaque(&reply->connect.subs[i].subscribe)) return true;
+    return false;
+}
+
 /* RFC 4122 section 3: 8-4-4-4-12 digits. */
 static bool is_dash(uint32_t at)
 {

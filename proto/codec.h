@@ -27,6 +27,7 @@ struct codec {
      * on.  `is_first`: nothing of this frame was decoded yet, so emptiness is an
      * error and not the end. */
     enum err (*next)(struct reader *frame, bool is_first, struct arena *arena, struct cmd *cmd);
+    /* For the JSON wire no publication in it may be opaque: reply_is_opaque. */
     size_t (*reply_bound)(const struct reply *reply);
     void (*reply)(struct writer *writer, const struct reply *reply);
     size_t (*push_bound)(const struct push *push);
@@ -35,6 +36,9 @@ struct codec {
 };
 
 const struct codec *codec_of(enum wire wire);
+
+/* True when some publication of `reply` carries data that is not JSON. */
+bool reply_is_opaque(const struct reply *reply);
 
 /* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx" of 16 bytes; text[37]. */
 void codec_uuid(const uint8_t id[16], char text[37]);

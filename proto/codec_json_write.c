@@ -138,6 +138,7 @@ static void write_publication(struct writer *writer, const struct wire_publicati
     /* The epoch travels with the first offset only: a client that subscribed to
      * an empty stream learns it there. */
     check(publication->epoch.size == 0 || publication->offset == 1);
+    check(!publication->is_opaque);
     struct body body = open_body(writer);
     raw(&body, "data", publication->data);
     if (publication->has_info) write_info(&body, &publication->info);

@@ -75,6 +75,7 @@ struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
                                      const struct letter_subscribe *in)
 {
     struct writer w;
+    check(in->wire <= 1);
     bool is_told = in->has_presence || in->tells_joins;
     struct wire_info who = {
         .user = in->user, .conn_info = in->conn_info, .chan_info = in->chan_info};
@@ -86,7 +87,8 @@ struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
     write_handle(&w, in->call);
     write_handle(&w, in->hub);
     write_u8(&w, (uint8_t)(in->recover | in->reject_unrecovered << 1 | in->is_cache << 2 |
-                           in->has_presence << 3 | in->tells_joins << 4 | in->hears_joins << 5));
+                           in->has_presence << 3 | in->tells_joins << 4 | in->hears_joins << 5 |
+                           in->wire << 6));
     write_u64(&w, in->offset);
     write_sized(&w, in->channel);
     write_sized(&w, in->epoch);
@@ -106,6 +108,7 @@ void letter_read_subscribe(const struct letter *letter, struct letter_subscribe 
     out->has_presence = flags >> 3 & 1;
     out->tells_joins = flags >> 4 & 1;
     out->hears_joins = flags >> 5 & 1;
+    out->wire = flags >> 6 & 1;
     out->offset = read_u64(&r);
     out->channel = read_sized(&r);
     out->epoch = read_sized(&r);
@@ -126,7 +129,9 @@ struct letter *letter_pack_leave(struct post *post, uint32_t to, const struct le
     struct letter *letter = draft(post, to, LETTER_LEAVE,
                                   HANDLE_SIZE + 1 + SIZED(in->channel) + (is_told ? 16 : 0), &w);
     write_handle(&w, in->hub);
-    write_u8(&w, (uint8_t)(in->has_presence | in->tells_joins << 1 | in->hears_joins << 2));
+    check(in->wire <= 1);
+    write_u8(&w, (uint8_t)(in->has_presence | in->tells_joins << 1 | in->hears_joins << 2 |
+                           in->wire << 3));
     write_sized(&w, in->channel);
     if (is_told) write_bytes(&w, bytes_of(in->client, 16));
     return packed(letter, &w);
@@ -140,6 +145,7 @@ void letter_read_leave(const struct letter *letter, struct letter_leave *out)
     out->has_presence = flags & 1;
     out->tells_joins = flags >> 1 & 1;
     out->hears_joins = flags >> 2 & 1;
+    out->wire = flags >> 3 & 1;
     out->channel = read_sized(&r);
     if (out->has_presence || out->tells_joins) who_read_client(&r, out->client);
     read_to_end(&r);

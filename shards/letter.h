@@ -41,6 +41,7 @@ struct letter_subscribe {
     bool has_presence;       /* the client is listed while it is subscribed */
     bool tells_joins;        /* its coming and going is told to who asked for it */
     bool hears_joins;        /* it is told who comes and goes */
+    uint8_t wire;            /* enum wire of the client: the home encodes for those in use */
     /* Who, when has_presence or tells_joins; else empty. */
     uint8_t client[16];
     struct bytes user, conn_info, chan_info;
@@ -49,6 +50,7 @@ struct letter_leave {
     struct handle hub;
     struct bytes channel;
     bool has_presence, tells_joins, hears_joins; /* as it subscribed */
+    uint8_t wire;                                /* as it subscribed */
     uint8_t client[16]; /* with one of the first two; the home knows more */
 };
 /* A question of nothing but a channel; CHANNELS: a glob. */
@@ -91,8 +93,10 @@ struct letter_receipt_counts {
 struct letter_frame {
     struct handle hub;
     uint64_t offset;
-    bool is_join;            /* a join or a leave: for those who hear them */
-    const uint8_t *bytes[2]; /* by enum wire; NULL when not encoded; owned by the home's frames */
+    bool is_join;   /* a join or a leave: for those who hear them */
+    bool is_opaque; /* the data is not JSON, which ends who speaks it */
+    /* By enum wire; NULL when nobody there speaks it; owned by the home's frames. */
+    const uint8_t *bytes[2];
     uint32_t sizes[2];
     void *frames[2]; /* struct frame of the home shard */
 };

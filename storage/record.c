@@ -5,8 +5,9 @@
 
 #define PUBLICATION_VERSION     1
 #define PUBLICATION_HAS_INFO    1
+#define PUBLICATION_IS_OPAQUE   2
 #define PUBLICATION_HAS_VERSION 4
-#define PUBLICATION_FLAGS       (PUBLICATION_HAS_INFO | PUBLICATION_HAS_VERSION)
+#define PUBLICATION_FLAGS       (PUBLICATION_HAS_INFO | PUBLICATION_IS_OPAQUE | PUBLICATION_HAS_VERSION)
 #define PUBLICATION_FIXED       (1 + 1 + 8 + 8)
 
 size_t publication_size(const struct publication *publication)
@@ -26,6 +27,7 @@ void publication_write(struct writer *writer, const struct publication *publicat
     size_t used = writer->used;
     write_u8(writer, PUBLICATION_VERSION);
     write_u8(writer, (publication->has_info ? PUBLICATION_HAS_INFO : 0) |
+                         (publication->is_opaque ? PUBLICATION_IS_OPAQUE : 0) |
                          (publication->version > 0 ? PUBLICATION_HAS_VERSION : 0));
     write_u64(writer, publication->offset);
     write_u64(writer, publication->time_ms);
@@ -52,6 +54,7 @@ enum err publication_read(struct reader *reader, struct publication *publication
     if (reader->failed || version != PUBLICATION_VERSION || (flags & ~PUBLICATION_FLAGS) != 0) {
         return ERR_STORE_CORRUPT;
     }
+    publication->is_opaque = (flags & PUBLICATION_IS_OPAQUE) != 0;
     publication->offset = read_u64(reader);
     publication->time_ms = read_u64(reader);
     publication->data = read_sized(reader);

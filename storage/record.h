@@ -5,7 +5,8 @@
  * entry, the memory window and the letters between shards, so a publication is
  * encoded once on its way.  Numbers are little-endian.
  *
- *   publication   u8 version (1) · u8 flags (1: info, 4: version) · u64 offset · u64 time_ms
+ *   publication   u8 version (1) · u8 flags (1: info, 2: opaque, 4: version)
+ *                 · u64 offset · u64 time_ms
  *                 · sized data · sized tags
  *                 · [info: 16 client · sized user · sized conn_info]
  *                 · [version: u64 number · sized epoch]
@@ -25,6 +26,7 @@ struct publication {
     uint64_t offset;   /* 0: live only, not stored */
     uint64_t time_ms;  /* Unix milliseconds of acceptance */
     struct bytes data; /* raw, as given */
+    bool is_opaque;    /* `data` is not JSON: only listeners of the Protobuf wire may see it */
     struct bytes tags; /* raw JSON object, may be empty */
     bool has_info;     /* published by a client; false: by the server API */
     uint8_t client[16];

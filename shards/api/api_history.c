@@ -8,6 +8,7 @@
  * have it all notice nothing.
  */
 #include "core/check.h"
+#include "core/crypt.h"
 #include "proto/codec.h"
 #include "shards/api/api_parts.h"
 #include "shards/cmd/rules.h"
@@ -28,11 +29,27 @@ static void write_info(struct json_out *out, const struct publication *publicati
     json_out_object_end(out);
 }
 
-static void write_publication(struct json_out *out, const struct publication *publication)
+/* What is not JSON is shown as it would be given to `publish`. */
+static void write_data(struct json_out *out, struct arena *arena,
+                       const struct publication *publication)
+{
+    struct bytes data = publication->data;
+    if (!publication->is_opaque) {
+        if (data.size == 0) return;
+        json_out_key(out, "data");
+        json_out_raw(out, data);
+        return;
+    }
+    size_t room = (data.size + 2) / 3 * 4;
+    char *text = arena_get(arena, room);
+    json_out_member_text(out, "b64data", bytes_of(text, crypt_base64(data, text, room)));
+}
+
+static void write_publication(struct json_out *out, struct arena *arena,
+                              const struct publication *publication)
 {
     json_out_object(out);
-    json_out_key(out, "data");
-    json_out_raw(out, publication->data);
+    write_data(out, arena, publication);
     if (publication->has_info) write_info(out, publication);
     json_out_member_u64(out, "offset", publication->offset);
     if (publication->tags.size > 0) {
@@ -55,7 +72,7 @@ static void on_history(struct shard *shard, struct call *call, struct conn *conn
     json_out_key(&out, "publications");
     json_out_array(&out);
     for (uint32_t i = 0; i < answer->publications_count; i++)
-        write_publication(&out, &answer->publications[i]);
+        write_publication(&out, &shard->arena, &answer->publications[i]);
     json_out_array_end(&out);
     json_out_member_text(&out, "epoch", answer->epoch);
     json_out_key(&out, "offset");

@@ -58,14 +58,13 @@ static bool parse_tags(struct json *json, struct bytes *tags)
     return is_fine;
 }
 
-/* Clients of the JSON wire cannot be sent anything else. */
 static enum err data_of_base64(struct bytes text, struct arena *arena, struct bytes *data)
 {
     size_t room = text.size / 4 * 3 + 3, used = 0;
     uint8_t *out = arena_get(arena, room);
     if (crypt_base64_decode(text, false, out, room, &used) != ERR_OK) return ERR_BAD_REQUEST;
     *data = bytes_of(out, used);
-    return json_is_valid(*data) ? ERR_OK : ERR_BAD_REQUEST;
+    return ERR_OK;
 }
 
 enum err api_parse_publication(struct bytes body, bool is_broadcast, struct arena *arena,
@@ -105,9 +104,10 @@ enum err api_parse_publication(struct bytes body, bool is_broadcast, struct aren
         out->channels = channel;
         out->channels_count = 1;
     }
+    out->is_json = base64.size == 0;
     if (base64.size > 0) TRY(data_of_base64(base64, arena, &out->data));
-    if (out->data.size == 0 || out->key.size > IDEMPOTENCY_KEY_MAX ||
-        out->version_epoch.size > VERSION_EPOCH_MAX || has_bad_tags)
+    if (out->key.size > IDEMPOTENCY_KEY_MAX || out->version_epoch.size > VERSION_EPOCH_MAX ||
+        has_bad_tags)
         return ERR_BAD_REQUEST;
     if (out->channels_count == 0 || out->channels_count > API_CHANNELS_MAX) return ERR_BAD_REQUEST;
     return ERR_OK;

@@ -90,6 +90,7 @@ struct api_publication {
     struct bytes data, tags, key, version_epoch;
     uint64_t version; /* 0: none */
     bool skip_history;
+    bool is_json; /* `data` was part of the body; false: it was base64 and is anything */
 };
 /* `is_broadcast`: "channels", a list, in place of "channel". */
 must_use enum err api_parse_publication(struct bytes body, bool is_broadcast, struct arena *arena,

@@ -36,11 +36,14 @@ static enum err publish_to(const struct api *api, const struct api_publication *
     struct shard *shard = api->shard;
     const struct config_namespace *options;
     TRY(rules_channel(shard, channel, &options));
+    bool is_opaque;
+    TRY(rules_data(publication->data, publication->is_json, options, &is_opaque));
     struct letter_publish question = {
         .channel = channel,
         .scope = publication->key.size > 0 ? BYTES_LITERAL(API_SCOPE) : BYTES_NONE,
         .key = publication->key,
         .publication = {.data = publication->data,
+                        .is_opaque = is_opaque,
                         .tags = publication->tags,
                         .version = publication->version,
                         .version_epoch = publication->version_epoch},

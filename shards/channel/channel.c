@@ -330,9 +330,10 @@ void channel_verify(const struct channel *channel)
     if (channel->state == CHANNEL_LIVE) check(channel->waiting_count == 0);
     if (channel->state == CHANNEL_FAILED) check(channel->listeners_count > 0);
     for (uint32_t i = 0; i < channel->listeners_count; i++) {
-        check(channel->listeners[i].count > 0);
+        uint32_t count = channel->listeners[i].counts[0] + channel->listeners[i].counts[1];
+        check(count > 0);
         check(channel->listeners[i].shard < channel->shard->shards_count);
-        check(channel->listeners[i].hears <= channel->listeners[i].count);
+        check(channel->listeners[i].hears <= count);
     }
     if (channel->presence != NULL)
         presence_verify(&channel->shard->channels.presences, channel->presence);

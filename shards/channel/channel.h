@@ -55,7 +55,9 @@ enum channel_state {
  * to leave by exactly one LEAVE, also after a loss; so the count is exact. */
 struct channel_listener {
     uint32_t shard;
-    uint32_t count;    /* its subscriptions, > 0 */
+    /* Its subscriptions by enum wire; one is > 0.  A frame is encoded for a wire that
+     * somebody speaks. */
+    uint32_t counts[2];
     uint32_t hears;    /* of them, those who are told who comes and goes */
     struct handle hub; /* its hub entry */
 };

@@ -62,7 +62,6 @@ bool publish_ask(struct channel *channel, struct letter *letter)
     check(channel->state == CHANNEL_LIVE);
     struct letter_publish in;
     letter_read_publish(letter, &in);
-    check(in.publication.data.size > 0);
     if (is_backlogged(channel)) {
         metric_add(&channel->shard->metrics, METRIC_PUBLISH_ERRORS, 1);
         question_refuse(channel->shard, letter->from, in.call, ERR_BACKLOG);

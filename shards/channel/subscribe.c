@@ -30,6 +30,7 @@
  * RECOVERY_ROUNDS_MAX times the answer is no, which is always safe.
  */
 #include "core/mem.h"
+#include "proto/codec.h"
 #include "shards/channel/channel_parts.h"
 
 #define RECOVERY_ROUNDS_MAX 8
@@ -77,15 +78,17 @@ static enum recovery recovery_decide(const struct channel *channel,
 }
 
 /* The listening shard's entry; room is made first, so nothing here can fail. */
-static void listener_enter(struct channel *channel, uint32_t shard, struct handle hub, bool hears)
+static void listener_enter(struct channel *channel, uint32_t shard,
+                           const struct letter_subscribe *in)
 {
     for (uint32_t i = 0; i < channel->listeners_count; i++) {
         struct channel_listener *listener = &channel->listeners[i];
         if (listener->shard != shard) continue;
         /* The hub keeps its entry while anything listens or waits, so it is the same. */
-        check(listener->hub.index == hub.index && listener->hub.generation == hub.generation);
-        listener->count++;
-        listener->hears += hears;
+        check(listener->hub.index == in->hub.index);
+        check(listener->hub.generation == in->hub.generation);
+        listener->counts[in->wire]++;
+        listener->hears += in->hears_joins;
         return;
     }
     if (channel->listeners_count == channel->listeners_room) {
@@ -94,20 +97,24 @@ static void listener_enter(struct channel *channel, uint32_t shard, struct handl
             mem_resize(channel->listeners, channel->listeners_room * sizeof channel->listeners[0]);
     }
     if (channel->listeners_count == 0) metric_add(&channel->shard->metrics, METRIC_CHANNELS, 1);
-    channel->listeners[channel->listeners_count++] =
-        (struct channel_listener){.shard = shard, .count = 1, .hears = hears, .hub = hub};
+    struct channel_listener *listener = &channel->listeners[channel->listeners_count++];
+    *listener = (struct channel_listener){.shard = shard, .hub = in->hub};
+    listener->counts[in->wire] = 1;
+    listener->hears = in->hears_joins;
 }
 
-static void listener_leave(struct channel *channel, uint32_t shard, struct handle hub, bool heard)
+static void listener_leave(struct channel *channel, uint32_t shard, const struct letter_leave *in)
 {
     for (uint32_t i = 0; i < channel->listeners_count; i++) {
         struct channel_listener *listener = &channel->listeners[i];
         if (listener->shard != shard) continue;
-        check(listener->hub.index == hub.index && listener->hub.generation == hub.generation);
-        check(listener->count > 0);
-        check(listener->hears >= (heard ? 1 : 0));
-        listener->hears -= heard;
-        if (--listener->count > 0) return;
+        check(listener->hub.index == in->hub.index);
+        check(listener->hub.generation == in->hub.generation);
+        check(listener->counts[in->wire] > 0);
+        check(listener->hears >= (in->hears_joins ? 1 : 0));
+        listener->hears -= in->hears_joins;
+        listener->counts[in->wire]--;
+        if (listener->counts[WIRE_JSON] > 0 || listener->counts[WIRE_PROTOBUF] > 0) return;
         *listener = channel->listeners[--channel->listeners_count];
         if (channel->listeners_count == 0) metric_sub(&channel->shard->metrics, METRIC_CHANNELS, 1);
         return;
@@ -122,7 +129,7 @@ void channel_on_leave(void *context, struct letter *letter)
     letter_read_leave(letter, &in);
     struct channel *channel = channel_find(shard, in.channel);
     check(channel != NULL); /* listeners hold it */
-    listener_leave(channel, letter->from, in.hub, in.hears_joins);
+    listener_leave(channel, letter->from, &in);
     attend_leave(channel, &in);
     channel_settle(channel);
 }
@@ -139,7 +146,7 @@ static void subscribe_finish(struct channel *channel, uint32_t to,
         question_refuse(shard, to, in->call, ERR_UNRECOVERABLE);
         return;
     }
-    listener_enter(channel, to, in->hub, in->hears_joins);
+    listener_enter(channel, to, in);
     call_answer_to(shard, to,
                    &(struct answer){
                        .call = in->call,

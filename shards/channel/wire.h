@@ -18,6 +18,7 @@ static inline void wire_of_publication(const struct publication *in, struct byte
     *out = (struct wire_publication){
         .offset = in->offset,
         .data = in->data,
+        .is_opaque = in->is_opaque,
         .tags = in->tags,
         .epoch = in->offset == 1 ? epoch : BYTES_NONE,
         .has_info = in->has_info,

@@ -37,7 +37,9 @@ enum err cmd_publish(struct shard *shard, struct conn *conn, const struct cmd *c
     }
     const struct config_namespace *options;
     TRY(rules_channel(shard, channel, &options));
-    if (cmd->publish.data.size == 0 || cmd->publish.type != 0) return ERR_BAD_REQUEST;
+    if (cmd->publish.type != 0) return ERR_BAD_REQUEST; /* streams only */
+    bool is_opaque;
+    TRY(rules_data(cmd->publish.data, !cmd->publish.is_opaque, options, &is_opaque));
     TRY(rules_may_publish(shard, conn, channel, options));
 
     struct call *call;
@@ -47,6 +49,7 @@ enum err cmd_publish(struct shard *shard, struct conn *conn, const struct cmd *c
     call->id = cmd->id;
     question.publication = (struct publication){
         .data = cmd->publish.data,
+        .is_opaque = is_opaque,
         .has_info = true,
         .user = conn_user(conn),
         .conn_info = conn_info(conn),

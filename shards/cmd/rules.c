@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "proto/json.h"
 #include "shards/cmd/subscription.h"
 #include "shards/shard.h"
 
@@ -126,4 +127,25 @@ enum err rules_may_see_presence(const struct shard *shard, const struct conn *co
     if (options->allow_presence_for_subscriber && is_known && is_subscriber(shard, conn, channel))
         return ERR_OK;
     return shard->config->client_insecure ? ERR_OK : ERR_DENIED;
+}
+
+enum err rules_data(struct bytes data, bool is_json, const struct config_namespace *options,
+                    bool *is_opaque)
+{
+    enum config_data format = (enum config_data)options->publication_data_format;
+    *is_opaque = false;
+    /* Nothing at all is no JSON, but a JSON listener can be told of it: without data. */
+    if (data.size == 0) return format == CONFIG_DATA_BINARY ? ERR_OK : ERR_BAD_REQUEST;
+    *is_opaque = !is_json && !json_is_valid(data);
+    switch (format) {
+    case CONFIG_DATA_JSON: return *is_opaque ? ERR_BAD_REQUEST : ERR_OK;
+    case CONFIG_DATA_OBJECT: {
+        struct json json;
+        json_open(&json, data);
+        return *is_opaque || json_peek(&json) != JSON_OBJECT ? ERR_BAD_REQUEST : ERR_OK;
+    }
+    case CONFIG_DATA_ANY:
+    case CONFIG_DATA_BINARY: return ERR_OK;
+    }
+    impossible("an option has one of its values");
 }

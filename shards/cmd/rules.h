@@ -44,3 +44,7 @@ must_use enum err rules_may_see_presence(const struct shard *shard, const struct
 must_use enum err rules_may_read_history(const struct shard *shard, const struct conn *conn,
                                          struct bytes channel,
                                          const struct config_namespace *options);
+/* May `data` be published here (publication_data_format)?  `is_json`: it is known to
+ * be JSON; else that is looked at now, once, and told in `is_opaque`. */
+must_use enum err rules_data(struct bytes data, bool is_json,
+                             const struct config_namespace *options, bool *is_opaque);

@@ -86,6 +86,7 @@ void sub_tell_home(struct shard *shard, const struct conn *conn, const struct su
     struct letter_leave leave = {
         .hub = sub->hub,
         .channel = hub_name(entry),
+        .wire = conn->wire,
         .has_presence = sub->flags & SUB_HAS_PRESENCE,
         .tells_joins = sub->flags & SUB_TELLS_JOINS,
         .hears_joins = sub->flags & SUB_HEARS_JOINS,

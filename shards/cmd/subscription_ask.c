@@ -200,6 +200,7 @@ static enum err sub_ask(struct shard *shard, struct conn *conn, struct sub *sub,
     call->context = context;
     sub->state = SUB_ASKED;
     question->hub = sub->hub;
+    question->wire = conn->wire;
     question->channel = hub_name(entry);
     question->has_presence = sub->flags & SUB_HAS_PRESENCE;
     question->tells_joins = sub->flags & SUB_TELLS_JOINS;

@@ -168,6 +168,10 @@ void conn_reply(struct shard *shard, struct conn *conn, const struct reply *repl
 {
     if (conn->state != CONN_WS) return;
     const struct codec *codec = codec_of((enum wire)conn->wire);
+    if (conn->wire == WIRE_JSON && reply_is_opaque(reply)) {
+        conn_end(shard, conn, CLOSE_INAPPROPRIATE);
+        return;
+    }
     size_t bound = codec->reply_bound(reply);
     struct frame *frame = bound > UINT32_MAX ? NULL : frame_new(&shard->frames, (uint32_t)bound);
     if (frame == NULL) {
@@ -202,6 +206,10 @@ void conn_send_push(struct shard *shard, struct conn *conn, const struct push *p
 {
     if (conn->state != CONN_WS) return;
     const struct codec *codec = codec_of((enum wire)conn->wire);
+    if (conn->wire == WIRE_JSON && push->kind == PUSH_PUBLICATION && push->publication.is_opaque) {
+        conn_end(shard, conn, CLOSE_INAPPROPRIATE);
+        return;
+    }
     size_t bound = codec->push_bound(push);
     struct frame *frame = frame_new(&shard->frames, (uint32_t)bound);
     if (frame == NULL) {

@@ -2,7 +2,7 @@
  * fanout: one publication to everyone who listens.
  *
  *   home                     mesh                listening shard
- *   encode once per wire
+ *   encode once per wire in use
  *   frame (count 1)
  *   + 1 per letter ───────▶ FRAME ─────────────▶ borrow: one local frame per wire
  *   - 1 its own                                  conn_push each listener (+ 1)
@@ -45,11 +45,12 @@ static struct frame *push_frame(struct shard *shard, const struct codec *codec,
 }
 
 static void frames_post(struct shard *shard, const struct channel_listener *listener,
-                        uint64_t offset, bool is_join, struct frame *const frames[WIRE_COUNT])
+                        const struct letter_frame *what, struct frame *const frames[WIRE_COUNT])
 {
-    struct letter_frame out = {.hub = listener->hub, .offset = offset, .is_join = is_join};
+    struct letter_frame out = *what;
+    out.hub = listener->hub;
     for (uint32_t wire = 0; wire < WIRE_COUNT; wire++) {
-        if (frames[wire] == NULL) continue;
+        if (frames[wire] == NULL || listener->counts[wire] == 0) continue;
         frame_ref(frames[wire]);
         out.frames[wire] = frames[wire];
         out.bytes[wire] = frames[wire]->bytes;
@@ -59,15 +60,26 @@ static void frames_post(struct shard *shard, const struct channel_listener *list
     letter_post(shard->post, letter_pack_frame(shard->post, listener->shard, &out));
 }
 
+/* Somebody who listens speaks it; at most one look per shard. */
+static bool is_wire_used(const struct channel *channel, uint32_t wire)
+{
+    for (uint32_t i = 0; i < channel->listeners_count; i++)
+        if (channel->listeners[i].counts[wire] > 0) return true;
+    return false;
+}
+
 /* One frame per wire in use; false: one could not be made.  frames_drop in any case. */
-static bool frames_make(struct shard *shard, const struct push *push,
+static bool frames_make(struct shard *shard, const struct channel *channel, const struct push *push,
                         struct frame *frames[WIRE_COUNT])
 {
     bool is_whole = true;
+    bool is_opaque = push->kind == PUSH_PUBLICATION && push->publication.is_opaque;
     for (uint32_t wire = 0; wire < WIRE_COUNT; wire++) {
-        const struct codec *codec = codec_of((enum wire)wire);
-        frames[wire] = codec == NULL ? NULL : push_frame(shard, codec, push);
-        if (codec != NULL && frames[wire] == NULL) is_whole = false;
+        frames[wire] = NULL;
+        /* Data that is not JSON has no place in a line of JSON. */
+        if (!is_wire_used(channel, wire) || (is_opaque && wire == WIRE_JSON)) continue;
+        frames[wire] = push_frame(shard, codec_of((enum wire)wire), push);
+        if (frames[wire] == NULL) is_whole = false;
     }
     return is_whole;
 }
@@ -89,13 +101,16 @@ void fanout_publish(struct shard *shard, struct channel *channel,
     wire_of_publication(publication, bytes_of_text(channel->store.epoch), &push.publication);
 
     struct frame *frames[WIRE_COUNT];
-    if (!frames_make(shard, &push, frames)) {
+    if (!frames_make(shard, channel, &push, frames)) {
         log_warn("no frame left for a publication, its readers resubscribe offset=%llu",
                  (unsigned long long)publication->offset);
         fanout_lose(shard, channel);
     } else {
         for (uint32_t i = 0; i < channel->listeners_count; i++)
-            frames_post(shard, &channel->listeners[i], publication->offset, false, frames);
+            frames_post(shard, &channel->listeners[i],
+                        &(struct letter_frame){.offset = publication->offset,
+                                               .is_opaque = publication->is_opaque},
+                        frames);
     }
     frames_drop(shard, frames);
 }
@@ -110,11 +125,12 @@ void fanout_join(struct shard *shard, struct channel *channel, enum push_kind ki
         .info = *who,
     };
     struct frame *frames[WIRE_COUNT];
-    if (frames_make(shard, &push, frames)) {
+    if (frames_make(shard, channel, &push, frames)) {
         metric_add(&shard->metrics, METRIC_JOIN_LEAVES, 1);
         for (uint32_t i = 0; i < channel->listeners_count; i++)
             if (channel->listeners[i].hears > 0)
-                frames_post(shard, &channel->listeners[i], 0, true, frames);
+                frames_post(shard, &channel->listeners[i], &(struct letter_frame){.is_join = true},
+                            frames);
     } else {
         log_warn("no frame left for a join or a leave, nobody hears it");
     }
@@ -163,7 +179,8 @@ static bool hears_joins(const struct shard *shard, const struct hub_listener *li
 
 /* One pass over the listeners, from the last to the first: a slow reader that is
  * ended on the way leaves the hub, and the listener that takes its place has
- * had its frame already.  False when no local frame is left. */
+ * had its frame already.  So it is with who speaks JSON and would be given data that
+ * is none (3506).  False when no local frame is left. */
 static bool entry_push(struct shard *shard, struct hub_entry *entry, struct letter *letter,
                        const struct letter_frame *in)
 {
@@ -174,6 +191,10 @@ static bool entry_push(struct shard *shard, struct hub_entry *entry, struct lett
         if (in->is_join && !hears_joins(shard, &entry->listeners[i])) continue;
         struct conn *conn = conn_at(shard, entry->listeners[i].conn);
         check(conn != NULL && conn->wire < WIRE_COUNT);
+        if (in->is_opaque && conn->wire == WIRE_JSON) {
+            conn_end(shard, conn, CLOSE_INAPPROPRIATE);
+            continue;
+        }
         struct frame **frame = &frames[conn->wire];
         check(in->bytes[conn->wire] != NULL);
         if (*frame == NULL)

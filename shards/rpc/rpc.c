@@ -17,6 +17,17 @@ static const struct {
 #undef RPC
 };
 
+/* "receipt.x" of a program that knows other methods of "receipt." is a mistake in
+ * the name; anything else is for a backend, and there is none. */
+static bool is_family(struct bytes method)
+{
+    for (size_t i = 0; i < array_count(methods); i++) {
+        size_t size = (size_t)(strchr(methods[i].method, '.') - methods[i].method) + 1;
+        if (method.size >= size && memcmp(method.at, methods[i].method, size) == 0) return true;
+    }
+    return false;
+}
+
 enum err rpc_on_cmd(struct shard *shard, struct conn *conn, const struct cmd *cmd)
 {
     check(cmd->kind == CMD_RPC);
@@ -27,7 +38,7 @@ enum err rpc_on_cmd(struct shard *shard, struct conn *conn, const struct cmd *cm
         /* Bad JSON inside `data` is the method's matter, not the frame's. */
         return err_class_of(err) == ERR_CLASS_PEER ? ERR_BAD_REQUEST : err;
     }
-    return ERR_NOT_AVAILABLE;
+    return is_family(cmd->rpc.method) ? ERR_NOT_FOUND : ERR_NOT_AVAILABLE;
 }
 
 enum err rpc_call(const struct rpc *rpc, struct bytes channel, call_fn on_answer,

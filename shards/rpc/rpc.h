@@ -1,8 +1,9 @@
 /*
  * rpc: chat operations that the client protocol lacks, as RPC methods.
  *
- * shards/rpc/rpc.def is the table; one file a method.  A method without a row
- * is answered 108: there is no backend to hand it to.
+ * shards/rpc/rpc.def is the table; one file a method.  An unknown method of a
+ * family that is ours ("receipt.") is answered 104, any other 108: there is no
+ * backend to hand it to.
  *
  *   message.send    {"channel","data","key"?}  → {"offset","epoch"}
  *   receipt.read    {"channel","offset"}       → {"offset"}

@@ -62,6 +62,8 @@ enum err rpc_message_send(const struct rpc *rpc)
     const struct config_namespace *options;
     TRY(message_parse(rpc->data, &shard->arena, &message));
     TRY(rules_channel(shard, message.channel, &options));
+    bool is_opaque;
+    TRY(rules_data(message.data, true, options, &is_opaque));
     TRY(rules_may_publish(shard, conn, message.channel, options));
 
     uint8_t scope[sizeof SCOPE_PREFIX - 1 + USER_ID_MAX];

@@ -1,14 +1,32 @@
-// The official JavaScript SDK, with what its application would note.
+// The official JavaScript SDK, in both wires, with what its application would note.
 import { Centrifuge } from 'centrifuge';
+import { Centrifuge as CentrifugeProtobuf } from 'centrifuge/build/protobuf';
 import WebSocket from 'ws';
 import { token, until } from './gateway.mjs';
 
-/** Connects as `user`; options are the SDK's. */
-export async function connect(gateway, user, options = {}) {
-  const centrifuge = new Centrifuge(gateway.url, {
+/** On the Protobuf wire data is bytes: here those of a JSON text, unless it is bytes. */
+export const pack = (value) => (value instanceof Uint8Array ? value : new TextEncoder().encode(JSON.stringify(value)));
+export const unpack = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
+
+/** A Protobuf client whose application gives values and not bytes. */
+function speakProtobuf(url, options) {
+  const centrifuge = new CentrifugeProtobuf(url, options);
+  const { publish, rpc } = centrifuge;
+  centrifuge.publish = (channel, data) => publish.call(centrifuge, channel, pack(data));
+  centrifuge.rpc = async (method, data) => {
+    const result = await rpc.call(centrifuge, method, pack(data));
+    return { ...result, data: unpack(result.data) };
+  };
+  return centrifuge;
+}
+
+/** Connects as `user`; `wire` apart, options are the SDK's. */
+export async function connect(gateway, user, { wire = 'json', ...more } = {}) {
+  const options = {
     websocket: WebSocket, token: token({ sub: user }), minReconnectDelay: 20, maxReconnectDelay: 200,
-    timeout: 5000, ...options });
-  const client = { centrifuge, id: null, user, errors: [], connects: 0, disconnects: [] };
+    timeout: 5000, ...more };
+  const centrifuge = wire === 'protobuf' ? speakProtobuf(gateway.url, options) : new Centrifuge(gateway.url, options);
+  const client = { centrifuge, id: null, user, wire, errors: [], connects: 0, disconnects: [] };
   centrifuge.on('connected', (context) => { client.id = context.client; client.connects++; });
   centrifuge.on('connecting', (context) => client.disconnects.push(context));
   centrifuge.on('error', (context) => client.errors.push(context));
@@ -17,11 +35,12 @@ export async function connect(gateway, user, options = {}) {
   return client;
 }
 
-/** Subscribes and notes publications and every (re)subscription. */
-export async function subscribe(client, channel, options = {}) {
+/** Subscribes and notes publications and every (re)subscription.  `raw`: data stays bytes. */
+export async function subscribe(client, channel, { raw = client.wire === 'json', ...options } = {}) {
   const subscription = client.centrifuge.newSubscription(channel, options);
   const feed = { subscription, publications: [], subscribed: [], errors: [] };
-  subscription.on('publication', (context) => feed.publications.push(context));
+  subscription.on('publication', (context) =>
+    feed.publications.push(raw ? context : { ...context, data: unpack(context.data) }));
   subscription.on('subscribed', (context) => feed.subscribed.push(context));
   subscription.on('error', (context) => feed.errors.push(context));
   subscription.subscribe();
@@ -47,10 +66,10 @@ export async function away(client, work) {
 }
 
 /** Connects clients until one lands on another shard than `first`. */
-export async function connectElsewhere(gateway, first, user) {
+export async function connectElsewhere(gateway, first, user, options = {}) {
   const at = shardOf(gateway, first);
   for (let tries = 0; tries < 64; tries++) {
-    const other = await connect(gateway, user);
+    const other = await connect(gateway, user, options);
     await until(() => shardOf(gateway, other) !== null, 'the log names the shard');
     if (shardOf(gateway, other) !== at) return other;
     other.centrifuge.disconnect();

@@ -5,15 +5,15 @@ import test from 'node:test';
 import { away, connect, connectElsewhere, offsets, range, shardOf, subscribe } from './client.mjs';
 import { Gateway, until } from './gateway.mjs';
 
-for (const engine of ['embedded', 'memory']) {
-  test(`live, recovery and its limits on ${engine}`, async (t) => {
+for (const [engine, wire] of [['embedded', 'json'], ['memory', 'json'], ['memory', 'protobuf']]) {
+  test(`live, recovery and its limits on ${engine} by ${wire}`, async (t) => {
     const gateway = new Gateway({ shards: 4, config: { } });
     gateway.options.config = { storage: { engine, path: `${gateway.dir}/data` } };
     t.after(() => gateway.end());
     await gateway.start();
-    const alice = await connect(gateway, 'alice');
+    const alice = await connect(gateway, 'alice', { wire });
     await until(() => shardOf(gateway, alice) !== null, 'the log names the shard');
-    const bob = await connectElsewhere(gateway, alice, 'bob');
+    const bob = await connectElsewhere(gateway, alice, 'bob', { wire });
     t.after(() => { alice.centrifuge.disconnect(); bob.centrifuge.disconnect(); });
     const feed = await subscribe(bob, 'chat:room');
 

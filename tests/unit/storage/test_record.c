@@ -51,6 +51,23 @@ static void publication_comes_back_as_written(void **state)
     }
 }
 
+static void opaque_data_is_told_by_a_bit_of_the_flags(void **state)
+{
+    (void)state;
+    for (int is_opaque = 0; is_opaque < 2; is_opaque++) {
+        struct publication before = sample(true), after;
+        uint8_t buffer[256];
+        before.is_opaque = is_opaque;
+        struct writer writer = writer_of(buffer, sizeof buffer);
+        publication_write(&writer, &before);
+        assert_int_equal(buffer[1], is_opaque ? 3 : 1);
+        struct reader reader = reader_of(writer_bytes(&writer));
+        assert_int_equal(publication_read(&reader, &after), ERR_OK);
+        assert_int_equal(after.is_opaque, is_opaque);
+        assert_true(after.has_info && bytes_equal(after.user, before.user));
+    }
+}
+
 static void publication_cut_at_any_byte_is_refused(void **state)
 {
     (void)state;
@@ -84,8 +101,8 @@ static void publication_of_unknown_version_or_flag_is_refused(void **state)
         changed[1] = (uint8_t)value;
         reader = reader_of(bytes_of(changed, writer.used));
         enum err err = publication_read(&reader, &publication);
-        if (value & ~(1 | 4)) assert_int_equal(err, ERR_STORE_CORRUPT);
-        if (value == (1 | 4)) assert_int_equal(err, ERR_OK);
+        if (value & ~(1 | 2 | 4)) assert_int_equal(err, ERR_STORE_CORRUPT);
+        if ((value & ~2) == (1 | 4)) assert_int_equal(err, ERR_OK);
     }
 }
 
@@ -106,6 +123,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(publication_comes_back_as_written),
+        cmocka_unit_test(opaque_data_is_told_by_a_bit_of_the_flags),
         cmocka_unit_test(publication_cut_at_any_byte_is_refused),
         cmocka_unit_test(publication_of_unknown_version_or_flag_is_refused),
         cmocka_unit_test(publication_without_room_latches),
