@@ -8,7 +8,7 @@
  *
  * Thread:  any; pure.
  * Source:  Centrifuge client protocol, client.proto and its JSON rules.
- * Tests:   tests/unit/proto/test_codec_json.c, tests/unit/proto/test_codec_json_write.c,
+ * Tests:   tests/unit/proto/test_codec_json.c, test_codec_json_write.c,
  *          tests/fuzz/fuzz_codec_json.c
  */
 #pragma once

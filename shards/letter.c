@@ -70,12 +70,11 @@ static struct handle read_handle(struct reader *reader)
     return handle;
 }
 
-/* subscribe · call · hub · u8 flags · u64 offset · sized channel · sized epoch · [who] */
+/* subscribe · call · hub · u8 flags · u8 wire · u64 offset · sized channel · sized epoch · [who] */
 struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
                                      const struct letter_subscribe *in)
 {
     struct writer w;
-    check(in->wire <= 1);
     bool is_told = in->has_presence || in->tells_joins;
     struct wire_info who = {
         .user = in->user, .conn_info = in->conn_info, .chan_info = in->chan_info};
@@ -83,12 +82,12 @@ struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
     size_t told = is_told ? who_size(&who) : 0;
     struct letter *letter =
         draft(post, to, LETTER_SUBSCRIBE,
-              2 * HANDLE_SIZE + 1 + 8 + SIZED(in->channel) + SIZED(in->epoch) + told, &w);
+              2 * HANDLE_SIZE + 2 + 8 + SIZED(in->channel) + SIZED(in->epoch) + told, &w);
     write_handle(&w, in->call);
     write_handle(&w, in->hub);
     write_u8(&w, (uint8_t)(in->recover | in->reject_unrecovered << 1 | in->is_cache << 2 |
-                           in->has_presence << 3 | in->tells_joins << 4 | in->hears_joins << 5 |
-                           in->wire << 6));
+                           in->has_presence << 3 | in->tells_joins << 4 | in->hears_joins << 5));
+    write_u8(&w, in->wire);
     write_u64(&w, in->offset);
     write_sized(&w, in->channel);
     write_sized(&w, in->epoch);
@@ -108,7 +107,7 @@ void letter_read_subscribe(const struct letter *letter, struct letter_subscribe 
     out->has_presence = flags >> 3 & 1;
     out->tells_joins = flags >> 4 & 1;
     out->hears_joins = flags >> 5 & 1;
-    out->wire = flags >> 6 & 1;
+    out->wire = read_u8(&r);
     out->offset = read_u64(&r);
     out->channel = read_sized(&r);
     out->epoch = read_sized(&r);
@@ -121,17 +120,16 @@ void letter_read_subscribe(const struct letter *letter, struct letter_subscribe 
     read_to_end(&r);
 }
 
-/* leave · hub · u8 flags · sized channel · [16 client] */
+/* leave · hub · u8 flags · u8 wire · sized channel · [16 client] */
 struct letter *letter_pack_leave(struct post *post, uint32_t to, const struct letter_leave *in)
 {
     struct writer w;
     bool is_told = in->has_presence || in->tells_joins;
     struct letter *letter = draft(post, to, LETTER_LEAVE,
-                                  HANDLE_SIZE + 1 + SIZED(in->channel) + (is_told ? 16 : 0), &w);
+                                  HANDLE_SIZE + 2 + SIZED(in->channel) + (is_told ? 16 : 0), &w);
     write_handle(&w, in->hub);
-    check(in->wire <= 1);
-    write_u8(&w, (uint8_t)(in->has_presence | in->tells_joins << 1 | in->hears_joins << 2 |
-                           in->wire << 3));
+    write_u8(&w, (uint8_t)(in->has_presence | in->tells_joins << 1 | in->hears_joins << 2));
+    write_u8(&w, in->wire);
     write_sized(&w, in->channel);
     if (is_told) write_bytes(&w, bytes_of(in->client, 16));
     return packed(letter, &w);
@@ -145,7 +143,7 @@ void letter_read_leave(const struct letter *letter, struct letter_leave *out)
     out->has_presence = flags & 1;
     out->tells_joins = flags >> 1 & 1;
     out->hears_joins = flags >> 2 & 1;
-    out->wire = flags >> 3 & 1;
+    out->wire = read_u8(&r);
     out->channel = read_sized(&r);
     if (out->has_presence || out->tells_joins) who_read_client(&r, out->client);
     read_to_end(&r);

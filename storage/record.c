@@ -7,7 +7,7 @@
 #define PUBLICATION_HAS_INFO    1
 #define PUBLICATION_IS_OPAQUE   2
 #define PUBLICATION_HAS_VERSION 4
-#define PUBLICATION_FLAGS       (PUBLICATION_HAS_INFO | PUBLICATION_IS_OPAQUE | PUBLICATION_HAS_VERSION)
+#define PUBLICATION_FLAGS       7 /* all of them */
 #define PUBLICATION_FIXED       (1 + 1 + 8 + 8)
 
 size_t publication_size(const struct publication *publication)

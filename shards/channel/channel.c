@@ -330,7 +330,7 @@ void channel_verify(const struct channel *channel)
     if (channel->state == CHANNEL_LIVE) check(channel->waiting_count == 0);
     if (channel->state == CHANNEL_FAILED) check(channel->listeners_count > 0);
     for (uint32_t i = 0; i < channel->listeners_count; i++) {
-        uint32_t count = channel->listeners[i].counts[0] + channel->listeners[i].counts[1];
+        uint32_t count = listener_count(&channel->listeners[i]);
         check(count > 0);
         check(channel->listeners[i].shard < channel->shard->shards_count);
         check(channel->listeners[i].hears <= count);

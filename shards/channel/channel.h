@@ -61,6 +61,10 @@ struct channel_listener {
     uint32_t hears;    /* of them, those who are told who comes and goes */
     struct handle hub; /* its hub entry */
 };
+static inline uint32_t listener_count(const struct channel_listener *listener)
+{
+    return listener->counts[0] + listener->counts[1];
+}
 
 struct channel {
     struct shard *shard;

@@ -7,7 +7,8 @@
 static uint32_t clients_of(const struct channel *channel)
 {
     uint32_t clients = 0;
-    for (uint32_t i = 0; i < channel->listeners_count; i++) clients += channel->listeners[i].count;
+    for (uint32_t i = 0; i < channel->listeners_count; i++)
+        clients += listener_count(&channel->listeners[i]);
     return clients;
 }
 

@@ -81,6 +81,7 @@ static enum recovery recovery_decide(const struct channel *channel,
 static void listener_enter(struct channel *channel, uint32_t shard,
                            const struct letter_subscribe *in)
 {
+    check(in->wire < WIRE_COUNT);
     for (uint32_t i = 0; i < channel->listeners_count; i++) {
         struct channel_listener *listener = &channel->listeners[i];
         if (listener->shard != shard) continue;
@@ -114,7 +115,7 @@ static void listener_leave(struct channel *channel, uint32_t shard, const struct
         check(listener->hears >= (in->hears_joins ? 1 : 0));
         listener->hears -= in->hears_joins;
         listener->counts[in->wire]--;
-        if (listener->counts[WIRE_JSON] > 0 || listener->counts[WIRE_PROTOBUF] > 0) return;
+        if (listener_count(listener) > 0) return;
         *listener = channel->listeners[--channel->listeners_count];
         if (channel->listeners_count == 0) metric_sub(&channel->shard->metrics, METRIC_CHANNELS, 1);
         return;

@@ -39,7 +39,7 @@ static enum err decode(struct bytes bytes, struct cmd *cmd)
 }
 #define BYTES(text) BYTES_LITERAL(text)
 
-static void commands_are_read_field_by_field(void **state)
+static void connect_is_read_field_by_field(void **state)
 {
     (void)state;
     struct cmd cmd;
@@ -69,7 +69,12 @@ static void commands_are_read_field_by_field(void **state)
     assert_bytes(cmd.connect.subs[0].epoch, "e");
     assert_int_equal(cmd.connect.subs[0].offset, 300);
     assert_true(cmd.connect.subs[0].recover);
+}
 
+static void subscribe_and_history_are_read_field_by_field(void **state)
+{
+    (void)state;
+    struct cmd cmd;
     /* subscribe {channel "c", token "t", recover, epoch "e", offset 2^53 - 1, data "[]",
      * positioned, recoverable, join_leave, delta "fossil", tf {op "and"}, flag 3, type 1},
      * id 2^32 - 1 behind it */
@@ -349,7 +354,8 @@ static void connect_names_so_many_and_no_more(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(commands_are_read_field_by_field),
+        cmocka_unit_test(connect_is_read_field_by_field),
+        cmocka_unit_test(subscribe_and_history_are_read_field_by_field),
         cmocka_unit_test(small_commands_are_read),
         cmocka_unit_test(every_command_is_known_by_its_number),
         cmocka_unit_test(first_command_in_the_order_of_the_table_wins),
