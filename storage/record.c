@@ -7,7 +7,8 @@
 #define PUBLICATION_HAS_INFO    1
 #define PUBLICATION_IS_OPAQUE   2
 #define PUBLICATION_HAS_VERSION 4
-#define PUBLICATION_FLAGS       7 /* all of them */
+#define PUBLICATION_HAS_CHAN    8  /* an info with a chan_info: few have one */
+#define PUBLICATION_FLAGS       15 /* all of them */
 #define PUBLICATION_FIXED       (1 + 1 + 8 + 8)
 
 size_t publication_size(const struct publication *publication)
@@ -17,6 +18,7 @@ size_t publication_size(const struct publication *publication)
     if (publication->has_info) {
         size += sizeof publication->client + 4 + publication->user.size + 4 +
                 publication->conn_info.size;
+        if (publication->chan_info.size > 0) size += 4 + publication->chan_info.size;
     }
     if (publication->version > 0) size += 8 + 4 + publication->version_epoch.size;
     return size;
@@ -26,9 +28,11 @@ void publication_write(struct writer *writer, const struct publication *publicat
 {
     size_t used = writer->used;
     write_u8(writer, PUBLICATION_VERSION);
+    bool has_chan = publication->has_info && publication->chan_info.size > 0;
     write_u8(writer, (publication->has_info ? PUBLICATION_HAS_INFO : 0) |
                          (publication->is_opaque ? PUBLICATION_IS_OPAQUE : 0) |
-                         (publication->version > 0 ? PUBLICATION_HAS_VERSION : 0));
+                         (publication->version > 0 ? PUBLICATION_HAS_VERSION : 0) |
+                         (has_chan ? PUBLICATION_HAS_CHAN : 0));
     write_u64(writer, publication->offset);
     write_u64(writer, publication->time_ms);
     write_sized(writer, publication->data);
@@ -37,6 +41,7 @@ void publication_write(struct writer *writer, const struct publication *publicat
         write_bytes(writer, bytes_of(publication->client, sizeof publication->client));
         write_sized(writer, publication->user);
         write_sized(writer, publication->conn_info);
+        if (has_chan) write_sized(writer, publication->chan_info);
     }
     if (publication->version > 0) {
         write_u64(writer, publication->version);
@@ -54,17 +59,20 @@ enum err publication_read(struct reader *reader, struct publication *publication
     if (reader->failed || version != PUBLICATION_VERSION || (flags & ~PUBLICATION_FLAGS) != 0) {
         return ERR_STORE_CORRUPT;
     }
+    bool has_info = flags & PUBLICATION_HAS_INFO, has_chan = flags & PUBLICATION_HAS_CHAN;
+    if (has_chan && !has_info) return ERR_STORE_CORRUPT;
     publication->is_opaque = (flags & PUBLICATION_IS_OPAQUE) != 0;
     publication->offset = read_u64(reader);
     publication->time_ms = read_u64(reader);
     publication->data = read_sized(reader);
     publication->tags = read_sized(reader);
-    if ((flags & PUBLICATION_HAS_INFO) != 0) {
+    if (has_info) {
         struct bytes client = read_bytes(reader, sizeof publication->client);
         publication->has_info = true;
         if (client.size > 0) memcpy(publication->client, client.at, client.size);
         publication->user = read_sized(reader);
         publication->conn_info = read_sized(reader);
+        if (has_chan) publication->chan_info = read_sized(reader);
     }
     if ((flags & PUBLICATION_HAS_VERSION) != 0) {
         publication->version = read_u64(reader);

@@ -5,10 +5,10 @@
  * entry, the memory window and the letters between shards, so a publication is
  * encoded once on its way.  Numbers are little-endian.
  *
- *   publication   u8 version (1) · u8 flags (1: info, 2: opaque, 4: version)
+ *   publication   u8 version (1) · u8 flags (1: info, 2: opaque, 4: version, 8: chan_info)
  *                 · u64 offset · u64 time_ms
  *                 · sized data · sized tags
- *                 · [info: 16 client · sized user · sized conn_info]
+ *                 · [info: 16 client · sized user · sized conn_info [· sized chan_info]]
  *                 · [version: u64 number · sized epoch]
  *
  * Reading checks every length; an unknown version is ERR_STORE_CORRUPT.  Views
@@ -32,6 +32,7 @@ struct publication {
     uint8_t client[16];
     struct bytes user;
     struct bytes conn_info; /* raw JSON, may be empty */
+    struct bytes chan_info; /* of the publisher's subscription; the same */
     uint64_t version;       /* of the state that it shows; 0: none */
     struct bytes version_epoch;
 };

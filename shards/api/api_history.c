@@ -26,6 +26,10 @@ static void write_info(struct json_out *out, const struct publication *publicati
         json_out_key(out, "conn_info");
         json_out_raw(out, publication->conn_info);
     }
+    if (publication->chan_info.size > 0) {
+        json_out_key(out, "chan_info");
+        json_out_raw(out, publication->chan_info);
+    }
     json_out_object_end(out);
 }
 

@@ -26,5 +26,6 @@ static inline void wire_of_publication(const struct publication *in, struct byte
     if (!in->has_info) return;
     out->info.user = in->user;
     out->info.conn_info = in->conn_info;
+    out->info.chan_info = in->chan_info;
     for (int i = 0; i < 16; i++) out->info.client[i] = in->client[i];
 }

@@ -11,6 +11,7 @@
 #include "shards/call.h"
 #include "shards/cmd/dispatch.h"
 #include "shards/cmd/rules.h"
+#include "shards/cmd/subscription.h"
 #include "shards/home.h"
 #include "shards/shard.h"
 
@@ -53,6 +54,7 @@ enum err cmd_publish(struct shard *shard, struct conn *conn, const struct cmd *c
         .has_info = true,
         .user = conn_user(conn),
         .conn_info = conn_info(conn),
+        .chan_info = subscription_info_of(shard, conn, channel),
     };
     memcpy(question.publication.client, conn->client, sizeof conn->client);
     call_post(shard, letter_pack_publish(shard->post, home, &question));

@@ -70,7 +70,8 @@ static uint64_t publications_bytes(const struct reply_subscribe *reply)
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < reply->publications_count; i++)
         bytes += reply->publications[i].data.size + reply->publications[i].tags.size +
-                 reply->publications[i].info.conn_info.size;
+                 reply->publications[i].info.conn_info.size +
+                 reply->publications[i].info.chan_info.size;
     return bytes;
 }
 

@@ -42,6 +42,14 @@ struct bytes subscription_info(const struct shard *shard, uint32_t index)
     return bytes_of(info->bytes, info->size);
 }
 
+struct bytes subscription_info_of(const struct shard *shard, const struct conn *conn,
+                                  struct bytes channel)
+{
+    if (shard->sub_infos.count == 0) return BYTES_NONE;
+    uint32_t index = subscription_find(shard, conn, channel);
+    return index == UINT32_MAX ? BYTES_NONE : subscription_info(shard, index);
+}
+
 void subscription_set_info(struct shard *shard, uint32_t index, struct bytes bytes)
 {
     struct sub *sub = sub_at(shard, index);

@@ -50,6 +50,10 @@ uint32_t subscription_find(const struct shard *shard, const struct conn *conn,
                            struct bytes channel);
 /* Its chan_info: raw JSON (Protobuf: any bytes), may be empty; borrowed while it lasts. */
 struct bytes subscription_info(const struct shard *shard, uint32_t sub);
+/* The same by channel; empty too when the client is not subscribed.  It costs nothing
+ * where no subscription has one. */
+struct bytes subscription_info_of(const struct shard *shard, const struct conn *conn,
+                                  struct bytes channel);
 /* Replaces it; `info` is copied. */
 void subscription_set_info(struct shard *shard, uint32_t sub, struct bytes info);
 

@@ -71,6 +71,8 @@ static void push_served(struct shard *shard, struct conn *conn, uint32_t index, 
     conn_send_push(shard, conn, &push);
     /* A Subscribe push has no room for what was missed: it follows, one by one. */
     for (uint32_t i = 0; i < reply->publications_count; i++) {
+        if (reply->publications[i].is_opaque && conn->wire == WIRE_JSON)
+            conn_end(shard, conn, CLOSE_INAPPROPRIATE);
         struct push missed = {
             .kind = PUSH_PUBLICATION,
             .channel = push.channel,

@@ -10,6 +10,7 @@
 #include "core/limits.h"
 #include "proto/json.h"
 #include "shards/cmd/rules.h"
+#include "shards/cmd/subscription.h"
 #include "shards/rpc/rpc_parts.h"
 #include "shards/shard.h"
 
@@ -78,7 +79,8 @@ enum err rpc_message_send(const struct rpc *rpc)
         .publication = {.data = message.data,
                         .has_info = true,
                         .user = conn_user(conn),
-                        .conn_info = conn_info(conn)},
+                        .conn_info = conn_info(conn),
+                        .chan_info = subscription_info_of(shard, conn, message.channel)},
     };
     memcpy(question.publication.client, conn->client, sizeof conn->client);
     struct call *call;

@@ -201,6 +201,7 @@ static void append_live(struct embed_store *store, struct store_append *op)
     answer->publication.tags = arena_copy(&store->arena, op->publication.tags);
     answer->publication.user = arena_copy(&store->arena, op->publication.user);
     answer->publication.conn_info = arena_copy(&store->arena, op->publication.conn_info);
+    answer->publication.chan_info = arena_copy(&store->arena, op->publication.chan_info);
 }
 
 static size_t append_body_size(const struct store_append *op)

@@ -23,6 +23,7 @@ const CHANNEL = {
     { name: 'shut', ...HISTORY },
     { name: 'expr', channel_regex: '^[a-z]{2,4}$', allow_subscribe_for_client: true },
     { name: 'own', ...HISTORY, force_recovery: true },
+    { name: 'talk', ...HISTORY, allow_publish_for_subscriber: true },
   ],
 };
 const CLIENT = { token: { hmac_secret_key: SECRET }, allowed_origins: ['*'], channel_limit: LIMIT };
@@ -260,6 +261,20 @@ for (const shards of [1, 4])
       peer.send({ id: 103, subscribe: { channel: 'chat:y', delta: 'other' } });
       await peer.end();
       assert.equal(peer.closed.code, 3501);
+    });
+
+    await t.test('the info of a subscription is shown with what its client publishes', async () => {
+      const peer = await openAs(gateway, 'inf', { claims: { info: { of: 'connection' } } });
+      const grant = (info) => token({ sub: 'inf', channel: 'talk:a', info });
+      peer.send({ id: 2, subscribe: { channel: 'talk:a', token: grant({ of: 1 }) } }, { id: 3, publish: { channel: 'talk:a', data: 1 } },
+        { id: 4, sub_refresh: { channel: 'talk:a', token: grant({ of: 2 }) } }, { id: 5, publish: { channel: 'talk:a', data: 2 } },
+        { id: 6, sub_refresh: { channel: 'talk:a', token: grant() } }, { id: 7, publish: { channel: 'talk:a', data: 3 } });
+      await until(() => peer.pushes('talk:a').length === 3, 'all came');
+      assert.deepEqual(peer.pushes('talk:a').map((pub) => pub.info.chan_info), [{ of: 1 }, { of: 2 }, undefined]);
+      assert.deepEqual(peer.pushes('talk:a')[0].info.conn_info, { of: 'connection' });
+      const { publications } = await gateway.ask('history', { channel: 'talk:a', limit: 10 });
+      assert.deepEqual(publications.map((pub) => pub.info.chan_info), [{ of: 1 }, { of: 2 }, undefined]);
+      peer.socket.terminate();
     });
 
     await t.test('cache recovery brings the newest one, and nothing to who has it', async () => {

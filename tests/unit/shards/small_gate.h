@@ -64,6 +64,7 @@ static void gate_append(struct store *store, struct store_append *op)
                              &op->publication.tags,
                              &op->publication.user,
                              &op->publication.conn_info,
+                             &op->publication.chan_info,
                              &op->scope,
                              &op->key,
                              &op->user};
@@ -80,6 +81,7 @@ static void gate_free_copies(struct store_append *op)
                             op->publication.tags,
                             op->publication.user,
                             op->publication.conn_info,
+                            op->publication.chan_info,
                             op->scope,
                             op->key,
                             op->user};

@@ -87,6 +87,7 @@ static struct publication some_publication(void)
         memcpy(p.client, noise, 16);
         p.user = some(255);
         p.conn_info = some(50);
+        p.chan_info = some(50);
     }
     return p;
 }
@@ -100,6 +101,7 @@ static void assert_same_publication(const struct publication *a, const struct pu
     assert_memory_equal(a->client, b->client, 16);
     assert_same(a->user, b->user);
     assert_same(a->conn_info, b->conn_info);
+    assert_same(a->chan_info, b->chan_info);
 }
 
 static struct letter_subscribe some_subscribe(void)

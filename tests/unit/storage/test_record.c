@@ -8,8 +8,10 @@
 
 #include "storage/record.h"
 
-static struct publication sample(bool has_info)
+/* 0: by the server API; 1: by a client; 2: whose subscription has an info too. */
+static struct publication sample(int who)
 {
+    bool has_info = who > 0;
     struct publication publication = {.offset = 7,
                                       .time_ms = 1700000000123,
                                       .data = BYTES_LITERAL("{\"text\":\"hello\"}"),
@@ -22,14 +24,15 @@ static struct publication sample(bool has_info)
         publication.user = BYTES_LITERAL("ann");
         publication.conn_info = BYTES_LITERAL("{\"name\":\"Ann\"}");
     }
+    if (who == 2) publication.chan_info = BYTES_LITERAL("{\"role\":1}");
     return publication;
 }
 
 static void publication_comes_back_as_written(void **state)
 {
     (void)state;
-    for (int has_info = 0; has_info < 2; has_info++) {
-        struct publication before = sample(has_info), after;
+    for (int who = 0; who < 3; who++) {
+        struct publication before = sample(who), after;
         uint8_t buffer[256];
         struct writer writer = writer_of(buffer, sizeof buffer);
         publication_write(&writer, &before);
@@ -47,6 +50,7 @@ static void publication_comes_back_as_written(void **state)
         assert_true(bytes_equal(after.conn_info, before.conn_info));
         assert_int_equal(after.version, before.version);
         assert_true(bytes_equal(after.version_epoch, before.version_epoch));
+        assert_true(bytes_equal(after.chan_info, before.chan_info));
         assert_memory_equal(after.client, before.client, sizeof after.client);
     }
 }
@@ -55,7 +59,7 @@ static void opaque_data_is_told_by_a_bit_of_the_flags(void **state)
 {
     (void)state;
     for (int is_opaque = 0; is_opaque < 2; is_opaque++) {
-        struct publication before = sample(true), after;
+        struct publication before = sample(1), after;
         uint8_t buffer[256];
         before.is_opaque = is_opaque;
         struct writer writer = writer_of(buffer, sizeof buffer);
@@ -71,8 +75,8 @@ static void opaque_data_is_told_by_a_bit_of_the_flags(void **state)
 static void publication_cut_at_any_byte_is_refused(void **state)
 {
     (void)state;
-    for (int has_info = 0; has_info < 2; has_info++) {
-        struct publication publication = sample(has_info);
+    for (int who = 0; who < 3; who++) {
+        struct publication publication = sample(who);
         uint8_t buffer[256];
         struct writer writer = writer_of(buffer, sizeof buffer);
         publication_write(&writer, &publication);
@@ -86,7 +90,7 @@ static void publication_cut_at_any_byte_is_refused(void **state)
 static void publication_of_unknown_version_or_flag_is_refused(void **state)
 {
     (void)state;
-    struct publication publication = sample(true);
+    struct publication publication = sample(1);
     uint8_t buffer[256];
     struct writer writer = writer_of(buffer, sizeof buffer);
     publication_write(&writer, &publication);
@@ -101,6 +105,7 @@ static void publication_of_unknown_version_or_flag_is_refused(void **state)
         changed[1] = (uint8_t)value;
         reader = reader_of(bytes_of(changed, writer.used));
         enum err err = publication_read(&reader, &publication);
+        /* 8 says that a chan_info follows, and none does. */
         if (value & ~(1 | 2 | 4)) assert_int_equal(err, ERR_STORE_CORRUPT);
         if ((value & ~2) == (1 | 4)) assert_int_equal(err, ERR_OK);
     }
@@ -109,7 +114,7 @@ static void publication_of_unknown_version_or_flag_is_refused(void **state)
 static void publication_without_room_latches(void **state)
 {
     (void)state;
-    struct publication publication = sample(true);
+    struct publication publication = sample(1);
     uint8_t buffer[256];
     for (size_t size = 0; size < publication_size(&publication); size++) {
         struct writer writer = writer_of(buffer, size);
