@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Centrifuge } from 'centrifuge';
+import { Centrifuge as CentrifugeProtobuf } from 'centrifuge/build/protobuf';
 import WebSocket from 'ws';
 import { away, connect, offsets, range, subscribe } from './client.mjs';
 import { Gateway, SECRET, token, until } from './gateway.mjs';
@@ -52,8 +53,8 @@ async function publish(gateway, channel, first, last) {
 }
 
 /** An SDK client that notes what happens to its server-side subscriptions. */
-async function serverSide(t, gateway, options) {
-  const centrifuge = new Centrifuge(gateway.url, { websocket: WebSocket, minReconnectDelay: 20,
+async function serverSide(t, gateway, { wire = 'json', ...options }) {
+  const centrifuge = new (wire === 'json' ? Centrifuge : CentrifugeProtobuf)(gateway.url, { websocket: WebSocket, minReconnectDelay: 20,
     maxReconnectDelay: 200, ...options });
   const client = { centrifuge, connects: 0, events: [], publications: [] };
   centrifuge.on('connected', () => { client.connects++; });
@@ -145,31 +146,33 @@ for (const shards of [1, 4])
         peer.socket.terminate();
       });
 
-    await t.test('away for 30 on two server-side channels: exactly those, in order', async () => {
-      const client = await serverSide(t, gateway, { token: token({ sub: 'sue', channels: ['chat:s1', 'chat:s2'] }) });
-      assert.deepEqual(client.events.map((event) => [event.name, event.channel]).sort(),
-        [['subscribed', 'chat:s1'], ['subscribed', 'chat:s2'], ['subscribed', 'own:#sue']]);
-      await publish(gateway, 'chat:s1', 1, 5);
-      await until(() => client.of('chat:s1').length === 5, 'live ones arrived');
-      await away(client, async () => {
-        await publish(gateway, 'chat:s1', 6, 25);
-        await publish(gateway, 'chat:s2', 1, 10);
-        await publish(gateway, 'own:#sue', 1, 2);
+    for (const wire of ['json', 'protobuf'])
+      await t.test(`away for 30 on two server-side channels: exactly those, in order (${wire})`, async () => {
+        const [one, two, user] = [`chat:${wire}1`, `chat:${wire}2`, `sue${wire}`];
+        const client = await serverSide(t, gateway, { wire, token: token({ sub: user, channels: [one, two] }) });
+        assert.deepEqual(client.events.map((event) => [event.name, event.channel]).sort(),
+          [['subscribed', one], ['subscribed', two], ['subscribed', `own:#${user}`]]);
+        await publish(gateway, one, 1, 5);
+        await until(() => client.of(one).length === 5, 'live ones arrived');
+        await away(client, async () => {
+          await publish(gateway, one, 6, 25);
+          await publish(gateway, two, 1, 10);
+          await publish(gateway, `own:#${user}`, 1, 2);
+        });
+        await until(() => client.publications.length >= 37, 'what was missed arrived');
+        assert.deepEqual(offsets(client.of(one)), range(1, 25));
+        assert.deepEqual(offsets(client.of(two)), range(1, 10));
+        assert.deepEqual(offsets(client.of(`own:#${user}`)), range(1, 2));
+        assert.deepEqual([client.last('subscribed', one).wasRecovering, client.last('subscribed', one).recovered],
+          [true, true]);
+        await publish(gateway, two, 11, 12);
+        await until(() => client.of(two).length === 12, 'live again');
+        await away(client, () => publish(gateway, two, 13, 130));
+        await until(() => client.last('subscribed', two).recovered === false, 'told as not recovered');
+        await publish(gateway, two, 131, 131);
+        await until(() => client.of(two).length === 13, 'live after that');
+        assert.equal(client.of(two).at(-1).offset, 131);
       });
-      await until(() => client.publications.length >= 37, 'what was missed arrived');
-      assert.deepEqual(offsets(client.of('chat:s1')), range(1, 25));
-      assert.deepEqual(offsets(client.of('chat:s2')), range(1, 10));
-      assert.deepEqual(offsets(client.of('own:#sue')), range(1, 2));
-      assert.deepEqual([client.last('subscribed', 'chat:s1').wasRecovering, client.last('subscribed', 'chat:s1').recovered],
-        [true, true]);
-      await publish(gateway, 'chat:s2', 11, 12);
-      await until(() => client.of('chat:s2').length === 12, 'live again');
-      await away(client, () => publish(gateway, 'chat:s2', 13, 130));
-      await until(() => client.last('subscribed', 'chat:s2').recovered === false, 'told as not recovered');
-      await publish(gateway, 'chat:s2', 131, 131);
-      await until(() => client.of('chat:s2').length === 13, 'live after that');
-      assert.equal(client.of('chat:s2').at(-1).offset, 131);
-    });
 
     await t.test('a channel that the next token does not name is unsubscribed', async () => {
       let channels = ['shut:w1', 'shut:w2'];
