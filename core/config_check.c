@@ -155,4 +155,16 @@ void config_describe(void (*print)(void *context, const char *line), void *conte
     print(context, "|---|---|---|---|");
     for (uint32_t i = 0; i < config_namespace_rows_count; i++)
         describe_row(&config_namespace_rows[i], print, context);
+    print(context, "");
+    print(context, "Options of Centrifugo that load with a warning and are not served yet:");
+    print(context, "");
+    print(context, "| option | note |");
+    print(context, "|---|---|");
+    for (uint32_t i = 0; i < config_known_rows_count; i++) {
+        const struct config_known_row *row = &config_known_rows[i];
+        char line[400];
+        snprintf(line, sizeof(line), "| `%s%s` | %s |",
+                 row->is_of_namespace ? "channel.namespaces[]." : "", row->path, row->note);
+        print(context, line);
+    }
 }

@@ -119,6 +119,8 @@ static enum connect_step connect_reply(struct shard *shard, struct conn *conn)
                 .ttl = expires_s > now ? (uint32_t)(expires_s - now) : 0,
                 .subs = connecting->reply_subs,
                 .subs_count = connecting->reply_subs_count,
+                .time_ms =
+                    shard->config->client_connect_include_server_time ? shard->clock.wall_ms : 0,
             },
     };
     memcpy(reply.connect.client, conn->client, sizeof conn->client);

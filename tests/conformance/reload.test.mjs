@@ -29,7 +29,8 @@ for (const shards of [1, 4])
 
     await t.test('origins, keys, tokens and the level of the log change at once', async () => {
       assert.equal(await upgrade(gateway, 'https://elsewhere.example'), 101);
-      gateway.options.config = { client: { token: { hmac_secret_key: OTHER }, allowed_origins: ['https://*.here.example'] },
+      gateway.options.config = { client: { token: { hmac_secret_key: OTHER }, allowed_origins: ['https://*.here.example'],
+        connect_include_server_time: true },
         http_api: { key: 'new-key' }, log: { level: 'info' } };
       const said = await gateway.reload();
       assert.match(said, /info .*reloaded/);
@@ -37,6 +38,12 @@ for (const shards of [1, 4])
       assert.equal(await upgrade(gateway, 'https://www.here.example'), 101);
       assert.equal(await status(gateway, KEY), 401);
       assert.equal(await status(gateway, 'new-key'), 200);
+      const reply = await new Promise((done) => {
+        const socket = new WebSocket(gateway.url);
+        socket.on('open', () => socket.send(JSON.stringify({ id: 1, connect: { token: token({ sub: 'dan' }, OTHER) } })));
+        socket.on('message', (bytes) => { done(JSON.parse(bytes)); socket.terminate(); });
+      });
+      assert.ok(Math.abs(reply.connect.time - Date.now()) < 60000, 'the reply tells the time');
       const from = gateway.log.length;
       const ben = await connect(gateway, 'ben', { token: token({ sub: 'ben' }, OTHER) });
       ben.centrifuge.disconnect();

@@ -403,7 +403,8 @@ static void describe_has_a_line_for_each_option(void **state)
     (void)state;
     lines_seen = 0;
     config_describe(count_line, NULL);
-    assert_int_equal(lines_seen, config_rows_count + config_namespace_rows_count + 7);
+    assert_int_equal(lines_seen, config_rows_count + config_namespace_rows_count +
+                                     config_known_rows_count + 12);
 }
 
 static char *readme;
