@@ -68,6 +68,9 @@ static const char channels[] =
     "      allow_subscribe_for_client: true\n"
     "      allow_publish_for_subscriber: true\n"
     "      allow_history_for_subscriber: true\n"
+    "      # Who is subscribed can be asked.\n"
+    "      presence: true\n"
+    "      allow_presence_for_subscriber: true\n"
     "    # live:scores: what is missed is missed; only the backend publishes\n"
     "    - name: live\n"
     "      allow_subscribe_for_client: true\n\n";
