@@ -443,7 +443,8 @@ static void perform(struct script *script)
 
 static void start(void)
 {
-    struct plan plan = {
+    static struct plan plan; /* the host keeps it */
+    plan = (struct plan){
         .is_memory = true,
         .net = {.delay_ns_min = 10000,
                 .delay_ns_max = 1000000,
