@@ -5,9 +5,8 @@
 
 #include "core/check.h"
 
-/* RFC 6455 section 5.5: a control frame carries at most 125 bytes, two of them the code. */
 #define CLOSE(id, code, reconnect, label, text)                                                    \
-    static_assert(sizeof(text) - 1 <= 123, "the reason fits a close frame");
+    static_assert(sizeof(text) - 1 <= CLOSE_REASON_MAX, "the reason fits a close frame");
 #include "proto/close.def"
 #undef CLOSE
 
@@ -22,4 +21,24 @@ const struct close_row *close_row(enum close close)
 {
     check(close < CLOSE_COUNT);
     return &rows[close];
+}
+
+#define CUSTOM_FIRST 4000
+#define CUSTOM_LAST  4999
+
+enum close close_of_code(uint32_t code)
+{
+    if (code >= CUSTOM_FIRST && code <= CUSTOM_LAST) return CLOSE_CUSTOM;
+    for (uint32_t i = CLOSE_NONE + 1; i < CLOSE_COUNT; i++)
+        if (rows[i].code == code) return (enum close)i;
+    impossible("only codes that close_may_be_asked allows are sent");
+}
+
+bool close_may_be_asked(uint32_t code)
+{
+    if (code >= CUSTOM_FIRST) return code <= CUSTOM_LAST;
+    if (code < close_row(CLOSE_CONNECTION)->code) return false; /* RFC 6455's own */
+    for (uint32_t i = CLOSE_NONE + 1; i < CLOSE_COUNT; i++)
+        if (rows[i].code == code) return true;
+    return false;
 }

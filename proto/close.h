@@ -24,3 +24,12 @@ struct close_row {
 };
 
 const struct close_row *close_row(enum close close);
+
+/* RFC 6455 section 5.5: what a close frame carries beside its code. */
+#define CLOSE_REASON_MAX 123
+
+/* Whether a backend may end a connection with `code`: one of the protocol's, or
+ * 4000-4999 for the application. */
+bool close_may_be_asked(uint32_t code);
+/* The row of a code that may be asked for; CLOSE_CUSTOM for an application's. */
+enum close close_of_code(uint32_t code);

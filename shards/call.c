@@ -46,6 +46,13 @@ enum err call_begin_bulk(struct shard *shard, struct conn *conn, uint32_t to, ca
     return ERR_OK;
 }
 
+void call_cancel(struct shard *shard, struct call *call)
+{
+    check(call->conn == UINT32_MAX);
+    letter_credit_return(shard->post, call->to);
+    slab_put(&shard->calls, call);
+}
+
 void call_post(struct shard *shard, struct letter *question)
 {
     letter_post_request(shard->post, question);

@@ -54,6 +54,8 @@ must_use enum err call_begin(struct shard *shard, struct conn *conn, uint32_t to
  * channels at once gets them as fast as it reads, and is never slow for it. */
 must_use enum err call_begin_bulk(struct shard *shard, struct conn *conn, uint32_t to,
                                   call_fn on_answer, struct call **call, struct handle *handle);
+/* Takes back a call without a connection whose question was not sent. */
+void call_cancel(struct shard *shard, struct call *call);
 /* Sends the question of a call just begun. */
 void call_post(struct shard *shard, struct letter *question);
 

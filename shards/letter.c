@@ -18,6 +18,8 @@
 #include "shards/ops/drain.h"
 #include "shards/ops/survey.h"
 #include "shards/token/token.h"
+#include "shards/user/user_do.h"
+#include "shards/user/user_home.h"
 
 const struct letter_handlers letter_table[LETTER_KIND_COUNT] = {
 #define LETTER(id, on_letter, on_home) [LETTER_##id] = {#id, on_letter, on_home},

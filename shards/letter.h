@@ -155,9 +155,11 @@ struct channel_row {
 struct answer {
     struct handle call;
     enum err err;
-    struct bytes epoch; /* subscribe, history, publish */
-    uint64_t offset;    /* subscribe: position; history: head; publish: offset; read: cursor */
-    bool is_repeat;     /* publish: the key was seen before */
+    struct bytes epoch; /* subscribe, history, publish; user_enter, REVOKED: reason */
+    /* subscribe: position; history: head; publish: offset; read: cursor; user_enter: session,
+     * or with REVOKED the close code */
+    uint64_t offset;
+    bool is_repeat;                                 /* publish: the key was seen before */
     bool recovered, was_recovering, is_recoverable; /* subscribe */
     const struct publication *publications;         /* subscribe, history */
     uint32_t publications_count;

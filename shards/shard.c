@@ -25,6 +25,8 @@
 #define CALLS_MAX(shards) ((shards)*MESH_CREDITS)
 #define SUBS_PER_CONN     64 /* on average over a full shard */
 #define FRAMES_MAX        (1u << 20)
+/* A home may be home to every connection of the node; what is not used costs nothing. */
+#define HOME_SESSIONS_MAX (1u << 26)
 #define OUT_CHUNKS_MAX    (1u << 22)
 /* Connections in the middle of a split frame or message. */
 #define WS_CONTEXTS_MAX   65536
@@ -63,6 +65,8 @@ static void shard_init_pools(struct shard *shard, uint32_t socks_max)
     shard->command_rates = mem_reserve(socks_max * sizeof *shard->command_rates);
     conn_tls_pool_init(&shard->tls, shard->node->reload.first->tls, rng_next(&shard->rng),
                        socks_max);
+    user_home_init(shard,
+                   (uint32_t)min_u64((uint64_t)socks_max * shard->shards_count, HOME_SESSIONS_MAX));
     hub_init(&shard->hub, rng_next(&shard->rng), socks_max * 4, shard->shards_count);
     for (size_t i = 0; i < array_count(shard->ping_wheel); i++) shard->ping_wheel[i] = UINT32_MAX;
 }
@@ -104,6 +108,7 @@ static void on_tick(struct timer *timer)
 {
     struct shard *shard = container_of(timer, struct shard, tick);
     conn_tick(shard);
+    user_home_tick(shard);
     uint64_t now = clock_turn_ms(&shard->clock), phase_ms = 1000 / PING_PHASES;
     wheel_arm(&shard->wheel, &shard->tick, now - now % phase_ms + phase_ms, on_tick);
 }
@@ -155,6 +160,7 @@ void shard_destroy(struct shard *shard)
 {
     if (shard == NULL) return;
     check(shard->store == NULL);
+    user_home_fini(shard);
     hub_fini(&shard->hub);
     check(shard->sub_infos.count == 0);
     check(list_is_empty(&shard->sub_waiting));
@@ -275,6 +281,8 @@ void shard_turn(struct shard *shard)
 void shard_census(const struct shard *shard, struct shard_census *census)
 {
     *census = (struct shard_census){
+        .users = shard->user_home.users.users_count,
+        .sessions = shard->user_home.users.sessions_count,
         .conns = shard->conns.count,
         .subs = shard->subs.count,
         .calls = shard->calls.count,
@@ -293,6 +301,7 @@ void shard_census(const struct shard *shard, struct shard_census *census)
 
 void shard_verify(struct shard *shard)
 {
+    users_verify(&shard->user_home.users);
     slab_verify(&shard->conns);
     slab_verify(&shard->subs);
     slab_verify(&shard->calls);

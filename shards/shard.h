@@ -28,6 +28,7 @@
 #include "shards/conn/conn_tls.h"
 #include "shards/conn/door.h"
 #include "shards/fanout/hub.h"
+#include "shards/user/user_home.h"
 #include "storage/store.h"
 
 struct node;
@@ -105,6 +106,7 @@ struct shard {
     struct conn_tls_pool tls;
     struct hub hub;
     struct channels channels;
+    struct user_home user_home;
 
     struct indexes dirty;   /* connections to flush at the end of the turn */
     struct indexes flushed; /* whose send left with the coming enter */
@@ -170,6 +172,7 @@ void shard_verify(struct shard *shard);
 struct shard_census {
     uint32_t conns, subs, calls, channels, frames, out_chunks, letters_out, letters_kept,
         ws_contexts, store_pending, presence_entries, texts;
+    uint32_t users, sessions;
     uint64_t frame_bytes;
 };
 void shard_census(const struct shard *shard, struct shard_census *census);

@@ -3,6 +3,7 @@
  *
  *   stage      file                 what it does
  *   IDENTIFY   connect_identify.c   who is this? user, client id, end of the token
+ *   REGISTER   connect_register.c   tells the user's home (user/user_home.h)
  *   SUBSCRIBE  connect_subs.c       asks for the server-side subscriptions
  *   REPLY      connecting.c         the client is connected and hears it
  *
@@ -32,6 +33,7 @@ struct connecting_kept;
 
 enum connect_stage {
     CONNECT_STAGE_IDENTIFY,
+    CONNECT_STAGE_REGISTER,
     CONNECT_STAGE_SUBSCRIBE,
     CONNECT_STAGE_REPLY,
 };
@@ -47,6 +49,7 @@ enum connect_step {
 
 struct connecting {
     uint8_t stage;              /* enum connect_stage */
+    bool is_registering;        /* REGISTER: the home was asked */
     uint32_t id;                /* of the command */
     uint64_t began_ns;          /* when the command was read (shard->clock.mono_ns) */
     struct cmd_connect request; /* a copy */
@@ -75,6 +78,10 @@ void connecting_fail(struct shard *shard, struct conn *conn, enum err err);
 /* The connection ends: forgets a connect under way; a no-op without one. */
 void connecting_end(struct shard *shard, struct conn *conn);
 
+/* The connection ends: its user's home hears of it; a no-op when it is not registered. */
+void connect_unregister(struct shard *shard, struct conn *conn);
+
 /* The stages. */
 enum connect_step connect_identify(struct shard *shard, struct conn *conn);
+enum connect_step connect_register(struct shard *shard, struct conn *conn);
 enum connect_step connect_subscribe(struct shard *shard, struct conn *conn);

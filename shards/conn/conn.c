@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/limits.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/sm.h"
@@ -126,16 +127,22 @@ static void conn_on_accept(void *context, uint32_t sock)
 
 void conn_set_user(struct conn *conn, struct bytes user, struct bytes info)
 {
-    check(conn->user_size == 0 && !(conn->flags & CONN_USER_FAR));
     check(user.size <= UINT8_MAX);
-    conn->user_size = (uint8_t)user.size;
-    char *at = conn->user.near;
+    char *before = conn->flags & CONN_USER_FAR ? conn->user.far : NULL;
     if (user.size > CONN_USER_NEAR || info.size > 0) {
+        char *block = mem_alloc(user.size + info.size + 2); /* zeroed */
+        if (user.size > 0) memcpy(block, user.at, user.size);
+        if (info.size > 0) memcpy(block + user.size + 1, info.at, info.size);
+        conn->user.far = block;
         conn->flags |= CONN_USER_FAR;
-        at = conn->user.far = mem_alloc(user.size + info.size + 2); /* zeroed */
-        if (info.size > 0) memcpy(at + user.size + 1, info.at, info.size);
+    } else {
+        char near[CONN_USER_NEAR] = {0};
+        if (user.size > 0) memcpy(near, user.at, user.size);
+        memcpy(conn->user.near, near, sizeof near);
+        conn->flags &= ~(uint32_t)CONN_USER_FAR;
     }
-    if (user.size > 0) memcpy(at, user.at, user.size);
+    conn->user_size = (uint8_t)user.size;
+    mem_free(before);
 }
 
 void conn_forget_user(struct conn *conn)
@@ -158,6 +165,7 @@ void conn_leave(struct shard *shard, struct conn *conn, enum close reason)
     connecting_end(shard, conn);
     subscription_leave_all(shard, conn);
     door_leave(shard, conn);
+    connect_unregister(shard, conn);
     if (conn->flags & CONN_CONNECTED) {
         conn->flags &= ~(uint32_t)CONN_CONNECTED;
         shard->clients_count--;
@@ -298,12 +306,12 @@ void conn_linger(struct shard *shard, struct conn *conn)
 /* What the peer must still read, then the close frame.  A slow reader's queue is
  * dropped but for the frame it is in the middle of (protocol: 3000 and 3008 do
  * not flush). */
-static void conn_queue_close(struct shard *shard, struct conn *conn, enum close reason)
+static void conn_queue_close(struct shard *shard, struct conn *conn, enum close reason,
+                             uint16_t code, const char *text)
 {
-    const struct close_row *row = close_row(reason);
     if (reason == CLOSE_SLOW || reason == CLOSE_CONNECTION) conn_drop_output(shard, conn, true);
     uint8_t bytes[127];
-    uint32_t size = ws_close_frame(bytes, row->code, row->text);
+    uint32_t size = ws_close_frame(bytes, code, text);
     struct frame *frame = frame_new(&shard->frames, size);
     if (frame == NULL) return; /* the socket's end says it without a code */
     memcpy(frame_payload(frame), bytes, size);
@@ -319,7 +327,8 @@ static void count_end(struct shard *shard, enum close reason)
     if (reason == CLOSE_NO_PONG) metric_add(&shard->metrics, METRIC_NO_PONG, 1);
 }
 
-void conn_end(struct shard *shard, struct conn *conn, enum close reason)
+static void end(struct shard *shard, struct conn *conn, enum close reason, uint16_t code,
+                const char *text)
 {
     check(reason > CLOSE_NONE && reason < CLOSE_COUNT);
     if (conn->state == CONN_DYING || conn->state == CONN_CLOSING) return;
@@ -334,7 +343,7 @@ void conn_end(struct shard *shard, struct conn *conn, enum close reason)
     }
     conn_leave(shard, conn, reason);
     conn_move(conn, CONN_CLOSING);
-    conn_queue_close(shard, conn, reason);
+    conn_queue_close(shard, conn, reason, code, text);
     if (conn->state != CONN_CLOSING) return; /* no room even for that: it is dying */
     conn_due(shard, conn, shard_second(shard) + CONN_CLOSING_S);
     /* Input that was waiting is of no more use; the peer's close still is. */
@@ -343,6 +352,21 @@ void conn_end(struct shard *shard, struct conn *conn, enum close reason)
         conn->flags &= ~(uint32_t)CONN_PAUSED;
         if (!(conn->flags & CONN_PEER_GONE)) loop_recv_arm(shard->loop, conn_index(shard, conn));
     }
+}
+
+void conn_end(struct shard *shard, struct conn *conn, enum close reason)
+{
+    const struct close_row *row = close_row(reason);
+    end(shard, conn, reason, row->code, row->text);
+}
+
+void conn_end_with(struct shard *shard, struct conn *conn, uint16_t code, struct bytes reason)
+{
+    check(reason.size <= CLOSE_REASON_MAX);
+    char text[CLOSE_REASON_MAX + 1];
+    if (reason.size > 0) memcpy(text, reason.at, reason.size);
+    text[reason.size] = '\0';
+    end(shard, conn, close_of_code(code), code, text);
 }
 
 /* --- once a second -------------------------------------------------------- */

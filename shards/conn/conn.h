@@ -77,6 +77,7 @@ enum conn_flag {
     CONN_FRAME_PINGS = 1 << 28, /* pinged by WebSocket frames instead of commands */
     CONN_ECHO = 1 << 29,        /* /debug/echo: messages go back, no command is read */
     CONN_TLS = 1 << 30,         /* there is a struct conn_tls beside it */
+    CONN_REGISTERED = 524288,   /* its user's home knows it: `session` is set */
 };
 
 struct conn {
@@ -114,6 +115,7 @@ struct conn {
         char near[CONN_USER_NEAR];
         char *far;
     } user;
+    uint32_t session; /* its name at its user's home (user/users.h) */
     uint8_t user_size;
     uint8_t close;      /* enum close that ended it */
     uint8_t bulk_count; /* of its calls, those with a large answer */
@@ -137,7 +139,7 @@ static inline struct bytes conn_info(const struct conn *conn)
     if (!(conn->flags & CONN_USER_FAR)) return BYTES_NONE;
     return bytes_of_text(conn->user.far + conn->user_size + 1);
 }
-/* Who the client is; once, but for what conn_forget_user took back. */
+/* Who the client is; both are copied, also from what was said before. */
 void conn_set_user(struct conn *conn, struct bytes user, struct bytes info);
 void conn_forget_user(struct conn *conn);
 /* conn_proxy.c: keeps the user that a trusted proxy names in the upgrade; false when
@@ -158,6 +160,9 @@ void conn_send_push(struct shard *shard, struct conn *conn, const struct push *p
 /* Ends the connection with a row of close.def; idempotent: the first reason stays.
  * A WebSocket gets its close frame after what is queued (not for SLOW). */
 void conn_end(struct shard *shard, struct conn *conn, enum close reason);
+/* The same for a WebSocket with a code of the backend's choice and its reason, UTF-8 of at
+ * most CLOSE_REASON_MAX bytes. */
+void conn_end_with(struct shard *shard, struct conn *conn, uint16_t code, struct bytes reason);
 
 /* HTTP: answers the request under way with a whole response, then reads on (or
  * ends, without keep-alive).  `body` is copied. */

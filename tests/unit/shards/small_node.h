@@ -65,6 +65,9 @@ struct small {
 /* The shard's context of the mesh is the shard; the test finds its world here. */
 static struct small *small_world;
 
+/* Who hears USER_DO; NULL: the real one. */
+static void (*small_user_do)(void *shard, struct letter *letter);
+
 static uint64_t number_of(struct bytes data)
 {
     char text[32] = {0};
@@ -147,6 +150,7 @@ static void small_init(struct small *small, const char *options)
     memcpy(table, letter_table, sizeof table);
     table[LETTER_FRAME].on_letter = small_on_frame;
     table[LETTER_LOST].on_letter = small_on_lost;
+    if (small_user_do != NULL) table[LETTER_USER_DO].on_letter = small_user_do;
 
     log_set_level(LOG_ERROR);
     memset(small, 0, sizeof *small);

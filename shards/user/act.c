@@ -1,0 +1,201 @@
+/*
+ * act: fields in, fields out.
+ */
+#include "shards/user/act.h"
+
+#include "core/arena.h"
+#include "core/check.h"
+#include "shards/letter.h"
+
+#define HANDLE_SIZE 8
+#define SIZED(view) (4 + (view).size)
+
+/* u8 verb · u8 flags · u8 overridden · u8 overrides · u16 code · u32 expires
+ * · u64 offset · sized user, client, whitelist, reason, channel, info, data, epoch */
+size_t act_size(const struct act *act)
+{
+    return 4 + 2 + 4 + 8 + SIZED(act->user) + SIZED(act->client) + SIZED(act->whitelist) +
+           SIZED(act->reason) + SIZED(act->channel) + SIZED(act->info) + SIZED(act->data) +
+           SIZED(act->epoch);
+}
+
+void act_write(struct writer *writer, const struct act *act)
+{
+    check(act->verb < ACT_VERB_COUNT);
+    check(act->client.size == 0 || act->client.size == 16);
+    check(act->whitelist.size % 16 == 0);
+    write_u8(writer, act->verb);
+    write_u8(writer, (uint8_t)(act->is_expired | act->has_info << 1 | act->recovers << 2));
+    write_u8(writer, act->overridden);
+    write_u8(writer, act->overrides);
+    write_u16(writer, act->code);
+    write_u32(writer, act->expires_s);
+    write_u64(writer, act->offset);
+    write_sized(writer, act->user);
+    write_sized(writer, act->client);
+    write_sized(writer, act->whitelist);
+    write_sized(writer, act->reason);
+    write_sized(writer, act->channel);
+    write_sized(writer, act->info);
+    write_sized(writer, act->data);
+    write_sized(writer, act->epoch);
+}
+
+void act_read(struct reader *reader, struct act *act)
+{
+    *act = (struct act){.verb = read_u8(reader)};
+    check(act->verb < ACT_VERB_COUNT);
+    uint8_t flags = read_u8(reader);
+    act->is_expired = flags & 1;
+    act->has_info = flags >> 1 & 1;
+    act->recovers = flags >> 2 & 1;
+    act->overridden = read_u8(reader);
+    act->overrides = read_u8(reader);
+    act->code = read_u16(reader);
+    act->expires_s = read_u32(reader);
+    act->offset = read_u64(reader);
+    act->user = read_sized(reader);
+    act->client = read_sized(reader);
+    act->whitelist = read_sized(reader);
+    act->reason = read_sized(reader);
+    act->channel = read_sized(reader);
+    act->info = read_sized(reader);
+    act->data = read_sized(reader);
+    act->epoch = read_sized(reader);
+    check(act->client.size == 0 || act->client.size == 16);
+    check(act->whitelist.size % 16 == 0);
+}
+
+/* --- letters -------------------------------------------------------------------- */
+
+static struct letter *draft(struct post *post, uint32_t to, enum letter_kind kind, size_t size,
+                            struct writer *writer)
+{
+    check(size <= UINT32_MAX);
+    struct letter *letter = letter_new(post, to, kind, (uint32_t)size);
+    *writer = writer_of(letter->payload, size);
+    return letter;
+}
+
+static struct letter *packed(struct letter *letter, const struct writer *writer)
+{
+    check(!writer->failed);
+    check(writer->used == letter->size);
+    return letter;
+}
+
+static struct reader opened(const struct letter *letter, enum letter_kind kind)
+{
+    check(letter->kind == kind);
+    return reader_of(bytes_of(letter->payload, letter->size));
+}
+
+static void read_to_end(const struct reader *reader)
+{
+    check(!reader->failed);
+    check(reader->left == 0);
+}
+
+static void write_handle(struct writer *writer, struct handle handle)
+{
+    write_u32(writer, handle.index);
+    write_u32(writer, handle.generation);
+}
+
+static struct handle read_handle(struct reader *reader)
+{
+    struct handle handle = {.index = read_u32(reader)};
+    handle.generation = read_u32(reader);
+    return handle;
+}
+
+/* user_enter · call · conn · u64 began · sized user */
+struct letter *letter_pack_user_enter(struct post *post, uint32_t to,
+                                      const struct letter_user_enter *in)
+{
+    struct writer w;
+    struct letter *letter =
+        draft(post, to, LETTER_USER_ENTER, 2 * HANDLE_SIZE + 8 + SIZED(in->user), &w);
+    write_handle(&w, in->call);
+    write_handle(&w, in->conn);
+    write_u64(&w, in->began_ns);
+    write_sized(&w, in->user);
+    return packed(letter, &w);
+}
+
+void letter_read_user_enter(const struct letter *letter, struct letter_user_enter *out)
+{
+    struct reader r = opened(letter, LETTER_USER_ENTER);
+    out->call = read_handle(&r);
+    out->conn = read_handle(&r);
+    out->began_ns = read_u64(&r);
+    out->user = read_sized(&r);
+    read_to_end(&r);
+}
+
+/* user_leave · conn · u32 session */
+struct letter *letter_pack_user_leave(struct post *post, uint32_t to,
+                                      const struct letter_user_leave *in)
+{
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_USER_LEAVE, HANDLE_SIZE + 4, &w);
+    write_handle(&w, in->conn);
+    write_u32(&w, in->session);
+    return packed(letter, &w);
+}
+
+void letter_read_user_leave(const struct letter *letter, struct letter_user_leave *out)
+{
+    struct reader r = opened(letter, LETTER_USER_LEAVE);
+    out->conn = read_handle(&r);
+    out->session = read_u32(&r);
+    read_to_end(&r);
+}
+
+/* user_act · call · act */
+struct letter *letter_pack_user_act(struct post *post, uint32_t to,
+                                    const struct letter_user_act *in)
+{
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_USER_ACT, HANDLE_SIZE + act_size(&in->act), &w);
+    write_handle(&w, in->call);
+    act_write(&w, &in->act);
+    return packed(letter, &w);
+}
+
+void letter_read_user_act(const struct letter *letter, struct letter_user_act *out)
+{
+    struct reader r = opened(letter, LETTER_USER_ACT);
+    out->call = read_handle(&r);
+    act_read(&r, &out->act);
+    read_to_end(&r);
+}
+
+/* user_do · call · u32 n, n × conn · sized act */
+struct letter *letter_pack_user_do(struct post *post, uint32_t to, const struct letter_user_do *in)
+{
+    check(in->conns_count > 0);
+    struct writer w;
+    struct letter *letter =
+        draft(post, to, LETTER_USER_DO,
+              HANDLE_SIZE + 4 + HANDLE_SIZE * (size_t)in->conns_count + SIZED(in->packed), &w);
+    write_handle(&w, in->call);
+    write_u32(&w, in->conns_count);
+    for (uint32_t i = 0; i < in->conns_count; i++) write_handle(&w, in->conns[i]);
+    write_sized(&w, in->packed);
+    return packed(letter, &w);
+}
+
+void letter_read_user_do(const struct letter *letter, struct arena *arena,
+                         struct letter_user_do *out)
+{
+    struct reader r = opened(letter, LETTER_USER_DO);
+    out->call = read_handle(&r);
+    out->conns_count = read_u32(&r);
+    check(out->conns_count > 0 && out->conns_count <= r.left / HANDLE_SIZE);
+    struct handle *conns = arena_get(arena, out->conns_count * sizeof *conns);
+    for (uint32_t i = 0; i < out->conns_count; i++) conns[i] = read_handle(&r);
+    out->conns = conns;
+    out->packed = read_sized(&r);
+    read_to_end(&r);
+}

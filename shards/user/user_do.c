@@ -1,0 +1,71 @@
+/*
+ * user_do: disconnect, subscribe, unsubscribe, refresh.
+ */
+#include "shards/user/user_do.h"
+
+#include "core/check.h"
+#include "shards/call.h"
+#include "shards/cmd/connecting.h"
+#include "shards/shard.h"
+#include "shards/user/act.h"
+
+static bool is_addressed(const struct conn *conn, const struct act *act)
+{
+    if (act->client.size > 0) return memcmp(act->client.at, conn->client, 16) == 0;
+    for (size_t at = 0; at < act->whitelist.size; at += 16)
+        if (memcmp(act->whitelist.at + at, conn->client, 16) == 0) return false;
+    return true;
+}
+
+static void disconnect(struct shard *shard, struct conn *conn, const struct act *act)
+{
+    conn_end_with(shard, conn, act->code, act->reason);
+}
+
+static void refresh(struct shard *shard, struct conn *conn, const struct act *act)
+{
+    if (act->is_expired) {
+        conn_end(shard, conn, CLOSE_EXPIRED);
+        return;
+    }
+    if (act->has_info) conn_set_user(conn, conn_user(conn), act->info);
+    if (conn->flags & CONN_CONNECTING) {
+        conn->connecting->expires_s = act->expires_s;
+        return;
+    }
+    conn->expires_s = act->expires_s;
+    conn_schedule(shard, conn);
+}
+
+static void act_on(struct shard *shard, struct conn *conn, const struct act *act)
+{
+    switch ((enum act_verb)act->verb) {
+    case ACT_DISCONNECT: disconnect(shard, conn, act); return;
+    case ACT_REFRESH: refresh(shard, conn, act); return;
+    case ACT_SUBSCRIBE:
+    case ACT_UNSUBSCRIBE:
+    case ACT_VERB_COUNT: break;
+    }
+    impossible("the API asks for no other");
+}
+
+void user_on_do(void *context, struct letter *letter)
+{
+    struct shard *shard = context;
+    struct letter_user_do in;
+    letter_read_user_do(letter, &shard->arena, &in);
+    struct act act;
+    struct reader reader = reader_of(in.packed);
+    act_read(&reader, &act);
+    check(!reader.failed && reader.left == 0);
+
+    for (uint32_t i = 0; i < in.conns_count; i++) {
+        struct conn *conn = slab_find(&shard->conns, in.conns[i]);
+        if (conn == NULL || conn->state != CONN_WS) continue;
+        check(conn->flags & CONN_REGISTERED);
+        if (is_addressed(conn, &act)) act_on(shard, conn, &act);
+    }
+    if (in.call.generation == 0) return;
+    struct answer answer = {.call = in.call};
+    call_answer(shard, letter, &answer);
+}
