@@ -12,8 +12,8 @@
 
 /* A list of texts.  Its length is not known before its end, so it is walked
  * once on a copy of the reader and once for good. */
-static void parse_texts(struct json *json, struct arena *arena, const struct bytes **texts,
-                        uint32_t *count)
+void api_parse_texts(struct json *json, struct arena *arena, const struct bytes **texts,
+                     uint32_t *count)
 {
     *count = 0;
     if (json_peek(json) == JSON_NULL) {
@@ -58,7 +58,7 @@ static bool parse_tags(struct json *json, struct bytes *tags)
     return is_fine;
 }
 
-static enum err data_of_base64(struct bytes text, struct arena *arena, struct bytes *data)
+enum err api_parse_base64(struct bytes text, struct arena *arena, struct bytes *data)
 {
     size_t room = text.size / 4 * 3 + 3, used = 0;
     uint8_t *out = arena_get(arena, room);
@@ -81,7 +81,7 @@ enum err api_parse_publication(struct bytes body, bool is_broadcast, struct aren
             if (!is_broadcast && bytes_equal_text(name, "channel"))
                 json_text(&json, arena, channel);
             else if (is_broadcast && bytes_equal_text(name, "channels"))
-                parse_texts(&json, arena, &out->channels, &out->channels_count);
+                api_parse_texts(&json, arena, &out->channels, &out->channels_count);
             else if (bytes_equal_text(name, "data"))
                 json_raw(&json, &out->data);
             else if (bytes_equal_text(name, "b64data"))
@@ -105,7 +105,7 @@ enum err api_parse_publication(struct bytes body, bool is_broadcast, struct aren
         out->channels_count = 1;
     }
     out->is_json = base64.size == 0;
-    if (base64.size > 0) TRY(data_of_base64(base64, arena, &out->data));
+    if (base64.size > 0) TRY(api_parse_base64(base64, arena, &out->data));
     if (out->key.size > IDEMPOTENCY_KEY_MAX || out->version_epoch.size > VERSION_EPOCH_MAX ||
         has_bad_tags)
         return ERR_BAD_REQUEST;
@@ -174,7 +174,7 @@ enum err api_parse_members(struct bytes body, struct arena *arena, struct api_me
                 json_text(&json, arena, &out->channel);
             } else if (bytes_equal_text(name, "members")) {
                 has_members = true;
-                parse_texts(&json, arena, &out->users, &out->users_count);
+                api_parse_texts(&json, arena, &out->users, &out->users_count);
             } else {
                 json_skip(&json);
             }

@@ -47,6 +47,8 @@ enum err api_presence_stats(const struct api *api);
 enum err api_channels(const struct api *api);
 enum err api_info(const struct api *api);
 enum err api_members_set(const struct api *api);
+enum err api_disconnect(const struct api *api);
+enum err api_refresh(const struct api *api);
 enum err api_rpc(const struct api *api);
 enum err api_batch(const struct api *api);
 
@@ -116,5 +118,11 @@ must_use enum err api_parse_members(struct bytes body, struct arena *arena,
  * is without one. */
 must_use enum err api_parse_text(struct bytes body, const char *name, struct arena *arena,
                                  struct bytes *text);
+/* A list of texts, or null. */
+struct json;
+void api_parse_texts(struct json *json, struct arena *arena, const struct bytes **texts,
+                     uint32_t *count);
+/* JSON as base64; ERR_BAD_REQUEST. */
+must_use enum err api_parse_base64(struct bytes text, struct arena *arena, struct bytes *data);
 /* An object, or nothing at all. */
 must_use enum err api_parse_nothing(struct bytes body);

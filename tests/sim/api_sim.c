@@ -13,10 +13,19 @@
 
 #include "client_sim.h"
 #include "core/check.h"
+#include "host.h"
 #include "net_sim.h"
 #include "world.h"
 
-enum task_kind { TASK_NONE, TASK_PUBLISH, TASK_HISTORY, TASK_MEMBERS, TASK_INFO };
+enum task_kind {
+    TASK_NONE,
+    TASK_PUBLISH,
+    TASK_HISTORY,
+    TASK_MEMBERS,
+    TASK_INFO,
+    TASK_BAN,
+    TASK_EXPIRE
+};
 
 struct api_sim {
     uint32_t number;
@@ -28,7 +37,9 @@ struct api_sim {
     uint32_t channel;
     uint32_t message;
     uint32_t tries;
-    bool is_whole; /* TASK_HISTORY: everything, and the final check */
+    uint32_t user;     /* TASK_BAN, TASK_EXPIRE */
+    uint64_t asked_ns; /* when the request was sent */
+    bool is_whole;     /* TASK_HISTORY: everything, and the final check */
     uint64_t head_before;
     uint64_t members_left; /* channels of KIND_TEAM without members yet */
     char *body;
@@ -95,6 +106,10 @@ static uint32_t body_write(struct api_sim *api)
             used += snprintf(out + used, 32, "%s\"u%u\"", i == 0 ? "" : ",", i);
         used += snprintf(out + used, 8, "]}");
         break;
+    case TASK_BAN: used = snprintf(out, MESSAGE_ROOM, "{\"user\":\"u%u\"}", api->user); break;
+    case TASK_EXPIRE:
+        used = snprintf(out, MESSAGE_ROOM, "{\"user\":\"u%u\",\"expired\":true}", api->user);
+        break;
     default: impossible("no task");
     }
     return (uint32_t)used;
@@ -102,7 +117,8 @@ static uint32_t body_write(struct api_sim *api)
 
 static void api_send(struct api_sim *api)
 {
-    static const char *const methods[] = {"", "publish", "history", "members_set", "info"};
+    static const char *const methods[] = {"",     "publish",    "history", "members_set",
+                                          "info", "disconnect", "refresh"};
     char head[256];
     uint32_t size = body_write(api);
     int used = snprintf(head, sizeof(head),
@@ -111,6 +127,7 @@ static void api_send(struct api_sim *api)
                         methods[api->kind], size);
     api->head_before = book.channels[api->channel].head;
     api->is_asked = true;
+    api->asked_ns = world.now_ns;
     net_write(api->link, head, (size_t)used);
     net_write(api->link, api->body, size);
 }
@@ -207,6 +224,8 @@ static void api_hear(struct api_sim *api, const struct http_answer *answer)
         }
         office.is_counted = true;
     }
+    if ((api->kind == TASK_BAN || api->kind == TASK_EXPIRE) && host_node() != NULL)
+        check_banned(host_node(), api->user, api->asked_ns);
     if (api->kind == TASK_MEMBERS) {
         book.channels[api->channel].has_members = true;
         book.channels[api->channel].members_since = book.messages_count;
@@ -266,6 +285,13 @@ static void task_pick(struct api_sim *api)
         return;
     }
     if (office.is_calm) return;
+    if (chance(office.plan->ban_percent)) {
+        api->kind = chance(70) ? TASK_BAN : TASK_EXPIRE;
+        /* Best while one of the user's clients is on its way in. */
+        api->user =
+            chance(70) ? clients_greeting_user() : (uint32_t)chance_below(office.plan->users_count);
+        return;
+    }
     api->channel = (uint32_t)chance_below(office.plan->channels_count);
     api->kind = plan_has_history(office.plan->channels[api->channel].kind) && chance(10)
                     ? TASK_HISTORY

@@ -15,6 +15,8 @@ void check_home(const struct shard *shard)
         const char *name;
         uint64_t count;
     } rows[] = {
+        {"users", census.users},
+        {"sessions", census.sessions},
         {"connections", census.conns},
         {"subscriptions", census.subs},
         {"calls", census.calls},

@@ -195,6 +195,9 @@ static void client_act(void *context, uint64_t number)
     const struct plan *plan = crowd.plan;
     if (crowd.is_calm) return;
     world_at(world.now_ns + chance_below(2 * plan->act_ns), client_act, client, number);
+    /* Some leave while they are still being asked who they are. */
+    if (client->state == CLIENT_GREETING && plan->weight_reset > 0 && chance(20))
+        act_leave(client, true);
     if (client->state != CLIENT_ON) return;
     const uint32_t weights[] = {plan->weight_publish, plan->weight_subscribe, plan->weight_history,
                                 plan->weight_read,    plan->weight_forbidden, plan->weight_reset,
@@ -313,6 +316,15 @@ uint32_t clients_on(uint32_t *subs)
             *subs += clients[i].subs[k].state == SUB_SIM_LIVE;
     }
     return count;
+}
+
+uint32_t clients_greeting_user(void)
+{
+    uint32_t count = crowd.plan->clients_count, first = (uint32_t)chance_below(count);
+    for (uint32_t i = 0; i < count; i++)
+        if (clients[(first + i) % count].state == CLIENT_GREETING)
+            return clients[(first + i) % count].user;
+    return clients[first].user;
 }
 
 bool clients_are_complete(char *why, size_t size)

@@ -89,6 +89,8 @@ void clients_calm(void);
  * `why` tells about the first who is not. */
 bool clients_are_complete(char *why, size_t size);
 uint32_t clients_on(uint32_t *subs);
+/* The user of a client whose connect command is under way, or any. */
+uint32_t clients_greeting_user(void);
 /* Members ask who has read the newest messages. */
 void clients_ask_counts(void);
 /* Everyone goes away for good. */

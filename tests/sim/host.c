@@ -47,6 +47,10 @@ enum host_state host_state(void)
 {
     return host.state;
 }
+struct node *host_node(void)
+{
+    return host.node;
+}
 uint32_t host_lives(void)
 {
     return host.lives;
@@ -72,6 +76,7 @@ static void shard_main(void *argument)
     while (host.shards_started < host.shards_count) fiber_wait(world.now_ns + 10000);
     while (!shard->is_stopped) {
         shard_turn(shard);
+        check_users_turn(host.plan, shard);
         if (shard->turn % VERIFY_TURNS == 0) shard_verify(shard);
     }
     check_home(shard);
@@ -120,6 +125,7 @@ void host_boot(uint32_t shards)
     host.shards_count = shards;
     host.shards_started = host.shards_ended = 0;
     host.lives++;
+    check_users_forget();
     world_note(TRACE_BOOT, host.lives, shards, host.machines);
     host.main = fiber_spawn("main", process_main, NULL);
 }

@@ -36,3 +36,13 @@ bool check_presence(char *why, size_t size);
 
 /* check_home.c: a stopped shard holds nothing. */
 void check_home(const struct shard *shard);
+
+struct node;
+/* NULL while there is no process. */
+struct node *host_node(void);
+/* check_users.c: after each turn of a shard. */
+void check_users_turn(const struct plan *plan, struct shard *shard);
+/* A call that ends the connections of user `number` was sent at `asked_ns` and is answered. */
+void check_banned(struct node *node, uint32_t number, uint64_t asked_ns);
+/* A new process begins. */
+void check_users_forget(void);

@@ -88,6 +88,14 @@ static void draw_clients(struct plan *plan)
     plan->pong_ms = min_u32((uint32_t)ONE_OF(900, 8000), plan->ping_ms - 100);
 }
 
+/* Drawn last, so that a seed's other choices stay what they were. */
+static void draw_users(struct plan *plan)
+{
+    plan->ban_percent = plan->has_tokens ? (uint32_t)ONE_OF(0, 5, 30, 80) : 0;
+    uint32_t most = (plan->clients_count + plan->users_count - 1) / plan->users_count;
+    plan->user_limit = chance(40) ? most : 0;
+}
+
 static void draw_world(struct plan *plan)
 {
     plan->turn_ns_max = ONE_OF(2000, 20000, 200000);
@@ -137,6 +145,7 @@ void plan_draw(struct plan *plan)
     draw_clients(plan);
     draw_world(plan);
     draw_kills(plan);
+    draw_users(plan);
     plan->index_lag_max = 1u << 20;
     plan->presence_max = (uint32_t)ONE_OF(2, 20, 10000);
     plan->is_memory = world.is_memory;
@@ -150,7 +159,7 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
         "{\"client\":{\"insecure\":%s,\"allow_anonymous_connect_without_token\":%s,\"token\":{"
         "%s},"
         "\"ping_interval\":\"%ums\",\"pong_timeout\":\"%ums\",\"queue_max_size\":%u,"
-        "\"recovery_max_publication_limit\":%u},"
+        "\"recovery_max_publication_limit\":%u,\"user_connection_limit\":%u},"
         "\"http_api\":{\"key\":\"simulated key\"},\"log\":{\"level\":\"none\"},"
         "\"websocket\":{\"message_size_limit\":%u},"
         "\"storage\":{\"engine\":\"%s\",\"path\":\"/"
@@ -161,9 +170,9 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
         plan->is_insecure ? "true" : "false", plan->has_tokens ? "false" : "true",
         plan->has_key_sets ? "\"jwks_public_endpoint\":\"https://keys.sim/set\""
                            : "\"hmac_secret_key\":\"a simulated secret of 32 bytes..\"",
-        plan->ping_ms, plan->pong_ms, plan->queue_max_bytes, RECOVERY_MAX, plan->message_max_bytes,
-        plan->is_memory ? "memory" : "embedded", plan->window_size, plan->index_lag_max, shards,
-        plan->presence_max);
+        plan->ping_ms, plan->pong_ms, plan->queue_max_bytes, RECOVERY_MAX, plan->user_limit,
+        plan->message_max_bytes, plan->is_memory ? "memory" : "embedded", plan->window_size,
+        plan->index_lag_max, shards, plan->presence_max);
     check(used > 0 && (uint32_t)used < size);
     for (uint32_t kind = 0; kind < KIND_COUNT; kind++) {
         bool has_history = plan_has_history((enum channel_kind)kind);
