@@ -47,6 +47,8 @@ enum err api_presence_stats(const struct api *api);
 enum err api_channels(const struct api *api);
 enum err api_info(const struct api *api);
 enum err api_members_set(const struct api *api);
+enum err api_subscribe(const struct api *api);
+enum err api_unsubscribe(const struct api *api);
 enum err api_disconnect(const struct api *api);
 enum err api_refresh(const struct api *api);
 enum err api_rpc(const struct api *api);

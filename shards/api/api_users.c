@@ -1,5 +1,5 @@
 /*
- * api_users: calls about a user: disconnect, refresh.
+ * api_users: calls about a user: subscribe, unsubscribe, disconnect, refresh.
  *
  * {"user", "client"?, "session"?, …} → {} once every addressed connection of the
  * node has acted (user/user_home.h).  A client id that is none addresses nobody, and
@@ -12,6 +12,7 @@
 #include "proto/codec.h"
 #include "proto/json.h"
 #include "shards/api/api_parts.h"
+#include "shards/cmd/rules.h"
 #include "shards/home.h"
 #include "shards/shard.h"
 #include "shards/user/act.h"
@@ -28,7 +29,11 @@ struct api_user_ask {
     struct bytes reason;
     bool is_expired;
     int64_t expire_at;
-    struct bytes info, base64_info;
+    struct bytes info, base64_info, data, base64_data;
+    bool recovers;
+    uint64_t offset;
+    struct bytes epoch;
+    struct jwt_override override;
 };
 
 /* --- bodies ----------------------------------------------------------------------- */
@@ -54,9 +59,79 @@ static void parse_disconnect(struct json *json, struct arena *arena, struct api_
         }
 }
 
+static void parse_since(struct json *json, struct arena *arena, struct api_user_ask *ask)
+{
+    struct bytes name;
+    if (is_null(json)) return;
+    ask->recovers = true;
+    if (json_enter_object(json))
+        while (json_key(json, &name)) {
+            if (bytes_equal_text(name, "offset"))
+                json_u64(json, &ask->offset);
+            else if (bytes_equal_text(name, "epoch"))
+                json_text(json, arena, &ask->epoch);
+            else
+                json_skip(json);
+        }
+}
+
+/* {"value": true} */
+static void parse_choice(struct json *json, uint8_t *choice)
+{
+    struct bytes name;
+    bool value = false;
+    if (is_null(json)) return;
+    if (json_enter_object(json))
+        while (json_key(json, &name)) {
+            if (bytes_equal_text(name, "value"))
+                json_bool(json, &value);
+            else
+                json_skip(json);
+        }
+    *choice = value ? JWT_ON : JWT_OFF;
+}
+
+static void parse_override(struct json *json, struct jwt_override *override)
+{
+    struct bytes name;
+    if (!is_null(json) && json_enter_object(json))
+        while (json_key(json, &name)) {
+            if (bytes_equal_text(name, "presence"))
+                parse_choice(json, &override->presence);
+            else if (bytes_equal_text(name, "join_leave"))
+                parse_choice(json, &override->join_leave);
+            else if (bytes_equal_text(name, "force_push_join_leave"))
+                parse_choice(json, &override->force_push_join_leave);
+            else if (bytes_equal_text(name, "force_positioning"))
+                parse_choice(json, &override->force_positioning);
+            else if (bytes_equal_text(name, "force_recovery"))
+                parse_choice(json, &override->force_recovery);
+            else
+                json_skip(json);
+        }
+}
+
 static void parse_raw(struct json *json, struct bytes *raw)
 {
     if (!is_null(json)) json_raw(json, raw);
+}
+
+/* What says how a subscription is to be. */
+static void parse_subscription(struct json *json, struct bytes name, struct arena *arena,
+                               struct api_user_ask *ask)
+{
+    if (bytes_equal_text(name, "b64info"))
+        json_text(json, arena, &ask->base64_info);
+    else if (bytes_equal_text(name, "data"))
+        parse_raw(json, &ask->data);
+    else if (bytes_equal_text(name, "b64data"))
+        json_text(json, arena, &ask->base64_data);
+    else if (bytes_equal_text(name, "recover_since"))
+        parse_since(json, arena, ask);
+    else if (bytes_equal_text(name, "override"))
+        parse_override(json, &ask->override);
+    else
+        json_skip(json);
 }
 
 static void parse_member(struct json *json, struct bytes name, struct arena *arena,
@@ -80,10 +155,8 @@ static void parse_member(struct json *json, struct bytes name, struct arena *are
         json_i64(json, &ask->expire_at);
     else if (bytes_equal_text(name, "info"))
         parse_raw(json, &ask->info);
-    else if (bytes_equal_text(name, "b64info"))
-        json_text(json, arena, &ask->base64_info);
     else
-        json_skip(json);
+        parse_subscription(json, name, arena, ask);
 }
 
 static enum err parse_ask(struct bytes body, struct arena *arena, struct api_user_ask *ask)
@@ -96,7 +169,20 @@ static enum err parse_ask(struct bytes body, struct arena *arena, struct api_use
         while (json_key(&json, &name)) parse_member(&json, name, arena, ask);
     TRY(json_close(&json));
     if (ask->user.size == 0 || ask->user.size > USER_ID_MAX) return ERR_BAD_REQUEST;
-    if (ask->base64_info.size > 0) TRY(api_parse_base64(ask->base64_info, arena, &ask->info));
+    return ERR_OK;
+}
+
+/* Base64 wins; bytes that are no JSON are for Protobuf clients. */
+static enum err payload_of(struct bytes raw, struct bytes base64, struct arena *arena,
+                           struct jwt_payload *payload)
+{
+    *payload = (struct jwt_payload){.bytes = raw};
+    if (base64.size == 0) return ERR_OK;
+    size_t room = base64.size / 4 * 3 + 3, used = 0;
+    uint8_t *out = arena_get(arena, room);
+    if (crypt_base64_decode(base64, false, out, room, &used) != ERR_OK) return ERR_BAD_REQUEST;
+    payload->bytes = bytes_of(out, used);
+    payload->is_opaque = !json_is_valid(payload->bytes);
     return ERR_OK;
 }
 
@@ -173,7 +259,40 @@ enum err api_refresh(const struct api *api)
         .is_expired = ask.is_expired,
         .expires_s = expiry_of(api->shard, ask.expire_at),
         .has_info = ask.info.size > 0,
-        .info = ask.info,
+        .info = {.bytes = ask.info},
     };
+    return post_act(api, &ask, &act);
+}
+
+enum err api_subscribe(const struct api *api)
+{
+    struct api_user_ask ask;
+    struct arena *arena = &api->shard->arena;
+    TRY(parse_ask(api->body, arena, &ask));
+    const struct config_namespace *space;
+    TRY(rules_channel(api->shard, ask.channel, &space));
+    if (ask.epoch.size > EPOCH_MAX) return ERR_BAD_REQUEST;
+    struct act act = {
+        .verb = ACT_SUBSCRIBE,
+        .channel = ask.channel,
+        .expires_s = expiry_of(api->shard, ask.expire_at),
+        .recovers = ask.recovers,
+        .offset = ask.offset,
+        .epoch = ask.epoch,
+        .override = ask.override,
+    };
+    TRY(payload_of(ask.info, ask.base64_info, arena, &act.info));
+    TRY(payload_of(ask.data, ask.base64_data, arena, &act.data));
+    return post_act(api, &ask, &act);
+}
+
+/* Without a channel: of all. */
+enum err api_unsubscribe(const struct api *api)
+{
+    struct api_user_ask ask;
+    TRY(parse_ask(api->body, &api->shard->arena, &ask));
+    const struct config_namespace *space;
+    if (ask.channel.size > 0) TRY(rules_channel(api->shard, ask.channel, &space));
+    struct act act = {.verb = ACT_UNSUBSCRIBE, .channel = ask.channel};
     return post_act(api, &ask, &act);
 }

@@ -10,13 +10,13 @@
 #define HANDLE_SIZE 8
 #define SIZED(view) (4 + (view).size)
 
-/* u8 verb · u8 flags · u8 overridden · u8 overrides · u16 code · u32 expires
+/* u8 verb · u8 flags · 5 × u8 override · u16 code · u32 expires
  * · u64 offset · sized user, client, whitelist, reason, channel, info, data, epoch */
 size_t act_size(const struct act *act)
 {
-    return 4 + 2 + 4 + 8 + SIZED(act->user) + SIZED(act->client) + SIZED(act->whitelist) +
-           SIZED(act->reason) + SIZED(act->channel) + SIZED(act->info) + SIZED(act->data) +
-           SIZED(act->epoch);
+    return 7 + 2 + 4 + 8 + SIZED(act->user) + SIZED(act->client) + SIZED(act->whitelist) +
+           SIZED(act->reason) + SIZED(act->channel) + SIZED(act->info.bytes) +
+           SIZED(act->data.bytes) + SIZED(act->epoch);
 }
 
 void act_write(struct writer *writer, const struct act *act)
@@ -25,9 +25,13 @@ void act_write(struct writer *writer, const struct act *act)
     check(act->client.size == 0 || act->client.size == 16);
     check(act->whitelist.size % 16 == 0);
     write_u8(writer, act->verb);
-    write_u8(writer, (uint8_t)(act->is_expired | act->has_info << 1 | act->recovers << 2));
-    write_u8(writer, act->overridden);
-    write_u8(writer, act->overrides);
+    write_u8(writer, (uint8_t)(act->is_expired | act->has_info << 1 | act->recovers << 2 |
+                               act->info.is_opaque << 3 | act->data.is_opaque << 4));
+    write_u8(writer, act->override.presence);
+    write_u8(writer, act->override.join_leave);
+    write_u8(writer, act->override.force_push_join_leave);
+    write_u8(writer, act->override.force_positioning);
+    write_u8(writer, act->override.force_recovery);
     write_u16(writer, act->code);
     write_u32(writer, act->expires_s);
     write_u64(writer, act->offset);
@@ -36,8 +40,8 @@ void act_write(struct writer *writer, const struct act *act)
     write_sized(writer, act->whitelist);
     write_sized(writer, act->reason);
     write_sized(writer, act->channel);
-    write_sized(writer, act->info);
-    write_sized(writer, act->data);
+    write_sized(writer, act->info.bytes);
+    write_sized(writer, act->data.bytes);
     write_sized(writer, act->epoch);
 }
 
@@ -49,8 +53,13 @@ void act_read(struct reader *reader, struct act *act)
     act->is_expired = flags & 1;
     act->has_info = flags >> 1 & 1;
     act->recovers = flags >> 2 & 1;
-    act->overridden = read_u8(reader);
-    act->overrides = read_u8(reader);
+    act->info.is_opaque = flags >> 3 & 1;
+    act->data.is_opaque = flags >> 4 & 1;
+    act->override.presence = read_u8(reader);
+    act->override.join_leave = read_u8(reader);
+    act->override.force_push_join_leave = read_u8(reader);
+    act->override.force_positioning = read_u8(reader);
+    act->override.force_recovery = read_u8(reader);
     act->code = read_u16(reader);
     act->expires_s = read_u32(reader);
     act->offset = read_u64(reader);
@@ -59,8 +68,8 @@ void act_read(struct reader *reader, struct act *act)
     act->whitelist = read_sized(reader);
     act->reason = read_sized(reader);
     act->channel = read_sized(reader);
-    act->info = read_sized(reader);
-    act->data = read_sized(reader);
+    act->info.bytes = read_sized(reader);
+    act->data.bytes = read_sized(reader);
     act->epoch = read_sized(reader);
     check(act->client.size == 0 || act->client.size == 16);
     check(act->whitelist.size % 16 == 0);

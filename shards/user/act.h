@@ -13,6 +13,7 @@
 
 #include "core/mesh.h"
 #include "core/slab.h"
+#include "proto/jwt.h"
 
 struct arena;
 
@@ -24,15 +25,6 @@ enum act_verb {
     ACT_VERB_COUNT,
 };
 
-/* Options that a subscribe call may override, as bits. */
-enum act_option {
-    ACT_PRESENCE = 1,
-    ACT_JOIN_LEAVE = 2,
-    ACT_FORCE_PUSH_JOIN_LEAVE = 4,
-    ACT_FORCE_POSITIONING = 8,
-    ACT_FORCE_RECOVERY = 16,
-};
-
 /* Views are borrowed. */
 struct act {
     uint8_t verb; /* enum act_verb */
@@ -42,15 +34,15 @@ struct act {
     struct bytes client, whitelist;
     uint16_t code; /* DISCONNECT: close code; UNSUBSCRIBE: of the push */
     struct bytes reason;
-    struct bytes channel; /* UNSUBSCRIBE: empty is every one */
-    bool is_expired;      /* REFRESH */
-    bool has_info;        /* REFRESH: `info` replaces the connection's */
-    uint32_t expires_s;   /* SUBSCRIBE, REFRESH: Unix second; 0: never */
-    struct bytes info, data;
-    bool recovers; /* SUBSCRIBE: from `offset` of `epoch` */
+    struct bytes channel;          /* UNSUBSCRIBE: empty is every one */
+    bool is_expired;               /* REFRESH */
+    bool has_info;                 /* REFRESH: `info` replaces the connection's */
+    uint32_t expires_s;            /* SUBSCRIBE, REFRESH: Unix second; 0: never */
+    struct jwt_payload info, data; /* SUBSCRIBE; `info` of REFRESH is raw JSON */
+    bool recovers;                 /* SUBSCRIBE: from `offset` of `epoch` */
     uint64_t offset;
     struct bytes epoch;
-    uint8_t overridden, overrides; /* SUBSCRIBE: enum act_option: which, and their values */
+    struct jwt_override override; /* SUBSCRIBE: in place of the namespace's */
 };
 
 /* The packed form. */

@@ -4,8 +4,10 @@
 #include "shards/user/user_do.h"
 
 #include "core/check.h"
+#include "core/log.h"
 #include "shards/call.h"
 #include "shards/cmd/connecting.h"
+#include "shards/cmd/subscription.h"
 #include "shards/shard.h"
 #include "shards/user/act.h"
 
@@ -28,7 +30,7 @@ static void refresh(struct shard *shard, struct conn *conn, const struct act *ac
         conn_end(shard, conn, CLOSE_EXPIRED);
         return;
     }
-    if (act->has_info) conn_set_user(conn, conn_user(conn), act->info);
+    if (act->has_info) conn_set_user(conn, conn_user(conn), act->info.bytes);
     if (conn->flags & CONN_CONNECTING) {
         conn->connecting->expires_s = act->expires_s;
         return;
@@ -37,16 +39,38 @@ static void refresh(struct shard *shard, struct conn *conn, const struct act *ac
     conn_schedule(shard, conn);
 }
 
+/* No right of the user is asked for: the backend decides.  The client is told by a
+ * Subscribe push once the channel's home has answered. */
+static void subscribe(struct shard *shard, struct conn *conn, const struct act *act)
+{
+    const struct config_namespace *space = config_namespace_of(shard->config, act->channel);
+    if (space == NULL) return; /* a reload took it away meanwhile */
+    struct subscription_ask ask = {
+        .channel = act->channel,
+        .recover = act->recovers,
+        .offset = act->offset,
+        .epoch = act->epoch,
+    };
+    options_of_namespace(space, &ask.options);
+    options_override(&ask.options, &act->override);
+    options_say(&ask.options, conn, &act->info, &act->data);
+    ask.options.expires_s = act->expires_s;
+    enum err err = subscription_serve(shard, conn, &ask);
+    if (err != ERR_OK) log_debug("server-side subscription refused err=%s", err_name(err));
+}
+
 static void act_on(struct shard *shard, struct conn *conn, const struct act *act)
 {
     switch ((enum act_verb)act->verb) {
     case ACT_DISCONNECT: disconnect(shard, conn, act); return;
     case ACT_REFRESH: refresh(shard, conn, act); return;
-    case ACT_SUBSCRIBE:
+    case ACT_SUBSCRIBE: subscribe(shard, conn, act); return;
     case ACT_UNSUBSCRIBE:
+        (void)subscription_unsubscribe(shard, conn, act->channel, UNSUBSCRIBE_SERVER);
+        return;
     case ACT_VERB_COUNT: break;
     }
-    impossible("the API asks for no other");
+    impossible("there is no other verb");
 }
 
 void user_on_do(void *context, struct letter *letter)

@@ -56,7 +56,7 @@ for (const shards of [1, 4])
 
     await t.test('what may not be asked is 107', async () => {
       for (const body of [{}, { user: '' }, { user: 'x'.repeat(256) }]) {
-        for (const method of ['disconnect', 'refresh'])
+        for (const method of ['disconnect', 'refresh', 'subscribe', 'unsubscribe'])
           assert.equal((await gateway.api(method, body)).error.code, 107, `${method} ${JSON.stringify(body)}`);
       }
       for (const code of [1000, 2999, 3002, 3999, 5000, 70000])
@@ -94,6 +94,51 @@ for (const shards of [1, 4])
       await gateway.ask('refresh', { user: 'eve', client: sdk.id, expired: true });
       await until(() => sdk.connects === 2, 'the SDK came back');
       assert.equal(sdk.disconnects.at(-1).code, 3005);
+      sdk.centrifuge.disconnect();
+    });
+
+    await t.test('subscribe and unsubscribe all of them', async () => {
+      const peers = await fleet(gateway, 'fay');
+      const pushed = (peer, kind, channel) => until(() => peer.messages
+        .find((message) => message.push?.channel === channel && message.push[kind])?.push[kind], `a push ${kind}`);
+      assert.equal((await gateway.api('subscribe', { user: 'fay', channel: '' })).error.code, 107);
+      assert.equal((await gateway.api('subscribe', { user: 'fay', channel: 'nowhere:a' })).error.code, 102);
+      // The namespace allows no client in; the backend does.
+      await gateway.ask('subscribe', { user: 'fay', channel: 'closed:fay', data: { hello: 1 },
+        override: { force_recovery: { value: true } } });
+      for (const peer of peers) {
+        const push = await pushed(peer, 'subscribe', 'closed:fay');
+        assert.deepEqual(push.data, { hello: 1 });
+        assert.equal(push.recoverable, true);
+        assert.ok(push.epoch);
+      }
+      await gateway.ask('subscribe', { user: 'fay', channel: 'closed:fay' }); // they are already
+      await gateway.ask('publish', { channel: 'closed:fay', data: { n: 1 } });
+      await Promise.all(peers.map((peer) => until(() => peer.pushes('closed:fay').length === 1, 'the publication')));
+
+      await gateway.ask('subscribe', { user: 'fay', channel: 'live:one', client: peers[2].id });
+      await pushed(peers[2], 'subscribe', 'live:one');
+      await gateway.ask('unsubscribe', { user: 'fay', channel: 'closed:fay' });
+      for (const peer of peers)
+        assert.deepEqual(await pushed(peer, 'unsubscribe', 'closed:fay'), { code: 2000, reason: 'server unsubscribe' });
+      await gateway.ask('publish', { channel: 'closed:fay', data: { n: 2 } });
+      await gateway.ask('unsubscribe', { user: 'fay' });
+      assert.equal((await pushed(peers[2], 'unsubscribe', 'live:one')).code, 2000);
+      for (const [i, peer] of peers.entries()) {
+        assert.equal(peer.pushes('closed:fay').length, 1);
+        if (i !== 2) assert.ok(!peer.messages.some((message) => message.push?.channel === 'live:one'));
+      }
+      end(peers);
+
+      const sdk = await connect(gateway, 'gil');
+      const ended = [];
+      const subscription = sdk.centrifuge.newSubscription('chat:gil');
+      subscription.on('unsubscribed', (context) => ended.push(context.code));
+      subscription.subscribe();
+      await subscription.ready(10000);
+      await gateway.ask('unsubscribe', { user: 'gil', channel: 'chat:gil' });
+      await until(() => ended.length === 1, 'the SDK heard of it');
+      assert.deepEqual(ended, [2000]);
       sdk.centrifuge.disconnect();
     });
 

@@ -25,13 +25,12 @@ static const struct act full = {
     .is_expired = true,
     .has_info = true,
     .expires_s = 4000000000u,
-    .info = {(const uint8_t *)"{}", 2},
-    .data = {(const uint8_t *)"[1]", 3},
+    .info = {{(const uint8_t *)"{}", 2}, false},
+    .data = {{(const uint8_t *)"\1\2\3", 3}, true},
     .recovers = true,
     .offset = 1ull << 40,
     .epoch = {(const uint8_t *)"abcd", 4},
-    .overridden = 31,
-    .overrides = 21,
+    .override = {JWT_ON, JWT_OFF, JWT_UNSET, JWT_ON, JWT_OFF},
 };
 
 static void same(const struct act *a, const struct act *b)
@@ -46,13 +45,14 @@ static void same(const struct act *a, const struct act *b)
     assert_int_equal(a->is_expired, b->is_expired);
     assert_int_equal(a->has_info, b->has_info);
     assert_int_equal(a->expires_s, b->expires_s);
-    assert_true(bytes_equal(a->info, b->info));
-    assert_true(bytes_equal(a->data, b->data));
+    assert_true(bytes_equal(a->info.bytes, b->info.bytes));
+    assert_true(bytes_equal(a->data.bytes, b->data.bytes));
+    assert_int_equal(a->info.is_opaque, b->info.is_opaque);
+    assert_int_equal(a->data.is_opaque, b->data.is_opaque);
     assert_int_equal(a->recovers, b->recovers);
     assert_int_equal(a->offset, b->offset);
     assert_true(bytes_equal(a->epoch, b->epoch));
-    assert_int_equal(a->overridden, b->overridden);
-    assert_int_equal(a->overrides, b->overrides);
+    assert_memory_equal(&a->override, &b->override, sizeof a->override);
 }
 
 static struct mesh *mesh;
