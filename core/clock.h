@@ -24,6 +24,7 @@ static inline uint64_t clock_turn_ms(const struct clock *clock)
     return clock->mono_ns / 1000000u;
 }
 
-/* Readings outside a turn: start-up, workers, logs. */
+/* Readings outside a turn: start-up, workers, logs; and where a moment of this shard is held
+ * against one of another. */
 uint64_t clock_mono_ns(void);
 uint64_t clock_wall_ms(void);

@@ -285,9 +285,11 @@ void user_on_act(void *context, struct letter *letter)
     struct bytes packed = packed_act(shard, &in.act);
     bool is_under_way = false;
     enum err err = act_on_sessions(shard, letter, &in, packed, &is_under_way);
-    /* A client id is told with the connect reply: nobody can mean one under way. */
+    /* A client id is told with the connect reply: nobody can mean one under way.  The
+     * turn's reading is too old here: a connect that another shard read since then would
+     * seem to have begun after this call. */
     if (err == ERR_OK && in.act.client.size == 0)
-        revocations_add(&shard->user_home.revocations, in.act.user, packed, shard->clock.mono_ns);
+        revocations_add(&shard->user_home.revocations, in.act.user, packed, clock_mono_ns());
     if (err != ERR_OK || !is_under_way) {
         struct answer answer = {.call = in.call, .err = err};
         call_answer(shard, letter, &answer);

@@ -262,6 +262,22 @@ static void a_connect_under_way_meets_the_ban(void **state)
     end();
 }
 
+/* Another shard read the connect after the home's turn began and before the call. */
+static void a_connect_read_in_the_homes_turn_meets_the_ban(void **state)
+{
+    (void)state;
+    begin("insecure: true");
+    uint64_t before_ns = clock_mono_ns();
+    assert_true(before_ns > small.shards[home_of("ann")]->clock.mono_ns);
+    struct told told, late;
+    post_act(0, ban("ann"), &told);
+    small_run(&small);
+    post_enter(1, "ann", 7, before_ns, &late);
+    small_run(&small);
+    assert_int_equal(late.err, ERR_REVOKED);
+    end();
+}
+
 static void a_call_for_one_client_meets_nobody_under_way(void **state)
 {
     (void)state;
@@ -382,6 +398,7 @@ int main(void)
         cmocka_unit_test(a_single_connection_ends_the_older_ones),
         cmocka_unit_test(a_call_is_answered_when_every_shard_has_acted),
         cmocka_unit_test(a_connect_under_way_meets_the_ban),
+        cmocka_unit_test(a_connect_read_in_the_homes_turn_meets_the_ban),
         cmocka_unit_test(a_call_for_one_client_meets_nobody_under_way),
         cmocka_unit_test(an_expiry_ends_connects_under_way),
         cmocka_unit_test(other_calls_act_on_it_after_its_answer),
