@@ -55,6 +55,7 @@ static void shard_init_pools(struct shard *shard, uint32_t socks_max)
     rng_seed(&shard->rng, seed);
     arena_init(&shard->arena, TURN_ARENA_KEEP);
     frames_init(&shard->frames, shard->post, FRAMES_MAX);
+    intern_init(&shard->texts, rng_next(&shard->rng));
     slab_init(&shard->conns, "conn", sizeof(struct conn), socks_max);
     slab_init(&shard->subs, "sub", sizeof(struct sub), socks_max * SUBS_PER_CONN);
     slab_init(&shard->calls, "call", sizeof(struct call), CALLS_MAX(shard->shards_count));
@@ -174,6 +175,7 @@ void shard_destroy(struct shard *shard)
     slab_fini(&shard->calls);
     slab_fini(&shard->subs);
     slab_fini(&shard->conns);
+    intern_fini(&shard->texts);
     frames_fini(&shard->frames);
     arena_fini(&shard->arena);
     indexes_fini(&shard->dirty);
@@ -295,7 +297,7 @@ void shard_census(const struct shard *shard, struct shard_census *census)
         .store_pending = shard->store == NULL ? 0 : store_pending(shard->store),
         .frame_bytes = shard->frames.bytes,
         .presence_entries = shard->channels.presences.entries.count,
-        .texts = intern_count(&shard->channels.presences.texts),
+        .texts = intern_count(&shard->texts) + intern_count(&shard->channels.presences.texts),
     };
 }
 
@@ -305,6 +307,7 @@ void shard_verify(struct shard *shard)
     slab_verify(&shard->conns);
     slab_verify(&shard->subs);
     slab_verify(&shard->calls);
+    intern_verify(&shard->texts);
     hub_verify(&shard->hub);
     wheel_verify(&shard->wheel);
     uint32_t at = 0, subs = 0, calls = 0;

@@ -15,6 +15,7 @@
 #include "core/config.h"
 #include "core/frame.h"
 #include "core/inbox.h"
+#include "core/intern.h"
 #include "core/loop.h"
 #include "core/mesh.h"
 #include "core/metric.h"
@@ -93,7 +94,8 @@ struct shard {
     struct frames frames;
     struct store *store;
 
-    struct slab conns; /* index = socket */
+    struct intern texts; /* infos of connections; few contents, each stands once */
+    struct slab conns;   /* index = socket */
     struct slab subs;
     struct slab calls;
     struct slab out_chunks;

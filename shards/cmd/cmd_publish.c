@@ -53,7 +53,7 @@ enum err cmd_publish(struct shard *shard, struct conn *conn, const struct cmd *c
         .is_opaque = is_opaque,
         .has_info = true,
         .user = conn_user(conn),
-        .conn_info = conn_info(conn),
+        .conn_info = conn_info(shard, conn),
         .chan_info = subscription_info_of(shard, conn, channel),
     };
     memcpy(question.publication.client, conn->client, sizeof conn->client);

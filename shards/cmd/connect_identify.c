@@ -94,9 +94,9 @@ enum connect_step connect_identify(struct shard *shard, struct conn *conn)
     }
     if (err != ERR_OK) return refuse(shard, conn, err);
     make_client_id(conn->client);
-    conn_forget_user(conn);
+    conn_forget_user(shard, conn);
     /* Bytes that are no JSON cannot stand in a JSON frame. */
-    conn_set_user(conn, claims.user, claims.info.is_opaque ? BYTES_NONE : claims.info.bytes);
+    conn_set_user(shard, conn, claims.user, claims.info.is_opaque ? BYTES_NONE : claims.info.bytes);
     connecting->expires_s = identify_expiry(shard, &claims);
     keep_subs(connecting, &claims);
     return CONNECT_DONE;

@@ -209,7 +209,7 @@ static enum err sub_ask(struct shard *shard, struct conn *conn, struct sub *sub,
     question->hears_joins = sub->flags & SUB_HEARS_JOINS;
     memcpy(question->client, conn->client, sizeof question->client);
     question->user = conn_user(conn);
-    question->conn_info = conn_info(conn);
+    question->conn_info = conn_info(shard, conn);
     question->chan_info = subscription_info(shard, call->sub);
     call_post(shard, letter_pack_subscribe(shard->post, entry->home, question));
     return ERR_OK;

@@ -125,29 +125,36 @@ static void conn_on_accept(void *context, uint32_t sock)
     loop_recv_arm(shard->loop, sock);
 }
 
-void conn_set_user(struct conn *conn, struct bytes user, struct bytes info)
+struct bytes conn_info(const struct shard *shard, const struct conn *conn)
 {
-    check(user.size <= UINT8_MAX);
-    char *before = conn->flags & CONN_USER_FAR ? conn->user.far : NULL;
-    if (user.size > CONN_USER_NEAR || info.size > 0) {
-        char *block = mem_alloc(user.size + info.size + 2); /* zeroed */
-        if (user.size > 0) memcpy(block, user.at, user.size);
-        if (info.size > 0) memcpy(block + user.size + 1, info.at, info.size);
-        conn->user.far = block;
-        conn->flags |= CONN_USER_FAR;
-    } else {
-        char near[CONN_USER_NEAR] = {0};
-        if (user.size > 0) memcpy(near, user.at, user.size);
-        memcpy(conn->user.near, near, sizeof near);
-        conn->flags &= ~(uint32_t)CONN_USER_FAR;
-    }
-    conn->user_size = (uint8_t)user.size;
-    mem_free(before);
+    return intern_text(&shard->texts, conn->user.info);
 }
 
-void conn_forget_user(struct conn *conn)
+/* Views of what is replaced may come in, so it goes last. */
+void conn_set_user(struct shard *shard, struct conn *conn, struct bytes user, struct bytes info)
+{
+    check(user.size <= UINT8_MAX);
+    char *far = conn->flags & CONN_USER_FAR ? conn->user.far : NULL;
+    uint32_t info_before = conn->user.info;
+    char near[CONN_USER_NEAR] = {0};
+    conn->user.info = intern_take(&shard->texts, info);
+    conn->flags &= ~(uint32_t)CONN_USER_FAR;
+    if (user.size > CONN_USER_NEAR) {
+        conn->user.far = mem_text(user.at, user.size);
+        conn->flags |= CONN_USER_FAR;
+    } else {
+        if (user.size > 0) memcpy(near, user.at, user.size);
+        memcpy(conn->user.near, near, sizeof near);
+    }
+    conn->user_size = (uint8_t)user.size;
+    mem_free(far);
+    intern_give(&shard->texts, info_before);
+}
+
+void conn_forget_user(struct shard *shard, struct conn *conn)
 {
     if (conn->flags & CONN_USER_FAR) mem_free(conn->user.far);
+    intern_give(&shard->texts, conn->user.info);
     conn->flags &= ~(uint32_t)CONN_USER_FAR;
     conn->user_size = 0;
     memset(&conn->user, 0, sizeof conn->user);
@@ -195,7 +202,7 @@ static void conn_free(struct shard *shard, struct conn *conn)
     conn_drop_output(shard, conn, false);
     if (conn->flags & CONN_TLS) conn_tls_free(shard, conn);
     conn_forget_input(shard, conn);
-    if (conn->flags & CONN_USER_FAR) mem_free(conn->user.far);
+    conn_forget_user(shard, conn);
     conn_move(conn, CONN_FREE);
     metric_sub(&shard->metrics, METRIC_CONNECTIONS, 1);
     slab_put(&shard->conns, conn);

@@ -41,7 +41,7 @@ struct rng;
 #define OUT_BURST_FACTOR 4
 
 /* Users' ids up to so many bytes need no block of their own. */
-#define CONN_USER_NEAR 16
+#define CONN_USER_NEAR 12
 
 /* Saved bytes: a partial HTTP request, or commands that wait. */
 struct conn_saved {
@@ -108,11 +108,13 @@ struct conn {
         uint8_t client[16];        /* id, once known */
         struct http_progress http; /* HTTP: of the request that `input` begins with */
     };
-    /* Zero until the client is known.  A short id without an info stands here; else, with
-     * CONN_USER_FAR, one block of the heap: id, NUL, the raw JSON of the token's info or
-     * nothing, NUL. */
+    /* Zero until the client is known.  A short id stands here, a long one, with
+     * CONN_USER_FAR, in a block of the heap. */
     union {
-        char near[CONN_USER_NEAR];
+        struct {
+            char near[CONN_USER_NEAR];
+            uint32_t info; /* name in shard.texts: the raw JSON of the token's info */
+        };
         char *far;
     } user;
     uint32_t session; /* its name at its user's home (user/users.h) */
@@ -134,14 +136,11 @@ static inline struct bytes conn_user(const struct conn *conn)
     const char *at = conn->flags & CONN_USER_FAR ? conn->user.far : conn->user.near;
     return bytes_of(at, conn->user_size);
 }
-static inline struct bytes conn_info(const struct conn *conn)
-{
-    if (!(conn->flags & CONN_USER_FAR)) return BYTES_NONE;
-    return bytes_of_text(conn->user.far + conn->user_size + 1);
-}
+/* Valid while the connection lives and nothing else is set. */
+struct bytes conn_info(const struct shard *shard, const struct conn *conn);
 /* Who the client is; both are copied, also from what was said before. */
-void conn_set_user(struct conn *conn, struct bytes user, struct bytes info);
-void conn_forget_user(struct conn *conn);
+void conn_set_user(struct shard *shard, struct conn *conn, struct bytes user, struct bytes info);
+void conn_forget_user(struct shard *shard, struct conn *conn);
 /* conn_proxy.c: keeps the user that a trusted proxy names in the upgrade; false when
  * it answered that the header cannot be. */
 must_use bool conn_take_proxy_user(struct shard *shard, struct conn *conn,

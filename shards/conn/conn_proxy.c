@@ -33,11 +33,11 @@ bool conn_take_proxy_user(struct shard *shard, struct conn *conn,
     const char *name = shard->config->client_user_id_http_header;
     struct bytes user;
     /* An upgrade before may have been refused at the door. */
-    conn_forget_user(conn);
+    conn_forget_user(shard, conn);
     if (name[0] == '\0') return true;
     const char *why = complaint(request, name, &user);
     if (why == NULL) {
-        if (user.size > 0) conn_set_user(conn, user, BYTES_NONE);
+        if (user.size > 0) conn_set_user(shard, conn, user, BYTES_NONE);
         return true;
     }
     conn_respond(shard, conn, 400, "text/plain; charset=utf-8", bytes_of_text(why), NULL);

@@ -79,7 +79,7 @@ enum err rpc_message_send(const struct rpc *rpc)
         .publication = {.data = message.data,
                         .has_info = true,
                         .user = conn_user(conn),
-                        .conn_info = conn_info(conn),
+                        .conn_info = conn_info(shard, conn),
                         .chan_info = subscription_info_of(shard, conn, message.channel)},
     };
     memcpy(question.publication.client, conn->client, sizeof conn->client);

@@ -30,7 +30,7 @@ static void refresh(struct shard *shard, struct conn *conn, const struct act *ac
         conn_end(shard, conn, CLOSE_EXPIRED);
         return;
     }
-    if (act->has_info) conn_set_user(conn, conn_user(conn), act->info.bytes);
+    if (act->has_info) conn_set_user(shard, conn, conn_user(conn), act->info.bytes);
     if (conn->flags & CONN_CONNECTING) {
         conn->connecting->expires_s = act->expires_s;
         return;

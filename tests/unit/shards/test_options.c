@@ -141,7 +141,7 @@ static int got(const struct row *row, const char *user)
     struct shard *shard = calloc(1, sizeof *shard);
     struct conn conn = {.wire = WIRE_JSON};
     shard->config = config;
-    conn_set_user(&conn, bytes_of_text(user), BYTES_NONE);
+    conn_set_user(shard, &conn, bytes_of_text(user), BYTES_NONE);
     struct cmd_subscribe request = {.positioned = row->positioned,
                                     .recoverable = row->recoverable,
                                     .join_leave = row->join_leave};

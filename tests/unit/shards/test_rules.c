@@ -56,7 +56,7 @@ static struct world *world_make(bool is_insecure, const char *user)
     hub_init(&world->shard.hub, 1, 16, 1);
     slab_init(&world->shard.subs, "sub", sizeof(struct sub), 16);
     world->conn.subs_first = UINT32_MAX;
-    conn_set_user(&world->conn, bytes_of_text(user), BYTES_NONE);
+    conn_set_user(&world->shard, &world->conn, bytes_of_text(user), BYTES_NONE);
     return world;
 }
 
@@ -85,7 +85,7 @@ static void world_free(struct world *world)
     slab_fini(&world->shard.subs);
     patterns_fini(&world->shard.patterns);
     config_destroy((struct config *)(uintptr_t)world->shard.config);
-    if (world->conn.flags & CONN_USER_FAR) mem_free(world->conn.user.far);
+    conn_forget_user(&world->shard, &world->conn);
     mem_free(world);
 }
 

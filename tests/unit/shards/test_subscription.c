@@ -44,7 +44,7 @@ static void world_open(struct world *world, const char *options)
     struct conn *conn = world->conn = slab_get(&shard->conns, NULL);
     conn->subs_first = conn->due_next = conn->due_prev = UINT32_MAX;
     conn->state = CONN_WS;
-    conn_set_user(conn, BYTES_LITERAL("u"), BYTES_NONE);
+    conn_set_user(shard, conn, BYTES_LITERAL("u"), BYTES_NONE);
 }
 
 /* What is queued by now, taken off the connection. */
