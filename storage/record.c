@@ -73,6 +73,8 @@ enum err publication_read(struct reader *reader, struct publication *publication
         publication->user = read_sized(reader);
         publication->conn_info = read_sized(reader);
         if (has_chan) publication->chan_info = read_sized(reader);
+        /* A flag without what it announces is nothing that was written. */
+        if (has_chan && publication->chan_info.size == 0) return ERR_STORE_CORRUPT;
     }
     if ((flags & PUBLICATION_HAS_VERSION) != 0) {
         publication->version = read_u64(reader);

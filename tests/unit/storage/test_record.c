@@ -111,6 +111,24 @@ static void publication_of_unknown_version_or_flag_is_refused(void **state)
     }
 }
 
+static void a_flag_without_its_field_is_refused(void **state)
+{
+    (void)state;
+    static const uint8_t flags[] = {1 | 8, 1 | 4, 4, 8};
+    for (size_t i = 0; i < sizeof flags; i++) {
+        struct publication publication = sample(0);
+        publication.has_info = flags[i] & 1;
+        uint8_t buffer[256];
+        struct writer writer = writer_of(buffer, sizeof buffer);
+        publication_write(&writer, &publication);
+        buffer[1] = flags[i];
+        /* An empty chan_info, and a version of none with an empty epoch. */
+        write_bytes(&writer, bytes_of((const uint8_t[12]){0}, flags[i] & 8 ? 4 : 12));
+        struct reader reader = reader_of(writer_bytes(&writer));
+        assert_int_equal(publication_read(&reader, &publication), ERR_STORE_CORRUPT);
+    }
+}
+
 static void publication_without_room_latches(void **state)
 {
     (void)state;
@@ -131,6 +149,7 @@ int main(void)
         cmocka_unit_test(opaque_data_is_told_by_a_bit_of_the_flags),
         cmocka_unit_test(publication_cut_at_any_byte_is_refused),
         cmocka_unit_test(publication_of_unknown_version_or_flag_is_refused),
+        cmocka_unit_test(a_flag_without_its_field_is_refused),
         cmocka_unit_test(publication_without_room_latches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
