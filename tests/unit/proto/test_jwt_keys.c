@@ -255,7 +255,7 @@ static void an_eddsa_token_is_whole(void **state)
 }
 
 /* `key` alone in a set: is it taken? */
-static uint32_t taken(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static uint32_t taken(const char *format, ...)
 {
     char text[4096], key[4000];
     va_list arguments;
