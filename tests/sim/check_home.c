@@ -48,7 +48,11 @@ bool check_only(uint32_t conns, uint32_t subs)
         sum.calls += census.calls;
         sum.ws_contexts += census.ws_contexts;
         sum.out_chunks += census.out_chunks;
+        sum.users += census.users;
+        sum.sessions += census.sessions;
+        sum.presence_entries += census.presence_entries;
     }
-    return sum.conns == conns && sum.subs == subs && sum.calls == 0 && sum.ws_contexts == 0 &&
+    return sum.conns == conns && sum.users == conns && sum.sessions == conns && sum.subs == subs &&
+           sum.presence_entries == subs && sum.calls == 0 && sum.ws_contexts == 0 &&
            sum.out_chunks == 0;
 }

@@ -7,6 +7,7 @@
 
 #include "client_sim.h"
 #include "core/check.h"
+#include "wire_pb.h"
 #include "world.h"
 
 static struct ask ask_take(struct client_sim *client, uint32_t id)
@@ -357,25 +358,42 @@ static void hear_reply(struct client_sim *client, struct bytes reply)
     }
 }
 
+static void hear_text(struct client_sim *client, struct bytes rest)
+{
+    for (uint64_t session = client->session; rest.size > 0 && client->session == session;) {
+        const uint8_t *end = memchr(rest.at, '\n', rest.size);
+        size_t size = end == NULL ? rest.size : (size_t)(end - rest.at);
+        hear_reply(client, bytes_of(rest.at, size));
+        size_t skip = end == NULL ? size : size + 1;
+        rest = bytes_of(rest.at + skip, rest.size - skip);
+    }
+}
+
+static void hear_binary(struct client_sim *client, struct bytes rest)
+{
+    struct intake json = {NULL, 0, 0};
+    for (uint64_t session = client->session; rest.size > 0 && client->session == session;) {
+        pb_take_reply(&rest, &json);
+        hear_reply(client, bytes_of(json.bytes, json.size));
+    }
+    intake_free(&json);
+}
+
 void client_hear(struct client_sim *client, const struct ws_message *message)
 {
     struct bytes rest = message->payload;
+    if (message->opcode == (client->is_binary ? WS_TEXT : WS_BINARY))
+        world_fail("frames are of the client's wire", "client %u: opcode %d", client->number,
+                   message->opcode);
     switch (message->opcode) {
-    case WS_TEXT:
-        for (uint64_t session = client->session; rest.size > 0 && client->session == session;) {
-            const uint8_t *end = memchr(rest.at, '\n', rest.size);
-            size_t size = end == NULL ? rest.size : (size_t)(end - rest.at);
-            hear_reply(client, bytes_of(rest.at, size));
-            size_t skip = end == NULL ? size : size + 1;
-            rest = bytes_of(rest.at + skip, rest.size - skip);
-        }
-        break;
+    case WS_TEXT: hear_text(client, rest); break;
+    case WS_BINARY: hear_binary(client, rest); break;
     case WS_CLOSE:
         client->close_code = rest.size < 2 ? 1005 : (uint32_t)rest.at[0] << 8 | rest.at[1];
         client_say(client, WS_CLOSE, bytes_of(rest.at, rest.size < 2 ? 0 : 2));
         break;
     case WS_PING: client_say(client, WS_PONG, rest); break;
     case WS_PONG: break;
-    default: world_fail("frames of the server are whole text", "opcode %d", message->opcode);
+    default: world_fail("frames of the server are whole", "opcode %d", message->opcode);
     }
 }

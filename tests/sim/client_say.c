@@ -12,6 +12,7 @@
 #include "net_sim.h"
 #include "proto/jwt.h"
 #include "tokens_sim.h"
+#include "wire_pb.h"
 #include "world.h"
 
 static struct ask *ask_new(struct client_sim *client, enum ask_kind kind, uint32_t channel)
@@ -23,16 +24,16 @@ static struct ask *ask_new(struct client_sim *client, enum ask_kind kind, uint32
     return ask;
 }
 
-void client_say(struct client_sim *client, enum ws_opcode opcode, struct bytes payload)
+static void say_frame(struct client_sim *client, enum ws_opcode opcode, struct bytes payload)
 {
     uint8_t *out = malloc(payload.size + 64);
     check(out != NULL);
     size_t used = 0, done = 0;
     /* A control frame may stand between fragments; a data frame may not. */
-    while (opcode == WS_TEXT && payload.size - done > 1 && used < 40 &&
+    while (opcode < WS_CLOSE && payload.size - done > 1 && used < 40 &&
            chance(book.plan->fragment_percent)) {
         size_t part = 1 + chance_below(min_u64(payload.size - done - 1, 8));
-        used += ws_put(out + used, done == 0 ? WS_TEXT : WS_CONTINUE, false,
+        used += ws_put(out + used, done == 0 ? opcode : WS_CONTINUE, false,
                        bytes_of(payload.at + done, part), (uint32_t)rng_next(&world.rng));
         done += part;
         if (used > 20) break;
@@ -42,6 +43,18 @@ void client_say(struct client_sim *client, enum ws_opcode opcode, struct bytes p
                bytes_of(payload.at + done, payload.size - done), (uint32_t)rng_next(&world.rng));
     net_write(client->link, out, used);
     free(out);
+}
+
+void client_say(struct client_sim *client, enum ws_opcode opcode, struct bytes payload)
+{
+    if (opcode != WS_TEXT || !client->is_binary) {
+        say_frame(client, opcode, payload);
+        return;
+    }
+    struct intake binary = {NULL, 0, 0};
+    pb_put_command(&binary, payload);
+    say_frame(client, WS_BINARY, bytes_of(binary.bytes, binary.size));
+    intake_free(&binary);
 }
 
 static void say_text(struct client_sim *client, const char *text, int size)

@@ -54,8 +54,9 @@ static void on_open(void *owner)
     char text[512];
     int size = snprintf(text, sizeof(text),
                         "GET /connection/websocket HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\n"
-                        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                        "Sec-WebSocket-Key: c2ltdWxhdGVkIG5vbmNlIQ==\r\n\r\n");
+                        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n%s"
+                        "Sec-WebSocket-Key: c2ltdWxhdGVkIG5vbmNlIQ==\r\n\r\n",
+                        client->is_binary ? "Sec-WebSocket-Protocol: centrifuge-protobuf\r\n" : "");
     net_write(client->link, text, (size_t)size);
 }
 
@@ -224,6 +225,7 @@ static void client_init(struct client_sim *client, uint32_t number)
     memset(client, 0, sizeof(*client));
     client->number = number;
     client->user = number % plan->users_count;
+    client->is_binary = number * 37 % 100 < plan->binary_percent;
     for (uint32_t i = 0; i < plan->channels_per_client; i++) {
         uint32_t channel = (uint32_t)chance_below(plan->channels_count);
         if (plan->channels[channel].kind == KIND_SHUT || client_sub(client, channel) != NULL)

@@ -1,8 +1,8 @@
 /*
  * client_sim: the simulated people and backends.
  *
- * A client speaks HTTP upgrade, masked WebSocket and Centrifuge JSON as an SDK
- * does: it reconnects by itself, subscribes again with the position it has,
+ * A client speaks HTTP upgrade, masked WebSocket and Centrifuge's JSON or Protobuf
+ * as an SDK does: it reconnects by itself, subscribes again with the position it has,
  * answers pings, and now and then is rude (resets, slow reading, forbidden
  * requests).  A backend speaks the server API over HTTP and retries a publish
  * with the same key until it is answered.
@@ -75,6 +75,7 @@ struct client_sim {
     uint32_t tries;
     uint32_t close_code;
     bool is_paused;
+    bool is_binary; /* it speaks Protobuf */
     uint32_t keyed; /* message that is sent again with its key until answered, + 1; 0: none */
     char *token;
 };
@@ -114,7 +115,8 @@ void client_send_keyed(struct client_sim *client);
 bool client_say_counts(struct client_sim *client, uint32_t channel, uint64_t offset);
 /* A subscribe that must be refused. */
 bool client_say_forbidden(struct client_sim *client, uint32_t channel);
-/* Sends a WebSocket message, in fragments now and then. */
+/* Sends a WebSocket message, in fragments now and then; a text goes out in the wire
+ * that the client speaks. */
 void client_say(struct client_sim *client, enum ws_opcode opcode, struct bytes payload);
 /* Writes {"m":…} of a new message of `channel`. */
 uint32_t message_write(char *out, size_t size, uint32_t number, uint32_t pad);

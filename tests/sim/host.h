@@ -26,8 +26,9 @@ struct shard;
 /* Of the process that runs. */
 uint32_t host_shards(void);
 struct shard *host_shard(uint32_t index);
-/* check_home.c: whether all shards together hold that many, and nothing else that
- * connections leave. */
+/* check_home.c: whether all shards together hold that many connections, each of a user
+ * of its own, and subscriptions, each of them listed, and nothing else that connections
+ * leave. */
 bool check_only(uint32_t conns, uint32_t subs);
 
 /* check_presence.c: every subscription is listed at its home and nobody else; else `why`

@@ -94,6 +94,7 @@ static void draw_users(struct plan *plan)
     plan->ban_percent = plan->has_tokens ? (uint32_t)ONE_OF(0, 5, 30, 80) : 0;
     uint32_t most = (plan->clients_count + plan->users_count - 1) / plan->users_count;
     plan->user_limit = chance(40) ? most : 0;
+    plan->binary_percent = (uint32_t)ONE_OF(0, 30, 50, 100);
 }
 
 static void draw_world(struct plan *plan)

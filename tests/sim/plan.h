@@ -70,8 +70,9 @@ struct plan {
     uint32_t fragment_percent; /* messages sent in fragments */
     uint32_t named_percent;    /* subscriptions that the connect command names */
     uint64_t slow_ns_max;
-    uint32_t ban_percent; /* calls of a backend that speak of a user */
-    uint32_t user_limit;  /* client.user_connection_limit: as many as a user's clients; 0: none */
+    uint32_t ban_percent;    /* calls of a backend that speak of a user */
+    uint32_t binary_percent; /* clients that speak Protobuf */
+    uint32_t user_limit; /* client.user_connection_limit: as many as a user's clients; 0: none */
 
     uint64_t active_ns;
     struct plan_kill kills[KILLS_SIM_MAX];

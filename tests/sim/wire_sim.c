@@ -11,6 +11,7 @@
 
 void intake_put(struct intake *intake, const uint8_t *data, size_t size)
 {
+    if (size == 0) return;
     if (intake->size + size > intake->room) {
         intake->room = 2 * (intake->size + size) + 512;
         intake->bytes = realloc(intake->bytes, intake->room);
@@ -145,22 +146,27 @@ static size_t value_end(struct bytes text, size_t at)
     return text.size;
 }
 
+bool peek_member(struct bytes object, size_t *at, struct bytes *name, struct bytes *value)
+{
+    if (object.size < 2 || object.at[0] != '{') not_json(object);
+    if (*at == 0) *at = 1;
+    if (*at < object.size && object.at[*at] == ',') ++*at;
+    if (*at >= object.size || object.at[*at] == '}') return false;
+    if (object.at[*at] != '"') not_json(object);
+    size_t key_end = value_end(object, *at);
+    if (key_end >= object.size || object.at[key_end] != ':') not_json(object);
+    size_t end = value_end(object, key_end + 1);
+    *name = bytes_of(object.at + *at + 1, key_end - *at - 2);
+    *value = bytes_of(object.at + key_end + 1, end - key_end - 1);
+    *at = end;
+    return true;
+}
+
 bool peek_get(struct bytes object, const char *name, struct bytes *value)
 {
-    size_t name_size = strlen(name);
-    if (object.size < 2 || object.at[0] != '{') not_json(object);
-    for (size_t at = 1; at < object.size && object.at[at] != '}';) {
-        if (object.at[at] == ',') at++;
-        if (object.at[at] != '"') not_json(object);
-        size_t key_end = value_end(object, at);
-        if (key_end >= object.size || object.at[key_end] != ':') not_json(object);
-        size_t end = value_end(object, key_end + 1);
-        if (key_end - at == name_size + 2 && memcmp(object.at + at + 1, name, name_size) == 0) {
-            *value = bytes_of(object.at + key_end + 1, end - key_end - 1);
-            return true;
-        }
-        at = end;
-    }
+    struct bytes found;
+    for (size_t at = 0; peek_member(object, &at, &found, value);)
+        if (bytes_equal_text(found, name)) return true;
     return false;
 }
 

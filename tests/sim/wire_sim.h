@@ -49,6 +49,8 @@ bool http_take(const struct intake *intake, struct http_answer *answer);
 /* The value of `name` in the object; false when it has none.  A value is its
  * text, strings with their quotes.  Text that is no JSON fails the run. */
 bool peek_get(struct bytes object, const char *name, struct bytes *value);
+/* Walks an object: begin with *at = 0.  `name` is without its quotes. */
+bool peek_member(struct bytes object, size_t *at, struct bytes *name, struct bytes *value);
 /* Walks an array: begin with *at = 0. */
 bool peek_each(struct bytes array, size_t *at, struct bytes *value);
 uint64_t peek_number(struct bytes object, const char *name, uint64_t otherwise);
