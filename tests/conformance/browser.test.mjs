@@ -10,13 +10,16 @@ import test from 'node:test';
 import WebSocket from 'ws';
 import { range } from './client.mjs';
 import { Gateway, SECRET, token, until } from './gateway.mjs';
+import { BUSY, channel, client } from './script.mjs';
+import { scenes } from './scenes.mjs';
 
 const BROWSER = [process.env.CHROMIUM, ...process.env.PATH.split(delimiter)
   .flatMap((dir) => ['chromium', 'chromium-browser', 'google-chrome'].map((name) => join(dir, name)))]
   .find((path) => path && existsSync(path));
-const SDK = new URL('./node_modules/centrifuge/dist/centrifuge.js', import.meta.url);
+const SCRIPTS = { '/json.js': 'node_modules/centrifuge/dist/centrifuge.js', '/script.mjs': 'script.mjs', '/scenes.mjs': 'scenes.mjs',
+  '/protobuf.js': 'node_modules/centrifuge/dist/centrifuge.protobuf.js' };
 
-const PAGE = `<!doctype html><meta charset="utf-8"><title>sluice</title><script src="/centrifuge.js"></script><script>
+const PAGE = `<!doctype html><meta charset="utf-8"><title>sluice</title><script src="/json.js"></script><script>
   const seen = { publications: [], subscribed: [], states: [], errors: [] };
   function begin(url, token, channel) {
     window.centrifuge = new Centrifuge(url, { token, minReconnectDelay: 20, maxReconnectDelay: 200 });
@@ -31,13 +34,38 @@ const PAGE = `<!doctype html><meta charset="utf-8"><title>sluice</title><script 
   }
 </script>`;
 
-/** Serves the page and the SDK; two names of this machine are two origins. */
-function serve() {
+/** A page that plays every scene on one wire. */
+const STAGE = (wire) => `<!doctype html><meta charset="utf-8"><title>sluice</title><script src="/${wire}.js"></script><script type="module">
+  import { Scene } from '/script.mjs';
+  import { scenes } from '/scenes.mjs';
+  const ask = async (what, body) => (await fetch('/ask/' + what, { method: 'POST', body: JSON.stringify(body) })).json();
+  const at = { wire: '${wire}', Centrifuge, WebSocket, api: ask, token: (claims) => ask('token', claims), place: async () => true };
+  window.play = (urls) => Promise.all(scenes.map(async ([name, act, expected, only], i) => {
+    const scene = new Scene({ ...at, ...urls, tag: '${wire}' + i });
+    try {
+      return (only ?? at.wire) === at.wire ? await act(scene) : expected;
+    } catch (error) {
+      return [String(error)];
+    } finally {
+      scene.end();
+    }
+  }));
+</script>`;
+
+/** Serves the pages and the SDK; two names of this machine are two origins.  `ask` answers what a scene asks a backend. */
+function serve(ask) {
   return new Promise((done) => {
-    const server = createServer((request, response) => {
-      const isScript = request.url === '/centrifuge.js';
-      response.setHeader('Content-Type', isScript ? 'text/javascript' : 'text/html');
-      response.end(isScript ? readFileSync(SDK) : PAGE);
+    const server = createServer(async (request, response) => {
+      const { pathname } = new URL(request.url, 'http://page');
+      if (pathname.startsWith('/ask/')) {
+        const body = await new Response(request).json();
+        response.end(JSON.stringify(await ask(pathname.slice(5), body)));
+        return;
+      }
+      const script = SCRIPTS[pathname];
+      response.setHeader('Content-Type', script ? 'text/javascript' : 'text/html');
+      response.end(script ? readFileSync(new URL(script, import.meta.url))
+        : pathname.startsWith('/stage/') ? STAGE(pathname.slice(7)) : PAGE);
     }).listen(0, '127.0.0.1', () => done(server));
   });
 }
@@ -47,7 +75,8 @@ class Browser {
   async start() {
     this.dir = mkdtempSync(join(tmpdir(), 'sluice-browser-'));
     this.child = spawn(BROWSER, ['--headless', '--disable-gpu', '--no-first-run', '--disable-dev-shm-usage', '--no-sandbox',
-      '--disable-extensions', '--disable-background-networking', '--remote-debugging-port=0', `--user-data-dir=${this.dir}`,
+      '--disable-extensions', '--disable-background-networking', '--disable-background-timer-throttling', '--disable-renderer-backgrounding',
+      '--disable-backgrounding-occluded-windows', '--remote-debugging-port=0', `--user-data-dir=${this.dir}`,
       'about:blank'], { stdio: 'ignore', detached: true });
     this.exited = new Promise((done) => this.child.once('exit', done));
     const file = join(this.dir, 'DevToolsActivePort');
@@ -141,4 +170,23 @@ test('a browser', { skip: !BROWSER && 'no Chromium here: apt-get install chromiu
     assert.equal(await foreign('centrifuge.state'), 'connecting');
     await foreign('centrifuge.disconnect()');
   });
+});
+
+test('every command from a page, on both wires', { concurrency: true, skip: !BROWSER && 'no Chromium here' }, async (t) => {
+  const gateway = new Gateway({ shards: 2 }), busy = new Gateway({ shards: 1 });
+  const server = await serve((what, body) => (what === 'token' ? token(body) : gateway.api(what, body)));
+  t.after(async () => { server.close(); await gateway.end(); await busy.end(); });
+  const origin = `http://127.0.0.1:${server.address().port}`;
+  const shared = { channel, storage: { engine: 'memory' } };
+  const who = { token: { hmac_secret_key: SECRET }, allowed_origins: [origin] };
+  gateway.options.config = { ...shared, client: { ...who, ...client } };
+  busy.options.config = { ...shared, client: { ...who, command_rate_limit: BUSY } };
+  const [browser] = await Promise.all([new Browser().start(), gateway.start(), busy.start()]);
+  t.after(() => browser.end());
+  await Promise.all(['json', 'protobuf'].map((wire) => t.test(wire, async () => {
+    const run = await browser.open(`${origin}/stage/${wire}`);
+    await until(() => run('typeof play === "function"'), 'the scenes are loaded');
+    const played = await run(`play(${JSON.stringify({ url: gateway.url, busyUrl: busy.url })})`);
+    scenes.forEach(([name, , expected], i) => assert.deepEqual(played[i], expected, name));
+  })));
 });
