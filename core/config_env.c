@@ -3,10 +3,12 @@
  *
  * SLUICE_HTTP_SERVER_PORT is http_server.port: the path in capitals, dots as
  * underscores.  Options of channels without a namespace are
- * SLUICE_CHANNEL_WITHOUT_NAMESPACE_…, all namespaces together the JSON list
+ * SLUICE_CHANNEL_WITHOUT_NAMESPACE_…, those of the namespace chat
+ * SLUICE_CHANNEL_NAMESPACES_CHAT_…, and all namespaces together are the JSON list
  * SLUICE_CHANNEL_NAMESPACES, which takes the place of the file's.  A list of texts is
  * split at commas.  A variable of ours that names no option is warned of with the
- * nearest one and stops nothing: an environment belongs to others too.
+ * nearest one and stops nothing: an environment belongs to others too, above all to
+ * Kubernetes, whose words about a service named sluice are passed over.
  */
 #include <stdio.h>
 
@@ -17,6 +19,7 @@
 
 #define ENV_PREFIX   "SLUICE_"
 #define ENV_NAME_MAX (CONFIG_PATH_MAX + sizeof(ENV_PREFIX))
+#define ENV_SPACES   ENV_PREFIX "CHANNEL_NAMESPACES"
 
 uint32_t config_environment(char *const *environment, struct config_override **overrides)
 {
@@ -42,17 +45,25 @@ uint32_t config_environment(char *const *environment, struct config_override **o
         names += size + 1;
     }
     check(used == count);
+    /* All namespaces come before the options of one of them. */
+    for (uint32_t i = 1; i < count; i++) {
+        if (strcmp(made[i].source, ENV_SPACES) != 0) continue;
+        struct config_override spaces = made[i];
+        made[i] = made[0];
+        made[0] = spaces;
+        break;
+    }
     *overrides = made;
     return count;
 }
 
-/* "http_server.port" → "SLUICE_HTTP_SERVER_PORT". */
+/* "http_server.port" → "SLUICE_HTTP_SERVER_PORT"; a namespace's "-" is "_" too. */
 static void name_of(const char *prefix, const char *path, char name[ENV_NAME_MAX])
 {
     int size = snprintf(name, ENV_NAME_MAX, ENV_PREFIX "%s%s", prefix, path);
     check(size > 0 && (size_t)size < ENV_NAME_MAX);
     for (char *at = name; *at != 0; at++) {
-        if (*at == '.') *at = '_';
+        if (*at == '.' || *at == '-') *at = '_';
         if (*at >= 'a' && *at <= 'z') *at = (char)(*at - 'a' + 'A');
     }
 }
@@ -91,6 +102,44 @@ static const struct config_known_row *known_of(const char *wanted)
     return NULL;
 }
 
+/* A service named sluice gives SLUICE_SERVICE_HOST, SLUICE_PORT=tcp://…,
+ * SLUICE_PORT_8000_TCP_ADDR and the like to every pod of its Kubernetes namespace. */
+static bool is_of_kubernetes(const struct config_override *variable)
+{
+    const char *port = strstr(variable->source, "_PORT_");
+    return strstr(variable->source, "_SERVICE_HOST") != NULL ||
+           strstr(variable->source, "_SERVICE_PORT") != NULL ||
+           (port != NULL && port[6] >= '0' && port[6] <= '9') ||
+           strncmp(variable->value, "tcp://", 6) == 0 || strncmp(variable->value, "udp://", 6) == 0;
+}
+
+static void apply_value(struct config_reader *reader, const struct config_row *row,
+                        const struct config_override *variable, void *base, struct config *config)
+{
+    char why[CONFIG_WHY_MAX];
+    if (!config_value_set(row, variable->value, base, config->arena, why))
+        config_error(reader, 0, NULL, "%s", why);
+}
+
+/* An option of one namespace; false when the variable is none of any.  Names that differ in
+ * "-" and "_" alone are one name here, and then both are meant. */
+static bool apply_to_namespace(struct config_reader *reader, const struct config_override *variable,
+                               struct config *config, size_t *nearest, char best[ENV_NAME_MAX])
+{
+    bool is_taken = false;
+    for (uint32_t i = 0; i < config->namespaces_count; i++) {
+        char prefix[CONFIG_PATH_MAX];
+        struct config_namespace *space = &config->namespaces[i];
+        snprintf(prefix, sizeof(prefix), CONFIG_NAMESPACES_PATH ".%.130s.", space->name);
+        const struct config_row *row = row_of(config_namespace_rows, config_namespace_rows_count,
+                                              prefix, variable->source, nearest, best);
+        if (row == NULL) continue;
+        apply_value(reader, row, variable, space, config);
+        is_taken = true;
+    }
+    return is_taken;
+}
+
 static void apply_namespaces(struct config_reader *reader, const char *text, struct config *config)
 {
     struct config_node *list = config_json_tree(reader, bytes_of_text(text));
@@ -102,7 +151,7 @@ void config_env_apply(struct config_reader *reader, const struct config_override
 {
     check(variable->path == NULL);
     const char *kept = reader->name, *wanted = variable->source;
-    char best[ENV_NAME_MAX] = "", why[CONFIG_WHY_MAX];
+    char best[ENV_NAME_MAX] = "";
     size_t nearest = NEAR_FAR;
     void *base = config;
     reader->name = wanted;
@@ -115,12 +164,14 @@ void config_env_apply(struct config_reader *reader, const struct config_override
     }
     const struct config_known_row *known = row == NULL ? known_of(wanted) : NULL;
     if (row != NULL) {
-        if (!config_value_set(row, variable->value, base, config->arena, why))
-            config_error(reader, 0, NULL, "%s", why);
-    } else if (strcmp(wanted, ENV_PREFIX "CHANNEL_NAMESPACES") == 0) {
+        apply_value(reader, row, variable, base, config);
+    } else if (strcmp(wanted, ENV_SPACES) == 0) {
         apply_namespaces(reader, variable->value, config);
     } else if (known != NULL) {
         config_table_tell_known(reader, 0, NULL, known);
+    } else if (apply_to_namespace(reader, variable, config, &nearest, best) ||
+               is_of_kubernetes(variable)) {
+        /* taken, or nobody's mistake */
     } else if (nearest <= max_u64(2, strlen(wanted) / 3)) {
         config_warn(reader, 0, NULL, "names no option; did you mean %s?", best);
     } else {

@@ -186,6 +186,8 @@ static bool read_enum(const struct config_row *row, const char *text, uint64_t *
         if (at[name_size] == 0) break;
         at += name_size + 1;
     }
+    /* Centrifugo's complete files say "" for what they leave at its default. */
+    if (size == 0) return read_enum(row, row->fallback, value, why);
     char list[120];
     config_value_list(row, list, sizeof(list));
     snprintf(why, CONFIG_WHY_MAX, "'%s' is not one of %s", shown(text, text_shown), list);

@@ -40,8 +40,10 @@ static void every_option_has_its_variable(void **state)
         "SLUICE_CLIENT_TOKEN_HMAC_SECRET_KEY=a=b=c, and more than sixteen",
         "SLUICE_CLIENT_ALLOWED_ORIGINS=https://a.example,https://b.example",
         "SLUICE_CHANNEL_WITHOUT_NAMESPACE_ALLOW_SUBSCRIBE_FOR_CLIENT=true",
+        "SLUICE_CHANNEL_NAMESPACES_CHAT_HISTORY_SIZE=7", /* before the list it belongs to */
         "SLUICE_CHANNEL_NAMESPACES=[{\"name\":\"chat\",\"history_size\":3,\"history_ttl\":\"5m\"},"
-        "{\"name\":\"news\"}]",
+        "{\"name\":\"news-wire\"}]",
+        "SLUICE_CHANNEL_NAMESPACES_NEWS_WIRE_PRESENCE=true",
         "SLUICES=no",
         NULL,
     };
@@ -55,6 +57,8 @@ static void every_option_has_its_variable(void **state)
     assert_true(config->without_namespace.allow_subscribe_for_client);
     assert_int_equal(config->namespaces_count, 2);
     assert_int_equal(config->namespaces[0].history_ttl_ms, 300000);
+    assert_int_equal(config->namespaces[0].history_size, 7);
+    assert_true(config->namespaces[1].presence && !config->namespaces[0].presence);
 
     /* A reload has the same environment. */
     struct config *after = NULL;
@@ -62,6 +66,7 @@ static void every_option_has_its_variable(void **state)
     config_destroy(config);
     assert_int_equal(after->http_server_port, 9000);
     assert_int_equal(after->namespaces_count, 2);
+    assert_int_equal(after->namespaces[0].history_size, 7);
     config_destroy(after);
 }
 
@@ -96,12 +101,19 @@ static void mistakes_name_the_variable(void **state)
          "you mean channel.without_namespace.history_size?",
          NULL},
         {"SLUICE_CHANNEL_NAMESPACES=chat", "SLUICE_CHANNEL_NAMESPACES: this is not JSON: ", NULL},
+        {"SLUICE_CHANNEL_NAMESPACES_TEAM_PRESENSE=true", NULL,
+         "SLUICE_CHANNEL_NAMESPACES_TEAM_PRESENSE: names no option; did you mean "
+         "SLUICE_CHANNEL_NAMESPACES_TEAM_PRESENCE?"},
+        {"SLUICE_CHANNEL_NAMESPACES_TEAM_HISTORY_TTL=5",
+         "SLUICE_CHANNEL_NAMESPACES_TEAM_HISTORY_TTL: '5' has no unit", NULL},
         {"SLUICE_CHANNEL_NAMESPACES={}",
          "SLUICE_CHANNEL_NAMESPACES: channel.namespaces: wants a list", NULL},
     };
     for (size_t i = 0; i < array_count(rows); i++) {
-        const char *const variables[] = {rows[i].variable, "SLUICE_CLIENT_INSECURE=true",
-                                         "SLUICE_HTTP_SERVER_ADDRESS=127.0.0.1", NULL};
+        bool is_of_team = strstr(rows[i].variable, "_TEAM_") != NULL;
+        const char *const variables[] = {
+            rows[i].variable, "SLUICE_CLIENT_INSECURE=true", "SLUICE_HTTP_SERVER_ADDRESS=127.0.0.1",
+            is_of_team ? "SLUICE_CHANNEL_NAMESPACES=[{\"name\":\"team\"}]" : NULL, NULL};
         struct config *config = load(variables, NULL);
         assert_int_equal(config == NULL, rows[i].error != NULL);
         const char *wanted = rows[i].error != NULL ? rows[i].error : rows[i].warning;
@@ -110,6 +122,28 @@ static void mistakes_name_the_variable(void **state)
         assert_null(strstr(found, "geheim"));
         config_destroy(config);
     }
+}
+
+static void what_kubernetes_says_of_a_service_is_nobodys_mistake(void **state)
+{
+    (void)state;
+    static const char *const variables[] = {
+        "SLUICE_SERVICE_HOST=10.96.0.7",
+        "SLUICE_SERVICE_PORT=8000",
+        "SLUICE_SERVICE_PORT_HTTP=8000",
+        "SLUICE_PORT=tcp://10.96.0.7:8000",
+        "SLUICE_PORT_8000_TCP=tcp://10.96.0.7:8000",
+        "SLUICE_PORT_8000_TCP_PROTO=tcp",
+        "SLUICE_PORT_8000_TCP_PORT=8000",
+        "SLUICE_PORT_8000_TCP_ADDR=10.96.0.7",
+        NULL,
+    };
+    struct config *config = load(variables, NULL);
+    assert_non_null(config);
+    for (uint32_t i = 0; i < said.warnings_count; i++)
+        assert_null(strstr(said.warnings[i], "names no option"));
+    assert_int_equal(config->http_server_port, 8000);
+    config_destroy(config);
 }
 
 /* Written from the names of Centrifugo's options, as a production file has them. */
@@ -194,6 +228,19 @@ static void a_configuration_of_centrifugo_loads(void **state)
     }
 }
 
+/* As its complete files have it. */
+static void an_empty_choice_is_the_default(void **state)
+{
+    (void)state;
+    struct config *config = parse(
+        "c.json", "{\"http_api\": {\"error_mode\": \"\"}, \"channel\": {\"without_namespace\": "
+                  "{\"force_recovery_mode\": \"\", \"publication_data_format\": \"\"}}}");
+    assert_non_null(config);
+    assert_int_equal(config->http_api_error_mode, CONFIG_ERROR_REPLY);
+    assert_int_equal(config->without_namespace.force_recovery_mode, 0);
+    config_destroy(config);
+}
+
 static void an_unknown_key_has_its_line(void **state)
 {
     (void)state;
@@ -235,7 +282,9 @@ int main(void)
         cmocka_unit_test(every_option_has_its_variable),
         cmocka_unit_test(the_command_line_wins),
         cmocka_unit_test(mistakes_name_the_variable),
+        cmocka_unit_test(what_kubernetes_says_of_a_service_is_nobodys_mistake),
         cmocka_unit_test(a_configuration_of_centrifugo_loads),
+        cmocka_unit_test(an_empty_choice_is_the_default),
         cmocka_unit_test(an_unknown_key_has_its_line),
         cmocka_unit_test(an_empty_value_is_shown_in_a_list),
     };

@@ -146,7 +146,6 @@ static void other_values_are_refused_with_what_is_wanted(void **state)
         "c.yaml:1: client.channel_limit: '-1' is not a whole number");
     bad("log: {level: loud}",
         "c.yaml:1: log.level: 'loud' is not one of debug, info, warn, error, none");
-    bad("log: {level: ''}", "c.yaml:1: log.level: '' is not one of debug, info, warn, error, none");
     bad("channel: {namespace_boundary: /}",
         "c.yaml:1: channel.namespace_boundary: '/' is not one of :");
     bad("client: {insecure: [true]}", "c.yaml:1: client.insecure: wants true or false, not a list");
