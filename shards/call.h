@@ -24,6 +24,7 @@ struct api_sink {
     struct api_batch *batch; /* NULL: the response of the connection's request */
     uint16_t slot;           /* of the batch */
     bool is_transport;       /* errors as HTTP statuses */
+    bool is_nowhere;         /* no method was named: 404 in any mode */
 };
 
 /* `conn` is NULL when the call belongs to no connection.  It may be DYING: then

@@ -68,18 +68,23 @@ void api_reply(struct shard *shard, struct conn *conn, const struct api_sink *si
     json_out_fini(&out);
 }
 
-static void write_code(struct json_out *out, const struct outcome *outcome)
+/* Here 104 speaks of whatever a path or a command names. */
+#define NOT_FOUND_TEXT "not found"
+
+static void write_code(struct json_out *out, enum err err)
 {
+    const struct outcome *outcome = outcome_of(err);
+    const char *text = err == ERR_NOT_FOUND ? NOT_FOUND_TEXT : outcome->text;
     json_out_object(out);
     json_out_member_u64(out, "code", outcome->code);
-    json_out_member_text(out, "message", bytes_of_text(outcome->text));
+    json_out_member_text(out, "message", bytes_of_text(text));
     json_out_object_end(out);
 }
 
 void api_write_error(struct json_out *out, enum err err)
 {
     json_out_key(out, "error");
-    write_code(out, outcome_of(err));
+    write_code(out, err);
 }
 
 void api_write_published(struct json_out *out, const struct answer *answer)
@@ -107,16 +112,16 @@ void api_fail(struct shard *shard, struct conn *conn, const struct api_sink *sin
     const struct outcome *outcome = outcome_of(err);
     struct json_out out = {0};
     if (sink->is_transport) {
-        write_code(&out, outcome);
+        write_code(&out, err);
     } else {
         json_out_object(&out);
         api_write_error(&out, err);
         json_out_object_end(&out);
     }
-    /* What a proxy or a client library must see without reading the body: no such
-     * method, and come back later. */
-    bool is_status = sink->is_transport || err == ERR_NOT_FOUND || err == ERR_CREDIT_SPENT ||
-                     err == ERR_DRAINING;
+    /* What a proxy or a client library must see without reading the body: come back later,
+     * and a path that leads nowhere. */
+    bool is_status =
+        sink->is_transport || sink->is_nowhere || err == ERR_CREDIT_SPENT || err == ERR_DRAINING;
     conn_respond(shard, conn, is_status ? outcome->http : 200, JSON_TYPE, json_out_bytes(&out),
                  outcome->http == 503 && is_status ? "Retry-After: 1\r\n" : NULL);
     json_out_fini(&out);
@@ -166,6 +171,16 @@ enum err api_run(const struct api *api, struct bytes name)
     return ERR_NOT_FOUND;
 }
 
+/* A body that cannot be read. */
+static void refuse_body(struct shard *shard, struct conn *conn, enum err err)
+{
+    const char *text = err == ERR_BAD_JSON
+                           ? "the JSON is malformed, or a value is of another type than it may be"
+                           : err_text(err);
+    metric_add(&shard->metrics, METRIC_API_ERRORS, 1);
+    conn_respond(shard, conn, 400, PLAIN_TYPE, bytes_of_text(text), NULL);
+}
+
 void api_on_request(struct shard *shard, struct conn *conn, const struct http_request *request)
 {
     check(conn->state == CONN_HTTP);
@@ -183,12 +198,12 @@ void api_on_request(struct shard *shard, struct conn *conn, const struct http_re
                              bytes_equal_nocase(http_header(request, "X-Centrifugo-Error-Mode"),
                                                 BYTES_LITERAL("transport")),
     };
-    enum err err = api_run(&api, method_of(shard, request));
+    struct bytes method = method_of(shard, request);
+    api.sink.is_nowhere = api_method_name(method) == NULL;
+    enum err err = api_run(&api, method);
     if (err == ERR_OK) return;
-    if (err_class_of(err) == ERR_CLASS_PEER) {
-        metric_add(&shard->metrics, METRIC_API_ERRORS, 1);
-        conn_respond(shard, conn, 400, PLAIN_TYPE, bytes_of_text(err_text(err)), NULL);
-    } else {
+    if (err_class_of(err) == ERR_CLASS_PEER)
+        refuse_body(shard, conn, err);
+    else
         api_fail(shard, conn, &api.sink, err);
-    }
 }

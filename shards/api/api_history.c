@@ -92,7 +92,7 @@ enum err api_history(const struct api *api)
     struct api_history_ask ask;
     TRY(api_parse_history(api->body, &shard->arena, &ask));
     const struct config_namespace *options;
-    TRY(rules_channel(shard, ask.channel, &options));
+    TRY(rules_space(shard, ask.channel, &options));
     if (!config_has_history(options)) return ERR_NOT_AVAILABLE;
 
     struct letter_history question = {
@@ -123,7 +123,7 @@ enum err api_history_remove(const struct api *api)
     struct letter_ask question = {.channel = BYTES_NONE};
     const struct config_namespace *options;
     TRY(api_parse_text(api->body, "channel", &shard->arena, &question.channel));
-    TRY(rules_channel(shard, question.channel, &options));
+    TRY(rules_space(shard, question.channel, &options));
     if (!config_has_history(options)) return ERR_NOT_AVAILABLE;
     struct call *call;
     TRY(api_call(api, question.channel, on_removed, &call, &question.call));

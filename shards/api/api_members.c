@@ -26,7 +26,7 @@ enum err api_members_set(const struct api *api)
     struct api_members members;
     TRY(api_parse_members(api->body, &shard->arena, &members));
     const struct config_namespace *options;
-    TRY(rules_channel(shard, members.channel, &options));
+    TRY(rules_space(shard, members.channel, &options));
 
     struct letter_members_set question = {
         .channel = members.channel,

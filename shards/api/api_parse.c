@@ -109,8 +109,8 @@ enum err api_parse_publication(struct bytes body, bool is_broadcast, struct aren
     if (out->key.size > IDEMPOTENCY_KEY_MAX || out->version_epoch.size > VERSION_EPOCH_MAX ||
         has_bad_tags)
         return ERR_BAD_REQUEST;
-    if (out->channels_count == 0 || out->channels_count > API_CHANNELS_MAX) return ERR_BAD_REQUEST;
-    return ERR_OK;
+    if (out->channels_count > API_CHANNELS_MAX) return ERR_LIMIT_BROADCAST;
+    return out->channels_count == 0 ? ERR_BAD_REQUEST : ERR_OK;
 }
 
 static void parse_since(struct json *json, struct arena *arena, struct api_history_ask *out,

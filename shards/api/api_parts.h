@@ -8,18 +8,21 @@
 #include "core/arena.h"
 #include "core/bytes.h"
 #include "core/err.h"
+#include "core/limits.h"
 #include "shards/call.h"
 #include "shards/json_out.h"
 
 struct shard;
 struct conn;
 
-/* Channels of one broadcast. */
-#define API_CHANNELS_MAX 1024
+/* Channels of one broadcast, and of those how many wait for an answer at once: half of
+ * what a pair of shards may ask of each other, so that others go on meanwhile. */
+#define API_CHANNELS_MAX           100000
+#define API_BROADCAST_PARALLEL_MAX (MESH_CREDITS / 2)
 
 /* Commands of one batch, and of those how many wait for an answer at once with
  * "parallel".  The bytes bound all its results together. */
-#define API_BATCH_MAX          1024
+#define API_BATCH_MAX          10000
 #define API_BATCH_PARALLEL_MAX 64
 #define API_BATCH_BYTES_MAX    (64u << 20)
 

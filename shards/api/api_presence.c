@@ -72,7 +72,7 @@ static enum err ask(const struct api *api, enum letter_kind kind, call_fn on_ans
     struct letter_ask question = {.channel = BYTES_NONE};
     const struct config_namespace *options;
     TRY(api_parse_text(api->body, "channel", &shard->arena, &question.channel));
-    TRY(rules_channel(shard, question.channel, &options));
+    TRY(rules_space(shard, question.channel, &options));
     if (!options->presence) return ERR_NOT_AVAILABLE;
     struct call *call;
     TRY(api_call(api, question.channel, on_answer, &call, &question.call));

@@ -2,7 +2,8 @@
  * api_publish: publish and broadcast.
  *
  * A broadcast is one publish per channel; each has its own answer in the order
- * of the request, and one that fails fails alone.
+ * of the request, and one that fails fails alone.  API_BROADCAST_PARALLEL_MAX are
+ * under way at once, so the largest one is slow before it takes anything from others.
  */
 #include "core/check.h"
 #include "core/mem.h"
@@ -35,7 +36,7 @@ static enum err publish_to(const struct api *api, const struct api_publication *
 {
     struct shard *shard = api->shard;
     const struct config_namespace *options;
-    TRY(rules_channel(shard, channel, &options));
+    TRY(rules_space(shard, channel, &options));
     bool is_opaque;
     TRY(rules_data(publication->data, publication->is_json, options, &is_opaque));
     struct letter_publish question = {
@@ -62,10 +63,13 @@ enum err api_publish(const struct api *api)
     return publish_to(api, &publication, publication.channels[0], on_published, &call);
 }
 
-/* The answers so far; a call's `id` is its place. */
+/* One broadcast under way; a call's `id` is the place of its channel. */
 struct broadcast {
     struct api_sink sink;
-    uint32_t count, left;
+    struct api_publication publication; /* views of the request, or of `kept` */
+    uint8_t *kept;                      /* the heap; NULL: the turn of the request goes on */
+    uint32_t next;                      /* the first channel that was not begun */
+    uint32_t left;                      /* channels that are begun and not answered */
     struct broadcast_answer {
         enum err err;
         uint64_t offset;
@@ -80,7 +84,7 @@ static void broadcast_reply(struct shard *shard, struct conn *conn,
     json_out_object(&out);
     json_out_key(&out, "responses");
     json_out_array(&out);
-    for (uint32_t i = 0; i < broadcast->count; i++) {
+    for (uint32_t i = 0; i < broadcast->publication.channels_count; i++) {
         const struct broadcast_answer *answer = &broadcast->answers[i];
         struct answer shown = {
             .err = answer->err,
@@ -97,42 +101,113 @@ static void broadcast_reply(struct shard *shard, struct conn *conn,
     json_out_fini(&out);
 }
 
+/* --- what outlives the turn --------------------------------------------------------- */
+
+static struct bytes put_bytes(struct writer *writer, struct bytes bytes)
+{
+    struct bytes copy = bytes_of(writer->start + writer->used, bytes.size);
+    write_bytes(writer, bytes);
+    return bytes.size > 0 ? copy : BYTES_NONE;
+}
+
+/* Copies what channels still to come need into one block. */
+static void broadcast_keep(struct broadcast *broadcast)
+{
+    check(broadcast->kept == NULL);
+    struct api_publication *publication = &broadcast->publication;
+    uint32_t first = broadcast->next, count = publication->channels_count;
+    size_t views = count * sizeof *publication->channels;
+    size_t size = publication->data.size + publication->tags.size + publication->key.size +
+                  publication->version_epoch.size;
+    for (uint32_t i = first; i < count; i++) size += publication->channels[i].size;
+    broadcast->kept = mem_alloc(views + size);
+
+    struct bytes *channels = (struct bytes *)(void *)broadcast->kept;
+    struct writer writer = writer_of(broadcast->kept + views, size);
+    for (uint32_t i = first; i < count; i++)
+        channels[i] = put_bytes(&writer, publication->channels[i]);
+    publication->channels = channels;
+    publication->data = put_bytes(&writer, publication->data);
+    publication->tags = put_bytes(&writer, publication->tags);
+    publication->key = put_bytes(&writer, publication->key);
+    publication->version_epoch = put_bytes(&writer, publication->version_epoch);
+    check(!writer.failed);
+}
+
+/* --- the walk ----------------------------------------------------------------------- */
+
+static void broadcast_run(struct shard *shard, struct conn *conn, struct broadcast *broadcast);
+
 static void on_broadcast(struct shard *shard, struct call *call, struct conn *conn,
                          const struct answer *answer)
 {
     struct broadcast *broadcast = call->context;
     check(conn != NULL);
-    check(call->id < broadcast->count && broadcast->left > 0);
+    check(call->id < broadcast->next && broadcast->left > 0);
     struct broadcast_answer *mine = &broadcast->answers[call->id];
     mine->err = answer->err;
     mine->offset = answer->offset;
     check(answer->epoch.size <= EPOCH_MAX);
     if (answer->epoch.size > 0) memcpy(mine->epoch, answer->epoch.at, answer->epoch.size);
-    if (--broadcast->left > 0) return;
-    broadcast_reply(shard, conn, broadcast);
+    broadcast->left--;
+    broadcast_run(shard, conn, broadcast);
+}
+
+/* Begins the next channel; false when it must wait for the answer to another one, and when
+ * there is no credit for the first one. */
+static bool broadcast_begin(struct shard *shard, struct conn *conn, struct broadcast *broadcast)
+{
+    struct api api = {.shard = shard, .conn = conn, .sink = broadcast->sink};
+    struct call *call;
+    uint32_t index = broadcast->next;
+    enum err err = publish_to(&api, &broadcast->publication, broadcast->publication.channels[index],
+                              on_broadcast, &call);
+    if (err == ERR_CREDIT_SPENT && (broadcast->left > 0 || index == 0)) return false;
+    broadcast->answers[index].err = err;
+    broadcast->next++;
+    if (err != ERR_OK) return true;
+    call->id = index;
+    call->context = broadcast;
+    broadcast->left++;
+    return true;
+}
+
+static void broadcast_destroy(struct broadcast *broadcast)
+{
+    check(broadcast->left == 0);
+    mem_free(broadcast->kept);
     mem_free(broadcast);
+}
+
+/* Begins what may begin; the last answer ends the broadcast.  Of a connection that is gone
+ * no further channel begins. */
+static void broadcast_run(struct shard *shard, struct conn *conn, struct broadcast *broadcast)
+{
+    uint32_t count = broadcast->publication.channels_count;
+    while (broadcast->next < count && broadcast->left < API_BROADCAST_PARALLEL_MAX &&
+           conn->state == CONN_HTTP && broadcast_begin(shard, conn, broadcast))
+        continue;
+    if (broadcast->left > 0) {
+        if (broadcast->next < count && broadcast->kept == NULL) broadcast_keep(broadcast);
+        return;
+    }
+    check(broadcast->next == count || conn->state != CONN_HTTP);
+    broadcast_reply(shard, conn, broadcast);
+    broadcast_destroy(broadcast);
 }
 
 enum err api_broadcast(const struct api *api)
 {
     struct api_publication publication;
     TRY(api_parse_publication(api->body, true, &api->shard->arena, &publication));
-    uint32_t count = publication.channels_count;
     struct broadcast *broadcast =
-        mem_alloc(sizeof *broadcast + count * sizeof broadcast->answers[0]);
+        mem_alloc(sizeof *broadcast + publication.channels_count * sizeof broadcast->answers[0]);
     broadcast->sink = api->sink;
-    broadcast->count = count;
-    for (uint32_t i = 0; i < count; i++) {
-        struct call *call;
-        enum err err = publish_to(api, &publication, publication.channels[i], on_broadcast, &call);
-        broadcast->answers[i].err = err;
-        if (err != ERR_OK) continue;
-        call->id = i;
-        call->context = broadcast;
-        broadcast->left++;
+    broadcast->publication = publication;
+    if (!broadcast_begin(api->shard, api->conn, broadcast)) {
+        broadcast_destroy(broadcast);
+        return ERR_CREDIT_SPENT;
     }
-    if (broadcast->left > 0) return ERR_OK;
-    broadcast_reply(api->shard, api->conn, broadcast);
-    mem_free(broadcast);
+    broadcast_run(api->shard, api->conn, broadcast);
     return ERR_OK;
 }

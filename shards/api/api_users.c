@@ -2,12 +2,14 @@
  * api_users: calls about a user: subscribe, unsubscribe, disconnect, refresh.
  *
  * {"user", "client"?, "session"?, …} → {} once every addressed connection of the
- * node has acted (user/user_home.h).  A client id that is none addresses nobody, and
- * so does a session: only emulated transports have one.
+ * node has acted (user/user_home.h).  The empty user is every anonymous client.  A
+ * client id that is none addresses nobody, and so does a session: only emulated
+ * transports have one.
  */
 #include "core/check.h"
 #include "core/crypt.h"
 #include "core/limits.h"
+#include "core/mem.h"
 #include "proto/close.h"
 #include "proto/codec.h"
 #include "proto/json.h"
@@ -22,6 +24,7 @@
 
 /* A body of any of the calls: they share their names. */
 struct api_user_ask {
+    bool has_user; /* the empty one is the anonymous clients */
     struct bytes user, client, session, channel;
     const struct bytes *whitelist;
     uint32_t whitelist_count;
@@ -137,9 +140,10 @@ static void parse_subscription(struct json *json, struct bytes name, struct aren
 static void parse_member(struct json *json, struct bytes name, struct arena *arena,
                          struct api_user_ask *ask)
 {
-    if (bytes_equal_text(name, "user"))
+    if (bytes_equal_text(name, "user")) {
+        ask->has_user = json_peek(json) != JSON_NULL;
         json_text(json, arena, &ask->user);
-    else if (bytes_equal_text(name, "client"))
+    } else if (bytes_equal_text(name, "client"))
         json_text(json, arena, &ask->client);
     else if (bytes_equal_text(name, "session"))
         json_text(json, arena, &ask->session);
@@ -168,8 +172,7 @@ static enum err parse_ask(struct bytes body, struct arena *arena, struct api_use
     if (json_enter_object(&json))
         while (json_key(&json, &name)) parse_member(&json, name, arena, ask);
     TRY(json_close(&json));
-    if (ask->user.size == 0 || ask->user.size > USER_ID_MAX) return ERR_BAD_REQUEST;
-    return ERR_OK;
+    return ask->has_user && ask->user.size <= USER_ID_MAX ? ERR_OK : ERR_BAD_REQUEST;
 }
 
 /* Base64 wins; bytes that are no JSON are for Protobuf clients. */
@@ -207,6 +210,51 @@ static void on_acted(struct shard *shard, struct call *call, struct conn *conn,
         api_reply(shard, conn, &call->sink, BYTES_LITERAL("{}"));
 }
 
+/* Of a call to every shard. */
+struct act_run {
+    uint32_t left;
+    enum err err; /* the first that came */
+};
+
+static void on_shard_acted(struct shard *shard, struct call *call, struct conn *conn,
+                           const struct answer *answer)
+{
+    struct act_run *run = call->context;
+    check(run->left > 0);
+    if (run->err == ERR_OK) run->err = answer->err;
+    if (--run->left > 0) return;
+    if (run->err != ERR_OK)
+        api_fail(shard, conn, &call->sink, run->err);
+    else
+        api_reply(shard, conn, &call->sink, BYTES_LITERAL("{}"));
+    mem_free(run);
+}
+
+/* Anonymous clients have no home, so every shard looks for its own; clients whose connect is
+ * under way are not among them.  Half of it may be done when it fails: every act may be
+ * asked for again. */
+static enum err post_to_anonymous(const struct api *api, const struct act *act)
+{
+    struct shard *shard = api->shard;
+    size_t size = act_size(act);
+    struct writer writer = writer_of(arena_get(&shard->arena, size), size);
+    act_write(&writer, act);
+    struct letter_user_do question = {.packed = writer_bytes(&writer), .is_anonymous = true};
+    struct act_run *run = mem_alloc(sizeof *run);
+    for (uint32_t to = 0; to < shard->shards_count; to++) {
+        struct call *call;
+        run->err = api_call_to(api, to, on_shard_acted, &call, &question.call);
+        if (run->err != ERR_OK) break;
+        call->context = run;
+        run->left++;
+        call_post(shard, letter_pack_user_do(shard->post, to, &question));
+    }
+    if (run->left > 0) return ERR_OK;
+    enum err err = run->err;
+    mem_free(run);
+    return err;
+}
+
 static enum err post_act(const struct api *api, const struct api_user_ask *ask, struct act *act)
 {
     struct shard *shard = api->shard;
@@ -218,6 +266,7 @@ static enum err post_act(const struct api *api, const struct api_user_ask *ask, 
     }
     act->user = ask->user;
     act->client = bytes_of(client, has_client ? 16 : 0);
+    if (ask->user.size == 0) return post_to_anonymous(api, act);
     struct letter_user_act question = {.act = *act};
     struct call *call;
     uint32_t home = home_of_user(ask->user, shard->shards_count);
@@ -270,7 +319,7 @@ enum err api_subscribe(const struct api *api)
     struct arena *arena = &api->shard->arena;
     TRY(parse_ask(api->body, arena, &ask));
     const struct config_namespace *space;
-    TRY(rules_channel(api->shard, ask.channel, &space));
+    TRY(rules_space(api->shard, ask.channel, &space));
     if (ask.epoch.size > EPOCH_MAX) return ERR_BAD_REQUEST;
     struct act act = {
         .verb = ACT_SUBSCRIBE,
@@ -292,7 +341,7 @@ enum err api_unsubscribe(const struct api *api)
     struct api_user_ask ask;
     TRY(parse_ask(api->body, &api->shard->arena, &ask));
     const struct config_namespace *space;
-    if (ask.channel.size > 0) TRY(rules_channel(api->shard, ask.channel, &space));
+    if (ask.channel.size > 0) TRY(rules_space(api->shard, ask.channel, &space));
     struct act act = {.verb = ACT_UNSUBSCRIBE, .channel = ask.channel};
     return post_act(api, &ask, &act);
 }

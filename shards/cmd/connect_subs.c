@@ -101,13 +101,11 @@ static struct wish *wish_of(struct wishes *wishes, struct bytes channel)
     return wish;
 }
 
-/* A channel that a backend names: any name is good, in a namespace that is there. */
 static enum err wish_of_server(const struct shard *shard, struct wishes *wishes,
                                struct bytes channel, struct wish **wish)
 {
-    if (channel.size == 0 || channel.size > CHANNEL_NAME_MAX) return ERR_BAD_CHANNEL;
-    const struct config_namespace *space = config_namespace_of(shard->config, channel);
-    if (space == NULL) return ERR_UNKNOWN_CHANNEL;
+    const struct config_namespace *space;
+    TRY(rules_space(shard, channel, &space));
     *wish = wish_of(wishes, channel);
     options_of_namespace(space, &(*wish)->options);
     return ERR_OK;

@@ -42,6 +42,16 @@ enum err rules_channel(struct shard *shard, struct bytes channel,
     return ERR_OK;
 }
 
+enum err rules_space(const struct shard *shard, struct bytes channel,
+                     const struct config_namespace **options)
+{
+    if (channel.size == 0 || channel.size > CHANNEL_NAME_MAX) return ERR_BAD_CHANNEL;
+    const struct config_namespace *found = config_namespace_of(shard->config, channel);
+    if (found == NULL) return ERR_UNKNOWN_CHANNEL;
+    *options = found;
+    return ERR_OK;
+}
+
 /* The users' list of a name: what follows its last '#'.  NULL: it names none. */
 static const uint8_t *users_of(struct bytes channel)
 {

@@ -25,6 +25,11 @@ struct config_namespace;
 must_use enum err rules_channel(struct shard *shard, struct bytes channel,
                                 const struct config_namespace **options);
 
+/* A channel that a backend names, by a call or a token: any name is good, as the personal
+ * channels of users whose ids are not ASCII have to be reached. */
+must_use enum err rules_space(const struct shard *shard, struct bytes channel,
+                              const struct config_namespace **options);
+
 /* Without a token.  `$…` is never open; `…#u1,u2` to these users where
  * allow_user_limited_channels says so, and never by allow_subscribe_for_client. */
 must_use enum err rules_may_subscribe(const struct shard *shard, const struct conn *conn,

@@ -183,12 +183,13 @@ void letter_read_user_act(const struct letter *letter, struct letter_user_act *o
 /* user_do · call · u32 n, n × conn · sized act */
 struct letter *letter_pack_user_do(struct post *post, uint32_t to, const struct letter_user_do *in)
 {
-    check(in->conns_count > 0);
+    check(in->conns_count > 0 || in->is_anonymous);
     struct writer w;
     struct letter *letter =
         draft(post, to, LETTER_USER_DO,
-              HANDLE_SIZE + 4 + HANDLE_SIZE * (size_t)in->conns_count + SIZED(in->packed), &w);
+              HANDLE_SIZE + 1 + 4 + HANDLE_SIZE * (size_t)in->conns_count + SIZED(in->packed), &w);
     write_handle(&w, in->call);
+    write_u8(&w, in->is_anonymous);
     write_u32(&w, in->conns_count);
     for (uint32_t i = 0; i < in->conns_count; i++) write_handle(&w, in->conns[i]);
     write_sized(&w, in->packed);
@@ -200,8 +201,10 @@ void letter_read_user_do(const struct letter *letter, struct arena *arena,
 {
     struct reader r = opened(letter, LETTER_USER_DO);
     out->call = read_handle(&r);
+    out->is_anonymous = read_u8(&r) != 0;
     out->conns_count = read_u32(&r);
-    check(out->conns_count > 0 && out->conns_count <= r.left / HANDLE_SIZE);
+    check(out->conns_count > 0 || out->is_anonymous);
+    check(out->conns_count <= r.left / HANDLE_SIZE);
     struct handle *conns = arena_get(arena, out->conns_count * sizeof *conns);
     for (uint32_t i = 0; i < out->conns_count; i++) conns[i] = read_handle(&r);
     out->conns = conns;

@@ -67,12 +67,14 @@ struct letter_user_act {
     struct handle call;
     struct act act;
 };
-/* Without a call (generation 0) it is told, not asked. */
+/* Without a call (generation 0) it is told, not asked.  Anonymous clients have no home: the
+ * API's shard asks every shard itself. */
 struct letter_user_do {
     struct handle call;
     struct bytes packed; /* an act */
     const struct handle *conns;
     uint32_t conns_count;
+    bool is_anonymous; /* in place of `conns`: every connected client without a user */
 };
 
 struct letter *letter_pack_user_enter(struct post *post, uint32_t to,

@@ -73,6 +73,16 @@ static void act_on(struct shard *shard, struct conn *conn, const struct act *act
     impossible("there is no other verb");
 }
 
+/* Anonymous clients are registered nowhere, so they are looked for. */
+static void act_on_anonymous(struct shard *shard, const struct act *act)
+{
+    for (uint32_t i = 0; i < shard->conns.touched; i++) {
+        struct conn *conn = conn_at(shard, i);
+        if (conn == NULL || conn->state != CONN_WS || conn->user_size > 0) continue;
+        if ((conn->flags & CONN_CONNECTED) && is_addressed(conn, act)) act_on(shard, conn, act);
+    }
+}
+
 void user_on_do(void *context, struct letter *letter)
 {
     struct shard *shard = context;
@@ -83,6 +93,7 @@ void user_on_do(void *context, struct letter *letter)
     act_read(&reader, &act);
     check(!reader.failed && reader.left == 0);
 
+    if (in.is_anonymous) act_on_anonymous(shard, &act);
     for (uint32_t i = 0; i < in.conns_count; i++) {
         struct conn *conn = slab_find(&shard->conns, in.conns[i]);
         if (conn == NULL || conn->state != CONN_WS) continue;

@@ -138,8 +138,8 @@ test('server API', async (t) => {
 
   await t.test('a batch has a limit, and may be empty', async () => {
     const commands = (count) => range(1, count).map(() => ({ rpc: { method: 'x' } }));
-    assert.equal((await gateway.api('batch', { commands: commands(1024) })).replies.length, 1024);
-    assert.deepEqual((await gateway.api('batch', { commands: commands(1025) })).error,
+    assert.equal((await gateway.api('batch', { commands: commands(10000) })).replies.length, 10000);
+    assert.deepEqual((await gateway.api('batch', { commands: commands(10001) })).error,
       { code: 106, message: 'too many commands in one batch' });
     assert.deepEqual(await gateway.api('batch', { commands: [] }), { replies: [] });
     assert.deepEqual(await gateway.api('batch', {}), { replies: [] });
@@ -212,7 +212,7 @@ test('http_api.error_mode and http_api.disabled', async (t) => {
   assert.equal((await call('publish', { channel: 'chat:x', data: 1 })).status, 200);
   // A batch as such succeeds; each of its replies says how its command ended.
   const batch = await call('batch', { commands: [{ rpc: { method: 'x' } }] });
-  assert.deepEqual(batch, { status: 200, body: { replies: [{ error: { code: 104, message: 'method not found' } }] } });
+  assert.deepEqual(batch, { status: 200, body: { replies: [{ error: { code: 104, message: 'not found' } }] } });
 
   const closed = new Gateway({ shards: 1, config: { http_api: { key: KEY, disabled: true } } });
   t.after(() => closed.end());
