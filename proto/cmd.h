@@ -108,6 +108,7 @@ struct wire_publication {
     bool is_opaque;     /* `data` is not JSON; the JSON wire has no place for it */
     struct bytes epoch; /* set only when offset is 1 */
     struct bytes tags;  /* raw JSON object of strings, may be empty */
+    uint64_t version;   /* of the state that it shows; 0: none */
     bool has_info;
     struct wire_info info;
 };

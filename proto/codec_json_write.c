@@ -128,7 +128,7 @@ static void write_info(struct body *outer, const struct wire_info *info)
 
 static size_t publication_bound(const struct wire_publication *publication)
 {
-    size_t size = 5 * FIELD_BOUND + publication->data.size + publication->tags.size +
+    size_t size = 6 * FIELD_BOUND + publication->data.size + publication->tags.size +
                   json_text_bound(publication->epoch);
     return size + (publication->has_info ? info_bound(&publication->info) : 0);
 }
@@ -145,6 +145,7 @@ static void write_publication(struct writer *writer, const struct wire_publicati
     number(&body, "offset", publication->offset);
     raw(&body, "tags", publication->tags);
     text(&body, "epoch", publication->epoch);
+    number(&body, "version", publication->version);
     close_body(&body);
 }
 

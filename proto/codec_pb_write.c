@@ -12,8 +12,8 @@
 #include "proto/codec_pb.h"
 #include "proto/json.h"
 
-/* A key of one byte (all our numbers are below 16) and a varint. */
-#define NUMBER_BOUND    11
+/* A key of one byte, or two for the one field above 15, and a varint. */
+#define NUMBER_BOUND    12
 #define HEAD_BOUND      6 /* key and length, which has at most five bytes */
 #define FIELD_BOUND(in) (HEAD_BOUND + (in).size)
 #define UUID_SIZE       36
@@ -44,8 +44,8 @@ static void varint(struct writer *writer, uint64_t value)
 
 static void key(struct writer *writer, uint32_t field, uint32_t type)
 {
-    check(field > 0 && field < 16);
-    write_u8(writer, (uint8_t)(field << 3 | type));
+    check(field > 0);
+    varint(writer, field << 3 | type);
 }
 
 static void number(struct writer *writer, uint32_t field, uint64_t value)
@@ -158,8 +158,8 @@ static void write_tags(struct writer *writer, uint32_t field, struct bytes tags)
 
 static size_t publication_bound(const struct wire_publication *publication)
 {
-    size_t size = FIELD_BOUND(publication->data) + NUMBER_BOUND + tags_bound(publication->tags) +
-                  FIELD_BOUND(publication->epoch);
+    size_t size = FIELD_BOUND(publication->data) + 2 * NUMBER_BOUND +
+                  tags_bound(publication->tags) + FIELD_BOUND(publication->epoch);
     return size + (publication->has_info ? HEAD_BOUND + info_bound(&publication->info) : 0);
 }
 
@@ -174,6 +174,7 @@ static void write_publication(struct writer *writer, uint32_t field,
     number(writer, 6, publication->offset);
     if (publication->tags.size > 0) write_tags(writer, 7, publication->tags);
     sized(writer, 14, publication->epoch);
+    number(writer, 16, publication->version);
     gap_close(writer, gap);
 }
 

@@ -81,7 +81,6 @@ bool publish_ask(struct channel *channel, struct letter *letter)
         answer_covered(channel, letter->from, in.call);
         return false;
     }
-    if (!has_version) in.publication.version = 0;
     struct channel_op *op = op_begin(channel, letter, in.call);
     op->has_version = has_version;
     op->append = (struct store_append){

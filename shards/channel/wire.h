@@ -20,6 +20,7 @@ static inline void wire_of_publication(const struct publication *in, struct byte
         .data = in->data,
         .is_opaque = in->is_opaque,
         .tags = in->tags,
+        .version = in->version,
         .epoch = in->offset == 1 ? epoch : BYTES_NONE,
         .has_info = in->has_info,
     };

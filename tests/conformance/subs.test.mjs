@@ -146,6 +146,18 @@ for (const shards of [1, 4])
         peer.socket.terminate();
       });
 
+    await t.test('at the limit one is left and another taken, whatever is still under way', async () => {
+      const peer = await openAs(gateway, 'edge');
+      const full = range(1, LIMIT - 2).map((n) => ({ id: 10 + n, subscribe: { channel: `chat:edge${n}` } }));
+      const hasty = range(1, 20).flatMap((n) => [{ id: 100 + n, subscribe: { channel: `chat:hasty${n}` } },
+        { id: 200 + n, unsubscribe: { channel: `chat:hasty${n}` } }]);
+      peer.send(...full, ...hasty, { id: 300, subscribe: { channel: 'chat:kept' } }, { id: 301, subscribe: { channel: 'chat:more' } });
+      assert.equal((await peer.reply(300)).subscribe?.recoverable, true); // the personal one counts too
+      assert.equal((await peer.reply(301)).error.code, 106);
+      assert.ok(peer.messages.every((message) => message.id === 301 || message.error?.code !== 106));
+      peer.socket.terminate();
+    });
+
     for (const wire of ['json', 'protobuf'])
       await t.test(`away for 30 on two server-side channels: exactly those, in order (${wire})`, async () => {
         const [one, two, user] = [`chat:${wire}1`, `chat:${wire}2`, `sue${wire}`];
@@ -278,6 +290,25 @@ for (const shards of [1, 4])
       const { publications } = await gateway.ask('history', { channel: 'talk:a', limit: 10 });
       assert.deepEqual(publications.map((pub) => pub.info.chan_info), [{ of: 1 }, { of: 2 }, undefined]);
       peer.socket.terminate();
+    });
+
+    await t.test('a version is shown: live, missed, and where nothing is kept', async () => {
+      const peer = await openAs(gateway, 'ver');
+      const channels = ['chat:version', 'version'];
+      peer.send({ id: 2, subscribe: { channel: channels[0] } }, { id: 3, subscribe: { channel: channels[1] } });
+      await peer.reply(3);
+      const versions = [7, undefined, 2 ** 50];
+      for (const channel of channels)
+        for (const version of versions) await gateway.ask('publish', { channel, data: 1, version });
+      for (const channel of channels) {
+        await until(() => peer.pushes(channel).length === 3, 'three arrived');
+        assert.deepEqual(peer.pushes(channel).map((pub) => pub.version), versions);
+      }
+      const other = await openAs(gateway, 'ver');
+      other.send({ id: 2, subscribe: { channel: channels[0], recover: true } });
+      assert.deepEqual((await other.reply(2)).subscribe.publications.map((pub) => pub.version), versions);
+      peer.socket.terminate();
+      other.socket.terminate();
     });
 
     await t.test('cache recovery brings the newest one, and nothing to who has it', async () => {

@@ -88,6 +88,7 @@ static const struct wire_publication publications[2] = {
      .tags = BYTES_LITERAL("{\"k\":\"v\"}")},
     {.offset = 18446744073709551615u,
      .data = BYTES_LITERAL("[1]"),
+     .version = 18446744073709551615u,
      .has_info = true,
      .info = {.user = BYTES_LITERAL("u\""),
               .client = ID,
@@ -98,7 +99,8 @@ static const struct wire_publication publications[2] = {
 #define PUBLICATIONS                                                                               \
     "[{\"data\":\"a\",\"offset\":1,\"tags\":{\"k\":\"v\"},\"epoch\":\"e\"},"                       \
     "{\"data\":[1],\"info\":{\"user\":\"u\\\"\",\"client\":\"" UUID                                \
-    "\",\"conn_info\":{\"n\":1},\"chan_info\":2},\"offset\":18446744073709551615}]"
+    "\",\"conn_info\":{\"n\":1},\"chan_info\":2},\"offset\":18446744073709551615,"                 \
+    "\"version\":18446744073709551615}]"
 
 static void publications_travel_in_replies(void **state)
 {

@@ -104,6 +104,7 @@ static const struct wire_publication publications[2] = {
      .tags = TEXT(" {\"k\" : \"v\", \"\\u00e9\\n\":\"\", \"\":\"\\\"\"}")},
     {.offset = UINT64_MAX,
      .data = TEXT("[1]"),
+     .version = UINT64_MAX,
      .has_info = true,
      .info = {.user = TEXT("u"), .client = ID, .conn_info = TEXT("{}"), .chan_info = TEXT("2")}},
 };
@@ -130,6 +131,7 @@ static void put_publications(struct writer *w, uint32_t field)
     put_info(&info, &publications[1].info);
     pb_sized(&q, 5, writer_bytes(&info));
     pb_number(&q, 6, UINT64_MAX);
+    pb_number(&q, 16, UINT64_MAX);
     pb_sized(w, field, writer_bytes(&p));
     pb_sized(w, field, writer_bytes(&q));
 }
@@ -259,6 +261,7 @@ static void pushes_are_what_sdks_expect(void **state)
     pb_sized(&pub, 4, TEXT("[1]"));
     pb_sized(&pub, 5, writer_bytes(&info));
     pb_number(&pub, 6, UINT64_MAX);
+    pb_number(&pub, 16, UINT64_MAX);
     struct push push = {
         .kind = PUSH_PUBLICATION, .channel = TEXT("c"), .publication = publications[1]};
     push_is(&push, pushed(4, writer_bytes(&pub)));
