@@ -269,12 +269,26 @@ static bool read_time(struct json *json, struct claims_read *read, struct bytes 
     return true;
 }
 
+/* Where a claim of the application's own stands in for sub, an id of its database may be
+ * a number: its digits are the id.  sub is text (RFC 7519 section 4.1.2). */
+static void read_user(struct json *json, struct claims_read *read, struct bytes key)
+{
+    struct bytes *user = &read->claims->user;
+    if (bytes_equal_text(key, "sub") || json_peek(json) != JSON_NUMBER) {
+        json_text(json, read->arena, user);
+        return;
+    }
+    json_raw(json, user);
+    for (size_t i = 0; i < user->size; i++)
+        if (user->at[i] < '0' || user->at[i] > '9') refuse(json);
+}
+
 static void read_claim(struct json *json, struct claims_read *read, struct bytes key)
 {
     struct jwt_claims *claims = read->claims;
     struct bytes ignored;
     if (bytes_equal_text(key, read->rules->user_claim))
-        json_text(json, read->arena, &claims->user);
+        read_user(json, read, key);
     else if (bytes_equal_text(key, "channel")) {
         claims->has_channel = json_peek(json) != JSON_NULL;
         json_text(json, read->arena, &claims->channel);

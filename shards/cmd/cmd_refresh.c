@@ -1,5 +1,7 @@
 /*
  * cmd_refresh: a new token before the old one ends: the same user, or 3500.
+ *
+ * Its info is shown with what the client publishes and where it subscribes from now on.
  */
 #include "core/check.h"
 #include "proto/jwt.h"
@@ -28,7 +30,13 @@ enum err cmd_refresh(struct shard *shard, struct conn *conn, const struct cmd *c
         conn_end(shard, conn, CLOSE_INSUFFICIENT);
         return ERR_OK;
     }
-    conn->expires_s = identify_expiry(shard, &claims);
+    uint32_t expires_s;
+    TRY(identify_expiry(shard, &claims, &expires_s));
+    conn->expires_s = expires_s;
+    /* A token that says nothing of its bearer leaves what is known; bytes that are no
+     * JSON cannot stand in a JSON frame. */
+    struct bytes info = claims.info.is_opaque ? BYTES_NONE : claims.info.bytes;
+    if (claims.info.bytes.size > 0) conn_set_user(shard, conn, conn_user(conn), info);
     uint64_t now = shard->clock.wall_ms / 1000;
     struct reply reply = {
         .id = cmd->id,

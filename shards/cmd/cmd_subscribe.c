@@ -12,9 +12,6 @@
 #include "shards/shard.h"
 #include "shards/token/token.h"
 
-/* Far ends stay within a u32 of seconds: a year is renewed often enough. */
-#define EXPIRY_MAX_S (365u * 86400u)
-
 /* A subscription token: expired is 109, unsigned or foreign is 103, one for
  * somebody else or another channel ends the connection (3500). */
 static enum err check_token(struct shard *shard, struct conn *conn, struct bytes channel,
@@ -29,17 +26,6 @@ static enum err check_token(struct shard *shard, struct conn *conn, struct bytes
                      (claims->client.size == 0 || bytes_equal_text(claims->client, client));
     if (!is_theirs) conn_end(shard, conn, CLOSE_INVALID_TOKEN);
     return ERR_OK;
-}
-
-/* Unix second at which the subscription must be renewed: `expire_at` wins over `exp`, 0
- * is never.  ERR_EXPIRED (110) when that is past already. */
-static enum err token_expiry(const struct shard *shard, const struct jwt_claims *claims,
-                             uint32_t *expires_s)
-{
-    uint64_t now = shard->clock.wall_ms / 1000;
-    uint64_t end = claims->has_expire_at ? claims->expire_at : claims->has_exp ? claims->exp : 0;
-    *expires_s = end == 0 ? 0 : (uint32_t)min_u64(end, now + EXPIRY_MAX_S);
-    return end != 0 && end <= now ? ERR_EXPIRED : ERR_OK;
 }
 
 /* What the token grants: the namespace's options, the token's own in their place. */
@@ -66,7 +52,7 @@ static enum err check_request(struct shard *shard, struct conn *conn,
     if (request->channel.size > CHANNEL_NAME_MAX) return ERR_BAD_CHANNEL;
     if (subscription_find(shard, conn, request->channel) != UINT32_MAX)
         return ERR_ALREADY_SUBSCRIBED;
-    if (conn->subs_count >= shard->config->client_channel_limit) return ERR_LIMIT_CHANNELS;
+    TRY(subscription_room(shard, conn));
     if (delta.size > 0 && !bytes_equal_text(delta, "fossil")) {
         conn_end(shard, conn, CLOSE_BAD_REQUEST);
         return ERR_END;
@@ -117,11 +103,15 @@ enum err cmd_unsubscribe(struct shard *shard, struct conn *conn, const struct cm
 }
 
 /* A new token for a subscription.  Of a server-side one the client has none to
- * renew (3501). */
+ * renew (3501).  A good token whose `expire_at` is past is answered 110. */
 enum err cmd_sub_refresh(struct shard *shard, struct conn *conn, const struct cmd *cmd)
 {
     check(cmd->kind == CMD_SUB_REFRESH);
     struct bytes channel = cmd->sub_refresh.channel, token = cmd->sub_refresh.token;
+    if (channel.size == 0) {
+        conn_end(shard, conn, CLOSE_BAD_REQUEST);
+        return ERR_OK;
+    }
     uint32_t index = subscription_find(shard, conn, channel);
     if (index == UINT32_MAX) return ERR_NOT_SUBSCRIBED;
     struct sub *sub = slab_at(&shard->subs, index);
@@ -136,12 +126,11 @@ enum err cmd_sub_refresh(struct shard *shard, struct conn *conn, const struct cm
     enum err err = check_token(shard, conn, channel, token, &claims);
     if (conn->state != CONN_WS) return ERR_OK;
     if (err_class_of(err) == ERR_CLASS_BUSY) return err; /* waits, or is to come back */
-    if (err == ERR_OK) err = token_expiry(shard, &claims, &expires_s);
     if (err != ERR_OK) {
-        bool is_late = err == ERR_TOKEN_EXPIRED || err == ERR_EXPIRED;
-        conn_end(shard, conn, is_late ? CLOSE_SUB_EXPIRED : CLOSE_INVALID_TOKEN);
+        conn_end(shard, conn, err == ERR_TOKEN_EXPIRED ? CLOSE_SUB_EXPIRED : CLOSE_INVALID_TOKEN);
         return ERR_OK;
     }
+    TRY(token_expiry(shard, &claims, &expires_s));
     sub->expires_s = expires_s;
     subscription_set_info(shard, index, claims.info.is_opaque ? BYTES_NONE : claims.info.bytes);
     uint64_t now = shard->clock.wall_ms / 1000;

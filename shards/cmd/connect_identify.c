@@ -10,9 +10,6 @@
 #include "shards/shard.h"
 #include "shards/token/token.h"
 
-/* Far ends stay within a u32 of seconds: a year is renewed often enough. */
-#define EXPIRY_MAX_S (365u * 86400u)
-
 /* A random UUID, version 4 (RFC 9562 section 5.4). */
 static void make_client_id(uint8_t id[16])
 {
@@ -31,21 +28,20 @@ enum err identify_token(struct shard *shard, struct bytes token, struct jwt_clai
         return is_open ? ERR_OK : ERR_UNAUTHORIZED;
     }
     enum err err = token_verify(shard, JWT_CONNECTION, token, claims);
-    /* In insecure mode a good signature is enough. */
-    if (err != ERR_TOKEN_EXPIRED || !config->client_insecure) TRY(err);
-    /* A subscription token is not a pass. */
+    if (err != ERR_TOKEN_EXPIRED) TRY(err);
+    /* A subscription token is not a pass, and a newer one would be none. */
     if (claims->has_channel) return ERR_TOKEN_INVALID;
+    /* In insecure mode a good signature is enough. */
+    if (!config->client_insecure) TRY(err);
     bool is_nobody = claims->user.size == 0;
     return is_nobody && config->client_disallow_anonymous_connection_tokens ? ERR_DENIED : ERR_OK;
 }
 
-/* `expire_at` wins over `exp`. */
-uint32_t identify_expiry(const struct shard *shard, const struct jwt_claims *claims)
+enum err identify_expiry(const struct shard *shard, const struct jwt_claims *claims,
+                         uint32_t *expires_s)
 {
-    if (shard->config->client_insecure) return 0;
-    uint64_t now = shard->clock.wall_ms / 1000;
-    uint64_t end = claims->has_expire_at ? claims->expire_at : claims->has_exp ? claims->exp : 0;
-    return end == 0 ? 0 : (uint32_t)min_u64(end, now + EXPIRY_MAX_S);
+    *expires_s = 0;
+    return shard->config->client_insecure ? ERR_OK : token_expiry(shard, claims, expires_s);
 }
 
 /* The token's subscriptions, for as long as the connect is under way. */
@@ -66,7 +62,7 @@ static void keep_subs(struct connecting *connecting, const struct jwt_claims *cl
 static enum connect_step refuse(struct shard *shard, struct conn *conn, enum err err)
 {
     /* Answered, so that SDKs come back with a new token, or with this one. */
-    if (err == ERR_TOKEN_EXPIRED || err == ERR_KEYS_DOWN)
+    if (err == ERR_TOKEN_EXPIRED || err == ERR_KEYS_DOWN || err == ERR_EXPIRED)
         connecting_fail(shard, conn, err);
     else
         conn_end(shard, conn,
@@ -92,12 +88,12 @@ enum connect_step connect_identify(struct shard *shard, struct conn *conn)
         token_park(shard, conn);
         return CONNECT_WAITS;
     }
+    if (err == ERR_OK) err = identify_expiry(shard, &claims, &connecting->expires_s);
     if (err != ERR_OK) return refuse(shard, conn, err);
     make_client_id(conn->client);
     conn_forget_user(shard, conn);
     /* Bytes that are no JSON cannot stand in a JSON frame. */
     conn_set_user(shard, conn, claims.user, claims.info.is_opaque ? BYTES_NONE : claims.info.bytes);
-    connecting->expires_s = identify_expiry(shard, &claims);
     keep_subs(connecting, &claims);
     return CONNECT_DONE;
 }

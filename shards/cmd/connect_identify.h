@@ -22,5 +22,7 @@ struct jwt_claims;
  * arena. */
 must_use enum err identify_token(struct shard *shard, struct bytes token,
                                  struct jwt_claims *claims);
-/* Unix second at which a bearer of `claims` must bring a new token; 0: never. */
-uint32_t identify_expiry(const struct shard *shard, const struct jwt_claims *claims);
+/* Unix second at which a bearer of `claims` must bring a new token; 0: never.
+ * ERR_EXPIRED (110) when that is past, though the token is not. */
+must_use enum err identify_expiry(const struct shard *shard, const struct jwt_claims *claims,
+                                  uint32_t *expires_s);

@@ -22,6 +22,16 @@ uint32_t subscription_find(const struct shard *shard, const struct conn *conn, s
     return UINT32_MAX;
 }
 
+enum err subscription_room(const struct shard *shard, const struct conn *conn)
+{
+    uint32_t limit = shard->config->client_channel_limit, left = 0;
+    if (conn->subs_count < limit) return ERR_OK;
+    for (uint32_t at = conn->subs_first; at != UINT32_MAX; at = sub_at(shard, at)->next)
+        left += sub_at(shard, at)->state == SUB_LEAVING;
+    check(left <= conn->subs_count);
+    return conn->subs_count - left < limit ? ERR_CREDIT_SPENT : ERR_LIMIT_CHANNELS;
+}
+
 /* Its chan_info, by its index: few have one, so it has no field there. */
 struct sub_info {
     uint32_t sub;

@@ -77,6 +77,9 @@ struct subscription_ask {
     void *context;
     bool is_from_token; /* server-side: by the connection token */
 };
+/* Whether the client may have one more: ERR_LIMIT_CHANNELS; ERR_CREDIT_SPENT while one that
+ * it has given up waits for its home's answer, and with that for its place. */
+must_use enum err subscription_room(const struct shard *shard, const struct conn *conn);
 /* Asks the home; the reply follows its answer.  ERR_ALREADY_SUBSCRIBED,
  * ERR_LIMIT_CHANNELS, ERR_LIMIT_MEMORY, ERR_UNRECOVERABLE, ERR_CREDIT_SPENT. */
 must_use enum err subscription_begin(struct shard *shard, struct conn *conn,

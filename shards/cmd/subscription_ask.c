@@ -219,7 +219,7 @@ enum err subscription_begin(struct shard *shard, struct conn *conn,
                             const struct subscription_ask *ask)
 {
     if (subscription_find(shard, conn, ask->channel) != UINT32_MAX) return ERR_ALREADY_SUBSCRIBED;
-    if (conn->subs_count >= shard->config->client_channel_limit) return ERR_LIMIT_CHANNELS;
+    TRY(subscription_room(shard, conn));
     if (ask->recover && ask->reject_unrecovered && !ask->options.is_recoverable)
         return ERR_UNRECOVERABLE;
     struct sub *sub;
@@ -256,7 +256,9 @@ enum err subscription_serve(struct shard *shard, struct conn *conn,
 {
     check(conn->state == CONN_WS);
     if (subscription_find(shard, conn, ask->channel) != UINT32_MAX) return ERR_ALREADY_SUBSCRIBED;
-    if (conn->subs_count >= shard->config->client_channel_limit) {
+    /* One that was given up and waits for its answer holds nobody's place. */
+    enum err room = subscription_room(shard, conn);
+    if (room == ERR_LIMIT_CHANNELS || conn->subs_count == UINT16_MAX) {
         conn_end(shard, conn, CLOSE_CHANNEL_LIMIT);
         return ERR_LIMIT_CHANNELS;
     }

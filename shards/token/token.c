@@ -13,6 +13,9 @@
 /* A signature takes some 30 µs: a wave of clients must not hold up the turn. */
 #define TURN_WOKEN_MAX 64
 
+/* Far ends stay within a u32 of seconds: a year is renewed often enough. */
+#define EXPIRY_MAX_S (365u * 86400u)
+
 /* The name of a key that no set had, as a hash: names are the peer's. */
 struct key_name {
     uint64_t hash;
@@ -191,6 +194,15 @@ enum err token_verify(struct shard *shard, enum jwt_use use, struct bytes token,
     if (has_set && age >= KEYS_RENEW_MS && !ring->is_asking && now >= ring->down_until_ms)
         (void)ask(shard, ring);
     return err;
+}
+
+enum err token_expiry(const struct shard *shard, const struct jwt_claims *claims,
+                      uint32_t *expires_s)
+{
+    uint64_t now = shard->clock.wall_ms / 1000;
+    uint64_t end = claims->has_expire_at ? claims->expire_at : claims->has_exp ? claims->exp : 0;
+    *expires_s = end == 0 ? 0 : (uint32_t)min_u64(end, now + EXPIRY_MAX_S);
+    return end != 0 && end <= now ? ERR_EXPIRED : ERR_OK;
 }
 
 void token_park(struct shard *shard, struct conn *conn)

@@ -67,6 +67,10 @@ void tokens_reload(struct shard *shard, const struct config *before);
  * the turn's arena. */
 must_use enum err token_verify(struct shard *shard, enum jwt_use use, struct bytes token,
                                struct jwt_claims *claims);
+/* Unix second at which what the token grants must be renewed: `expire_at` wins over `exp`,
+ * 0 is never, a year is the most.  ERR_EXPIRED (110) when that is past already. */
+must_use enum err token_expiry(const struct shard *shard, const struct jwt_claims *claims,
+                               uint32_t *expires_s);
 /* The connection, paused with its commands or connecting, is moved on when keys come
  * or fail.  A connection that ends meanwhile needs nothing. */
 void token_park(struct shard *shard, struct conn *conn);

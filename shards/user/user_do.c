@@ -26,7 +26,9 @@ static void disconnect(struct shard *shard, struct conn *conn, const struct act 
 
 static void refresh(struct shard *shard, struct conn *conn, const struct act *act)
 {
-    if (act->is_expired) {
+    uint64_t now = shard->clock.wall_ms / 1000;
+    bool is_past = act->expires_s != 0 && act->expires_s <= now;
+    if (act->is_expired || is_past) {
         conn_end(shard, conn, CLOSE_EXPIRED);
         return;
     }

@@ -63,6 +63,8 @@ async function keys(t) {
     [3500, sign({ ...claims, aud: 'mail' }, SECRET, 'HS256')], [3500, sign({ ...claims, aud: undefined }, SECRET, 'HS256')],
     [3500, sign({ ...claims, iss: 'https://c.example' }, SECRET, 'HS256')],
     [3500, sign({ ...claims, channel: 'chat:a' }, SECRET, 'HS256')],
+    [3500, sign({ ...claims, channel: 'chat:a', exp: now() - 5 }, SECRET, 'HS256')],
+    [110, sign({ ...claims, expire_at: now() - 5 }, SECRET, 'HS256')], ['in', sign({ ...claims, expire_at: 0 }, SECRET, 'HS256')],
     [3500, sign({ ...claims, sub: 7 }, SECRET, 'HS256')], [3500, sign({ ...claims, exp: 'now' }, SECRET, 'HS256')],
     [3500, sign(claims, SUBS, 'HS256')],
     [109, sign({ ...claims, exp: now() - 5 }, SECRET, 'HS256')], [109, sign({ ...claims, nbf: now() + 500 }, SECRET, 'HS256')],
@@ -147,17 +149,33 @@ async function renewal(t) {
       }
       const peer = await bare(gateway);
       await peer.say({ connect: { token: short('r', 60) } });
+      const past = note(token({ sub: 'r', expire_at: now() - 5 }));
+      assert.equal((await peer.say({ refresh: { token: past } })).error.code, 110);
       const fine = await peer.say({ refresh: { token: short('r', 600) } });
       assert.ok(fine.refresh.expires && fine.refresh.ttl > 500 && fine.refresh.ttl <= 600);
       const endless = await peer.say({ refresh: { token: note(token({ sub: 'r' })) } });
       assert.deepEqual(endless.refresh, {});
       peer.socket.terminate();
     },
+    'what a new token says of its bearer is shown from then on': async () => {
+      const peer = await bare(gateway);
+      await peer.say({ connect: { token: short('r', 60, { info: 'old' }) } });
+      await peer.say({ subscribe: { channel: 'live:info' } });
+      for (const more of [{}, { info: 'new' }, {}]) {
+        await peer.say({ refresh: { token: short('r', 60, more) } });
+        await peer.say({ publish: { channel: 'live:info', data: 1 } });
+      }
+      const shown = () => peer.replies.filter((reply) => reply.push?.pub).map((reply) => reply.push.pub.info.conn_info);
+      await until(() => shown().length === 3, 'all came back');
+      assert.deepEqual(shown(), ['old', 'new', 'new']);
+      peer.socket.terminate();
+    },
     'sub_refresh: each wrong token has its code': async () => {
       const channel = 'closed:refresh';
       const cases = [[short('r', -5, { channel }), 3006], [short('other', 60, { channel }), 3500],
         [short('r', 60, { channel: 'closed:x' }), 3500], [short('r', 60), 3500], ['x', 3500],
-        [short('r', 60, { channel, client: 'not this one' }), 3500], ['', 107]];
+        [short('r', 60, { channel, client: 'not this one' }), 3500],
+        [short('r', 60, { channel, expire_at: now() - 5 }), 110], ['', 107]];
       for (const [text, code] of cases) {
         const peer = await bare(gateway);
         await peer.say({ connect: { token: short('r', 60) } });
@@ -169,7 +187,7 @@ async function renewal(t) {
         if (code !== 107) continue;
         const fine = await peer.say({ sub_refresh: { channel, token: short('r', 600, { channel }) } });
         assert.ok(fine.sub_refresh.expires && fine.sub_refresh.ttl > 500);
-        peer.socket.terminate();
+        assert.equal((await peer.say({ sub_refresh: { channel: '', token: text } })).code, 3501);
       }
     },
   });
@@ -188,6 +206,8 @@ async function proxied(t) {
   assert.equal(await as('alice'), 'in');
   assert.equal(await as('a'.repeat(255)), 'in');
   assert.equal(await as('alice', token({ uid: 'bob' })), 'in');
+  assert.equal(await as(undefined, token({ uid: 1042, sub: 'carl' })), 'in');
+  await until(() => /user="1042"/.test(gateway.log), 'a number is an id');
   assert.equal(await as('alice', 'no token'), 3500);
   await until(() => /user="alice"/.test(gateway.log) && /user="bob"/.test(gateway.log), 'the log names both');
   // What a proxy would not say is refused before the upgrade.

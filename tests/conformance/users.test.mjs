@@ -94,6 +94,8 @@ for (const shards of [1, 4])
       await gateway.ask('refresh', { user: 'eve', client: sdk.id, expired: true });
       await until(() => sdk.connects === 2, 'the SDK came back');
       assert.equal(sdk.disconnects.at(-1).code, 3005);
+      await gateway.ask('refresh', { user: 'eve', expire_at: now - 1 });
+      await until(() => sdk.connects === 3, 'what is past ends it at once');
       sdk.centrifuge.disconnect();
     });
 

@@ -396,7 +396,10 @@ static void audience_and_issuer_decide(void **state)
     assert_int_equal(says("\"user_id_claim\":\"uid\"", "{\"sub\":\"a\",\"uid\":\"b\"}", "b"),
                      ERR_OK);
     assert_int_equal(says("\"user_id_claim\":\"uid\"", "{\"sub\":\"a\"}", ""), ERR_OK);
-    assert_int_equal(says("\"user_id_claim\":\"uid\"", "{\"uid\":7}", ""), ERR_TOKEN_INVALID);
+    assert_int_equal(says("\"user_id_claim\":\"uid\"", "{\"uid\":7}", "7"), ERR_OK);
+    assert_int_equal(says("\"user_id_claim\":\"uid\"", "{\"uid\":7.5}", ""), ERR_TOKEN_INVALID);
+    assert_int_equal(says("\"user_id_claim\":\"uid\"", "{\"uid\":-7}", ""), ERR_TOKEN_INVALID);
+    assert_int_equal(says("\"user_id_claim\":\"uid\"", "{\"uid\":[7]}", ""), ERR_TOKEN_INVALID);
 }
 
 int main(void)
