@@ -234,6 +234,9 @@ static void account(struct shard *shard)
     metric_set(&shard->metrics, METRIC_BELLS, mesh.bells);
     metric_set(&shard->metrics, METRIC_LETTERS_STAGED, mesh.ring_full);
     metric_set(&shard->metrics, METRIC_FRAME_BYTES, shard->frames.bytes);
+    metric_set(&shard->metrics, METRIC_HUBS, shard->hub.entries.count);
+    metric_set(&shard->metrics, METRIC_TEXTS,
+               intern_count(&shard->texts) + intern_count(&shard->channels.presences.texts));
     if (shard->index == 0) metric_set(&shard->metrics, METRIC_LOG_DROPPED, log_dropped());
 }
 

@@ -4,15 +4,17 @@ import { randomBytes } from 'node:crypto';
 import { connect as connectTcp } from 'node:net';
 import WebSocket from 'ws';
 import { token, until } from './gateway.mjs';
+import { wires } from './wires.mjs';
 
-/** Opens a WebSocket that notes every message and the close. */
-export function open(gateway, options = {}) {
-  const socket = new WebSocket(gateway.url, options);
+/** Opens a WebSocket that notes every message and the close; `wire` apart, options are
+ *  of the socket, `answersPings`, and `onMessage`, which gets what comes after connect. */
+export function open(gateway, { wire = 'json', ...options } = {}) {
+  const { query, encode, decode } = wires[wire];
+  const socket = new WebSocket(gateway.url + query, options);
   const peer = { socket, messages: [], closed: null, isConnected: false, answersPings: options.answersPings ?? true };
   socket.on('message', (bytes) => {
-    for (const line of String(bytes).split('\n')) {
-      const message = JSON.parse(line);
-      if (line === '{}' && peer.answersPings) socket.send('{}');
+    for (const message of decode(bytes)) {
+      if (Object.keys(message).length === 0 && peer.answersPings) socket.send(encode([{}]));
       if (options.onMessage) { if (peer.isConnected) options.onMessage(message); }
       if (!options.onMessage || !peer.isConnected) peer.messages.push(message);
     }
@@ -20,7 +22,7 @@ export function open(gateway, options = {}) {
   socket.on('close', (code, reason) => { peer.closed = { code, reason: String(reason) }; });
   socket.on('error', (error) => { peer.error = error; });
   peer.ready = new Promise((done) => { socket.once('open', done); socket.once('error', done); });
-  peer.send = (...commands) => socket.send(commands.map((c) => JSON.stringify(c)).join('\n'));
+  peer.send = (...commands) => socket.send(encode(commands));
   peer.reply = (id) => until(() => peer.messages.find((message) => message.id === id), `reply ${id} came`);
   peer.pushes = (channel) => peer.messages
     .filter((message) => message.push?.channel === channel && message.push.pub).map((message) => message.push.pub);
