@@ -24,7 +24,8 @@ enum task_kind {
     TASK_MEMBERS,
     TASK_INFO,
     TASK_BAN,
-    TASK_EXPIRE
+    TASK_EXPIRE,
+    TASK_UNSUBSCRIBE
 };
 
 struct api_sim {
@@ -37,7 +38,7 @@ struct api_sim {
     uint32_t channel;
     uint32_t message;
     uint32_t tries;
-    uint32_t user;     /* TASK_BAN, TASK_EXPIRE */
+    uint32_t user;     /* TASK_BAN, TASK_EXPIRE, TASK_UNSUBSCRIBE */
     uint64_t asked_ns; /* when the request was sent */
     bool is_whole;     /* TASK_HISTORY: everything, and the final check */
     uint64_t head_before;
@@ -110,6 +111,10 @@ static uint32_t body_write(struct api_sim *api)
     case TASK_EXPIRE:
         used = snprintf(out, MESSAGE_ROOM, "{\"user\":\"u%u\",\"expired\":true}", api->user);
         break;
+    case TASK_UNSUBSCRIBE:
+        used =
+            snprintf(out, MESSAGE_ROOM, "{\"user\":\"u%u\",\"channel\":\"%s\"}", api->user, name);
+        break;
     default: impossible("no task");
     }
     return (uint32_t)used;
@@ -118,7 +123,7 @@ static uint32_t body_write(struct api_sim *api)
 static void api_send(struct api_sim *api)
 {
     static const char *const methods[] = {"",     "publish",    "history", "members_set",
-                                          "info", "disconnect", "refresh"};
+                                          "info", "disconnect", "refresh", "unsubscribe"};
     char head[256];
     uint32_t size = body_write(api);
     int used = snprintf(head, sizeof(head),
@@ -286,7 +291,8 @@ static void task_pick(struct api_sim *api)
     }
     if (office.is_calm) return;
     if (chance(office.plan->ban_percent)) {
-        api->kind = chance(70) ? TASK_BAN : TASK_EXPIRE;
+        api->kind = chance(50) ? TASK_BAN : chance(40) ? TASK_EXPIRE : TASK_UNSUBSCRIBE;
+        api->channel = (uint32_t)chance_below(office.plan->channels_count);
         /* Best while one of the user's clients is on its way in. */
         api->user =
             chance(70) ? clients_greeting_user() : (uint32_t)chance_below(office.plan->users_count);

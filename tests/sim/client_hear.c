@@ -190,8 +190,19 @@ static void hear_named(struct client_sim *client, struct bytes result)
     }
 }
 
+/* The channel of its own, that nobody asked for. */
+static void hear_personal(const struct client_sim *client, struct bytes result)
+{
+    struct bytes subs, entry;
+    char name[16];
+    snprintf(name, sizeof(name), "#u%u", client->user);
+    if (!peek_get(result, "subs", &subs) || !peek_get(subs, name, &entry))
+        world_fail("every user has the personal channel", "client %u", client->number);
+}
+
 static void hear_connected(struct client_sim *client, struct bytes result)
 {
+    if (book.plan->is_single) hear_personal(client, result);
     client->state = CLIENT_ON;
     client->tries = 0;
     world_note(TRACE_CONNECTED, client->number, 0, 0);

@@ -314,6 +314,7 @@ uint32_t clients_on(uint32_t *subs)
     for (uint32_t i = 0; i < crowd.plan->clients_count; i++) {
         if (clients[i].state != CLIENT_ON) continue;
         count++;
+        *subs += crowd.plan->is_single; /* the personal channel */
         for (uint32_t k = 0; k < clients[i].subs_count; k++)
             *subs += clients[i].subs[k].state == SUB_SIM_LIVE;
     }

@@ -95,6 +95,8 @@ static void draw_users(struct plan *plan)
     uint32_t most = (plan->clients_count + plan->users_count - 1) / plan->users_count;
     plan->user_limit = chance(40) ? most : 0;
     plan->binary_percent = (uint32_t)ONE_OF(0, 30, 50, 100);
+    plan->is_single = plan->has_tokens && most == 1 && chance(60);
+    if (plan->is_single) plan->user_limit = 1;
 }
 
 static void draw_world(struct plan *plan)
@@ -160,7 +162,8 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
         "{\"client\":{\"insecure\":%s,\"allow_anonymous_connect_without_token\":%s,\"token\":{"
         "%s},"
         "\"ping_interval\":\"%ums\",\"pong_timeout\":\"%ums\",\"queue_max_size\":%u,"
-        "\"recovery_max_publication_limit\":%u,\"user_connection_limit\":%u},"
+        "\"recovery_max_publication_limit\":%u,\"user_connection_limit\":%u,"
+        "\"subscribe_to_user_personal_channel\":{\"enabled\":%s,\"single_connection\":%s}},"
         "\"http_api\":{\"key\":\"simulated key\"},\"log\":{\"level\":\"none\"},"
         "\"websocket\":{\"message_size_limit\":%u},"
         "\"storage\":{\"engine\":\"%s\",\"path\":\"/"
@@ -172,6 +175,7 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
         plan->has_key_sets ? "\"jwks_public_endpoint\":\"https://keys.sim/set\""
                            : "\"hmac_secret_key\":\"a simulated secret of 32 bytes..\"",
         plan->ping_ms, plan->pong_ms, plan->queue_max_bytes, RECOVERY_MAX, plan->user_limit,
+        plan->is_single ? "true" : "false", plan->is_single ? "true" : "false",
         plan->message_max_bytes, plan->is_memory ? "memory" : "embedded", plan->window_size,
         plan->index_lag_max, shards, plan->presence_max);
     check(used > 0 && (uint32_t)used < size);

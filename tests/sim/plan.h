@@ -72,6 +72,9 @@ struct plan {
     uint64_t slow_ns_max;
     uint32_t ban_percent;    /* calls of a backend that speak of a user */
     uint32_t binary_percent; /* clients that speak Protobuf */
+    /* Personal channels, and a user's new connection ends the older ones: only where
+     * every client is a user of its own, else they would never come to rest. */
+    bool is_single;
     uint32_t user_limit; /* client.user_connection_limit: as many as a user's clients; 0: none */
 
     uint64_t active_ns;
