@@ -218,8 +218,10 @@ test('the Protobuf wire, byte by byte', async (t) => {
   });
 
   const subscribe = (tf) => message(small(1, 2), sized(5, Buffer.concat([sized(1, 'chat:a'), tf])));
-  let filter = Buffer.alloc(0);
-  while (filter.length < 64000) filter = sized(6, filter);
+  let filter = sized(1, 'x'.repeat(2233));
+  for (let depth = 1; depth < 17000; depth++) filter = sized(6, filter);
+  const deep = subscribe(sized(13, filter));
+  assert.equal(deep.length, 65536); // websocket.message_size_limit lets it in
   const cases = [
     ['an empty frame', 3501, hello(), Buffer.alloc(0)],
     ['a pong that nobody asked for', 3501, hello(), Buffer.from([0])],
@@ -227,7 +229,8 @@ test('the Protobuf wire, byte by byte', async (t) => {
     ['a command without an id', 3501, hello(), message(sized(13, []))],
     ['an id and nothing else', 3501, hello(), message(small(1, 2))],
     ['a channel that is not UTF-8', 3501, hello(), message(small(1, 2), sized(6, sized(1, [255])))],
-    ['64 KB of filters in filters', 3501, hello(), subscribe(sized(13, filter))],
+    ['64 KB with 17,000 filters in each other', 3501, hello(), deep],
+    ['the same before the connect command', 3501, deep],
     ['send, which nothing takes', 3508, hello(), message(sized(12, sized(1, 'x')))],
     ['JSON where Protobuf was agreed', 3501, Buffer.from('{"id":1,"connect":{}}')],
   ];
