@@ -249,9 +249,8 @@ static bool is_help(const char *text)
     return strcmp(text, "--help") == 0 || strcmp(text, "-h") == 0 || strcmp(text, "help") == 0;
 }
 
-int cli_run(int argc, char **argv, cli_serve_fn serve)
+static int run(int argc, char **argv, cli_serve_fn serve)
 {
-    check(serve != NULL);
     if (argc < 2) {
         print_usage(stderr);
         return CLI_WRONG;
@@ -284,4 +283,14 @@ int cli_run(int argc, char **argv, cli_serve_fn serve)
         return CLI_WRONG;
     }
     return command->run(&call);
+}
+
+int cli_run(int argc, char **argv, cli_serve_fn serve)
+{
+    check(serve != NULL);
+    int exit = run(argc, argv, serve);
+    /* A full disk behind standard output must not look like success. */
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || exit != CLI_DONE) return exit;
+    fprintf(stderr, "sluice: standard output cannot be written\n");
+    return CLI_FAILED;
 }

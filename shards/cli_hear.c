@@ -62,6 +62,19 @@ static uint64_t print_publication(struct sub_run *run, const struct sub_channel 
     return offset;
 }
 
+/* The way out, for what an operator can change. */
+static const char *hint_of(uint32_t code, bool is_history)
+{
+    switch (code) {
+    case 102: return "; what stands before the ':' must be in channel.namespaces";
+    case 103:
+        return is_history ? "; its namespace must have allow_history_for_subscriber"
+                          : "; its namespace must have allow_subscribe_for_client";
+    case 108: return is_history ? "; its namespace keeps none: history_size, history_ttl" : "";
+    default: return "";
+    }
+}
+
 /* What an {"error":{"code","message","temporary"}} says. */
 static bool say_error(struct sub_run *run, const char *doing, const char *what, struct bytes raw)
 {
@@ -82,8 +95,9 @@ static bool say_error(struct sub_run *run, const char *doing, const char *what, 
                 json_skip(&json);
         }
     if (json_close(&json) != ERR_OK) is_temporary = false;
-    fprintf(stderr, "sluice: %s%s%s: %.*s (code %u)\n", doing, what[0] != 0 ? " " : "", what,
-            (int)message.size, (const char *)message.at, code);
+    fprintf(stderr, "sluice: %s%s%s: %.*s (code %u)%s\n", doing, what[0] != 0 ? " " : "", what,
+            (int)message.size, (const char *)message.at, code,
+            what[0] != 0 ? hint_of(code, doing[0] == 'h') : "");
     return is_temporary;
 }
 

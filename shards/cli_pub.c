@@ -92,16 +92,22 @@ static int pub_one(struct pub *pub, struct bytes data)
     return status == 200 ? pub_print(pub, answer) : pub_refused(pub, status, answer);
 }
 
-/* One publication a line, empty lines passed over; ends with the first that fails. */
+/* One publication a line, empty lines passed over; ends with the first that fails.  That one
+ * is named, as those before it are published. */
 static int pub_lines(struct pub *pub)
 {
     char *line = NULL;
-    size_t room = 0;
+    size_t room = 0, number = 0;
     int exit = CLI_DONE;
     for (ssize_t size; exit == CLI_DONE && (size = getline(&line, &room, stdin)) > 0;) {
         while (size > 0 && (line[size - 1] == '\n' || line[size - 1] == '\r')) size--;
         if (size > 0) exit = pub_one(pub, bytes_of(line, (size_t)size));
         fflush(stdout);
+        number++;
+    }
+    if (exit != CLI_DONE) {
+        fprintf(stderr, "sluice: stopped at line %zu of standard input\n", number);
+        exit = CLI_FAILED;
     }
     free(line); /* getline's */
     return exit;

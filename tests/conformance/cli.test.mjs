@@ -47,11 +47,25 @@ test('sub and pub', async (t) => {
     assert.deepEqual(publications.map((p) => p.data), [{ text: 'hello' }, 'two', { n: 3 }, 4]);
   });
 
+  await t.test('what cannot be published or printed is no success', async () => {
+    const broken = await answer(['pub', 'chat:half', '-', ...at, '--key', KEY], { input: '1\n\n{bad\n3' });
+    assert.deepEqual([broken.code, broken.out], [1, '1\n']);
+    assert.match(broken.err, /this is not JSON: \{bad.*\n.*stopped at line 3/);
+    const code = (...words) => new Promise((done) => spawn('sh', ['-c', `"$0" "$@" > /dev/full`, BINARY, ...words],
+      { stdio: 'ignore' }).once('close', done));
+    for (const words of [['version'], ['options'], ['gen-config'], ['--help'], ['gen-token', '--config', file, '--user', 'a'],
+      ['pub', 'live:a', '1', ...at, '--key', KEY]])
+      assert.equal(await code(...words), 1, words[0]);
+    const pipe = await new Promise((done) => spawn('bash', ['-c', `set -o pipefail; "$0" options | true`, BINARY],
+      { stdio: 'ignore' }).once('close', done));
+    assert.ok(pipe === 0 || pipe === 141, 'a reader that ends is no error to speak of');
+  });
+
   await t.test('sub prints what was kept, what comes, and what came while the gateway was gone', async () => {
     const sub = run(['sub', 'chat:a', 'live:a', '--config', file, ...at, '--user', 'ann', '--history', '2'])
     const failing = run(['sub', 'live:a', '--config', file, ...at, '--user', 'ann', '--history', '2']);
     assert.equal(await failing.ended, 1);
-    assert.match(failing.err, /history of live:a: not available \(code 108\)/);
+    assert.match(failing.err, /history of live:a: not available \(code 108\); its namespace keeps none/);
     assert.equal(await sub.ended, 1); // live:a has no history to print
     const both = run(['sub', 'chat:a', 'live:a', ...at, '--token', token({ sub: 'ann' })]);
     const kept = run(['sub', 'chat:a', '--user', 'ann', '--key', SECRET, ...at, '--history', '2']);
