@@ -3,6 +3,9 @@
  */
 #include "core/metric.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "core/check.h"
 
 #define KIND_COUNTER "counter"
@@ -18,6 +21,15 @@ const struct metric_row *metric_row(enum metric_id id)
 {
     check(id < METRIC_COUNT);
     return &rows[id];
+}
+
+void metric_add_code(struct metrics *m, enum metric_id first, enum metric_id last, uint32_t code)
+{
+    check(first < last && last < METRIC_COUNT);
+    enum metric_id id = first;
+    /* The number stands in the name's label; "other" is 0. */
+    while (id < last && strtoul(strchr(rows[id].name, '"') + 1, NULL, 10) != code) id++;
+    metric_add(m, id, 1);
 }
 
 void metrics_sum(struct metrics *total, const struct metrics *shard)

@@ -39,4 +39,7 @@ static inline void metric_set(struct metrics *m, enum metric_id id, uint64_t n)
 {
     m->values[id] = n;
 }
+/* One more in the row of `code`; `last` is the row of every other code, and `first` to `last`
+ * are a family with the label code. */
+void metric_add_code(struct metrics *m, enum metric_id first, enum metric_id last, uint32_t code);
 void metrics_sum(struct metrics *total, const struct metrics *shard);

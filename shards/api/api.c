@@ -103,7 +103,8 @@ void api_write_published(struct json_out *out, const struct answer *answer)
 void api_fail(struct shard *shard, struct conn *conn, const struct api_sink *sink, enum err err)
 {
     check(err != ERR_OK);
-    metric_add(&shard->metrics, METRIC_API_ERRORS, 1);
+    metric_add_code(&shard->metrics, METRIC_API_ERRORS, METRIC_API_ERRORS_OTHER,
+                    outcome_of(err)->code);
     if (sink->batch != NULL) {
         api_batch_answer(shard, conn, sink, err, BYTES_NONE);
         return;
@@ -177,7 +178,7 @@ static void refuse_body(struct shard *shard, struct conn *conn, enum err err)
     const char *text = err == ERR_BAD_JSON
                            ? "the JSON is malformed, or a value is of another type than it may be"
                            : err_text(err);
-    metric_add(&shard->metrics, METRIC_API_ERRORS, 1);
+    metric_add(&shard->metrics, METRIC_API_ERRORS_OTHER, 1);
     conn_respond(shard, conn, 400, PLAIN_TYPE, bytes_of_text(text), NULL);
 }
 
@@ -186,7 +187,7 @@ void api_on_request(struct shard *shard, struct conn *conn, const struct http_re
     check(conn->state == CONN_HTTP);
     if (!is_allowed(shard->config, request)) {
         metric_add(&shard->metrics, METRIC_API_CALLS, 1);
-        metric_add(&shard->metrics, METRIC_API_ERRORS, 1);
+        metric_add(&shard->metrics, METRIC_API_ERRORS_OTHER, 1);
         conn_respond(shard, conn, 401, NULL, BYTES_NONE, NULL);
         return;
     }

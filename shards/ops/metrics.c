@@ -1,5 +1,5 @@
 /*
- * metrics: the sum of all shards' counters, and one figure of our own.
+ * metrics: the sum of all shards' counters, and a few figures beside them.
  *
  * How many shards are missing from the sum stands on the page: a counter that
  * seems to go back is then no riddle.
@@ -12,16 +12,35 @@
 #include "shards/shard.h"
 
 #define PLAIN_TYPE "text/plain; charset=utf-8"
-#define OWN_BOUND  256
+#define OWN_BOUND  1024
 
-static void write_missing(struct writer *writer, uint32_t missing)
+static void write_gauge(struct writer *writer, const char *name, const char *text, uint64_t value)
 {
-    write_text(writer,
-               "# HELP sluice_scrape_shards_missing Shards that were too busy to be asked.\n"
-               "# TYPE sluice_scrape_shards_missing gauge\n"
-               "sluice_scrape_shards_missing ");
-    write_decimal(writer, missing);
+    write_text(writer, "# HELP sluice_");
+    write_text(writer, name);
+    write_text(writer, " ");
+    write_text(writer, text);
+    write_text(writer, "\n# TYPE sluice_");
+    write_text(writer, name);
+    write_text(writer, " gauge\nsluice_");
+    write_text(writer, name);
+    write_text(writer, " ");
+    write_decimal(writer, value);
     write_text(writer, "\n");
+}
+
+/* Figures that are no counters of a shard, and second names under which dashboards of
+ * Centrifugo look for two of them. */
+static void write_own(struct writer *writer, const struct survey *survey)
+{
+    const uint64_t *values = survey->metrics.values;
+    write_gauge(writer, "client_connections_inflight", "The same as node_num_clients.",
+                values[METRIC_CLIENTS]);
+    write_gauge(writer, "client_subscriptions_inflight", "The same as node_num_subscriptions.",
+                values[METRIC_SUBSCRIPTIONS]);
+    write_gauge(writer, "node_num_nodes", "Always 1: gateways do not know of each other.", 1);
+    write_gauge(writer, "scrape_shards_missing", "Shards that were too busy to be asked.",
+                survey->missing);
 }
 
 static void on_survey(struct shard *shard, struct conn *conn, const struct api_sink *sink,
@@ -32,7 +51,7 @@ static void on_survey(struct shard *shard, struct conn *conn, const struct api_s
     size_t size = prom_bound(SLUICE_VERSION) + OWN_BOUND;
     struct writer writer = writer_of(arena_get(&shard->arena, size), size);
     prom_write(&writer, &survey->metrics, SLUICE_VERSION);
-    write_missing(&writer, survey->missing);
+    write_own(&writer, survey);
     check(!writer.failed);
     conn_respond(shard, conn, 200, PROM_CONTENT_TYPE, writer_bytes(&writer), NULL);
 }

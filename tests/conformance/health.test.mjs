@@ -49,15 +49,46 @@ test('health tells the store, the keys and the shards', async (t) => {
   assert.equal((await health(gateway)).body.keys.detail, 'the last fetch was good');
 });
 
+/** A strict reader of text exposition 0.0.4: each family once, HELP, TYPE, then its samples, each once. */
+function exposition(text) {
+  assert.ok(text.endsWith('\n'));
+  const families = new Set(), samples = {};
+  let family = null;
+  for (const line of text.slice(0, -1).split('\n')) {
+    const head = /^# (HELP|TYPE) (sluice_[a-z][a-z0-9_]*) (.+)$/.exec(line);
+    if (head?.[1] === 'HELP') {
+      assert.ok(family === null || family.count > 0, `${family?.name} has no sample`);
+      assert.ok(!families.has(head[2]), `${head[2]} stands twice`);
+      assert.match(head[3], /^[^\\]+\.$/, line);
+      families.add(head[2]);
+      family = { name: head[2], type: null, count: 0 };
+    } else if (head) {
+      assert.deepEqual([family.name, family.type, family.count], [head[2], null, 0], line);
+      assert.match(head[3], /^(counter|gauge)$/);
+      family.type = head[3];
+    } else {
+      const sample = /^(sluice_[a-z0-9_]+)(\{[a-z_]+="(?:[^"\\]|\\["\\n])*"\})? (\d+)$/.exec(line);
+      assert.ok(sample, line);
+      assert.equal(sample[1], family.name);
+      assert.notEqual(family.type, null, line);
+      const name = line.slice('sluice_'.length, line.lastIndexOf(' '));
+      assert.ok(!(name in samples), `${name} stands twice`);
+      samples[name] = Number(sample[3]);
+      family.count++;
+    }
+  }
+  assert.ok(family.count > 0);
+  return samples;
+}
+
 test('metrics count what they say', async (t) => {
   const gateway = new Gateway({ shards: 3 });
   t.after(() => gateway.end());
   await gateway.start();
   const read = async () => {
-    const text = await (await fetch(`${gateway.http}/metrics`)).text();
-    for (const line of text.trim().split('\n'))
-      assert.match(line, /^(# (HELP|TYPE) sluice_\w+ .+|sluice_\w+(\{\w+="[^"]*"\})? \d+)$/);
-    return Object.fromEntries([...text.matchAll(/^sluice_(\S+) (\d+)$/gm)].map((row) => [row[1], Number(row[2])]));
+    const page = await fetch(`${gateway.http}/metrics`);
+    assert.equal(page.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8');
+    return exposition(await page.text());
   };
   const ann = await connect(gateway, 'ann');
   t.after(() => ann.centrifuge.disconnect());
@@ -67,7 +98,21 @@ test('metrics count what they say', async (t) => {
   await until(() => feed.publications.length === 1, 'it came');
   const now = await read();
   for (const [name, value] of Object.entries({ node_num_clients: 1, node_num_subscriptions: 1, node_num_channels: 1,
-    client_connections_accepted: 1, client_subscriptions_accepted: 1, client_num_server_unsubscribes: 0,
+    client_connections_accepted: 1, client_subscriptions_accepted: 1, client_connections_inflight: 1,
+    client_subscriptions_inflight: 1, node_num_nodes: 1, scrape_shards_missing: 0, node_num_users: 1,
+    'client_num_server_unsubscribes{code="2000"}': 0,
     node_publications_total: 1, broker_publish_suppressed_count: 1, 'client_recover{recovered="yes"}': 0 }))
     assert.equal(now[name], value, name);
+
+  // What ends or is refused counts by its code.
+  await ann.centrifuge.rpc('telepathy', {}).catch(() => {});
+  await gateway.api('publish', { channel: 'nowhere:x', data: 1 });
+  await gateway.ask('unsubscribe', { user: 'ann', channel: 'chat:a' });
+  await gateway.ask('disconnect', { user: 'ann' });
+  await fetch(`${gateway.http}/api/info`, { method: 'POST', body: '{}' });
+  await until(async () => (await read()).node_num_clients === 0, 'ann is gone');
+  const after = await read();
+  for (const name of ['client_num_reply_errors{code="108"}', 'api_command_errors_total{code="102"}', 'api_command_errors_total{code="other"}',
+    'client_num_server_unsubscribes{code="2000"}', 'client_num_server_disconnects{code="3503"}'])
+    assert.equal(after[name], 1, name);
 });

@@ -38,11 +38,26 @@ static void values_add_up_over_shards(void **state)
     assert_int_equal(total.values[METRIC_TURNS], 0);
 }
 
+static void a_code_has_its_row(void **state)
+{
+    (void)state;
+    struct metrics metrics = {{0}};
+    for (uint32_t code = 2999; code < 5000; code++)
+        metric_add_code(&metrics, METRIC_DISCONNECTS, METRIC_DISCONNECTS_OTHER, code);
+    uint64_t sum = 0;
+    for (enum metric_id id = METRIC_DISCONNECTS; id <= METRIC_DISCONNECTS_OTHER; id++) {
+        sum += metrics.values[id];
+        if (id < METRIC_DISCONNECTS_OTHER) assert_int_equal(metrics.values[id], 1);
+    }
+    assert_int_equal(sum, 5000 - 2999);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_row_can_be_exposed),
         cmocka_unit_test(values_add_up_over_shards),
+        cmocka_unit_test(a_code_has_its_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
