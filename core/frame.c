@@ -5,7 +5,8 @@
  *   large   a slab object of 4 KiB
  *   heap    the rest, and what a spent slab cannot give
  *
- * A spent slab of buffers is no error: only `frames_max` bounds frames.
+ * A spent slab of buffers is no error: only `frames_max` bounds frames, and it is
+ * far above what memory bears, so that nobody's queues are another one's limit.
  */
 #include "core/frame.h"
 
@@ -14,8 +15,11 @@
 
 enum { FRAME_BORROWED, FRAME_SMALL, FRAME_LARGE, FRAME_HEAP };
 
-#define SMALL_SIZE 512
-#define LARGE_SIZE 4096
+#define SMALL_SIZE  512
+#define LARGE_SIZE  4096
+/* Address space is what buffers are spared: one for so many frames. */
+#define SMALL_SHARE 16
+#define LARGE_SHARE 128
 
 void frames_init(struct frames *frames, struct post *post, uint32_t frames_max)
 {
@@ -23,8 +27,10 @@ void frames_init(struct frames *frames, struct post *post, uint32_t frames_max)
     frames->post = post;
     frames->bytes = 0;
     slab_init(&frames->frames, "frames", sizeof(struct frame), frames_max);
-    slab_init(&frames->small, "frame buffers 512", SMALL_SIZE, frames_max);
-    slab_init(&frames->large, "frame buffers 4096", LARGE_SIZE, max_u32(frames_max / 8, 1));
+    slab_init(&frames->small, "frame buffers 512", SMALL_SIZE,
+              max_u32(frames_max / SMALL_SHARE, 1));
+    slab_init(&frames->large, "frame buffers 4096", LARGE_SIZE,
+              max_u32(frames_max / LARGE_SHARE, 1));
 }
 
 void frames_fini(struct frames *frames)
@@ -95,6 +101,30 @@ struct frame *frame_borrow(struct frames *frames, struct letter *letter, struct 
     frame->letter = letter;
     letter_keep(frames->post, letter);
     return frame;
+}
+
+void frame_own(struct frames *frames, struct frame *frame)
+{
+    struct letter *letter = frame->letter;
+    if (letter == NULL) return;
+    check(frame->size_class == FRAME_BORROWED && frame->buffer == NULL);
+    struct bytes bytes = bytes_of(frame->bytes, frame->size);
+    frame_equip(frames, frame, frame->size + FRAME_HEADROOM);
+    memcpy(frame_payload(frame), bytes.at, bytes.size);
+    frame->bytes = frame_payload(frame);
+    frame->letter = NULL;
+    letter_release(frames->post, letter);
+}
+
+bool frame_append(struct frame *frame, const struct frame *more)
+{
+    check(frame->bytes != NULL && more->bytes != NULL);
+    if (frame->refs != 1 || frame->buffer == NULL) return false;
+    uint32_t used = (uint32_t)(frame->bytes - frame->buffer) + frame->size;
+    if (FRAME_HEADROOM + frame->room - used < more->size) return false;
+    memcpy(frame->buffer + used, more->bytes, more->size);
+    frame->size += more->size;
+    return true;
 }
 
 static void frame_free(struct frames *frames, struct frame *frame)

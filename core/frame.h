@@ -1,5 +1,6 @@
 /*
- * frame: encoded output, immutable once sealed, counted on one shard.
+ * frame: encoded output, counted on one shard.  Once sealed its bytes never change
+ * (more may be added behind them).
  *
  * A frame made here owns its bytes (a size class of a slab, the heap above).
  * A frame borrowed from a letter shows bytes that live on another shard; when
@@ -51,6 +52,13 @@ void frame_seal(struct frame *frame, struct bytes header, uint32_t payload_size)
  * keeps the letter.  Further frames over the same letter share it. NULL at the limit. */
 must_use struct frame *frame_borrow(struct frames *frames, struct letter *letter,
                                     struct bytes bytes);
+/* Copies the bytes of a borrowed frame and lets its letter go home, so that whoever keeps
+ * the frame keeps nothing of another shard's; nothing for an owned one.  No send of the
+ * frame may be under way. */
+void frame_own(struct frames *frames, struct frame *frame);
+/* Adds the bytes of `more` behind those of `frame`, when nobody else counts on `frame` and
+ * its buffer has the room; false: nothing was done. */
+must_use bool frame_append(struct frame *frame, const struct frame *more);
 static inline void frame_ref(struct frame *frame)
 {
     frame->refs++;

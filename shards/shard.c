@@ -24,12 +24,10 @@
 /* Address space only; pages are touched when they are used. */
 #define CALLS_MAX(shards) ((shards)*MESH_CREDITS)
 #define SUBS_PER_CONN     64 /* on average over a full shard */
-#define FRAMES_MAX        (1u << 20)
+#define FRAMES_MAX        (1u << 24)
 /* A home may be home to every connection of the node; what is not used costs nothing. */
 #define HOME_SESSIONS_MAX (1u << 26)
 #define OUT_CHUNKS_MAX    (1u << 22)
-/* Connections in the middle of a split frame or message. */
-#define WS_CONTEXTS_MAX   65536
 
 void indexes_add(struct indexes *indexes, uint32_t index)
 {
@@ -62,7 +60,7 @@ static void shard_init_pools(struct shard *shard, uint32_t socks_max)
     slab_init(&shard->out_chunks, "out_chunk", OUT_CHUNK_SIZE, OUT_CHUNKS_MAX);
     map_init(&shard->sub_infos, rng_next(&shard->rng));
     list_init(&shard->sub_waiting);
-    shard->ws_pool = ws_pool_create(WS_CONTEXTS_MAX);
+    shard->ws_pool = ws_pool_create(socks_max);
     shard->command_rates = mem_reserve(socks_max * sizeof *shard->command_rates);
     conn_tls_pool_init(&shard->tls, shard->node->reload.first->tls, rng_next(&shard->rng),
                        socks_max);

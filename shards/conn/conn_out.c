@@ -46,10 +46,24 @@ void conn_mark_dirty(struct shard *shard, struct conn *conn)
     indexes_add(&shard->dirty, conn_index(shard, conn));
 }
 
+/* Small answers that wait share a buffer: a queue's bytes are what it costs, be they
+ * half a million pongs.  Deliveries stay shared by their readers while those keep up. */
+static bool queue_pack(const struct conn *conn, struct out_chunk *last, const struct frame *frame)
+{
+    if (frame->refs > 1 || (frame->letter != NULL && !(conn->flags & CONN_BLOCKED))) return false;
+    check(last->count > 0);
+    return frame_append(last->frames[last->first + last->count - 1], frame);
+}
+
 void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame)
 {
     check(conn->state != CONN_FREE && conn->state != CONN_DYING);
     struct out_chunk *last = conn->out_first != NULL ? conn->out_first->last : NULL;
+    if (last != NULL && queue_pack(conn, last, frame)) {
+        conn->out_bytes += frame->size;
+        conn_mark_dirty(shard, conn);
+        return;
+    }
     if (last == NULL || last->first + last->count == CHUNK_FRAMES) {
         struct handle handle;
         struct out_chunk *chunk = slab_get(&shard->out_chunks, &handle);
@@ -66,6 +80,8 @@ void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame)
         conn->out_first->last = last = chunk;
         chunk->since_s = shard_second(shard);
     }
+    /* Whoever reads slowly holds no letter: its home counts them as its backlog. */
+    if (conn->flags & CONN_BLOCKED) frame_own(&shard->frames, frame);
     frame_ref(frame);
     last->frames[last->first + last->count++] = frame;
     conn->out_bytes += frame->size;
@@ -303,9 +319,19 @@ static void out_go_on(struct shard *shard, struct conn *conn)
         out_empty(shard, conn);
 }
 
+/* What waits from now on is the shard's own.  A waiting send has its bytes of an owned
+ * frame, so no letter goes home under it. */
+static void own_pending(struct shard *shard, struct conn *conn)
+{
+    for (struct out_chunk *chunk = conn->out_first; chunk != NULL; chunk = chunk->next)
+        for (uint32_t i = 0; i < chunk->count; i++)
+            frame_own(&shard->frames, chunk->frames[chunk->first + i]);
+}
+
 static void send_rest(struct shard *shard, struct conn *conn)
 {
     conn->flags |= CONN_BLOCKED;
+    own_pending(shard, conn);
     /* Only who is blocked is looked at for it. */
     if (conn->state == CONN_WS && conn->flags & (CONN_CONNECTED | CONN_ECHO) &&
         conn->out_bytes > 0) {

@@ -94,7 +94,7 @@ static void limit_gives_null_and_changes_nothing(void **state)
     struct frames *frames = &shards[0].frames;
     struct frame *taken[16];
     for (int i = 0; i < 16; i++) {
-        taken[i] = frame_new(frames, 4000); /* the slab of large ones has two */
+        taken[i] = frame_new(frames, 4000); /* the slab of large ones has one */
         assert_non_null(taken[i]);
     }
     uint64_t bytes = frames->bytes;
@@ -130,6 +130,70 @@ static void borrowed_frames_hold_their_letter(void **state)
     assert_int_equal(a->home, 1);
 }
 
+static struct frame *frame_of(struct frames *frames, const char *text, uint32_t room)
+{
+    struct frame *frame = frame_new(frames, room);
+    memcpy(frame_payload(frame), text, strlen(text));
+    frame_seal(frame, BYTES_NONE, (uint32_t)strlen(text));
+    return frame;
+}
+
+static void frame_takes_more_while_it_is_alone_and_has_room(void **state)
+{
+    (void)state;
+    struct frames *frames = &shards[0].frames;
+    struct frame *frame = frame_of(frames, "ab", 100), *more = frame_of(frames, "cde", 3);
+    uint32_t size = 2;
+    for (; size + 3 <= frame->room; size += 3) assert_true(frame_append(frame, more));
+    assert_int_equal(frame->size, size);
+    assert_memory_equal(frame->bytes, "abcdecde", 8);
+    assert_memory_equal(frame->bytes + size - 3, "cde", 3);
+    assert_false(frame_append(frame, more));
+    assert_int_equal(frame->size, size);
+
+    /* Somebody else counts on these bytes and on nothing behind them. */
+    struct frame *shared = frame_of(frames, "x", 100);
+    frame_ref(shared);
+    assert_false(frame_append(shared, more));
+    frame_unref(frames, shared);
+    assert_true(frame_append(shared, more));
+    assert_memory_equal(shared->bytes, "xcde", 4);
+    frame_unref(frames, shared);
+    frame_unref(frames, more);
+    frame_unref(frames, frame);
+    assert_int_equal(frames->bytes, 0);
+}
+
+static void owned_copy_lets_the_letter_go_home(void **state)
+{
+    (void)state;
+    struct shard *a = &shards[0], *b = &shards[1];
+    struct letter *letter = letter_new(a->post, 1, 0, 4);
+    memcpy(letter->payload, "wire", 4);
+    letter_post(a->post, letter);
+    mesh_flush(a->post);
+    mesh_read(b->post, 1);
+    struct frame *more = frame_of(&b->frames, "?", 1);
+    assert_false(frame_append(b->first, more)); /* the bytes are a's */
+    frame_own(&b->frames, b->first);
+    frame_own(&b->frames, b->first); /* as before */
+    assert_memory_equal(b->first->bytes, "wire", 4);
+    assert_true(frame_append(b->first, more));
+    mesh_flush(b->post);
+    mesh_read(a->post, 1);
+    assert_int_equal(a->home, 0); /* the second frame shows it still */
+    frame_own(&b->frames, b->second);
+    mesh_flush(b->post);
+    mesh_read(a->post, 1);
+    assert_int_equal(a->home, 1);
+    assert_memory_equal(b->first->bytes, "wire?", 5);
+    assert_memory_equal(b->second->bytes, "ir", 2);
+    frame_unref(&b->frames, more);
+    frame_unref(&b->frames, b->first);
+    frame_unref(&b->frames, b->second);
+    assert_int_equal(b->frames.bytes, 0);
+}
+
 static void seal_beyond_the_room(void)
 {
     struct frame *frame = frame_new(&shards[0].frames, 10);
@@ -157,6 +221,8 @@ int main(void)
         with_shards(frame_lives_until_its_last_count),
         with_shards(limit_gives_null_and_changes_nothing),
         with_shards(borrowed_frames_hold_their_letter),
+        with_shards(frame_takes_more_while_it_is_alone_and_has_room),
+        with_shards(owned_copy_lets_the_letter_go_home),
         with_shards(misuse_stops_the_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,19 +47,27 @@ static void world_open(struct world *world, const char *options)
     conn_set_user(shard, conn, BYTES_LITERAL("u"), BYTES_NONE);
 }
 
+/* The messages of one frame of the queue: small ones share it. */
+static void hear(struct world *world, const struct frame *frame)
+{
+    for (uint32_t at = 0; at < frame->size;) {
+        const uint8_t *head = frame->bytes + at;
+        uint32_t skip = head[1] < 126 ? 2 : 4;
+        uint32_t size = head[1] < 126 ? head[1] : (uint32_t)head[2] << 8 | head[3];
+        assert_true(world->said_count < SAID_MAX);
+        char *said = world->said[world->said_count++];
+        uint32_t kept = min_u32(size, sizeof world->said[0] - 1);
+        memcpy(said, head + skip, kept);
+        said[kept] = '\0';
+        at += skip + size;
+    }
+}
+
 /* What is queued by now, taken off the connection. */
 static void world_listen(struct world *world)
 {
     for (struct out_chunk *chunk = world->conn->out_first; chunk != NULL; chunk = chunk->next)
-        for (uint32_t i = 0; i < chunk->count; i++) {
-            const struct frame *frame = chunk->frames[chunk->first + i];
-            uint32_t skip = frame->bytes[1] < 126 ? 2 : 4;
-            uint32_t size = min_u32(frame->size - skip, sizeof world->said[0] - 1);
-            assert_true(world->said_count < SAID_MAX);
-            char *said = world->said[world->said_count++];
-            memcpy(said, frame->bytes + skip, size);
-            said[size] = '\0';
-        }
+        for (uint32_t i = 0; i < chunk->count; i++) hear(world, chunk->frames[chunk->first + i]);
     conn_drop_output(world->shard, world->conn, false);
 }
 
