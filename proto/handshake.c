@@ -55,7 +55,7 @@ static enum err check_upgrade(const struct http_request *request, struct handsha
     if (!http_header_has(request, "Connection", "upgrade") ||
         !http_header_has(request, "Upgrade", "websocket"))
         return refuse(fault, 426, "this path speaks WebSocket");
-    if (request->is_chunked || request->body.size > 0)
+    if (request->is_chunked || request->length > 0)
         return refuse(fault, 400, "a WebSocket handshake has no body");
     if (!single(request, "Sec-WebSocket-Version", &version) || version.size == 0)
         return refuse(fault, 400, "Sec-WebSocket-Version must stand once");

@@ -285,6 +285,7 @@ static enum http_result settle_framing(struct parse *parse, size_t body_max, uin
     if (lengths == 1 && !parse_length(size, length))
         return refuse(parse->fault, 400, "malformed Content-Length");
     request->has_length = lengths == 1;
+    request->length = *length;
     if (*length > body_max) return refuse(parse->fault, 413, "the body is too large");
     return HTTP_MORE;
 }

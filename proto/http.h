@@ -31,6 +31,7 @@ struct http_request {
     bool expects_continue;
     bool is_chunked;
     bool has_length; /* a Content-Length stood there, be it 0 */
+    uint64_t length; /* its value */
     struct bytes host;
     struct http_header headers[HTTP_HEADERS_MAX];
     uint32_t headers_count;

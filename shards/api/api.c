@@ -35,7 +35,7 @@ static struct bytes key_of_authorization(struct bytes value)
 
 /* Centrifugo's order: a key in X-API-Key keeps Authorization from being looked
  * at, the query may always speak. */
-static bool is_allowed(const struct config *config, const struct http_request *request)
+bool api_is_allowed(const struct config *config, const struct http_request *request)
 {
     if (config->http_api_insecure) return true;
     struct bytes key = bytes_of_text(config->http_api_key);
@@ -185,7 +185,7 @@ static void refuse_body(struct shard *shard, struct conn *conn, enum err err)
 void api_on_request(struct shard *shard, struct conn *conn, const struct http_request *request)
 {
     check(conn->state == CONN_HTTP);
-    if (!is_allowed(shard->config, request)) {
+    if (!api_is_allowed(shard->config, request)) {
         metric_add(&shard->metrics, METRIC_API_CALLS, 1);
         metric_add(&shard->metrics, METRIC_API_ERRORS_OTHER, 1);
         conn_respond(shard, conn, 401, NULL, BYTES_NONE, NULL);

@@ -21,8 +21,11 @@
 
 #include "proto/http.h"
 
+struct config;
 struct shard;
 struct conn;
 
 /* Answers a request whose path begins with the prefix, now or later. */
 void api_on_request(struct shard *shard, struct conn *conn, const struct http_request *request);
+/* Does the request carry the key, or is none asked for?  Its body need not be there. */
+bool api_is_allowed(const struct config *config, const struct http_request *request);

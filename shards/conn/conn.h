@@ -235,6 +235,9 @@ void conn_echo_flush(struct shard *shard, struct conn *conn, struct echo *echo);
 void conn_on_send(void *shard, uint32_t sock, uint32_t sent, int error);
 /* conn_http.c: handles one whole request. */
 void conn_request(struct shard *shard, struct conn *conn, const struct http_request *request);
+/* conn_http.c: is a body that is still to come worth its memory?  Every body of a backend
+ * with its key, and of others what takes no more than a head. */
+bool conn_wants_body(const struct shard *shard, const struct http_request *request);
 /* conn_in.c: goes on with saved input. */
 void conn_continue(struct shard *shard, struct conn *conn);
 

@@ -171,6 +171,16 @@ static enum route route_of(const struct config *config, struct bytes path)
     return ROUTE_NONE;
 }
 
+bool conn_wants_body(const struct shard *shard, const struct http_request *request)
+{
+    bool is_call = route_of(shard->config, request->path) == ROUTE_API;
+    if (is_call && request->method == HTTP_POST && api_is_allowed(shard->config, request))
+        return true;
+    /* Who asks before he sends, or does not say how much, hears at once. */
+    bool is_known = !request->expects_continue && !request->is_chunked;
+    return is_known && request->length <= HTTP_HEAD_MAX;
+}
+
 void conn_request(struct shard *shard, struct conn *conn, const struct http_request *request)
 {
     check(conn->state == CONN_HTTP);

@@ -180,12 +180,19 @@ static void ws_input(struct shard *shard, struct conn *conn, uint8_t *data, uint
 /* --- HTTP ------------------------------------------------------------------ */
 
 /* The head is there, its body is not: once for each request, the clock of bodies
- * starts and a client that asked for it is told to go on. */
-static void http_body_begins(struct shard *shard, struct conn *conn,
-                             const struct http_request *request)
+ * starts and a client that asked for it is told to go on.  False: nobody here reads
+ * such a body, and the answer was given without it. */
+static bool http_body_begins(struct shard *shard, struct conn *conn, struct http_request *request)
 {
+    if (!conn_wants_body(shard, request)) {
+        conn->http = (struct http_progress){0};
+        request->keep_alive = false;
+        conn_request(shard, conn, request);
+        return false;
+    }
     conn_due(shard, conn, shard_second_after(shard, shard->config->http_server_body_timeout_ms));
     if (request->expects_continue) conn_continue_100(shard, conn);
+    return true;
 }
 
 /* Handles whole requests at data[size]; returns how many bytes they took.  What
@@ -213,7 +220,7 @@ static uint32_t http_input(struct shard *shard, struct conn *conn, uint8_t *data
             if (!is_known || used > 0) conn_due(shard, conn, shard_second_after(shard, head_ms));
             return used;
         case HTTP_MORE_BODY:
-            if (!is_body) http_body_begins(shard, conn, &request);
+            if (!is_body && !http_body_begins(shard, conn, &request)) return size;
             return used;
         case HTTP_REFUSED: conn_refuse(shard, conn, fault.status, fault.reason); return size;
         case HTTP_WHOLE:

@@ -2,9 +2,11 @@
 // and somebody else's clients do not notice.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { connect as connectTcp } from 'node:net';
 import test from 'node:test';
 import { connect, offsets, range, subscribe } from './client.mjs';
-import { Gateway, SECRET, until } from './gateway.mjs';
+import { Gateway, KEY, SECRET, until } from './gateway.mjs';
+import { talk } from './peer.mjs';
 
 const MIB = 1 << 20;
 
@@ -81,5 +83,59 @@ test('small publications to slow readers cost what they are long', async (t) => 
   const more = grown(gateway, before);
   assert.ok(more < 64 * MIB, `${more / MIB} MiB more`);
   peers.kill();
+  await notices();
+});
+
+test('bodies that nobody will read are not kept', async (t) => {
+  const { gateway, notices } = await begin(t);
+  const before = gateway.memory();
+  const head = (method, path, ...headers) => `${method} ${path} HTTP/1.1\r\nHost: a\r\n${headers.map((h) => `${h}\r\n`).join('')}\r\n`;
+  const long = `Content-Length: ${16 * MIB}`, key = `X-API-Key: ${KEY}`;
+  const status = (text) => [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map((match) => Number(match[1]));
+
+  await t.test('the answer comes before the body', async () => {
+    for (const [request, wanted] of [
+      [head('POST', '/api/publish', long), 401],
+      [head('POST', '/api/publish', long, 'X-API-Key: wrong'), 401],
+      [head('POST', '/api/publish', 'Transfer-Encoding: chunked'), 401],
+      [head('POST', '/api/publish', 'Content-Length: 2', 'Expect: 100-continue'), 401],
+      [head('PUT', '/api/publish', long, key), 405],
+      [head('POST', '/nowhere', long), 404],
+      [head('POST', '/connection/websocket', long), 405],
+      [head('GET', '/connection/websocket', long, 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13',
+        'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=='), 400],
+      [head('GET', '/health/simple', long), 200],
+    ]) {
+      const { text, isTimeout } = await talk(gateway, [request]);
+      assert.deepEqual([status(text), isTimeout], [[wanted], false], request);
+      assert.match(text, /^Connection: close\r$/m);
+    }
+  });
+
+  await t.test('with the key it is read, and a small one anyway', async () => {
+    const body = JSON.stringify({ channel: 'chat:long', data: 'x'.repeat(200000) });
+    const call = [head('POST', '/api/publish', key, `Content-Length: ${body.length}`, 'Connection: close'), body];
+    assert.deepEqual(status((await talk(gateway, call, { gap: 50 })).text), [200]);
+    const small = [head('POST', '/api/publish', 'Content-Length: 2'), '{}' + head('GET', '/health/simple', 'Connection: close')];
+    assert.deepEqual(status((await talk(gateway, small, { gap: 50 })).text), [401, 200]);
+  });
+
+  await t.test('30 peers send 10 MiB each and 30 a chunk after the other', async () => {
+    const piece = Buffer.alloc(MIB, 'x');
+    const chunk = Buffer.concat([Buffer.from(`${MIB.toString(16)}\r\n`), piece, Buffer.from('\r\n')]);
+    const sockets = range(1, 60).map((n) => {
+      const socket = connectTcp({ port: gateway.port, host: '127.0.0.1' });
+      socket.on('error', () => {}).resume();
+      socket.write(head('POST', '/api/publish', n % 2 ? long : 'Transfer-Encoding: chunked'));
+      for (let i = 0; i < 10; i++) socket.write(n % 2 ? piece : chunk);
+      return socket;
+    });
+    let most = 0;
+    await until(() => {
+      most = Math.max(most, grown(gateway, before));
+      return sockets.every((socket) => socket.destroyed);
+    }, 'all are ended', 30000);
+    assert.ok(most < 64 * MIB, `${most / MIB} MiB more`);
+  });
   await notices();
 });

@@ -210,7 +210,7 @@ static bool allows(const char *key, const char *name, const char *value, const c
         request.headers[0] = (struct http_header){bytes_of_text(name), bytes_of_text(value)};
         request.headers_count = 1;
     }
-    return is_allowed(&config, &request);
+    return api_is_allowed(&config, &request);
 }
 
 static void credentials_follow_their_order(void **state)
@@ -232,7 +232,7 @@ static void credentials_follow_their_order(void **state)
     assert_false(allows("", "x-api-key", "", ""));
     assert_false(allows("", NULL, NULL, "api_key="));
     struct config insecure = {.http_api_key = "", .http_api_insecure = true};
-    assert_true(is_allowed(&insecure, &(struct http_request){.headers_count = 0}));
+    assert_true(api_is_allowed(&insecure, &(struct http_request){.headers_count = 0}));
 }
 
 /* --- documents ------------------------------------------------------------------------ */
