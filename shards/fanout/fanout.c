@@ -164,7 +164,7 @@ static void entry_lose(struct shard *shard, struct handle hub)
     struct hub_entry *entry = hub_at(&shard->hub, hub);
     while (entry != NULL && entry->count > 0) {
         uint32_t count = entry->count;
-        subscription_end(shard, entry->listeners[count - 1].sub, UNSUBSCRIBE_INSUFFICIENT);
+        subscription_end(shard, hub_listeners(entry)[count - 1].sub, UNSUBSCRIBE_INSUFFICIENT);
         entry = hub_at(&shard->hub, hub); /* the last to leave took it along */
         if (entry != NULL) check(entry->count < count);
     }
@@ -188,8 +188,9 @@ static bool entry_push(struct shard *shard, struct hub_entry *entry, struct lett
     bool is_whole = true;
     entry->pending++; /* the entry stays while the pass runs */
     for (uint32_t i = entry->count; i-- > 0 && is_whole;) {
-        if (in->is_join && !hears_joins(shard, &entry->listeners[i])) continue;
-        struct conn *conn = conn_at(shard, entry->listeners[i].conn);
+        const struct hub_listener *listener = &hub_listeners(entry)[i];
+        if (in->is_join && !hears_joins(shard, listener)) continue;
+        struct conn *conn = conn_at(shard, listener->conn);
         check(conn != NULL && conn->wire < WIRE_COUNT);
         if (in->is_opaque && conn->wire == WIRE_JSON) {
             conn_end(shard, conn, CLOSE_INAPPROPRIATE);

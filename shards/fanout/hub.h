@@ -5,14 +5,16 @@
  * home knows the entry by its handle, so a frame finds it without hashing the
  * name; a stale handle finds nothing, which is a normal answer.  Listeners are
  * a dense array of (connection, subscription): a pass appends to pending
- * lists only, and leaving swaps with the last, O(1).
+ * lists only, and leaving swaps with the last, O(1).  A channel of one's own has one
+ * listener, which stands in the entry: with a name of up to 15 bytes it is 56 bytes.
  *
  * Thread:  owner shard only.
  * Tests:   tests/unit/shards/test_hub.c
  */
 #pragma once
 
-#include "core/map.h"
+#include "core/chains.h"
+#include "core/label.h"
 #include "core/slab.h"
 
 struct shard;
@@ -23,21 +25,32 @@ struct hub_listener {
 };
 
 struct hub_entry {
-    char *name;
-    uint32_t name_size;
-    uint32_t home;
-    struct hub_listener *listeners;
-    uint32_t count, room;
+    struct label name;
+    uint32_t link;    /* of hub.by_name */
+    uint8_t home;     /* the channel's home shard */
+    uint8_t room_log; /* room for 2^room_log listeners */
+    uint32_t count;   /* listeners */
     uint32_t pending; /* subscriptions asked for and not answered: they hold the entry */
     uint64_t entered; /* last offset delivered since it had a listener; verifies order of frames */
+    union {
+        struct hub_listener one;   /* room_log is 0 */
+        struct hub_listener *many; /* the heap */
+    };
 };
+static_assert(sizeof(struct hub_entry) == 48, "one of each connection with a channel of its own");
 
 struct hub {
-    struct map by_name;
+    struct chains by_name;
     struct slab entries;
+    uint64_t seed;
     uint32_t home_shards; /* shards_count, for home_of_channel */
     uint64_t listeners_count;
 };
+
+static inline struct hub_listener *hub_listeners(struct hub_entry *entry)
+{
+    return entry->room_log == 0 ? &entry->one : entry->many;
+}
 
 void hub_init(struct hub *hub, uint64_t seed, uint32_t entries_max, uint32_t shards_count);
 void hub_fini(struct hub *hub);
@@ -55,6 +68,6 @@ void hub_forget(struct hub *hub, struct hub_entry *entry);
 uint32_t hub_leave(struct hub *hub, struct hub_entry *entry, uint32_t at);
 static inline struct bytes hub_name(const struct hub_entry *entry)
 {
-    return bytes_of(entry->name, entry->name_size);
+    return label_text(&entry->name);
 }
 void hub_verify(const struct hub *hub);

@@ -25,7 +25,7 @@ struct model_sub {
 
 static struct bytes channel_name(uint32_t channel)
 {
-    static const char *const names[CHANNELS] = {"a", "b:1", "b:2", "c", "dd"};
+    static const char *const names[CHANNELS] = {"a", "b:1", "b:2", "c", "a:name-of-more-than-15"};
     return bytes_of_text(names[channel]);
 }
 
@@ -54,8 +54,8 @@ static void step(struct hub *hub, struct rng *rng, struct model_sub subs[SUBS])
         break;
     case LIVE: {
         assert_non_null(entry);
-        assert_int_equal(entry->listeners[sub->at].sub, index);
-        assert_int_equal(entry->listeners[sub->at].conn, 1000 + index);
+        assert_int_equal(hub_listeners(entry)[sub->at].sub, index);
+        assert_int_equal(hub_listeners(entry)[sub->at].conn, 1000 + index);
         uint32_t at = sub->at, moved = hub_leave(hub, entry, at);
         if (moved != UINT32_MAX) subs[moved].at = at;
         sub->state = FREE;
