@@ -311,7 +311,7 @@ void shard_verify(struct shard *shard)
     intern_verify(&shard->texts);
     hub_verify(&shard->hub);
     wheel_verify(&shard->wheel);
-    uint32_t at = 0, subs = 0, calls = 0;
+    uint32_t subs = 0, calls = 0;
     for (uint32_t i = 0; i < shard->conns.touched; i++) {
         const struct conn *conn = conn_at(shard, i);
         if (conn == NULL) continue;
@@ -322,6 +322,5 @@ void shard_verify(struct shard *shard)
     }
     check(subs == shard->subs.count);
     check(calls <= shard->calls.count);
-    for (struct channel *channel; (channel = map_next(&shard->channels.by_name, &at)) != NULL;)
-        channel_verify(channel);
+    channels_verify(&shard->channels);
 }

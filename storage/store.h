@@ -178,6 +178,7 @@ struct store_health {
 /* What an engine is. */
 struct store_engine {
     const char *name; /* storage.engine */
+    bool has_others;  /* other nodes write too: only an open channel hears them */
     enum err (*node_open)(const struct config *config, struct workers *workers,
                           uint32_t shards_count, struct store_node **node);
     void (*node_close)(struct store_node *node);

@@ -1,7 +1,7 @@
 /*
  * fleet: many clients that do nothing but be there.
  *
- * Opens N connections with a token and one subscription each, answers pings,
+ * Opens N connections with a token and one subscription or two each, answers pings,
  * and holds them until its input ends.  One process holds as many as it has
  * descriptors; perf/fleet runs several, each from its own loopback address,
  * because one address has only so many ports.
@@ -29,14 +29,15 @@
 
 struct client {
     struct wire wire;
-    uint32_t number; /* of the whole fleet: names user and private channel */
-    bool is_ready;
+    uint32_t number;  /* of the whole fleet: names user and private channel */
+    uint32_t answers; /* to its subscriptions */
 };
 
 static struct {
     const char *path, *secret;
     uint16_t port;
     uint32_t clients, first, shared, info, source;
+    bool has_own; /* a channel of its own each as well */
 } options = {
     .path = "/connection/websocket", .secret = "", .port = 8000, .clients = 1000, .shared = 100};
 
@@ -87,9 +88,11 @@ static void client_hello(struct client *client)
     make_token(client, token);
     int size = snprintf(text, sizeof text,
                         "{\"id\":1,\"connect\":{\"token\":\"%s\"}}\n"
-                        "{\"id\":2,\"subscribe\":{\"channel\":\"%s%u\"}}",
-                        token, options.shared > 0 ? "shared" : "private",
-                        options.shared > 0 ? client->number % options.shared : client->number);
+                        "{\"id\":2,\"subscribe\":{\"channel\":\"shared%u\"}}",
+                        token, client->number % options.shared);
+    if (options.has_own)
+        size += snprintf(text + size, sizeof text - (size_t)size,
+                         "\n{\"id\":3,\"subscribe\":{\"channel\":\"private%u\"}}", client->number);
     if (!wire_send_text(&client->wire, text, (size_t)size)) stop("a command did not go");
 }
 
@@ -106,9 +109,9 @@ static void on_text(void *context, const char *text, size_t size)
         } else if (memmem(text, line, "\"error\"", 7) != NULL) {
             fprintf(stderr, "fleet: %.*s\n", (int)line, text);
             stop("the server answered with an error");
-        } else if (line >= 7 && memcmp(text, "{\"id\":2", 7) == 0) {
-            client->is_ready = true;
-            ready_count++;
+        } else if (line >= 7 &&
+                   (memcmp(text, "{\"id\":2", 7) == 0 || memcmp(text, "{\"id\":3", 7) == 0)) {
+            if (++client->answers == 1u + options.has_own) ready_count++;
         }
         text += line + 1;
     }
@@ -168,8 +171,9 @@ static void open_all(void)
 static void usage(void)
 {
     fputs("usage: sluice-fleet --port N --secret KEY [--clients N] [--first NUMBER] [--shared C]\n"
-          "                    [--info BYTES] [--source K] [--path PATH]\n"
-          "--shared 0: a private channel each; --source K: come from 127.0.0.K\n",
+          "                    [--own] [--info BYTES] [--source K] [--path PATH]\n"
+          "--own: a channel of its own each beside one of the C shared ones\n"
+          "--source K: come from 127.0.0.K\n",
           stderr);
     exit(2);
 }
@@ -179,7 +183,8 @@ static void parse(int argc, char **argv)
     static const struct option table[] = {
         {"port", 1, NULL, 'p'},   {"secret", 1, NULL, 's'}, {"clients", 1, NULL, 'n'},
         {"first", 1, NULL, 'f'},  {"shared", 1, NULL, 'c'}, {"info", 1, NULL, 'i'},
-        {"source", 1, NULL, 'a'}, {"path", 1, NULL, 'h'},   {NULL, 0, NULL, 0},
+        {"source", 1, NULL, 'a'}, {"path", 1, NULL, 'h'},   {"own", 0, NULL, 'o'},
+        {NULL, 0, NULL, 0},
     };
     for (int option; (option = getopt_long(argc, argv, "", table, NULL)) != -1;) {
         switch (option) {
@@ -191,10 +196,12 @@ static void parse(int argc, char **argv)
         case 'i': options.info = (uint32_t)atoi(optarg); break;
         case 'a': options.source = (uint32_t)atoi(optarg); break;
         case 'h': options.path = optarg; break;
+        case 'o': options.has_own = true; break;
         default: usage();
         }
     }
-    if (optind != argc || options.clients == 0 || options.info > 500) usage();
+    if (optind != argc || options.clients == 0 || options.shared == 0 || options.info > 500)
+        usage();
 }
 
 int main(int argc, char **argv)

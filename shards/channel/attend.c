@@ -23,10 +23,10 @@ static bool is_crowded(const struct channel *channel)
     return channel->presence->clients.count > channel->shard->config->channel_presence_max_clients;
 }
 
-static bool has_hearers(const struct channel *channel)
+static bool has_hearers(struct channel *channel)
 {
     for (uint32_t i = 0; i < channel->listeners_count; i++)
-        if (channel->listeners[i].hears > 0) return true;
+        if (channel_listeners(channel)[i].hears > 0) return true;
     return false;
 }
 

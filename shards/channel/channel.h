@@ -2,12 +2,15 @@
  * channel: a channel at its home shard.
  *
  *   state      may become      while here
+ *   BARE       OPENING, CLOSED the store does not know it: who listens hears what is
+ *                              published; any other question opens it
  *   OPENING    LIVE, FAILED    the store loads it; questions wait as kept letters
- *   LIVE       LOST, CLOSED    questions are answered; the feed arrives
+ *   LIVE       LOST, CLOSED,   questions are answered; the feed arrives
+ *              BARE
  *   LOST       OPENING         its data vanished: closed at the store once no op is
  *                              under way, then opened again; questions wait
- *   FAILED     OPENING, CLOSED the store said no: those who waited got its error,
- *                              the next question tries again
+ *   FAILED     OPENING, BARE,  the store said no: those who waited got its error,
+ *              CLOSED          the next question tries again
  *   CLOSED     -               given back to the store and freed
  *
  * The home holds the hot window (the newest publications as bytes), which
@@ -18,7 +21,13 @@
  * ever held back (design.md decision 7).  A recovery that reaches below the
  * window reads the store first, then takes that step in the turn of the answer.
  *
- * An idle channel (no listener, no op, untouched for CHANNEL_IDLE_MS) is closed.
+ * A channel that keeps no history needs nothing of the store but for keys, members
+ * and questions about the past, so it is not opened before one of them comes, and
+ * what is published goes out in the same turn.  Where other nodes publish as well
+ * (store_engine.has_others) every channel with listeners is open.
+ *
+ * An idle channel (no listener, no op, untouched for CHANNEL_IDLE_MS) is closed, and
+ * one with listeners that could be BARE becomes so.
  *
  * Thread:  home shard only.
  * Source:  channel.c (life), question.c (ops, the feed), window.c, subscribe.c,
@@ -27,8 +36,9 @@
  */
 #pragma once
 
+#include "core/chains.h"
+#include "core/label.h"
 #include "core/list.h"
-#include "core/map.h"
 #include "core/slab.h"
 #include "core/wheel.h"
 #include "shards/call.h"
@@ -43,6 +53,7 @@
 #define CHANNELS_MAX (1u << 20)
 
 enum channel_state {
+    CHANNEL_BARE,
     CHANNEL_OPENING,
     CHANNEL_LIVE,
     CHANNEL_LOST,
@@ -66,19 +77,14 @@ static inline uint32_t listener_count(const struct channel_listener *listener)
     return listener->counts[0] + listener->counts[1];
 }
 
-struct channel {
-    struct shard *shard;
+/* What a channel has while the store knows it. */
+struct stored {
+    struct channel *channel;
     struct list link; /* in channels.idle while nothing holds it, in channels.lost while LOST */
-    char *name;
-    uint32_t name_size;
-    uint8_t state;
     struct store_channel store;
     struct store_open opening;
     struct letter **waiting; /* kept questions, in order, until LIVE or FAILED */
     uint32_t waiting_count, waiting_room;
-    struct channel_listener *listeners;
-    uint32_t listeners_count, listeners_room;
-    struct presence *presence; /* NULL while nobody has an entry */
     struct window window;
     struct cursor_index *cursors; /* NULL until it has members */
     struct versions *versions;    /* NULL until a publication has one (version.c) */
@@ -86,9 +92,32 @@ struct channel {
     uint64_t idle_since_ms;
 };
 
+struct channel {
+    struct shard *shard;
+    struct stored *stored; /* NULL exactly while BARE */
+    struct label name;
+    uint32_t link; /* of channels.by_name */
+    uint8_t state;
+    uint8_t listeners_count;
+    uint8_t listeners_room; /* 0: the one in place */
+    union {
+        struct channel_listener one;
+        struct channel_listener *many; /* the heap */
+    };
+    struct presence *presence; /* NULL while nobody has an entry */
+};
+static_assert(sizeof(struct channel) == 72, "one of each connection with a channel of its own");
+static_assert(SHARDS_MAX <= UINT8_MAX, "a listener per shard, counted in a byte");
+
+static inline struct channel_listener *channel_listeners(struct channel *channel)
+{
+    return channel->listeners_room == 0 ? &channel->one : channel->many;
+}
+
 struct channels {
-    struct map by_name;
-    struct slab channels;
+    struct chains by_name;
+    uint64_t seed;
+    struct slab channels, stored;
     struct slab ops;  /* struct channel_op: one per question under way at the store */
     struct list idle; /* longest idle first */
     struct list lost;
@@ -132,4 +161,6 @@ void channel_on_lost(void *shard, struct store_channel *channel);
 must_use enum err channels_list(struct shard *shard, struct bytes glob, uint32_t rows_max,
                                 struct answer *answer);
 
-void channel_verify(const struct channel *channel);
+void channel_verify(struct channel *channel);
+/* Every channel of a shard. */
+void channels_verify(const struct channels *channels);

@@ -46,17 +46,27 @@ must_use bool receipt_counts_ask(struct channel *channel, struct letter *letter)
 /* channel.c */
 static inline struct bytes channel_name(const struct channel *channel)
 {
-    return bytes_of(channel->name, channel->name_size);
+    return label_text(&channel->name);
 }
 /* NULL when this shard has none of that name. */
-struct channel *channel_find(struct shard *shard, struct bytes name);
-/* Finds or begins to open; ERR_LIMIT_MEMORY. */
-must_use enum err channel_find_or_open(struct shard *shard, struct bytes name,
+struct channel *channel_find(const struct shard *shard, struct bytes name);
+/* Finds, or makes a BARE one; ERR_LIMIT_MEMORY. */
+must_use enum err channel_find_or_make(struct shard *shard, struct bytes name,
                                        struct channel **channel);
-/* Begins to open a FAILED channel again. */
-void channel_reopen(struct channel *channel);
-/* After anything that may have let go of the channel: idle, or held.  A failed
- * one that nothing holds is freed: the caller does not look at it again. */
+/* Begins to open a channel that is BARE, FAILED or LOST. */
+void channel_open(struct channel *channel);
+/* The options now in force and the engine let it be BARE. */
+bool channel_may_be_bare(const struct channel *channel);
+static inline struct channel *channel_of_store(struct store_channel *store)
+{
+    return container_of(store, struct stored, store)->channel;
+}
+static inline bool channel_keeps_history(const struct channel *channel)
+{
+    return channel->stored != NULL && history_is_kept(channel->stored->store.history);
+}
+/* After anything that may have let go of the channel: idle, or held.  A BARE or
+ * failed one that nothing holds is freed: the caller does not look at it again. */
 void channel_settle(struct channel *channel);
 
 /* question.c */

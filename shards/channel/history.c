@@ -15,7 +15,7 @@ struct range {
 
 static struct range history_range(const struct channel *channel, const struct letter_history *in)
 {
-    const struct window *window = &channel->window;
+    const struct window *window = &channel->stored->window;
     struct range range = {window->floor, window->head};
     if (in->limit == 0) return (struct range){1, 0};
     if (in->is_reverse) {
@@ -42,7 +42,7 @@ static void history_answer(struct channel *channel, uint32_t to, struct handle c
     call_answer_to(channel->shard, to,
                    &(struct answer){
                        .call = call,
-                       .epoch = bytes_of_text(channel->store.epoch),
+                       .epoch = bytes_of_text(channel->stored->store.epoch),
                        .offset = head,
                        .publications = publications,
                        .publications_count = count,
@@ -68,7 +68,7 @@ static void history_on_read(struct store_read *read, enum err err,
     while (read->is_reverse && count > 0 && publications[0].offset > op->offset)
         publications++, count--;
     /* What was removed meanwhile, at the other. */
-    uint64_t floor = channel->window.floor;
+    uint64_t floor = channel->stored->window.floor;
     while (!read->is_reverse && count > 0 && publications[0].offset < floor)
         publications++, count--;
     while (read->is_reverse && count > 0 && publications[count - 1].offset < floor) count--;
@@ -81,9 +81,9 @@ static void history_read(struct channel *channel, struct letter *letter,
 {
     struct channel_op *op = op_begin(channel, letter, in->call);
     op->letter = letter;
-    op->offset = channel->window.head;
+    op->offset = channel->stored->window.head;
     op->read = (struct store_read){
-        .channel = &channel->store,
+        .channel = &channel->stored->store,
         /* In reverse "below" is said, so that newer ones do not use up the limit. */
         .since = in->is_reverse && (in->since == 0 || in->since > op->offset) ? op->offset + 1
                                                                               : in->since,
@@ -97,10 +97,11 @@ static void history_read(struct channel *channel, struct letter *letter,
 bool history_ask(struct channel *channel, struct letter *letter)
 {
     check(channel->state == CHANNEL_LIVE);
-    const struct window *window = &channel->window;
+    const struct window *window = &channel->stored->window;
     struct letter_history in;
     letter_read_history(letter, &in);
-    if (in.since_epoch.size > 0 && !bytes_equal_text(in.since_epoch, channel->store.epoch)) {
+    if (in.since_epoch.size > 0 &&
+        !bytes_equal_text(in.since_epoch, channel->stored->store.epoch)) {
         question_refuse(channel->shard, letter->from, in.call, ERR_UNRECOVERABLE);
         return false;
     }
@@ -136,7 +137,7 @@ bool history_remove_ask(struct channel *channel, struct letter *letter)
     letter_read_ask(letter, &in);
     struct channel_op *op = op_begin(channel, letter, in.call);
     op->append = (struct store_append){
-        .channel = &channel->store,
+        .channel = &channel->stored->store,
         .type = RECORD_REMOVE,
         .on_appended = remove_on_appended,
     };
@@ -147,8 +148,8 @@ bool history_remove_ask(struct channel *channel, struct letter *letter)
 void channel_on_removed(void *context, struct store_channel *store, uint64_t offset)
 {
     struct shard *shard = context;
-    struct channel *channel = container_of(store, struct channel, store);
+    struct channel *channel = channel_of_store(store);
     check(channel->shard == shard);
     check(offset <= store->head);
-    if (channel->state == CHANNEL_LIVE) window_remove(&channel->window, offset);
+    if (channel->state == CHANNEL_LIVE) window_remove(&channel->stored->window, offset);
 }

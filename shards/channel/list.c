@@ -4,22 +4,24 @@
 #include "core/glob.h"
 #include "shards/channel/channel_parts.h"
 
-static uint32_t clients_of(const struct channel *channel)
+static uint32_t clients_of(struct channel *channel)
 {
     uint32_t clients = 0;
     for (uint32_t i = 0; i < channel->listeners_count; i++)
-        clients += listener_count(&channel->listeners[i]);
+        clients += listener_count(&channel_listeners(channel)[i]);
     return clients;
 }
 
 enum err channels_list(struct shard *shard, struct bytes glob, uint32_t rows_max,
                        struct answer *answer)
 {
-    uint32_t at = 0, room = 0, count = 0;
+    uint32_t room = 0, count = 0;
     struct channel_row *rows = NULL;
-    for (const struct channel *channel;
-         (channel = map_next(&shard->channels.by_name, &at)) != NULL;) {
-        if (channel->listeners_count == 0 || !glob_match(glob, channel_name(channel))) continue;
+    for (uint32_t i = 0; i < shard->channels.channels.touched; i++) {
+        struct channel *channel = slab_at(&shard->channels.channels, i);
+        if (channel == NULL || channel->listeners_count == 0 ||
+            !glob_match(glob, channel_name(channel)))
+            continue;
         if (count == rows_max) return ERR_LIMIT_LISTED;
         if (count == room) {
             struct channel_row *old = rows;

@@ -5,6 +5,9 @@
  * deliver when the store's feed brings it.  The store does idempotency: a key
  * seen before joins or repeats the first answer, and the feed brings nothing.
  *
+ * In a BARE channel nothing becomes durable, so the answer and the delivery are of the
+ * same turn.
+ *
  * Budget: one copy into the store's batch, one record for the window, one
  * encoded frame per wire; no look-up but the channel's own.
  */
@@ -25,20 +28,21 @@ static void publish_on_appended(struct store_append *append, enum err err, uint6
         return;
     }
     metric_add(metrics, is_repeat ? METRIC_DEDUPLICATED : METRIC_PUBLISHED, 1);
-    call_answer_to(channel->shard, op->to,
-                   &(struct answer){
-                       .call = op->call,
-                       .offset = offset,
-                       .epoch = offset == 0 ? BYTES_NONE : bytes_of_text(channel->store.epoch),
-                       .is_repeat = is_repeat,
-                   });
+    call_answer_to(
+        channel->shard, op->to,
+        &(struct answer){
+            .call = op->call,
+            .offset = offset,
+            .epoch = offset == 0 ? BYTES_NONE : bytes_of_text(channel->stored->store.epoch),
+            .is_repeat = is_repeat,
+        });
     op_end(op);
 }
 
-static bool is_backlogged(const struct channel *channel)
+static bool is_backlogged(struct channel *channel)
 {
     for (uint32_t i = 0; i < channel->listeners_count; i++)
-        if (fanout_backlog_bytes(channel->shard, channel->listeners[i].shard) >
+        if (fanout_backlog_bytes(channel->shard, channel_listeners(channel)[i].shard) >
             MESH_BACKLOG_BYTES_MAX)
             return true;
     return false;
@@ -51,15 +55,27 @@ static void answer_covered(struct channel *channel, uint32_t to, struct handle c
     call_answer_to(channel->shard, to,
                    &(struct answer){
                        .call = call,
-                       .offset = channel->store.head,
-                       .epoch = bytes_of_text(channel->store.epoch),
+                       .offset = channel->stored->store.head,
+                       .epoch = bytes_of_text(channel->stored->store.epoch),
                        .is_repeat = true,
                    });
 }
 
+static void publish_bare(struct channel *channel, uint32_t to, const struct letter_publish *in)
+{
+    struct shard *shard = channel->shard;
+    check(in->key.size == 0);
+    struct publication publication = in->publication;
+    publication.offset = publication.version = 0;
+    publication.time_ms = shard->clock.wall_ms;
+    metric_add(&shard->metrics, METRIC_PUBLISHED, 1);
+    call_answer_to(shard, to, &(struct answer){.call = in->call});
+    if (channel->listeners_count > 0) fanout_publish(shard, channel, &publication);
+}
+
 bool publish_ask(struct channel *channel, struct letter *letter)
 {
-    check(channel->state == CHANNEL_LIVE);
+    check(channel->state == CHANNEL_LIVE || channel->state == CHANNEL_BARE);
     struct letter_publish in;
     letter_read_publish(letter, &in);
     if (is_backlogged(channel)) {
@@ -67,9 +83,13 @@ bool publish_ask(struct channel *channel, struct letter *letter)
         question_refuse(channel->shard, letter->from, in.call, ERR_BACKLOG);
         return false;
     }
+    if (channel->state == CHANNEL_BARE) {
+        publish_bare(channel, letter->from, &in);
+        return false;
+    }
     /* What keeps no history shows no state, so there is nothing to be older than. */
     bool has_version =
-        in.publication.version > 0 && !in.is_live_only && history_is_kept(channel->store.history);
+        in.publication.version > 0 && !in.is_live_only && channel_keeps_history(channel);
     bool is_covered = false;
     enum err err = has_version ? version_ask(channel, &in.publication, &is_covered) : ERR_OK;
     if (err != ERR_OK) {
@@ -84,7 +104,7 @@ bool publish_ask(struct channel *channel, struct letter *letter)
     struct channel_op *op = op_begin(channel, letter, in.call);
     op->has_version = has_version;
     op->append = (struct store_append){
-        .channel = &channel->store,
+        .channel = &channel->stored->store,
         .type = RECORD_PUBLICATION,
         .publication = in.publication,
         .scope = in.scope,
@@ -100,15 +120,15 @@ void channel_on_publication(void *context, struct store_channel *store,
                             const struct publication *publication)
 {
     struct shard *shard = context;
-    struct channel *channel = container_of(store, struct channel, store);
+    struct channel *channel = channel_of_store(store);
     check(channel->shard == shard);
     /* Lost: whoever listened has been told, and the next opening brings it. */
     if (channel->state != CHANNEL_LIVE) return;
     if (publication->offset > 0) {
         check(publication->offset == store->head);
-        window_push(&channel->window, publication);
+        window_push(&channel->stored->window, publication);
         version_note(channel, publication);
-        if (channel->cursors != NULL) cursor_post(channel->cursors, store->head);
+        if (channel->stored->cursors != NULL) cursor_post(channel->stored->cursors, store->head);
         channel_trim(channel);
     }
     if (channel->listeners_count > 0) fanout_publish(shard, channel, publication);

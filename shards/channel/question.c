@@ -86,25 +86,37 @@ void question_refuse(struct shard *shard, uint32_t to, struct handle call, enum 
 
 void question_wait(struct channel *channel, struct letter *letter, bool is_kept)
 {
-    check(channel->state != CHANNEL_LIVE && channel->state != CHANNEL_CLOSED);
-    if (channel->waiting_count == channel->waiting_room) {
-        channel->waiting_room = max_u32(4, channel->waiting_room * 2);
-        channel->waiting =
-            mem_resize(channel->waiting, channel->waiting_room * sizeof channel->waiting[0]);
+    check(channel->state != CHANNEL_LIVE && channel->stored != NULL);
+    if (channel->stored->waiting_count == channel->stored->waiting_room) {
+        channel->stored->waiting_room = max_u32(4, channel->stored->waiting_room * 2);
+        channel->stored->waiting =
+            mem_resize(channel->stored->waiting,
+                       channel->stored->waiting_room * sizeof channel->stored->waiting[0]);
     }
-    channel->waiting[channel->waiting_count++] = letter;
+    channel->stored->waiting[channel->stored->waiting_count++] = letter;
     if (!is_kept) letter_keep(channel->shard->post, letter);
-    if (channel->state == CHANNEL_FAILED) channel_reopen(channel);
+    if (channel->state == CHANNEL_FAILED) channel_open(channel);
+}
+
+/* Nothing of the store is asked for: to listen, and to publish without a key. */
+static bool is_bare(struct channel *channel, const struct letter *letter)
+{
+    if (!channel_may_be_bare(channel)) return false;
+    if (letter->kind != LETTER_PUBLISH) return letter->kind == LETTER_SUBSCRIBE;
+    struct letter_publish in;
+    letter_read_publish(letter, &in);
+    return in.key.size == 0;
 }
 
 static void question_ask(struct channel *channel, struct letter *letter, bool is_kept)
 {
     struct post *post = channel->shard->post;
-    if (channel->state != CHANNEL_LIVE) {
+    if (channel->state == CHANNEL_BARE && !is_bare(channel, letter)) channel_open(channel);
+    if (channel->state != CHANNEL_LIVE && channel->state != CHANNEL_BARE) {
         question_wait(channel, letter, is_kept);
         return;
     }
-    channel_trim(channel);
+    if (channel->state == CHANNEL_LIVE) channel_trim(channel);
     bool is_needed = question_of(letter->kind)(channel, letter);
     if (is_needed && !is_kept) letter_keep(post, letter);
     if (!is_needed && is_kept) letter_release(post, letter);
@@ -113,10 +125,10 @@ static void question_ask(struct channel *channel, struct letter *letter, bool is
 void question_wake(struct channel *channel, enum err err)
 {
     struct shard *shard = channel->shard;
-    struct letter **waiting = channel->waiting;
-    uint32_t count = channel->waiting_count;
-    channel->waiting = NULL;
-    channel->waiting_count = channel->waiting_room = 0;
+    struct letter **waiting = channel->stored->waiting;
+    uint32_t count = channel->stored->waiting_count;
+    channel->stored->waiting = NULL;
+    channel->stored->waiting_count = channel->stored->waiting_room = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (err == ERR_OK) {
             question_ask(channel, waiting[i], true);
@@ -135,7 +147,7 @@ static void question_on_letter(struct shard *shard, struct letter *letter)
     struct question question;
     question_read(shard, letter, &question);
     struct channel *channel;
-    enum err err = channel_find_or_open(shard, question.channel, &channel);
+    enum err err = channel_find_or_make(shard, question.channel, &channel);
     if (err != ERR_OK) {
         question_refuse(shard, letter->from, question.call, err);
         return;
@@ -181,7 +193,7 @@ struct channel_op *op_begin(struct channel *channel, const struct letter *letter
     op->channel = channel;
     op->to = letter->from;
     op->call = call;
-    channel->ops++;
+    channel->stored->ops++;
     return op;
 }
 
@@ -189,11 +201,11 @@ void op_end(struct channel_op *op)
 {
     struct channel *channel = op->channel;
     struct shard *shard = channel->shard;
-    check(channel->ops > 0);
+    check(channel->stored->ops > 0);
     if (op->letter != NULL) letter_release(shard->post, op->letter);
     mem_free(op->name);
     slab_put(&shard->channels.ops, op);
-    channel->ops--;
+    channel->stored->ops--;
     channel_settle(channel);
 }
 

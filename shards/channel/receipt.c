@@ -17,12 +17,12 @@
 
 void receipt_load(struct channel *channel, const struct store_member *members, uint32_t count)
 {
-    check(channel->cursors == NULL);
+    check(channel->stored->cursors == NULL);
     if (count == 0) return;
-    channel->cursors = cursor_create(channel->store.head);
+    channel->stored->cursors = cursor_create(channel->stored->store.head);
     for (uint32_t i = 0; i < count; i++) {
-        enum err err =
-            cursor_join(channel->cursors, members[i].user, members[i].joined, members[i].read);
+        enum err err = cursor_join(channel->stored->cursors, members[i].user, members[i].joined,
+                                   members[i].read);
         check(err == ERR_OK); /* the store has each member once, and no more than the limit */
     }
 }
@@ -46,7 +46,7 @@ bool members_set_ask(struct channel *channel, struct letter *letter)
     check(in.users_count <= MEMBERS_MAX);
     struct channel_op *op = op_begin(channel, letter, in.call);
     op->append = (struct store_append){
-        .channel = &channel->store,
+        .channel = &channel->stored->store,
         .type = RECORD_MEMBERS,
         .users = in.users,
         .users_count = in.users_count,
@@ -83,10 +83,11 @@ static void members_leave(struct channel *channel, const struct bytes *users, ui
 
     struct arena *arena = &channel->shard->arena;
     struct leavers leavers = {.stay = &stay, .arena = arena};
-    leavers.users = arena_get(arena, (cursor_members(channel->cursors) + 1) * sizeof(struct bytes));
-    cursor_each(channel->cursors, leavers_add, &leavers);
+    leavers.users =
+        arena_get(arena, (cursor_members(channel->stored->cursors) + 1) * sizeof(struct bytes));
+    cursor_each(channel->stored->cursors, leavers_add, &leavers);
     for (uint32_t i = 0; i < leavers.count; i++) {
-        enum err err = cursor_leave(channel->cursors, leavers.users[i]);
+        enum err err = cursor_leave(channel->stored->cursors, leavers.users[i]);
         check(err == ERR_OK);
     }
     map_fini(&stay);
@@ -95,19 +96,20 @@ static void members_leave(struct channel *channel, const struct bytes *users, ui
 void channel_on_members(void *shard, struct store_channel *store, const struct bytes *users,
                         uint32_t users_count)
 {
-    struct channel *channel = container_of(store, struct channel, store);
+    struct channel *channel = channel_of_store(store);
     check(channel->shard == shard);
     if (channel->state != CHANNEL_LIVE) return;
     if (users_count == 0) {
-        cursor_destroy(channel->cursors);
-        channel->cursors = NULL;
+        cursor_destroy(channel->stored->cursors);
+        channel->stored->cursors = NULL;
         return;
     }
-    if (channel->cursors == NULL) channel->cursors = cursor_create(store->head);
+    if (channel->stored->cursors == NULL) channel->stored->cursors = cursor_create(store->head);
     members_leave(channel, users, users_count);
     for (uint32_t i = 0; i < users_count; i++) {
-        if (cursor_is_member(channel->cursors, users[i])) continue;
-        enum err err = cursor_join(channel->cursors, users[i], store->head + 1, store->head);
+        if (cursor_is_member(channel->stored->cursors, users[i])) continue;
+        enum err err =
+            cursor_join(channel->stored->cursors, users[i], store->head + 1, store->head);
         check(err == ERR_OK);
     }
 }
@@ -116,9 +118,9 @@ void channel_on_members(void *shard, struct store_channel *store, const struct b
 
 static void receipt_move(struct channel *channel, struct bytes user, uint64_t offset)
 {
-    if (channel->cursors == NULL) return;
+    if (channel->stored->cursors == NULL) return;
     uint64_t before, after;
-    enum err err = cursor_move(channel->cursors, user, offset, &before, &after);
+    enum err err = cursor_move(channel->stored->cursors, user, offset, &before, &after);
     if (err != ERR_OK) return; /* no longer a member */
     check(before <= after);
     if (before < after) metric_add(&channel->shard->metrics, METRIC_RECEIPTS, 1);
@@ -126,7 +128,7 @@ static void receipt_move(struct channel *channel, struct bytes user, uint64_t of
 
 void channel_on_cursor(void *shard, struct store_channel *store, struct bytes user, uint64_t offset)
 {
-    struct channel *channel = container_of(store, struct channel, store);
+    struct channel *channel = channel_of_store(store);
     check(channel->shard == shard);
     if (channel->state == CHANNEL_LIVE) receipt_move(channel, user, offset);
 }
@@ -151,8 +153,8 @@ static void receipt_read_on_appended(struct store_append *append, enum err err, 
 /* Where the cursor of `user` stands, or that there is none. */
 static enum err receipt_cursor(const struct channel *channel, struct bytes user, uint64_t *offset)
 {
-    if (channel->cursors == NULL) return ERR_NOT_MEMBER;
-    return cursor_read(channel->cursors, user, offset);
+    if (channel->stored->cursors == NULL) return ERR_NOT_MEMBER;
+    return cursor_read(channel->stored->cursors, user, offset);
 }
 
 bool receipt_read_ask(struct channel *channel, struct letter *letter)
@@ -166,7 +168,7 @@ bool receipt_read_ask(struct channel *channel, struct letter *letter)
         question_refuse(shard, letter->from, in.call, err);
         return false;
     }
-    uint64_t wanted = min_u64(in.offset, channel->window.head);
+    uint64_t wanted = min_u64(in.offset, channel->stored->window.head);
     if (wanted <= current) { /* what is read stays read, and costs no write */
         call_answer_to(shard, letter->from, &(struct answer){.call = in.call, .offset = current});
         return false;
@@ -176,7 +178,7 @@ bool receipt_read_ask(struct channel *channel, struct letter *letter)
     op->name = mem_text(in.user.at, in.user.size);
     op->user = bytes_of(op->name, in.user.size);
     op->append = (struct store_append){
-        .channel = &channel->store,
+        .channel = &channel->stored->store,
         .type = RECORD_CURSOR,
         .user = op->user,
         .offset = wanted,
@@ -197,8 +199,8 @@ static enum err receipt_sender(const struct channel *channel, uint64_t offset,
                                struct bytes *sender)
 {
     struct publication publication = {0};
-    if (offset >= window_first(&channel->window)) {
-        window_get(&channel->window, offset, &publication);
+    if (offset >= window_first(&channel->stored->window)) {
+        window_get(&channel->stored->window, offset, &publication);
     } else {
         if (count == 0 || offset < stored[0].offset) return ERR_RECEIPT_TOO_OLD;
         uint64_t at = offset - stored[0].offset;
@@ -216,7 +218,8 @@ static enum err receipt_count(const struct channel *channel, const struct letter
     for (uint32_t i = 0; i < in->offsets_count; i++) {
         struct bytes sender;
         TRY(receipt_sender(channel, in->offsets[i], stored, count, &sender));
-        TRY(cursor_counts(channel->cursors, in->offsets[i], sender, &readers[i], &eligible[i]));
+        TRY(cursor_counts(channel->stored->cursors, in->offsets[i], sender, &readers[i],
+                          &eligible[i]));
     }
     return ERR_OK;
 }
@@ -227,7 +230,7 @@ static void receipt_answer(struct channel *channel, uint32_t to,
 {
     uint32_t readers[RECEIPT_OFFSETS_MAX], eligible[RECEIPT_OFFSETS_MAX];
     /* Members may have gone while the store was read. */
-    enum err err = channel->cursors == NULL
+    enum err err = channel->stored->cursors == NULL
                        ? ERR_NOT_MEMBER
                        : receipt_count(channel, in, stored, count, readers, eligible);
     if (err != ERR_OK) {
@@ -237,7 +240,7 @@ static void receipt_answer(struct channel *channel, uint32_t to,
     call_answer_to(channel->shard, to,
                    &(struct answer){
                        .call = in->call,
-                       .offset = channel->window.head,
+                       .offset = channel->stored->window.head,
                        .readers = readers,
                        .eligible = eligible,
                        .counts_count = in->offsets_count,
@@ -248,16 +251,16 @@ static void receipt_answer(struct channel *channel, uint32_t to,
 static enum err receipt_counts_check(const struct channel *channel,
                                      const struct letter_receipt_counts *in, uint64_t *lowest)
 {
-    uint64_t head = channel->window.head, cursor;
-    if (channel->cursors == NULL) return ERR_NOT_MEMBER;
-    if (in->user.size > 0) TRY(cursor_read(channel->cursors, in->user, &cursor));
+    uint64_t head = channel->stored->window.head, cursor;
+    if (channel->stored->cursors == NULL) return ERR_NOT_MEMBER;
+    if (in->user.size > 0) TRY(cursor_read(channel->stored->cursors, in->user, &cursor));
     *lowest = head + 1;
     for (uint32_t i = 0; i < in->offsets_count; i++) {
         if (in->offsets[i] == 0 || in->offsets[i] > head) return ERR_BAD_REQUEST;
         if (head - in->offsets[i] >= RECEIPT_WINDOW) return ERR_RECEIPT_TOO_OLD;
         *lowest = min_u64(*lowest, in->offsets[i]);
     }
-    if (*lowest < channel->window.floor) return ERR_RECEIPT_TOO_OLD;
+    if (*lowest < channel->stored->window.floor) return ERR_RECEIPT_TOO_OLD;
     return ERR_OK;
 }
 
@@ -290,14 +293,14 @@ bool receipt_counts_ask(struct channel *channel, struct letter *letter)
         question_refuse(channel->shard, letter->from, in.call, err);
         return false;
     }
-    if (lowest >= window_first(&channel->window)) {
+    if (lowest >= window_first(&channel->stored->window)) {
         receipt_answer(channel, letter->from, &in, NULL, 0);
         return false;
     }
     struct channel_op *op = op_begin(channel, letter, in.call);
     op->letter = letter;
     op->read = (struct store_read){
-        .channel = &channel->store,
+        .channel = &channel->stored->store,
         .since = lowest - 1,
         .limit = RECEIPT_WINDOW,
         .on_read = receipt_on_senders,

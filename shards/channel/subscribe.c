@@ -52,9 +52,9 @@ struct recovered {
 static enum recovery cache_decide(const struct channel *channel, const struct letter_subscribe *in,
                                   uint64_t *since)
 {
-    const struct window *window = &channel->window;
+    const struct window *window = &channel->stored->window;
     bool is_there = window->head > 0 && in->offset == window->head &&
-                    bytes_equal_text(in->epoch, channel->store.epoch);
+                    bytes_equal_text(in->epoch, channel->stored->store.epoch);
     *since = is_there || window->count == 0 ? window->head : window->head - 1;
     return is_there || window->count > 0 ? RECOVERY_YES : RECOVERY_NO;
 }
@@ -65,9 +65,9 @@ static enum recovery recovery_decide(const struct channel *channel,
 {
     if (in->is_cache) return cache_decide(channel, in, since);
     *since = in->offset;
-    const struct window *window = &channel->window;
+    const struct window *window = &channel->stored->window;
     uint64_t head = window->head, limit = channel->shard->config->client_recovery_max_publications;
-    if (in->epoch.size > 0 && !bytes_equal_text(in->epoch, channel->store.epoch))
+    if (in->epoch.size > 0 && !bytes_equal_text(in->epoch, channel->stored->store.epoch))
         return RECOVERY_NO;
     if (in->offset > head) return RECOVERY_NO;
     if (in->offset == head) return RECOVERY_YES;
@@ -77,50 +77,66 @@ static enum recovery recovery_decide(const struct channel *channel,
     return RECOVERY_READ;
 }
 
+static struct channel_listener *listener_of(struct channel *channel, uint32_t shard,
+                                            struct handle hub)
+{
+    for (uint32_t i = 0; i < channel->listeners_count; i++) {
+        struct channel_listener *listener = &channel_listeners(channel)[i];
+        if (listener->shard != shard) continue;
+        /* The hub keeps its entry while anything listens or waits, so it is the same. */
+        check(listener->hub.index == hub.index);
+        check(listener->hub.generation == hub.generation);
+        return listener;
+    }
+    return NULL;
+}
+
+/* `room` 0: the one in place. */
+static void listeners_resize(struct channel *channel, uint32_t room)
+{
+    struct channel_listener first = channel_listeners(channel)[0];
+    size_t size = room * sizeof first;
+    if (room == 0) {
+        mem_free(channel->many);
+        channel->one = first;
+    } else if (channel->listeners_room == 0) {
+        channel->many = mem_alloc(size);
+        channel->many[0] = first;
+    } else {
+        channel->many = mem_resize(channel->many, size);
+    }
+    channel->listeners_room = (uint8_t)room;
+}
+
 /* The listening shard's entry; room is made first, so nothing here can fail. */
 static void listener_enter(struct channel *channel, uint32_t shard,
                            const struct letter_subscribe *in)
 {
     check(in->wire < WIRE_COUNT);
-    for (uint32_t i = 0; i < channel->listeners_count; i++) {
-        struct channel_listener *listener = &channel->listeners[i];
-        if (listener->shard != shard) continue;
-        /* The hub keeps its entry while anything listens or waits, so it is the same. */
-        check(listener->hub.index == in->hub.index);
-        check(listener->hub.generation == in->hub.generation);
-        listener->counts[in->wire]++;
-        listener->hears += in->hears_joins;
-        return;
+    struct channel_listener *listener = listener_of(channel, shard, in->hub);
+    if (listener == NULL) {
+        uint32_t room = max_u32(1, channel->listeners_room);
+        if (channel->listeners_count == room) listeners_resize(channel, room * 2);
+        if (channel->listeners_count == 0) metric_add(&channel->shard->metrics, METRIC_CHANNELS, 1);
+        listener = &channel_listeners(channel)[channel->listeners_count++];
+        *listener = (struct channel_listener){.shard = shard, .hub = in->hub};
     }
-    if (channel->listeners_count == channel->listeners_room) {
-        channel->listeners_room = max_u32(1, channel->listeners_room * 2);
-        channel->listeners =
-            mem_resize(channel->listeners, channel->listeners_room * sizeof channel->listeners[0]);
-    }
-    if (channel->listeners_count == 0) metric_add(&channel->shard->metrics, METRIC_CHANNELS, 1);
-    struct channel_listener *listener = &channel->listeners[channel->listeners_count++];
-    *listener = (struct channel_listener){.shard = shard, .hub = in->hub};
-    listener->counts[in->wire] = 1;
-    listener->hears = in->hears_joins;
+    listener->counts[in->wire]++;
+    listener->hears += in->hears_joins;
 }
 
 static void listener_leave(struct channel *channel, uint32_t shard, const struct letter_leave *in)
 {
-    for (uint32_t i = 0; i < channel->listeners_count; i++) {
-        struct channel_listener *listener = &channel->listeners[i];
-        if (listener->shard != shard) continue;
-        check(listener->hub.index == in->hub.index);
-        check(listener->hub.generation == in->hub.generation);
-        check(listener->counts[in->wire] > 0);
-        check(listener->hears >= (in->hears_joins ? 1 : 0));
-        listener->hears -= in->hears_joins;
-        listener->counts[in->wire]--;
-        if (listener_count(listener) > 0) return;
-        *listener = channel->listeners[--channel->listeners_count];
-        if (channel->listeners_count == 0) metric_sub(&channel->shard->metrics, METRIC_CHANNELS, 1);
-        return;
-    }
-    impossible("a shard leaves only what it was answered to be in");
+    struct channel_listener *listener = listener_of(channel, shard, in->hub);
+    check(listener != NULL); /* a shard leaves only what it was answered to be in */
+    check(listener->counts[in->wire] > 0);
+    check(listener->hears >= (in->hears_joins ? 1 : 0));
+    listener->hears -= in->hears_joins;
+    listener->counts[in->wire]--;
+    if (listener_count(listener) > 0) return;
+    *listener = channel_listeners(channel)[--channel->listeners_count];
+    if (channel->listeners_count <= 1 && channel->listeners_room > 0) listeners_resize(channel, 0);
+    if (channel->listeners_count == 0) metric_sub(&channel->shard->metrics, METRIC_CHANNELS, 1);
 }
 
 void channel_on_leave(void *context, struct letter *letter)
@@ -140,7 +156,7 @@ static void subscribe_finish(struct channel *channel, uint32_t to,
                              const struct letter_subscribe *in, struct recovered recovered)
 {
     struct shard *shard = channel->shard;
-    bool is_recoverable = history_is_kept(channel->store.history);
+    bool is_recoverable = channel_keeps_history(channel);
     bool was_recovering = in->recover && is_recoverable;
     check(recovered.is_whole || recovered.count == 0);
     if (in->recover && !recovered.is_whole && in->reject_unrecovered) {
@@ -148,20 +164,21 @@ static void subscribe_finish(struct channel *channel, uint32_t to,
         return;
     }
     listener_enter(channel, to, in);
-    call_answer_to(shard, to,
-                   &(struct answer){
-                       .call = in->call,
-                       .epoch = is_recoverable ? bytes_of_text(channel->store.epoch) : BYTES_NONE,
-                       /* The asker counts on from its own offset while it applies what came. */
-                       .offset = !is_recoverable      ? 0
-                                 : recovered.is_whole ? in->offset
-                                                      : channel->window.head,
-                       .is_recoverable = is_recoverable,
-                       .was_recovering = was_recovering,
-                       .recovered = was_recovering && recovered.is_whole,
-                       .publications = recovered.publications,
-                       .publications_count = recovered.count,
-                   });
+    call_answer_to(
+        shard, to,
+        &(struct answer){
+            .call = in->call,
+            .epoch = is_recoverable ? bytes_of_text(channel->stored->store.epoch) : BYTES_NONE,
+            /* The asker counts on from its own offset while it applies what came. */
+            .offset = !is_recoverable      ? 0
+                      : recovered.is_whole ? in->offset
+                                           : channel->stored->window.head,
+            .is_recoverable = is_recoverable,
+            .was_recovering = was_recovering,
+            .recovered = was_recovering && recovered.is_whole,
+            .publications = recovered.publications,
+            .publications_count = recovered.count,
+        });
     attend_enter(channel, in);
 }
 
@@ -169,7 +186,7 @@ static void subscribe_finish(struct channel *channel, uint32_t to,
 static struct recovered recovered_join(struct channel *channel, uint64_t offset,
                                        const struct publication *stored, uint32_t stored_count)
 {
-    uint64_t head = channel->window.head;
+    uint64_t head = channel->stored->window.head;
     uint32_t count = (uint32_t)(head - offset);
     check(stored_count <= count);
     struct recovered recovered = {.is_whole = true, .count = count};
@@ -178,7 +195,7 @@ static struct recovered recovered_join(struct channel *channel, uint64_t offset,
         arena_get(&channel->shard->arena, count * sizeof *publications);
     for (uint32_t i = 0; i < stored_count; i++) publications[i] = stored[i];
     for (uint32_t i = stored_count; i < count; i++)
-        window_get(&channel->window, offset + 1 + i, &publications[i]);
+        window_get(&channel->stored->window, offset + 1 + i, &publications[i]);
     size_t bytes = 0;
     for (uint32_t i = 0; i < count; i++) bytes += publication_size(&publications[i]);
     if (bytes > HISTORY_BYTES_MAX) return (struct recovered){0};
@@ -193,7 +210,7 @@ static void subscribe_read(struct channel *channel, struct channel_op *op, uint6
 {
     op->rounds++;
     op->read = (struct store_read){
-        .channel = &channel->store,
+        .channel = &channel->stored->store,
         .since = since,
         .limit = channel->shard->config->client_recovery_max_publications,
         .on_read = subscribe_on_read,
@@ -207,7 +224,7 @@ static uint32_t stored_count(const struct channel *channel, uint64_t offset,
 {
     uint32_t used = 0;
     while (used < count && publications[used].offset == offset + 1 + used &&
-           publications[used].offset <= channel->window.head)
+           publications[used].offset <= channel->stored->window.head)
         used++;
     return used;
 }
@@ -234,7 +251,7 @@ static void subscribe_on_read(struct store_read *read, enum err err,
     uint32_t used = 0;
     if (recovery == RECOVERY_READ) {
         used = stored_count(channel, in.offset, publications, count);
-        bool is_joined = in.offset + used + 1 >= window_first(&channel->window);
+        bool is_joined = in.offset + used + 1 >= window_first(&channel->stored->window);
         recovery = is_joined ? RECOVERY_YES : RECOVERY_NO;
         /* Whole as far as it went, but the window has moved past its end. */
         if (!is_joined && used > 0 && used == count && op->rounds < RECOVERY_ROUNDS_MAX) {
@@ -250,11 +267,11 @@ static void subscribe_on_read(struct store_read *read, enum err err,
 
 bool subscribe_ask(struct channel *channel, struct letter *letter)
 {
-    check(channel->state == CHANNEL_LIVE);
+    check(channel->state == CHANNEL_LIVE || channel->state == CHANNEL_BARE);
     struct letter_subscribe in;
     letter_read_subscribe(letter, &in);
     struct recovered recovered = {0};
-    if (in.recover && history_is_kept(channel->store.history)) {
+    if (in.recover && channel_keeps_history(channel)) {
         uint64_t since;
         enum recovery recovery = recovery_decide(channel, &in, &since);
         if (recovery == RECOVERY_READ) {

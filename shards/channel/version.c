@@ -49,8 +49,9 @@ enum err version_ask(struct channel *channel, const struct publication *publicat
 {
     check(publication->version > 0);
     *is_covered_out = false;
-    if (channel->versions == NULL) channel->versions = mem_alloc(sizeof *channel->versions);
-    struct versions *versions = channel->versions;
+    if (channel->stored->versions == NULL)
+        channel->stored->versions = mem_alloc(sizeof *channel->stored->versions);
+    struct versions *versions = channel->stored->versions;
     if (is_covered(&versions->kept, publication)) {
         *is_covered_out = true;
         return ERR_OK;
@@ -63,27 +64,29 @@ enum err version_ask(struct channel *channel, const struct publication *publicat
 
 void version_answered(struct channel *channel)
 {
-    check(channel->versions != NULL && channel->versions->pending > 0);
-    channel->versions->pending--;
+    check(channel->stored->versions != NULL && channel->stored->versions->pending > 0);
+    channel->stored->versions->pending--;
 }
 
 void version_note(struct channel *channel, const struct publication *publication)
 {
     if (publication->version == 0) return;
-    if (channel->versions == NULL) channel->versions = mem_alloc(sizeof *channel->versions);
-    version_set(&channel->versions->kept, publication->version, publication->version_epoch);
+    if (channel->stored->versions == NULL)
+        channel->stored->versions = mem_alloc(sizeof *channel->stored->versions);
+    version_set(&channel->stored->versions->kept, publication->version, publication->version_epoch);
 }
 
 void version_forget(struct channel *channel)
 {
-    if (channel->versions != NULL) version_set(&channel->versions->kept, 0, BYTES_NONE);
+    if (channel->stored->versions != NULL)
+        version_set(&channel->stored->versions->kept, 0, BYTES_NONE);
 }
 
 void version_fini(struct channel *channel)
 {
-    if (channel->versions == NULL) return;
-    mem_free(channel->versions->kept.epoch);
-    mem_free(channel->versions->asked.epoch);
-    mem_free(channel->versions);
-    channel->versions = NULL;
+    if (channel->stored->versions == NULL) return;
+    mem_free(channel->stored->versions->kept.epoch);
+    mem_free(channel->stored->versions->asked.epoch);
+    mem_free(channel->stored->versions);
+    channel->stored->versions = NULL;
 }

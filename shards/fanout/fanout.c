@@ -61,15 +61,15 @@ static void frames_post(struct shard *shard, const struct channel_listener *list
 }
 
 /* Somebody who listens speaks it; at most one look per shard. */
-static bool is_wire_used(const struct channel *channel, uint32_t wire)
+static bool is_wire_used(struct channel *channel, uint32_t wire)
 {
     for (uint32_t i = 0; i < channel->listeners_count; i++)
-        if (channel->listeners[i].counts[wire] > 0) return true;
+        if (channel_listeners(channel)[i].counts[wire] > 0) return true;
     return false;
 }
 
 /* One frame per wire in use; false: one could not be made.  frames_drop in any case. */
-static bool frames_make(struct shard *shard, const struct channel *channel, const struct push *push,
+static bool frames_make(struct shard *shard, struct channel *channel, const struct push *push,
                         struct frame *frames[WIRE_COUNT])
 {
     bool is_whole = true;
@@ -96,9 +96,11 @@ void fanout_publish(struct shard *shard, struct channel *channel,
     check(channel->listeners_count > 0);
     struct push push = {
         .kind = PUSH_PUBLICATION,
-        .channel = bytes_of(channel->name, channel->name_size),
+        .channel = label_text(&channel->name),
     };
-    wire_of_publication(publication, bytes_of_text(channel->store.epoch), &push.publication);
+    struct bytes epoch =
+        channel->stored == NULL ? BYTES_NONE : bytes_of_text(channel->stored->store.epoch);
+    wire_of_publication(publication, epoch, &push.publication);
 
     struct frame *frames[WIRE_COUNT];
     if (!frames_make(shard, channel, &push, frames)) {
@@ -107,7 +109,7 @@ void fanout_publish(struct shard *shard, struct channel *channel,
         fanout_lose(shard, channel);
     } else {
         for (uint32_t i = 0; i < channel->listeners_count; i++)
-            frames_post(shard, &channel->listeners[i],
+            frames_post(shard, &channel_listeners(channel)[i],
                         &(struct letter_frame){.offset = publication->offset,
                                                .is_opaque = publication->is_opaque},
                         frames);
@@ -121,16 +123,16 @@ void fanout_join(struct shard *shard, struct channel *channel, enum push_kind ki
     check(kind == PUSH_JOIN || kind == PUSH_LEAVE);
     struct push push = {
         .kind = kind,
-        .channel = bytes_of(channel->name, channel->name_size),
+        .channel = label_text(&channel->name),
         .info = *who,
     };
     struct frame *frames[WIRE_COUNT];
     if (frames_make(shard, channel, &push, frames)) {
         metric_add(&shard->metrics, METRIC_JOIN_LEAVES, 1);
         for (uint32_t i = 0; i < channel->listeners_count; i++)
-            if (channel->listeners[i].hears > 0)
-                frames_post(shard, &channel->listeners[i], &(struct letter_frame){.is_join = true},
-                            frames);
+            if (channel_listeners(channel)[i].hears > 0)
+                frames_post(shard, &channel_listeners(channel)[i],
+                            &(struct letter_frame){.is_join = true}, frames);
     } else {
         log_warn("no frame left for a join or a leave, nobody hears it");
     }
@@ -235,7 +237,7 @@ void fanout_on_frame(void *context, struct letter *letter)
 void fanout_lose(struct shard *shard, struct channel *channel)
 {
     for (uint32_t i = 0; i < channel->listeners_count; i++) {
-        const struct channel_listener *listener = &channel->listeners[i];
+        const struct channel_listener *listener = &channel_listeners(channel)[i];
         struct letter_lost lost = {.hub = listener->hub};
         letter_post(shard->post, letter_pack_lost(shard->post, listener->shard, &lost));
     }

@@ -331,6 +331,7 @@ static void redis_health(const struct store *store, struct store_health *health)
 }
 
 const struct store_engine store_engine_redis = {
+    .has_others = true,
     .name = "redis",
     .node_open = redis_node_open,
     .node_close = redis_node_close,

@@ -236,7 +236,8 @@ static void lose(struct book *book)
     uint32_t index = (uint32_t)rng_below(&book->rng, CHANNELS);
     struct shard *home = book->small.shards[small_home(channel_at(index))];
     struct channel *channel = channel_find(home, channel_at(index));
-    if (channel != NULL && channel->state == CHANNEL_LIVE) channel_on_lost(home, &channel->store);
+    if (channel != NULL && channel->state == CHANNEL_LIVE)
+        channel_on_lost(home, &channel->stored->store);
 }
 
 static void step_gates(struct book *book)

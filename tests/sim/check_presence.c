@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "host.h"
+#include "shards/channel/channel_parts.h"
 #include "shards/home.h"
 #include "shards/shard.h"
 
@@ -17,7 +18,7 @@ static bool sub_is_listed(const struct shard *shard, const struct sub *sub, cons
     const struct hub_entry *entry = hub_at(&shard->hub, sub->hub);
     check(entry != NULL);
     const struct shard *home = host_shard(entry->home);
-    const struct channel *channel = map_find(&home->channels.by_name, hub_name(entry));
+    const struct channel *channel = channel_find(home, hub_name(entry));
     struct wire_info who;
     uint32_t flags;
     return channel != NULL && channel->presence != NULL &&

@@ -191,9 +191,7 @@ static void small_turn(struct small *small)
         wheel_run(&shard->wheel, clock_turn_ms(&shard->clock), TURN_TIMERS_MAX);
         store_submit(shard->store);
         mesh_flush(shard->post);
-        uint32_t at = 0;
-        for (struct channel *channel; (channel = map_next(&shard->channels.by_name, &at)) != NULL;)
-            channel_verify(channel);
+        channels_verify(&shard->channels);
     }
 }
 

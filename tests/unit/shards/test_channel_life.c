@@ -84,6 +84,81 @@ static void an_idle_channel_is_closed_and_comes_back(void **state)
     free(small);
 }
 
+static enum err say(struct small *small, const char *key, struct told *told)
+{
+    struct letter_publish in = {.channel = CHANNEL,
+                                .publication.data = BYTES_LITERAL("1"),
+                                .scope = BYTES_LITERAL("u"),
+                                .key = bytes_of_text(key)};
+    ask_publish(small, 0, in, told);
+    small_run(small);
+    assert_true(told->is_here);
+    return told->err;
+}
+
+static void what_keeps_nothing_asks_the_store_for_keys_only(void **state)
+{
+    (void)state;
+    struct ear ear;
+    struct small *small = small_with_ear(&ear, "");
+    struct shard *home = small->shards[small_home(CHANNEL)];
+    struct gate *gate = &small->gates[small_home(CHANNEL)];
+    struct told told;
+    gate->open_err = ERR_STORE_DOWN;
+    for (uint32_t shard = 0; shard < 2; shard++) {
+        struct letter_subscribe in = {.channel = CHANNEL, .hub = hub_of(1)};
+        ask_subscribe(small, shard, in, &told);
+        small_run(small);
+        assert_int_equal(told.err, ERR_OK);
+    }
+    struct channel *channel = channel_find(home, CHANNEL);
+    assert_int_equal(say(small, "", &told), ERR_OK);
+    assert_int_equal(ear.count, 2);
+    assert_int_equal(channel->state, CHANNEL_BARE);
+
+    assert_int_equal(say(small, "k", &told), ERR_STORE_DOWN);
+    assert_int_equal(channel->state, CHANNEL_BARE);
+    assert_int_equal(say(small, "", &told), ERR_OK);
+    assert_int_equal(ear.count, 4);
+
+    gate->open_err = ERR_OK;
+    assert_int_equal(say(small, "k", &told), ERR_OK);
+    assert_int_equal(channel->state, CHANNEL_LIVE);
+    assert_int_equal(ear.count, 6);
+    small_wait(small, CHANNEL_IDLE_MS);
+    assert_int_equal(channel->state, CHANNEL_BARE);
+    assert_int_equal(say(small, "k", &told), ERR_OK);
+    assert_true(told.is_repeat);
+    assert_int_equal(ear.count, 6);
+
+    small_wait(small, CHANNEL_IDLE_MS);
+    for (uint32_t shard = 0; shard < 2; shard++) tell_leave(small, shard, CHANNEL, hub_of(1));
+    small_run(small);
+    assert_int_equal(home->channels.channels.count, 0);
+    small_fini(small);
+    free(small);
+}
+
+static void where_others_publish_who_listens_keeps_it_open(void **state)
+{
+    (void)state;
+    struct small *small = malloc(sizeof *small);
+    small_init(small, "");
+    struct shard *home = small->shards[small_home(CHANNEL)];
+    struct store_engine others = gate_engine;
+    others.has_others = true;
+    small->gates[small_home(CHANNEL)].store.engine = &others;
+    struct told told;
+    ask_subscribe(small, 1, (struct letter_subscribe){.channel = CHANNEL, .hub = hub_of(1)}, &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_OK);
+    small_wait(small, 2 * CHANNEL_IDLE_MS);
+    assert_int_equal(channel_find(home, CHANNEL)->state, CHANNEL_LIVE);
+    tell_leave(small, 1, CHANNEL, hub_of(1));
+    small_fini(small);
+    free(small);
+}
+
 static void a_loss_is_told_to_listeners_and_reopens(void **state)
 {
     (void)state;
@@ -101,7 +176,7 @@ static void a_loss_is_told_to_listeners_and_reopens(void **state)
     ask_subscribe(small, 0, subscribe_from(1, ""), &late);
     small_run(small);
     struct channel *channel = channel_find(home, CHANNEL);
-    channel_on_lost(home, &channel->store);
+    channel_on_lost(home, &channel->stored->store);
     assert_int_equal(channel->state, CHANNEL_LOST);
     small_run(small);
     assert_int_equal(ear.count, 1);
@@ -145,7 +220,7 @@ static void a_reopening_that_fails_keeps_its_listeners(void **state)
     small_run(small);
     struct channel *channel = channel_find(home, CHANNEL);
     gate->open_err = ERR_STORE_DOWN;
-    channel_on_lost(home, &channel->store);
+    channel_on_lost(home, &channel->stored->store);
     small_run(small);
     assert_int_equal(channel->state, CHANNEL_FAILED);
     assert_int_equal(channel->listeners_count, 1); /* its LEAVE is still to come */
@@ -157,7 +232,7 @@ static void a_reopening_that_fails_keeps_its_listeners(void **state)
     assert_int_equal(small_publish(small, 0, CHANNEL, 1), 1);
     assert_int_equal(channel->state, CHANNEL_LIVE);
     gate->open_err = ERR_STORE_DOWN;
-    channel_on_lost(home, &channel->store);
+    channel_on_lost(home, &channel->stored->store);
     small_run(small);
     tell_leave(small, 1, CHANNEL, hub_of(1));
     small_run(small);
@@ -206,6 +281,8 @@ int main(void)
         cmocka_unit_test(questions_wait_for_the_opening_in_their_order),
         cmocka_unit_test(a_failed_opening_is_told_and_tried_again),
         cmocka_unit_test(an_idle_channel_is_closed_and_comes_back),
+        cmocka_unit_test(what_keeps_nothing_asks_the_store_for_keys_only),
+        cmocka_unit_test(where_others_publish_who_listens_keeps_it_open),
         cmocka_unit_test(a_loss_is_told_to_listeners_and_reopens),
         cmocka_unit_test(a_reopening_that_fails_keeps_its_listeners),
         cmocka_unit_test(a_recovery_larger_than_an_answer_is_none),

@@ -96,10 +96,11 @@ static void world_close(struct world *world)
     assert_int_equal(shard->sub_infos.count, 0);
     assert_true(list_is_empty(&shard->sub_waiting));
     for (uint32_t i = 0; i < SMALL_SHARDS; i++) {
-        uint32_t at = 0;
-        struct channel *channel;
-        while ((channel = map_next(&world->small->shards[i]->channels.by_name, &at)) != NULL)
-            assert_int_equal(channel->listeners_count, 0);
+        const struct slab *channels = &world->small->shards[i]->channels.channels;
+        for (uint32_t at = 0; at < channels->touched; at++) {
+            const struct channel *channel = slab_at(channels, at);
+            if (channel != NULL) assert_int_equal(channel->listeners_count, 0);
+        }
     }
     conn_drop_output(shard, world->conn, false);
     slab_put(&shard->conns, world->conn);
