@@ -11,7 +11,8 @@
  * While the home has not answered, the subscription stays, so the undo is
  * always posted after the answer and nothing remote is left behind.  Who is
  * unsubscribed by the server before the answer gets the answer first, so that
- * both sides agree on what ended.
+ * both sides agree on what ended.  A new one in a channel whose last one is LEAVING waits
+ * for that, so joins and leaves of a client alternate at the home.
  *
  * A client-side one is asked for by a command and answered by a reply.  A
  * server-side one is the wish of a token, of the connect command's list or of the

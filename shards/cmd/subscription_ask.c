@@ -188,6 +188,20 @@ static enum err sub_call(struct shard *shard, struct conn *conn, const struct su
     return ERR_OK;
 }
 
+/* The one before it in this channel was given up and the home has not answered: asked
+ * now, the home would hear of the new one before it hears that the old one is gone,
+ * and tell a leave of who is there. */
+static bool is_before_leave(const struct shard *shard, const struct conn *conn,
+                            const struct sub *sub)
+{
+    for (uint32_t at = conn->subs_first; at != UINT32_MAX;) {
+        const struct sub *other = sub_at(shard, at);
+        at = other->next;
+        if (other->state == SUB_LEAVING && other->hub.index == sub->hub.index) return true;
+    }
+    return false;
+}
+
 /* Asks the home; `question` names what is recovered. */
 static enum err sub_ask(struct shard *shard, struct conn *conn, struct sub *sub,
                         struct letter_subscribe *question, uint32_t id, void *context)
@@ -195,6 +209,7 @@ static enum err sub_ask(struct shard *shard, struct conn *conn, struct sub *sub,
     check(sub->state == SUB_WAITS);
     const struct hub_entry *entry = hub_at(&shard->hub, sub->hub);
     struct call *call;
+    if (is_before_leave(shard, conn, sub)) return ERR_CREDIT_SPENT;
     question->recover = sub->flags & SUB_RECOVERS && sub->flags & SUB_RECOVERABLE;
     TRY(sub_call(shard, conn, sub, question->recover, &call, &question->call));
     call->id = id;

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { connect, subscribe } from './client.mjs';
 import { Gateway, SECRET, token, until } from './gateway.mjs';
+import { openAs } from './peer.mjs';
 
 const MOST = 4; // channel.presence_max_clients of these gateways
 
@@ -124,6 +125,26 @@ for (const shards of [1, 4]) {
     assert.equal(feed.joins.length, 24);
     const bobs = feed.order.filter((word) => word.endsWith(' bob'));
     bobs.forEach((word, i) => assert.equal(word, i % 2 === 0 ? 'join bob' : 'leave bob'));
+  });
+
+  test(`who comes and goes in one breath is told in order, on ${shards} shards`, async (t) => {
+    const gateway = await start(t, shards);
+    const ann = await gateway.connect('ann');
+    const feed = await listen(ann, 'loud:breath');
+    const peers = await Promise.all(['bob', 'carl', 'dan'].map((user) => openAs(gateway, user)));
+    t.after(() => peers.forEach((peer) => peer.socket.terminate()));
+    for (const peer of peers) {
+      for (let id = 10; id < 110; id += 2)
+        peer.send({ id, subscribe: { channel: 'loud:breath' } }, { id: id + 1, unsubscribe: { channel: 'loud:breath' } });
+      peer.send({ id: 110, subscribe: { channel: 'loud:breath' } });
+    }
+    for (const peer of peers) assert.ok((await peer.reply(110)).subscribe);
+    assert.deepEqual(await ann.centrifuge.presenceStats('loud:breath'), { numClients: 4, numUsers: 4 });
+    peers.forEach((peer) => peer.send({ id: 111, unsubscribe: { channel: 'loud:breath' } }));
+    const wordsOf = (user) => feed.order.filter((word) => word.endsWith(` ${user}`));
+    await until(() => feed.joins.length > 3 && feed.joins.length === feed.leaves.length + 1, 'all have gone');
+    for (const user of ['bob', 'carl', 'dan'])
+      wordsOf(user).forEach((word, i) => assert.equal(word, `${i % 2 === 0 ? 'join' : 'leave'} ${user}`));
   });
 
   test(`who hears of joins, on ${shards} shards`, async (t) => {
