@@ -80,7 +80,7 @@ class Browser {
       'about:blank'], { stdio: 'ignore', detached: true });
     this.exited = new Promise((done) => this.child.once('exit', done));
     const file = join(this.dir, 'DevToolsActivePort');
-    await until(() => existsSync(file) && readFileSync(file, 'utf8').includes('\n'), 'the browser listens', 30000);
+    await until(() => existsSync(file) && readFileSync(file, 'utf8').includes('\n'), 'the browser listens');
     this.port = Number(readFileSync(file, 'utf8').split('\n')[0]);
     return this;
   }

@@ -24,14 +24,14 @@ function speakProtobuf(url, options) {
 export async function connect(gateway, user, { wire = 'json', ...more } = {}) {
   const options = {
     websocket: WebSocket, token: token({ sub: user }), minReconnectDelay: 20, maxReconnectDelay: 200,
-    timeout: 5000, ...more };
+    timeout: 30000, ...more };
   const centrifuge = wire === 'protobuf' ? speakProtobuf(gateway.url, options) : new Centrifuge(gateway.url, options);
   const client = { centrifuge, id: null, user, wire, errors: [], connects: 0, disconnects: [] };
   centrifuge.on('connected', (context) => { client.id = context.client; client.connects++; });
   centrifuge.on('connecting', (context) => client.disconnects.push(context));
   centrifuge.on('error', (context) => client.errors.push(context));
   centrifuge.connect();
-  await centrifuge.ready(10000);
+  await centrifuge.ready(60000);
   return client;
 }
 

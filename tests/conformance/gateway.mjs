@@ -15,8 +15,9 @@ export const SECRET = randomBytes(16).toString('hex');
 
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** Waits until `probe()` is truthy; fails with `what` after `ms`. */
-export async function until(probe, what, ms = 15000) {
+/** Waits until `probe()` is truthy; fails with `what` after `ms`: long, for a machine that
+ *  does much else.  What must come within a time has its own option of the gateway. */
+export async function until(probe, what, ms = 60000) {
   const end = Date.now() + ms;
   for (;;) {
     const value = await probe();
@@ -69,7 +70,7 @@ export class Gateway {
       log: { level: 'debug' },
       storage: { engine: 'embedded', path: join(this.dir, 'data') },
       channel: { namespaces: NAMESPACES },
-      shutdown: { timeout: '5s' },
+      shutdown: { timeout: '1m' },
       ...this.options.config,
     };
   }
@@ -107,7 +108,7 @@ export class Gateway {
     await until(() => {
       if (gone) throw new Error(`the gateway ended ${JSON.stringify(gone)}:\n${this.log.slice(this.started)}`);
       return / ready /.test(this.log.slice(this.started));
-    }, 'the gateway is ready', 60000);
+    }, 'the gateway is ready');
     this.port = Number(/listening .*port=(\d+)/.exec(this.log.slice(this.started))[1]);
     return this;
   }
@@ -131,7 +132,7 @@ export class Gateway {
   /** SIGTERM; resolves with how it ended. */
   async stop() {
     this.child.kill('SIGTERM');
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), 20000);
+    const timer = setTimeout(() => this.child.kill('SIGKILL'), 60000);
     const how = await this.exited;
     clearTimeout(timer);
     return how;

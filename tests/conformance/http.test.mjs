@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { connect as connectTcp } from 'node:net';
 import test from 'node:test';
-import { Gateway, KEY, sleep } from './gateway.mjs';
+import { Gateway, KEY, sleep, until } from './gateway.mjs';
 import { talk } from './peer.mjs';
 
 const statuses = (text) => [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map((match) => Number(match[1]));
@@ -95,21 +95,23 @@ test('http', { concurrency: true }, async (t) => {
   check('Expect: 100-continue is answered before the body is sent', async () => {
     const body = JSON.stringify({ channel: 'chat:expect', data: 1 });
     const [first] = post('publish', body, 'Expect: 100-continue', 'Connection: close').split('\r\n\r\n');
-    const { text } = await talk(gateway, [`${first}\r\n\r\n`, body], { gap: 300 });
+    let text = '', isOver = false;
+    const socket = connectTcp(gateway.port, '127.0.0.1', () => socket.write(`${first}\r\n\r\n`));
+    socket.on('data', (bytes) => { text += bytes; }).on('close', () => { isOver = true; });
+    await until(() => text.endsWith('\r\n\r\n'), 'it is asked to go on');
+    assert.deepEqual(statuses(text), [100]);
+    socket.write(body);
+    await until(() => isOver, 'it is answered');
     assert.deepEqual(statuses(text), [100, 200]);
   });
 
-  check('a body of 8 MiB is read and fast; one above the limit is 413, and the client reads it', async () => {
+  check('a body of 8 MiB is read; one above the limit is 413, and the client reads it', async () => {
     const big = (size) => {
       const empty = JSON.stringify({ channel: 'chat:big', data: '' }).length;
       return JSON.stringify({ channel: 'chat:big', data: 'x'.repeat(size - empty) });
     };
     const send = (body) => fetch(`${gateway.http}/api/publish`, { method: 'POST', headers: { 'X-API-Key': KEY }, body });
-    const began = Date.now();
-    const fits = await send(big(8 << 20));
-    assert.equal(fits.status, 200);
-    const took = Date.now() - began;
-    assert.ok(took < 5000, `8 MiB took ${took} ms`);
+    assert.equal((await send(big(8 << 20))).status, 200);
     assert.equal((await send(big((8 << 20) + 1))).status, 413);
     const chunked = await fetch(`${gateway.http}/api/publish`, { method: 'POST', headers: { 'X-API-Key': KEY }, duplex: 'half',
       body: new ReadableStream({
@@ -123,18 +125,19 @@ test('http', { concurrency: true }, async (t) => {
 
   check('a head that trickles is 408 after 5 seconds, on a kept connection too', async () => {
     const began = Date.now();
-    const trickle = Array.from({ length: 40 }, (_, i) => (i === 0 ? 'GET /health HTTP/1.1\r\nHost: a\r\n' : `X-${i}: y\r\n`));
+    // 15 seconds of it: a deadline that each byte moves would let it go on.
+    const trickle = Array.from({ length: 60 }, (_, i) => (i === 0 ? 'GET /health HTTP/1.1\r\nHost: a\r\n' : `X-${i}: y\r\n`));
     const again = [head('GET', '/health/simple'), ...trickle];
     const [slow, kept] = await Promise.all([talk(gateway, trickle, { gap: 250 }), talk(gateway, again, { gap: 250 })]);
     const took = Date.now() - began;
     assert.deepEqual(statuses(slow.text), [408]);
     assert.deepEqual(statuses(kept.text), [200, 408]);
-    assert.ok(took >= 5000 && took < 9000, `${took} ms`);
+    assert.ok(took >= 5000 && took < 15000, `${took} ms`);
   });
 
   check('a connection that says nothing is closed without a word', async () => {
     const began = Date.now();
-    const { text, isTimeout } = await talk(gateway, [], { ms: 12000 });
+    const { text, isTimeout } = await talk(gateway, []);
     assert.equal(text, '');
     assert.equal(isTimeout, false);
     assert.ok(Date.now() - began >= 5000);
@@ -142,7 +145,7 @@ test('http', { concurrency: true }, async (t) => {
 
   await Promise.all(cases);
 
-  await t.test('who sends requests and reads no answers costs no memory, and gets them all later', async () => {
+  await t.test('who sends requests and reads no answers costs no memory, and gets them all later', async (t) => {
     const before = gateway.memory(), count = 8000;
     const socket = connectTcp(gateway.port, '127.0.0.1').setEncoding('latin1').pause();
     socket.write(head('GET', '/metrics').repeat(count - 1) + head('GET', '/metrics', 'Connection: close'));
@@ -158,13 +161,14 @@ test('http', { concurrency: true }, async (t) => {
     await new Promise((done) => socket.on('close', done));
     assert.equal(answers, count);
     assert.ok(size > 20 << 20, `${size} bytes`);
+    t.diagnostic(`${grown >> 20} MiB more`);
     if (gateway.isMeasurable) assert.ok(grown < 8 << 20, `${grown >> 20} MiB more`);
   });
 
   await t.test('nothing of all that stays behind', async () => {
-    await sleep(100);
     const { nodes } = await gateway.ask('info', {});
     assert.equal(nodes[0].num_clients, 0);
+    await until(async () => await gateway.metric('connections') <= 2, 'the sockets are gone');
     assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
   });
 });

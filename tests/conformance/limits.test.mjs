@@ -85,7 +85,7 @@ async function limits(t, store) {
     await peer.reply(2);
     for (let at = 0; at < 5000; at += 1000)
       peer.send(...range(at + 10, at + 1009).map((id) => ({ id, publish: { channel: 'chat:pipe', data: id } })));
-    await until(() => peer.pushes('chat:pipe').length === 5000, 'all came back', 20000);
+    await until(() => peer.pushes('chat:pipe').length === 5000, 'all came back');
     await until(() => peer.messages.filter((message) => message.publish).length === 5000, 'all were answered');
     assert.deepEqual(offsets(peer.pushes('chat:pipe')), range(1, 5000));
     assert.deepEqual(peer.pushes('chat:pipe').map((pub) => pub.data), range(10, 5009));
@@ -103,7 +103,7 @@ async function limits(t, store) {
       for (let i = 0; i < 500; i += 50)
         await Promise.all(range(i + 1, i + 50).map((n) => centrifuge.publish('chat:crowd', `${user}:${n}`)));
     }));
-    await until(() => feeds.every((feed) => feed.publications.length >= 5000), 'everybody has all', 20000);
+    await until(() => feeds.every((feed) => feed.publications.length >= 5000), 'everybody has all');
     const first = feeds[0].publications.map((p) => p.data);
     for (const feed of feeds) {
       assert.deepEqual(offsets(feed.publications), range(1, 5000));

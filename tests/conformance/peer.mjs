@@ -89,7 +89,7 @@ export function framesOf(bytes) {
 }
 
 /** Sends text over TCP and returns everything that comes back until the end. */
-export function talk(gateway, parts, { until: enough = null, gap = 0, ms = 15000 } = {}) {
+export function talk(gateway, parts, { until: enough = null, gap = 0, ms = 60000 } = {}) {
   return new Promise((done) => {
     const socket = connectTcp(gateway.port, '127.0.0.1', async () => {
       for (const part of [].concat(parts)) {

@@ -186,10 +186,11 @@ const message = (...fields) => {
 const hello = () => message(small(1, 1), sized(4, sized(1, token({ sub: 'raw' }))));
 
 test('the Protobuf wire, byte by byte', async (t) => {
-  const gateway = new Gateway({ shards: 2, config: {
-    client: { token: { hmac_secret_key: SECRET }, ping_interval: '1s', pong_timeout: '500ms' } } });
-  t.after(() => gateway.end());
-  await gateway.start();
+  const gateway = new Gateway({ shards: 2 });
+  const pinging = new Gateway({ shards: 2, config: {
+    client: { token: { hmac_secret_key: SECRET }, ping_interval: '2s', pong_timeout: '1900ms' } } });
+  t.after(() => Promise.all([gateway.end(), pinging.end()]));
+  await Promise.all([gateway.start(), pinging.start()]);
 
   await t.test('three ways to ask for it; frames are binary', async () => {
     for (const [path, protocols, chosen] of [['', ['centrifuge-protobuf'], 'centrifuge-protobuf'],
@@ -206,7 +207,7 @@ test('the Protobuf wire, byte by byte', async (t) => {
   });
 
   await t.test('the ping is one zero byte; so is the pong; without it 3012', async () => {
-    const peer = raw(gateway, '?format=protobuf');
+    const peer = raw(pinging, '?format=protobuf');
     await peer.ready;
     peer.socket.send(hello());
     const pings = () => peer.frames.filter(({ data }) => data.length === 1 && data[0] === 0);

@@ -92,7 +92,7 @@ const bytewise = (text) => { const all = Buffer.from(text, 'latin1'); return all
 test('refusals', async (t) => {
   const gateway = new Gateway({ shards: 2, config: { storage: { engine: 'memory' },
     client: { insecure: true, token: { hmac_secret_key: SECRET }, allowed_origins: ['https://*.example.com', 'http://localhost:30[0-9][0-9]'] },
-    http_server: { address: '127.0.0.1', body_size_limit: 4096, header_timeout: '1s', body_timeout: '1s', idle_timeout: '1s' } } });
+    http_server: { address: '127.0.0.1', body_size_limit: 4096, header_timeout: '1m' } } });
   t.after(() => gateway.end());
   await gateway.start();
   const witness = await connect(gateway, 'witness');
@@ -122,6 +122,9 @@ test('refusals', async (t) => {
     });
 
   await t.test('a head, a body and a second request that do not come: 408, 408, silence', async () => {
+    gateway.options.config.http_server = { ...gateway.options.config.http_server,
+      header_timeout: '1s', body_timeout: '1s', idle_timeout: '1s' };
+    assert.match(await gateway.reload(), /reloaded/);
     const [head, body, chunks, idle, none] = await Promise.all([
       talk(gateway, [`${GET}Ho`]), talk(gateway, [`${POST}Content-Length: 20\r\n\r\n{`]),
       talk(gateway, [`${CHUNKED}5\r\n{`]), talk(gateway, [`${GET}${HOST}\r\n`]), talk(gateway, [])]);

@@ -16,7 +16,7 @@ function run(command, args, options = {}) {
   return new Promise((done) => {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
     let text = '', isAsked = false;
-    const timer = setTimeout(() => child.kill('SIGKILL'), 20000);
+    const timer = setTimeout(() => child.kill('SIGKILL'), 60000);
     const take = (bytes) => {
       text += bytes;
       if (isAsked || !/ ready /.test(text)) return;

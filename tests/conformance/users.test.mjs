@@ -137,7 +137,7 @@ for (const shards of [1, 4])
       const subscription = sdk.centrifuge.newSubscription('chat:gil');
       subscription.on('unsubscribed', (context) => ended.push(context.code));
       subscription.subscribe();
-      await subscription.ready(10000);
+      await subscription.ready(60000);
       await gateway.ask('unsubscribe', { user: 'gil', channel: 'chat:gil' });
       await until(() => ended.length === 1, 'the SDK heard of it');
       assert.deepEqual(ended, [2000]);
