@@ -73,6 +73,7 @@ struct loop_options {
     uint32_t recv_buffer_size;
     uint32_t sq_entries;
     uint32_t cq_entries;
+    bool is_quiet; /* another loop of the process has said what bounds the table */
 };
 
 /* A durable append: writes data[size] at `offset` of `file` (a disk handle),

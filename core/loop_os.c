@@ -43,7 +43,7 @@ static void loop_unlock_memory(void)
 }
 
 /* A ring's table may have as many slots as the process may have descriptors. */
-static uint32_t loop_bound(uint32_t socks_max)
+static uint32_t loop_bound(uint32_t socks_max, bool is_quiet)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return socks_max;
@@ -53,9 +53,10 @@ static uint32_t loop_bound(uint32_t socks_max)
             return socks_max;
     }
     if (limit.rlim_cur >= socks_max) return socks_max;
-    log_warn("sockets per shard bounded by the descriptor limit wanted=%u limit=%llu "
-             "advice=\"raise LimitNOFILE or run more shards\"",
-             socks_max, (unsigned long long)limit.rlim_cur);
+    if (!is_quiet)
+        log_warn("sockets per shard bounded by the descriptor limit wanted=%u limit=%llu "
+                 "advice=\"raise LimitNOFILE, run more shards, or lower shards.connections_max\"",
+                 socks_max, (unsigned long long)limit.rlim_cur);
     return (uint32_t)limit.rlim_cur;
 }
 
@@ -63,7 +64,7 @@ enum err loop_create(const struct loop_options *options, struct loop **out)
 {
     check(options->socks_max >= 2);
     struct loop_options bounded = *options;
-    bounded.socks_max = loop_bound(options->socks_max);
+    bounded.socks_max = loop_bound(options->socks_max, options->is_quiet);
     uint32_t links = options->links_max != 0 ? options->links_max : LINKS_DEFAULT;
     links = min_u32(links, bounded.socks_max / 2);
 

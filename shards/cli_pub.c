@@ -36,6 +36,11 @@ static int pub_refused(const struct pub *pub, uint16_t status, struct bytes answ
                 pub->wire.url.host, pub->wire.url.port, pub->path);
         return CLI_FAILED;
     }
+    if (wire_wants_tls(status, answer)) {
+        fprintf(stderr, "sluice: %s port %s speaks TLS, and %s\n", pub->wire.url.host,
+                pub->wire.url.port, WIRE_NO_TLS);
+        return CLI_FAILED;
+    }
     fprintf(stderr, "sluice: publish: HTTP status %u: %.*s\n", status,
             (int)min_u64(answer.size, 300), (const char *)answer.at);
     return CLI_FAILED;

@@ -39,9 +39,7 @@ enum err wire_url_parse(const char *text, struct wire_url *url, char *why)
     size_t scheme = scheme_end == NULL ? 0 : (size_t)(scheme_end - text);
     struct bytes name = bytes_of(text, scheme);
     if (bytes_equal_text(name, "wss") || bytes_equal_text(name, "https"))
-        return url_refuse(why, text,
-                          "this command does not speak TLS; give it a plain http:// address, on "
-                          "the gateway's machine or through a tunnel");
+        return url_refuse(why, text, WIRE_NO_TLS);
     if (!bytes_equal_text(name, "ws") && !bytes_equal_text(name, "http"))
         return url_refuse(why, text, "wants http://host:port or ws://host:port");
     const char *host = scheme_end + 3;
@@ -222,6 +220,13 @@ enum err wire_post(struct wire *wire, const char *path, const char *key, struct 
 
 /* ---- WebSocket ---- */
 
+bool wire_wants_tls(uint16_t status, struct bytes answer)
+{
+    static const char said[] = "this port speaks TLS";
+    return status == 400 && answer.size >= sizeof(said) - 1 &&
+           memcmp(answer.at, said, sizeof(said) - 1) == 0;
+}
+
 enum err wire_upgrade(struct wire *wire, const char *path)
 {
     uint8_t nonce[16];
@@ -242,6 +247,9 @@ enum err wire_upgrade(struct wire *wire, const char *path)
     TRY(read_head(wire, &status, &head_size, &body_size));
     if (status != 101) {
         TRY(need(wire, head_size + body_size));
+        if (wire_wants_tls(status, bytes_of(wire->input + head_size, body_size)))
+            return fail(wire, ERR_BAD_HTTP, "%s port %s speaks TLS, and " WIRE_NO_TLS,
+                        wire->url.host, wire->url.port);
         return fail(wire, ERR_BAD_HTTP, "%s port %s refuses a WebSocket at %s: %u %.*s",
                     wire->url.host, wire->url.port, path, status, (int)min_u64(body_size, 200),
                     (const char *)wire->input + head_size);

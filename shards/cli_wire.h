@@ -38,6 +38,10 @@ struct wire {
     char why[WIRE_WHY_MAX];
 };
 
+#define WIRE_NO_TLS                                                                                \
+    "this command does not speak TLS; give it a plain http:// address, on the gateway's machine "  \
+    "or through a tunnel"
+
 /* ERR_BAD_REQUEST with the reason in why[WIRE_WHY_MAX]. */
 must_use enum err wire_url_parse(const char *text, struct wire_url *url, char *why);
 /* Connects; waits for an answer at most `patience_s` from then on, each time. */
@@ -49,6 +53,9 @@ void wire_close(struct wire *wire);
 /* POSTs `body` to `path` with the API key; *answer is valid until the next call. */
 must_use enum err wire_post(struct wire *wire, const char *path, const char *key, struct bytes body,
                             uint16_t *status, struct bytes *answer);
+
+/* Whether an answer to a plain request is that of a port that speaks TLS. */
+bool wire_wants_tls(uint16_t status, struct bytes answer);
 
 /* Upgrades to a WebSocket at `path`. */
 must_use enum err wire_upgrade(struct wire *wire, const char *path);

@@ -24,6 +24,8 @@ static int serve(struct config *config)
     }
     log_set_level((enum log_level)config->log_level);
     log_start(STDERR_FILENO);
+    log_info("starting version=%s pid=%d config=%s namespaces=%u", SLUICE_VERSION, (int)getpid(),
+             config->path != NULL ? config->path : "(none)", config->namespaces_count);
 
     struct node *node;
     int code = CLI_FAILED;

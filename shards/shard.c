@@ -87,6 +87,7 @@ enum err shard_create(struct node *node, uint32_t index, struct shard **out)
         .recv_buffer_size = RECV_BUFFER_SIZE,
         .sq_entries = SQ_ENTRIES,
         .cq_entries = CQ_ENTRIES,
+        .is_quiet = index > 0,
     };
     enum err err = loop_create(&options, &shard->loop);
     if (err != ERR_OK) {

@@ -151,5 +151,7 @@ void reload_wait(struct node *node)
     pthread_mutex_lock(&reload->mutex);
     while (reload->before != NULL) pthread_cond_wait(&reload->done, &reload->mutex);
     pthread_mutex_unlock(&reload->mutex);
-    log_info("reloaded namespaces=%u", reload->now->config->namespaces_count);
+    const struct config *config = reload->now->config;
+    log_info("reloaded config=%s namespaces=%u", config->path != NULL ? config->path : "(none)",
+             config->namespaces_count);
 }

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { range } from './client.mjs';
+import { certificate } from './certificates.mjs';
 import { BINARY, Gateway, KEY, SECRET, token, until } from './gateway.mjs';
 
 /** Runs the program; `input` goes to its standard input.  `ended` resolves with the exit code. */
@@ -173,4 +174,18 @@ test('gen-config, the environment and serve', async (t) => {
     serve.child.kill('SIGTERM');
     assert.equal(await serve.ended, 0);
   });
+});
+
+test('a port that speaks TLS is named as such', async (t) => {
+  const gateway = new Gateway({ shards: 1 });
+  const { cert, key, ca } = certificate(gateway.dir, 'cli');
+  gateway.options.ca = ca;
+  gateway.options.config = { http_server: { address: '127.0.0.1', tls: { enabled: true, cert_pem: cert, key_pem: key } } };
+  t.after(() => gateway.end());
+  await gateway.start();
+  for (const words of [['pub', 'chat:a', '1'], ['sub', 'chat:a']]) {
+    const refused = await answer([...words, '--url', `http://127.0.0.1:${gateway.port}`, '--key', KEY]);
+    assert.equal(refused.code, 1);
+    assert.match(refused.err, /port \d+ speaks TLS, and this command does not/);
+  }
 });

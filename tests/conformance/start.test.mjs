@@ -110,7 +110,10 @@ test('starting', { concurrency: true }, async (t) => {
     chownSync(home, NOBODY, NOBODY);
     const serveAs = (data) => run('prlimit', ['--memlock=8388608:8388608', '--nofile=1024:4096', binary, 'serve', '--config', good,
       '--port', '0', '--shards', '4', '--data', data], { uid: NOBODY, gid: NOBODY });
-    told(await serveAs(join(home, 'data')), 0, / ready /);
+    const life = await serveAs(join(home, 'data'));
+    // What an operator reads of a whole life, in this order.
+    told(life, 0, /info starting version=\S+ pid=\d+ config=\S+good\.yaml namespaces=0[^]*info store is open [^]*info listening [^]*info ready [^]*info asked to end signal=SIGTERM[^]*info shard=0 draining [^]*info ended/);
+    assert.equal(life.text.match(/bounded by the descriptor limit/g).length, 1, 'said once, not by each shard');
     const closed = join(dir, 'closed');
     mkdirSync(closed, { mode: 0o755 });
     told(await serveAs(join(closed, 'data')), 1, /data directory/, /Permission denied/, /closed/);
