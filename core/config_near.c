@@ -45,6 +45,20 @@ static void near_offer(struct near *near, const char *name)
     snprintf(near->best[at].name, NEAR_TEXT_MAX, "%s", name);
 }
 
+/* The sections on the way to row `index`, each with its first row; their names are short, so
+ * most of one must fit. */
+static void near_offer_sections(struct near *near, uint32_t index)
+{
+    const char *path = config_rows[index].path;
+    for (const char *dot = strchr(path, '.'); dot != NULL; dot = strchr(dot + 1, '.')) {
+        size_t size = (size_t)(dot - path);
+        if (index > 0 && strncmp(config_rows[index - 1].path, path, size + 1) == 0) continue;
+        char name[CONFIG_PATH_MAX];
+        snprintf(name, sizeof(name), "%.*s", (int)size, path);
+        if (2 * near_distance(near->wanted, name) < strlen(last_part(name))) near_offer(near, name);
+    }
+}
+
 static void near_offer_known(struct near *near, const struct config_known_row *row)
 {
     char name[CONFIG_PATH_MAX];
@@ -81,7 +95,10 @@ void config_table_suggest(const char *path, char *text, size_t text_size)
     text[0] = 0;
     struct near near = {.wanted = path, .reach = max_u64(2, strlen(last_part(path)) / 3)};
     char name[CONFIG_PATH_MAX];
-    for (uint32_t i = 0; i < config_rows_count; i++) near_offer(&near, config_rows[i].path);
+    for (uint32_t i = 0; i < config_rows_count; i++) {
+        near_offer(&near, config_rows[i].path);
+        near_offer_sections(&near, i);
+    }
     for (uint32_t i = 0; i < config_namespace_rows_count; i++)
         if (config_path_join(name, CONFIG_WITHOUT_PATH, config_namespace_rows[i].path))
             near_offer(&near, name);

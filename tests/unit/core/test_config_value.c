@@ -165,10 +165,14 @@ static void an_unknown_name_is_answered_with_the_nearest(void **state)
     (void)state;
     bad("client:\n  insecur: true\n",
         "c.yaml:2: client.insecur: unknown option; did you mean client.insecure?");
+    bad("client: {tokn: {hmac_secret_key: x}}",
+        "c.yaml:1: client.tokn: unknown option; did you mean client.token?");
+    bad("clint: {}", "c.yaml:1: clint: unknown option; did you mean client?");
     bad("allowed_origins: ['*']\n",
         "c.yaml:1: allowed_origins: unknown option; did you mean client.allowed_origins?");
-    bad("cleint: {}\n",
-        "c.yaml:1: cleint: unknown option; allowed here: client, http_api, health, "
+    bad("cleint: {}\n", "c.yaml:1: cleint: unknown option; did you mean client?");
+    bad("elsewhere: {}\n",
+        "c.yaml:1: elsewhere: unknown option; allowed here: client, http_api, health, "
         "prometheus, debug, log, http_server, websocket, channel, storage, redis, shards, "
         "shutdown, node");
     bad("health: {some_thing_else: 1}",
