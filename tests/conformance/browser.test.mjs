@@ -10,7 +10,7 @@ import test from 'node:test';
 import WebSocket from 'ws';
 import { range } from './client.mjs';
 import { Gateway, SECRET, token, until } from './gateway.mjs';
-import { BUSY, channel, client } from './script.mjs';
+import { busy as busyClient, channel, client } from './script.mjs';
 import { scenes } from './scenes.mjs';
 
 const BROWSER = [process.env.CHROMIUM, ...process.env.PATH.split(delimiter)
@@ -180,7 +180,7 @@ test('every command from a page, on both wires', { concurrency: true, skip: !BRO
   const shared = { channel, storage: { engine: 'memory' } };
   const who = { token: { hmac_secret_key: SECRET }, allowed_origins: [origin] };
   gateway.options.config = { ...shared, client: { ...who, ...client } };
-  busy.options.config = { ...shared, client: { ...who, command_rate_limit: BUSY } };
+  busy.options.config = { ...shared, client: { ...who, ...busyClient } };
   const [browser] = await Promise.all([new Browser().start(), gateway.start(), busy.start()]);
   t.after(() => browser.end());
   await Promise.all(['json', 'protobuf'].map((wire) => t.test(wire, async () => {

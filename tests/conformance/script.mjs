@@ -6,7 +6,6 @@
 const HISTORY = { history_size: 100, history_ttl: '300s' };
 const CLIENTS = { allow_subscribe_for_client: true, allow_publish_for_client: true, allow_history_for_client: true };
 const LIMIT = 6; // client.channel_limit
-export const BUSY = 4;
 
 /** Options of the gateway that the scenes play on. */
 export const channel = {
@@ -24,7 +23,9 @@ export const channel = {
     { name: 'object', ...CLIENTS, publication_data_format: 'json_object' },
   ],
 };
-export const client = { channel_limit: LIMIT, ping_interval: '2s', pong_timeout: '1900ms' };
+export const client = { channel_limit: LIMIT };
+/** Of a second one, for what would disturb the others. */
+export const busy = { command_rate_limit: 4, ping_interval: '2s', pong_timeout: '1900ms' };
 
 const encoder = new TextEncoder(), decoder = new TextDecoder();
 
@@ -49,7 +50,7 @@ const isEmpty = (data) => data === '{}' || (data?.byteLength === 1
 /**
  * What a scene works with.  `at` names where it plays:
  *   wire, Centrifuge, WebSocket   the SDK and what it speaks through
- *   url, busyUrl                  a gateway, and one with client.command_rate_limit BUSY
+ *   url, busyUrl                  a gateway, and the second one
  *   tag                           makes names of this play its own
  *   api(method, body), token(claims), place(client id, n)   promises; place is false when
  *                                 the nth client should be on another shard
@@ -89,7 +90,7 @@ export class Scene {
   error({ code, message, temporary }) { return `${code} ${message}${temporary ? ', temporary' : ''}`; }
 
   async until(probe, what) {
-    const end = Date.now() + 20000;
+    const end = Date.now() + 30000;
     while (!await probe()) {
       if (Date.now() > end) throw new Error(`timed out waiting until ${what}`);
       await new Promise((done) => setTimeout(done, 10));
@@ -98,7 +99,7 @@ export class Scene {
   /** A client that notes its own events; `token` is made of `claims` unless given. */
   async make(user, { claims, url, ...options } = {}) {
     const made = { log: [], user, WebSocket: counting(this.at.WebSocket), connects: 0 };
-    made.centrifuge = new this.at.Centrifuge(url ?? this.at.url, { websocket: made.WebSocket, minReconnectDelay: 20,
+    made.centrifuge = new this.at.Centrifuge(url ?? this.at.url, { websocket: made.WebSocket, timeout: 30000, minReconnectDelay: 20,
       maxReconnectDelay: 200, token: options.getToken ? '' : await this.at.token({ sub: this.name(user), ...claims }), ...options });
     const note = (line) => made.log.push(line);
     const on = (event, tell) => made.centrifuge.on(event, tell);

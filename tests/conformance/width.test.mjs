@@ -6,7 +6,7 @@ import { Centrifuge } from 'centrifuge';
 import { Centrifuge as CentrifugeProtobuf } from 'centrifuge/build/protobuf';
 import WebSocket from 'ws';
 import { Gateway, SECRET, token, until } from './gateway.mjs';
-import { BUSY, Scene, channel, client } from './script.mjs';
+import { Scene, busy as busyClient, channel, client } from './script.mjs';
 import { scenes } from './scenes.mjs';
 
 const CLIENT = { token: { hmac_secret_key: SECRET }, allowed_origins: ['*'] };
@@ -17,7 +17,7 @@ test('every command', { concurrency: true }, (tests) => Promise.all([1, 4].map((
     gateway.options.config = { channel, client: { ...CLIENT, ...client },
       storage: { engine: shards === 1 ? 'memory' : 'embedded', path: `${gateway.dir}/data` } };
     const busy = new Gateway({ shards, config: { channel, storage: { engine: 'memory' },
-      client: { ...CLIENT, command_rate_limit: BUSY } } });
+      client: { ...CLIENT, ...busyClient } } });
     t.after(async () => { await gateway.end(); await busy.end(); });
     await Promise.all([gateway.start(), busy.start()]);
     const shardOf = async (id) => {
