@@ -270,10 +270,21 @@ static struct config_node *yaml_tree(struct config_reader *reader, struct bytes 
 
 /* ---- snapshots ---- */
 
-static bool is_json_name(const char *name)
+static bool ends_with(const char *name, const char *end)
 {
-    size_t size = strlen(name);
-    return size >= 5 && strcmp(name + size - 5, ".json") == 0;
+    size_t size = strlen(name), end_size = strlen(end);
+    return size >= end_size && strcmp(name + size - end_size, end) == 0;
+}
+
+/* The file as a tree; NULL, and said. */
+static struct config_node *read_tree(struct config_reader *reader, struct bytes text)
+{
+    if (ends_with(reader->name, ".json")) return config_json_tree(reader, text);
+    if (!ends_with(reader->name, ".toml")) return yaml_tree(reader, text);
+    config_error(reader, 0, NULL,
+                 "TOML is not read here; write the same options as YAML, or as JSON in a file "
+                 "whose name ends in .json");
+    return NULL;
 }
 
 static struct config *config_new(void)
@@ -314,8 +325,7 @@ enum err config_parse(struct bytes text, const char *name, const struct config_o
     arena_init(&reader.scratch, 0);
     struct config *made = config_new();
 
-    struct config_node *root =
-        is_json_name(name) ? config_json_tree(&reader, text) : yaml_tree(&reader, text);
+    struct config_node *root = read_tree(&reader, text);
     if (root != NULL) config_table_apply(&reader, root, made);
     for (uint32_t i = 0; i < overrides_count; i++)
         config_table_override(&reader, &overrides[i], made);

@@ -241,6 +241,14 @@ static void an_empty_choice_is_the_default(void **state)
     config_destroy(config);
 }
 
+static void toml_is_named(void **state)
+{
+    (void)state;
+    assert_null(parse("config.toml", "[http_server]\nport = 8000\n"));
+    assert_int_equal(said.errors_count, 1);
+    assert_non_null(strstr(said.errors[0], "config.toml: TOML is not read here"));
+}
+
 static void an_unknown_key_has_its_line(void **state)
 {
     (void)state;
@@ -285,6 +293,7 @@ int main(void)
         cmocka_unit_test(what_kubernetes_says_of_a_service_is_nobodys_mistake),
         cmocka_unit_test(a_configuration_of_centrifugo_loads),
         cmocka_unit_test(an_empty_choice_is_the_default),
+        cmocka_unit_test(toml_is_named),
         cmocka_unit_test(an_unknown_key_has_its_line),
         cmocka_unit_test(an_empty_value_is_shown_in_a_list),
     };
