@@ -102,7 +102,8 @@ void config_check(struct config_reader *reader, const struct config *config)
 uint32_t config_compare(const struct config *before, const struct config *after, config_say_fn say,
                         void *context)
 {
-    struct config_reader reader = {.name = "reload", .say = say, .context = context};
+    const char *name = after->path != NULL ? after->path : "options";
+    struct config_reader reader = {.name = name, .say = say, .context = context};
     uint32_t count = 0;
     for (uint32_t i = 0; i < config_rows_count; i++) {
         const struct config_row *row = &config_rows[i];

@@ -208,7 +208,7 @@ static void secrets_are_never_shown(void **state)
     memset(&said, 0, sizeof(said));
     assert_int_equal(config_compare(before, after, on_say, &said), 1);
     assert_string_equal(said.warnings[0],
-                        "reload: redis.password: changed, and takes effect at the next start");
+                        "options: redis.password: changed, and takes effect at the next start");
     config_destroy(before);
     config_destroy(after);
 }
