@@ -24,11 +24,15 @@ static void disconnect(struct shard *shard, struct conn *conn, const struct act 
     conn_end_with(shard, conn, act->code, act->reason);
 }
 
+/* An end that has come already: there is nothing to wait for. */
+static bool is_past(const struct shard *shard, const struct act *act)
+{
+    return act->expires_s != 0 && act->expires_s <= shard->clock.wall_ms / 1000;
+}
+
 static void refresh(struct shard *shard, struct conn *conn, const struct act *act)
 {
-    uint64_t now = shard->clock.wall_ms / 1000;
-    bool is_past = act->expires_s != 0 && act->expires_s <= now;
-    if (act->is_expired || is_past) {
+    if (act->is_expired || is_past(shard, act)) {
         conn_end(shard, conn, CLOSE_EXPIRED);
         return;
     }
@@ -47,6 +51,7 @@ static void subscribe(struct shard *shard, struct conn *conn, const struct act *
 {
     const struct config_namespace *space = config_namespace_of(shard->config, act->channel);
     if (space == NULL) return; /* a reload took it away meanwhile */
+    if (is_past(shard, act)) return;
     struct subscription_ask ask = {
         .channel = act->channel,
         .recover = act->recovers,

@@ -138,6 +138,16 @@ for (const [shards, engine] of [[1, 'memory'], [4, 'embedded']])
         assert.equal((await gateway.api(method, { channel: 'live:x' })).error.code, 107, 'a user is to be named');
     });
 
+    await t.test('a subscription whose end has come already does not begin', async () => {
+      const peer = await openAs(gateway, 'eve');
+      const now = Math.floor(Date.now() / 1000);
+      await gateway.ask('subscribe', { user: 'eve', channel: 'live:over', expire_at: now - 1 });
+      await gateway.ask('subscribe', { user: 'eve', channel: 'live:late', expire_at: now + 3600 });
+      await until(() => peer.messages.some((message) => message.push?.subscribe), 'one is pushed');
+      assert.deepEqual((await gateway.ask('channels', { pattern: 'live:*' })).channels, { 'live:late': { num_clients: 1 } });
+      peer.socket.close();
+    });
+
     await t.test('10,000 channels in one broadcast, each answered in its place', async () => {
       const channels = range(1, 10000).map((n) => (n % 1000 === 0 ? 'nowhere:x' : `chat:wide-${n}`));
       const call = { channels, data: { text: 'to all "of" you' }, tags: { a: 'b' }, idempotency_key: 'wide', version: 3, version_epoch: 'e' };
