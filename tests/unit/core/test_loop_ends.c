@@ -27,9 +27,9 @@ static void doorbell_of_another_thread_wakes(void **state)
     pthread_create(&thread, NULL, ring_later, w);
     for (int i = 0; i < 20; i++) {
         uint64_t before = clock_mono_ns();
-        loop_enter(w->loop, before / 1000000u + 2000);
+        loop_enter(w->loop, before / 1000000u + 60000);
         loop_run(w->loop);
-        assert_true(clock_mono_ns() - before < 1000000000u);
+        assert_true(clock_mono_ns() - before < 50000000000u);
     }
     pthread_join(thread, NULL);
     /* And an enter with a deadline ends there. */

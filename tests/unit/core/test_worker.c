@@ -3,6 +3,7 @@
  * queue's limit, and are finished before the workers end.
  */
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <unistd.h>
@@ -15,13 +16,15 @@
 struct task {
     struct job job;
     uint32_t number, ran, thread;
-    uint32_t *order; /* counts runs */
-    pthread_mutex_t *gate;
+    uint32_t *order;       /* counts runs */
+    pthread_mutex_t *gate; /* closed: the thread is held up here */
+    sem_t *at_gate;        /* posted before */
 };
 
 static void task_run(struct job *job, uint32_t thread)
 {
     struct task *task = container_of(job, struct task, job);
+    if (task->at_gate != NULL) sem_post(task->at_gate);
     if (task->gate != NULL) {
         pthread_mutex_lock(task->gate);
         pthread_mutex_unlock(task->gate);
@@ -39,7 +42,7 @@ static void task_done(struct job *job, void *shard)
 
 static void read_until(struct inbox *inbox, uint32_t *done, uint32_t count)
 {
-    for (int i = 0; i < 20000 && *done < count; i++) {
+    for (int i = 0; i < 240000 && *done < count; i++) {
         inbox_read(inbox, done);
         usleep(500);
     }
@@ -77,18 +80,20 @@ static void full_queue_refuses_and_goes_on(void **state)
     enum { QUEUE_MAX = 1024 }; /* INDEX_WRITER's, core/worker.def */
     static struct task tasks[QUEUE_MAX + 2];
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    sem_t at_gate;
+    sem_init(&at_gate, 0, 0);
     struct inbox inbox;
     inbox_init(&inbox, NULL);
     struct workers *workers = workers_create();
     pthread_mutex_lock(&gate);
     uint32_t accepted = 0, done = 0;
     for (uint32_t i = 0; i < QUEUE_MAX + 2; i++) {
-        tasks[i] = (struct task){.gate = &gate};
+        tasks[i] = (struct task){.gate = &gate, .at_gate = i == 0 ? &at_gate : NULL};
         tasks[i].job = (struct job){
             .kind = WORKER_INDEX_WRITER, .run = task_run, .done = task_done, .home = &inbox};
-        /* The first leaves the queue for the thread, sooner or later. */
         enum err err = workers_submit(workers, &tasks[i].job);
-        for (int wait = 0; i == 0 && wait < 1000; wait++) usleep(100);
+        /* The first leaves the queue for the thread, sooner or later. */
+        if (i == 0) sem_wait(&at_gate);
         assert_int_equal(err, i < QUEUE_MAX + 1 ? ERR_OK : ERR_WORKER_BUSY);
         if (err == ERR_OK) accepted++;
     }
@@ -132,6 +137,8 @@ static void limits_are_a_jobs_own_and_what_was_begun_goes_first(void **state)
     enum { LIMIT = 3 };
     static struct task first, waiting[LIMIT + 1], begun[2];
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    sem_t at_gate;
+    sem_init(&at_gate, 0, 0);
     struct inbox inbox;
     inbox_init(&inbox, NULL);
     struct workers *workers = workers_create();
@@ -142,9 +149,9 @@ static void limits_are_a_jobs_own_and_what_was_begun_goes_first(void **state)
                       .done = task_done,
                       .home = &inbox};
     pthread_mutex_lock(&gate);
-    first = (struct task){.job = job, .gate = &gate, .order = &order};
+    first = (struct task){.job = job, .gate = &gate, .at_gate = &at_gate, .order = &order};
     assert_int_equal(workers_submit(workers, &first.job), ERR_OK);
-    for (int wait = 0; wait < 1000; wait++) usleep(100);
+    sem_wait(&at_gate);
     for (uint32_t i = 0; i < LIMIT + 1; i++) {
         waiting[i] = (struct task){.job = job, .order = &order};
         enum err err = workers_submit(workers, &waiting[i].job);

@@ -200,7 +200,7 @@ static inline void world_turn(struct world *world)
 
 #define turn_until(world, fact)                                                                    \
     do {                                                                                           \
-        uint64_t until_ns_ = clock_mono_ns() + 20000000000u;                                       \
+        uint64_t until_ns_ = clock_mono_ns() + 60000000000u;                                       \
         while (!(fact)) {                                                                          \
             world_turn(world);                                                                     \
             if (clock_mono_ns() > until_ns_) fail_msg("never came true: %s", #fact);               \

@@ -153,7 +153,11 @@ static void an_undurable_server_that_died_is_told(void **state)
     assert_string_equal(health.durability, "written");
     load(world, 100, NULL);
     uint64_t head = head_of(world, 0);
-    usleep(1200000); /* so that nothing is lost in fact, and offsets go on */
+    /* So that nothing is lost in fact, and offsets go on: this answer means that all
+     * before it is on the disk. */
+    redis_say(&world->redis, "CONFIG SET appendfsync always");
+    redis_say(&world->redis, "SET on-disk 1");
+    redis_say(&world->redis, "CONFIG SET appendfsync everysec");
     redis_kill(&world->redis);
     world->redis.is_everysec = true;
     redis_start(&world->redis);
