@@ -37,7 +37,7 @@ async function mute(t, gateway, count, mode) {
   t.after(() => peers.kill());
   let said = '';
   peers.stdout.on('data', (bytes) => { said += bytes; });
-  await until(() => /done/.test(said), 'they have done it', 60000);
+  await until(() => /done/.test(said), 'they have done it');
   return peers;
 }
 
@@ -134,7 +134,7 @@ test('bodies that nobody will read are not kept', async (t) => {
     await until(() => {
       most = Math.max(most, grown(gateway, before));
       return sockets.every((socket) => socket.destroyed);
-    }, 'all are ended', 30000);
+    }, 'all are ended');
     assert.ok(most < 64 * MIB, `${most / MIB} MiB more`);
   });
   await notices();

@@ -18,11 +18,26 @@ function knock(gateway, token) {
   });
 }
 
+/** Knocks as an SDK does, who comes again after a temporary error: a set that this busy
+ *  process did not serve within a second was not there. */
+async function enter(gateway, token) {
+  for (;;) {
+    const reply = await knock(gateway, token);
+    if (!reply.error?.temporary) return reply;
+    reply.socket.terminate();
+    await sleep(100);
+  }
+}
+
+// Made before anything runs: RSA keys take their time.
+const STRANGER = makeKey('RS256', 'k-RS256'), BROKEN = makeKey('RS256', 'k');
+const KEYS = ['RS256', 'ES256', 'ES384', 'ES512', 'EdDSA'].map((alg) => makeKey(alg, `k-${alg}`));
+
 const configOf = (url, more = {}) => ({ client: { token: { jwks_public_endpoint: url }, ...more } });
 
 const serving = (all) => [1, 4].map((shards) =>
   all.test(`on ${shards} shards`, async (t) => {
-    const keys = ['RS256', 'ES256', 'ES384', 'ES512', 'EdDSA'].map((alg) => makeKey(alg, `k-${alg}`));
+    const keys = KEYS;
     const server = await new KeyServer(...keys).start();
     server.delay = 100;
     const gateway = new Gateway({ shards, config: configOf(server.url) });
@@ -41,14 +56,13 @@ const serving = (all) => [1, 4].map((shards) =>
     await t.test('200 connect at once: one fetch', async () => {
       const made = range(0, 199).map((i) => make({ sub: `u${i}` }, keys[i % keys.length]));
       began = Date.now();
-      const replies = await Promise.all(made.map((one) => knock(gateway, one)));
+      const replies = await Promise.all(made.map((one) => enter(gateway, one)));
       for (const reply of replies) { assert.ok(reply.connect, JSON.stringify(reply.error ?? reply.code)); sockets.push(reply.socket); }
       fetched(1);
     });
 
     await t.test('tokens that no key of the set signed are 3500', async () => {
-      const stranger = makeKey('RS256', 'k-RS256');
-      for (const bad of [make({ sub: 'x' }, stranger), make({ sub: 'x' }, keys[0], 'RS384'),
+      for (const bad of [make({ sub: 'x' }, STRANGER), make({ sub: 'x' }, keys[0], 'RS384'),
         make({ sub: 'x' }, 'secret', 'HS256', { kid: 'k-RS256' }),
         make({ sub: 'x' }, keys[0].pem, 'HS256', { kid: 'k-RS256' }),
         make({ sub: 'x' }, { ...keys[0], kid: undefined })])
@@ -81,7 +95,7 @@ const serving = (all) => [1, 4].map((shards) =>
   }));
 
 const notServing = async (t) => {
-  const key = makeKey('RS256', 'k');
+  const key = BROKEN;
   const failing = (mode, work) => t.test(mode, async () => {
     const server = await new KeyServer(key).start();
     server.mode = mode;
@@ -149,21 +163,21 @@ const elsewhere = async (t) => {
   const gateway = new Gateway({ shards: 4, config: configOf(server.url) });
   t.after(async () => { await server.stop(); await second.stop(); await gateway.end(); });
   await gateway.start();
-  const enter = async (by) => Promise.all(Array.from({ length: 12 }, async () => {
+  const twelve = async (by) => Promise.all(Array.from({ length: 12 }, async () => {
     const reply = await knock(gateway, sign({ sub: 'u' }, by));
     reply.socket?.terminate();
     return reply.connect ? 'in' : reply.code;
   }));
-  assert.deepEqual(new Set(await enter(key)), new Set(['in']));
-  assert.deepEqual(new Set(await enter(other)), new Set([3500]));
+  assert.deepEqual(new Set(await twelve(key)), new Set(['in']));
+  assert.deepEqual(new Set(await twelve(other)), new Set([3500]));
   gateway.options.config = configOf(second.url);
   await gateway.reload();
-  assert.deepEqual(new Set(await enter(other)), new Set(['in']));
-  assert.deepEqual(new Set(await enter(key)), new Set([3500]));
+  assert.deepEqual(new Set(await twelve(other)), new Set(['in']));
+  assert.deepEqual(new Set(await twelve(key)), new Set([3500]));
   // The same address again: what was fetched serves on.
   const { count } = second;
   await gateway.reload();
-  assert.deepEqual(new Set(await enter(other)), new Set(['in']));
+  assert.deepEqual(new Set(await twelve(other)), new Set(['in']));
   assert.equal(second.count, count);
   assert.equal((await gateway.stop()).code, 0);
 };
