@@ -22,7 +22,7 @@ static uint32_t rows_count;
 static struct wire_info who_of(const struct row *row, char user[32], char info[64])
 {
     struct wire_info who = {.client = {(uint8_t)(row->client * 37), 0, 0, (uint8_t)row->client}};
-    int size = snprintf(user, 32, row->user == 0 ? "" : "user%08u", row->user);
+    int size = row->user == 0 ? 0 : snprintf(user, 32, "user%08u", row->user);
     who.user = bytes_of(user, (size_t)size);
     size = row->info == 0 ? 0 : snprintf(info, 64, "{\"n\":%u}", row->info);
     who.conn_info = bytes_of(info, (size_t)size);
