@@ -66,7 +66,7 @@ static void publish_bare(struct channel *channel, uint32_t to, const struct lett
     struct shard *shard = channel->shard;
     check(in->key.size == 0);
     struct publication publication = in->publication;
-    publication.offset = publication.version = 0;
+    publication.offset = 0;
     publication.time_ms = shard->clock.wall_ms;
     metric_add(&shard->metrics, METRIC_PUBLISHED, 1);
     call_answer_to(shard, to, &(struct answer){.call = in->call});
