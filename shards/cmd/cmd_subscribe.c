@@ -114,7 +114,7 @@ enum err cmd_sub_refresh(struct shard *shard, struct conn *conn, const struct cm
     }
     uint32_t index = subscription_find(shard, conn, channel);
     if (index == UINT32_MAX) return ERR_NOT_SUBSCRIBED;
-    struct sub *sub = slab_at(&shard->subs, index);
+    const struct sub *sub = slab_at(&shard->subs, index);
     if (sub->flags & SUB_SERVER_SIDE) {
         conn_end(shard, conn, CLOSE_BAD_REQUEST);
         return ERR_OK;
@@ -131,7 +131,7 @@ enum err cmd_sub_refresh(struct shard *shard, struct conn *conn, const struct cm
         return ERR_OK;
     }
     TRY(token_expiry(shard, &claims, &expires_s));
-    sub->expires_s = expires_s;
+    subscription_set_end(shard, conn, index, expires_s);
     subscription_set_info(shard, index, claims.info.is_opaque ? BYTES_NONE : claims.info.bytes);
     uint64_t now = shard->clock.wall_ms / 1000;
     struct reply reply = {

@@ -241,15 +241,38 @@ void subscription_end(struct shard *shard, uint32_t index, enum unsubscribe_code
         sub_end_live(shard, conn, sub, code);
 }
 
+/* UINT64_MAX: never, or not yet. */
+static uint64_t end_of(const struct shard *shard, const struct sub *sub)
+{
+    if (sub->state != SUB_LIVE || sub->expires_s == 0) return UINT64_MAX;
+    return sub->expires_s + (shard->config->client_expired_sub_close_delay_ms + 999) / 1000;
+}
+
+uint64_t subscription_first_end(const struct shard *shard, const struct conn *conn)
+{
+    uint64_t first = UINT64_MAX;
+    for (uint32_t at = conn->subs_first; at != UINT32_MAX; at = sub_at(shard, at)->next)
+        first = min_u64(first, end_of(shard, sub_at(shard, at)));
+    return first;
+}
+
+void subscription_set_end(struct shard *shard, struct conn *conn, uint32_t index,
+                          uint32_t expires_s)
+{
+    struct sub *sub = sub_at(shard, index);
+    sub->expires_s = expires_s;
+    if (end_of(shard, sub) == UINT64_MAX) return;
+    conn->flags |= CONN_SUBS_END;
+    if (conn->flags & CONN_CONNECTED) conn_schedule(shard, conn);
+}
+
 void subscription_tick(struct shard *shard, struct conn *conn)
 {
     uint64_t now = shard->clock.wall_ms / 1000;
-    uint64_t grace = (shard->config->client_expired_sub_close_delay_ms + 999) / 1000;
     for (uint32_t at = conn->subs_first; at != UINT32_MAX && conn->state == CONN_WS;) {
         struct sub *sub = sub_at(shard, at);
         uint32_t index = at;
         at = sub->next;
-        if (sub->state == SUB_LIVE && sub->expires_s != 0 && now >= sub->expires_s + grace)
-            subscription_end(shard, index, UNSUBSCRIBE_EXPIRED);
+        if (now >= end_of(shard, sub)) subscription_end(shard, index, UNSUBSCRIBE_EXPIRED);
     }
 }

@@ -105,6 +105,10 @@ uint32_t subscription_unsubscribe(struct shard *shard, struct conn *conn, struct
  * (UNSUBSCRIBE_EXPIRED): a LIVE client-side one ends with `code`, the connection
  * of a server-side one with 3010 or 3006. */
 void subscription_end(struct shard *shard, uint32_t sub, enum unsubscribe_code code);
-/* With each ping: subscriptions whose token ended client.expired_sub_close_delay ago
- * are ended. */
+/* LIVE: its token ends at the Unix second `expires_s`; 0: never.  The connection is looked
+ * at when the grace after that is over. */
+void subscription_set_end(struct shard *shard, struct conn *conn, uint32_t sub, uint32_t expires_s);
+/* Unix second at which the first of the LIVE ones is to be ended; UINT64_MAX: none. */
+uint64_t subscription_first_end(const struct shard *shard, const struct conn *conn);
+/* Subscriptions whose token ended client.expired_sub_close_delay ago are ended. */
 void subscription_tick(struct shard *shard, struct conn *conn);

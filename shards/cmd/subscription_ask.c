@@ -112,6 +112,7 @@ static void answered_yes(struct shard *shard, struct conn *conn, struct sub *sub
      * position, because letters of one shard are one FIFO. */
     sub->at = hub_enter(&shard->hub, entry, call->conn, index);
     sub->state = SUB_LIVE;
+    subscription_set_end(shard, conn, index, sub->expires_s);
     metric_add(&shard->metrics, METRIC_SUBSCRIBED, 1);
     struct reply reply = {.id = call->id, .kind = CMD_SUBSCRIBE};
     reply_of(shard, sub, answer, pending != NULL ? pending->data : BYTES_NONE, &reply.subscribe);

@@ -383,14 +383,19 @@ static uint32_t seconds_up(uint64_t ms)
     return (uint32_t)max_u64(1, (ms + 999) / 1000);
 }
 
-/* The next look: the ping's time, the end of the token and the time to renew it, or
- * when a reader is too slow. */
+/* The next look: the ping's time, the end of the token or of a subscription's and the
+ * time to renew it, or when a reader is too slow. */
 void conn_schedule(struct shard *shard, struct conn *conn)
 {
     uint32_t at = conn->ping_s;
-    if (conn->expires_s != 0) {
+    uint64_t end = UINT64_MAX;
+    if (conn->flags & CONN_SUBS_END) end = subscription_first_end(shard, conn);
+    if (end == UINT64_MAX) conn->flags &= ~(uint32_t)CONN_SUBS_END;
+    if (conn->expires_s != 0)
+        end = min_u64(end,
+                      conn->expires_s + seconds_up(shard->config->client_expired_close_delay_ms));
+    if (end != UINT64_MAX) {
         uint64_t now = shard->clock.wall_ms / 1000;
-        uint64_t end = conn->expires_s + seconds_up(shard->config->client_expired_close_delay_ms);
         uint64_t left = end > now ? end - now : 0;
         at = (uint32_t)min_u64(at, shard_second(shard) + left + 1);
     }
@@ -445,10 +450,11 @@ static void conn_tick_client(struct shard *shard, struct conn *conn)
         conn_end(shard, conn, CLOSE_EXPIRED);
         return;
     }
+    if (conn->flags & CONN_SUBS_END) subscription_tick(shard, conn);
+    if (conn->state != CONN_WS) return;
     if (now >= conn->ping_s) {
         if (!(conn->flags & CONN_PING_PHASE)) {
             conn_ping(shard, conn);
-            subscription_tick(shard, conn);
         } else if (conn->flags & CONN_PINGED && is_reading(conn)) {
             conn->flags &= ~(uint32_t)CONN_MOVED;
             conn->ping_s = shard_second_after(shard, shard->config->client_pong_timeout_ms);
@@ -456,8 +462,10 @@ static void conn_tick_client(struct shard *shard, struct conn *conn)
             conn_end(shard, conn, CLOSE_NO_PONG);
             return;
         } else {
+            /* A client that is told of 25 s may count on a ping in each 25: the look at
+             * the pong came up to a second late, so the next ping comes that much sooner. */
             uint32_t interval = seconds_up(shard->config->client_ping_interval_ms);
-            uint32_t waited = seconds_up(shard->config->client_pong_timeout_ms);
+            uint32_t waited = seconds_up(shard->config->client_pong_timeout_ms) + 1;
             conn->flags &= ~(uint32_t)CONN_PING_PHASE;
             conn->ping_s = now + (interval > waited ? interval - waited : 1);
         }

@@ -73,6 +73,7 @@ enum conn_flag {
     CONN_FULL = 65536,        /* input waits until the answers given have gone */
     CONN_CONNECTING = 131072, /* a connect command is under way: `connecting` is set */
 
+    CONN_SUBS_END = 1 << 20,    /* some of its subscriptions may have an end */
     CONN_ENTERED = 1 << 27,     /* counted at the door (door.h) */
     CONN_FRAME_PINGS = 1 << 28, /* pinged by WebSocket frames instead of commands */
     CONN_ECHO = 1 << 29,        /* /debug/echo: messages go back, no command is read */

@@ -40,7 +40,7 @@ static void world_open(struct world *world, const char *options)
     slab_init(&shard->out_chunks, "out_chunk", OUT_CHUNK_SIZE, 64);
     hub_init(&shard->hub, 1, 64, SMALL_SHARDS);
     list_init(&shard->sub_waiting);
-    for (uint32_t i = 0; i < PING_WHEEL_SLOTS; i++) shard->ping_wheel[i] = UINT32_MAX;
+    for (size_t i = 0; i < array_count(shard->ping_wheel); i++) shard->ping_wheel[i] = UINT32_MAX;
     struct conn *conn = world->conn = slab_get(&shard->conns, NULL);
     conn->subs_first = conn->due_next = conn->due_prev = UINT32_MAX;
     conn->state = CONN_WS;
@@ -345,6 +345,35 @@ static void a_subscription_ends_when_its_time_is_over(void **state)
     }
 }
 
+/* Pings come within the time that the client was told, and its subscription ends when its
+ * time is over and not with some ping after that. */
+static void pings_and_ends_come_in_time(void **state)
+{
+    struct world world;
+    (void)state;
+    world_open(&world, "client: {expired_sub_close_delay: 1s}\n");
+    struct shard *shard = world.shard;
+    struct conn *conn = world.conn;
+    shard->ping_phase = shard_phase(shard);
+    conn->flags = CONN_CONNECTED;
+    conn_begin_pings(shard, conn);
+    struct subscription_ask ask = ask_of("a");
+    ask.options.expires_s = (uint32_t)(shard->clock.wall_ms / 1000) + 100;
+    assert_int_equal(subscription_begin(shard, conn, &ask), ERR_OK);
+    world_run(&world);
+    for (uint32_t ms = 0, last = 0; ms < 200000; ms += 50) {
+        small_wait(world.small, 50);
+        conn_tick(shard);
+        if (conn->flags & CONN_PINGED) last = ms;
+        assert_true(ms - last <= 25000);
+        conn->flags &= ~(uint32_t)CONN_PINGED;
+        conn_drop_output(shard, conn, false);
+        bool is_there = find(&world, "a") != UINT32_MAX;
+        assert_true(ms < 100000 ? is_there : ms < 103000 || !is_there);
+    }
+    world_close(&world);
+}
+
 static void its_info_is_kept_replaced_and_forgotten(void **state)
 {
     (void)state;
@@ -461,6 +490,7 @@ int main(void)
         cmocka_unit_test(more_than_the_limit_ends_the_connection),
         cmocka_unit_test(a_loss_ends_the_subscription_or_the_connection),
         cmocka_unit_test(a_subscription_ends_when_its_time_is_over),
+        cmocka_unit_test(pings_and_ends_come_in_time),
         cmocka_unit_test(its_info_is_kept_replaced_and_forgotten),
         cmocka_unit_test(pushes_wait_for_the_connect_reply),
         cmocka_unit_test(what_waits_for_the_connect_reply_is_bounded),
