@@ -8,8 +8,9 @@
 
 #include "core/check.h"
 
-#define KIND_COUNTER "counter"
-#define KIND_GAUGE   "gauge"
+#define KIND_COUNTER   "counter"
+#define KIND_GAUGE     "gauge"
+#define KIND_HISTOGRAM "histogram"
 
 static const struct metric_row rows[METRIC_COUNT] = {
 #define METRIC(id, kind, name, text) [METRIC_##id] = {name, KIND_##kind, text},
@@ -21,6 +22,17 @@ const struct metric_row *metric_row(enum metric_id id)
 {
     check(id < METRIC_COUNT);
     return &rows[id];
+}
+
+void metric_observe(struct metrics *m, enum metric_id first, uint64_t ns)
+{
+    static const uint64_t bounds_ms[METRIC_BUCKETS - 1] = {1, 5, 10, 50, 100, 500, 1000, 5000};
+    check(first + METRIC_BUCKETS + 1 < METRIC_COUNT);
+    uint32_t bucket = 0;
+    while (bucket < METRIC_BUCKETS - 1 && ns > bounds_ms[bucket] * 1000000) bucket++;
+    metric_add(m, first + bucket, 1);
+    metric_add(m, first + METRIC_BUCKETS, ns);
+    metric_add(m, first + METRIC_BUCKETS + 1, 1);
 }
 
 void metric_add_code(struct metrics *m, enum metric_id first, enum metric_id last, uint32_t code)

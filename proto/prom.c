@@ -24,10 +24,35 @@ static void write_head(struct writer *writer, struct bytes name, const char *kin
     write_u8(writer, '\n');
 }
 
-/* The name without its label. */
-static struct bytes family_of(const char *name)
+static bool is_histogram(const struct metric_row *row)
 {
-    return bytes_of(name, strcspn(name, "{"));
+    return row->kind[0] == 'h';
+}
+
+/* The name without its label, and of a histogram without what tells its rows apart. */
+static struct bytes family_of(const struct metric_row *row)
+{
+    struct bytes name = bytes_of(row->name, strcspn(row->name, "{"));
+    if (is_histogram(row))
+        while (name.at[--name.size] != '_') continue;
+    return name;
+}
+
+/* A bucket counts all below it too; nanoseconds are told as seconds. */
+static void write_histogram_row(struct writer *writer, const struct metrics *metrics,
+                                enum metric_id first, enum metric_id id)
+{
+    uint64_t value = metrics->values[id];
+    if (id < first + METRIC_BUCKETS)
+        for (enum metric_id before = first; before < id; before++) value += metrics->values[before];
+    if (id != first + METRIC_BUCKETS) {
+        write_decimal(writer, value);
+        return;
+    }
+    write_decimal(writer, value / 1000000000);
+    write_u8(writer, '.');
+    for (uint64_t unit = 100000000; unit > 0; unit /= 10)
+        write_u8(writer, (uint8_t)('0' + value / unit % 10));
 }
 
 /* A label's value: backslash, quote and newline are escaped. */
@@ -61,15 +86,21 @@ void prom_write(struct writer *writer, const struct metrics *metrics, const char
     write_text(writer, "sluice_" BUILD_NAME "{version=\"");
     write_label(writer, version);
     write_text(writer, "\"} 1\n");
+    enum metric_id first = 0;
     for (enum metric_id id = 0; id < METRIC_COUNT; id++) {
         const struct metric_row *row = metric_row(id);
-        struct bytes family = family_of(row->name);
-        bool is_first = id == 0 || !bytes_equal(family, family_of(metric_row(id - 1)->name));
-        if (is_first) write_head(writer, family, row->kind, row->text);
+        struct bytes family = family_of(row);
+        if (id == 0 || !bytes_equal(family, family_of(metric_row(id - 1)))) {
+            first = id;
+            write_head(writer, family, row->kind, row->text);
+        }
         write_text(writer, "sluice_");
         write_text(writer, row->name);
         write_u8(writer, ' ');
-        write_decimal(writer, metrics->values[id]);
+        if (is_histogram(row))
+            write_histogram_row(writer, metrics, first, id);
+        else
+            write_decimal(writer, metrics->values[id]);
         write_u8(writer, '\n');
     }
 }

@@ -22,6 +22,7 @@ enum err call_begin(struct shard *shard, struct conn *conn, uint32_t to, call_fn
         return ERR_LIMIT_MEMORY;
     }
     made->on_answer = on_answer;
+    made->began_ns = shard->clock.mono_ns;
     made->conn = UINT32_MAX;
     made->to = (uint16_t)to;
     made->is_bulk = false;
@@ -71,6 +72,9 @@ void call_on_answer(void *context, struct letter *letter)
     if (call->conn != UINT32_MAX) check(conn != NULL);
 
     shard->is_credit_back = true;
+    if (conn != NULL && conn->state == CONN_WS)
+        metric_observe(&shard->metrics, METRIC_COMMAND_SECONDS,
+                       shard->clock.mono_ns - call->began_ns);
     call->on_answer(shard, call, conn, &answer);
     if (conn != NULL) {
         check(conn->calls_count > 0);

@@ -22,6 +22,7 @@ struct api_batch;
 /* Where the answer of one method of the server API goes (api/api_parts.h). */
 struct api_sink {
     struct api_batch *batch; /* NULL: the response of the connection's request */
+    uint64_t began_ns;       /* when the request was read */
     uint16_t slot;           /* of the batch */
     bool is_transport;       /* errors as HTTP statuses */
     bool is_nowhere;         /* no method was named: 404 in any mode */
@@ -34,6 +35,7 @@ typedef void (*call_fn)(struct shard *shard, struct call *call, struct conn *con
 
 struct call {
     call_fn on_answer;
+    uint64_t began_ns;
     uint32_t conn;        /* index, or UINT32_MAX */
     uint32_t id;          /* command id of the reply, or the handler's own use */
     uint32_t sub;         /* subscription index, or the handler's own use */

@@ -50,6 +50,11 @@ bool api_is_allowed(const struct config *config, const struct http_request *requ
 
 /* --- envelopes -------------------------------------------------------------------- */
 
+static void observe(struct shard *shard, const struct api_sink *sink)
+{
+    metric_observe(&shard->metrics, METRIC_API_SECONDS, shard->clock.mono_ns - sink->began_ns);
+}
+
 void api_reply(struct shard *shard, struct conn *conn, const struct api_sink *sink,
                struct bytes result)
 {
@@ -59,6 +64,7 @@ void api_reply(struct shard *shard, struct conn *conn, const struct api_sink *si
         return;
     }
     if (conn->state != CONN_HTTP) return;
+    observe(shard, sink);
     struct json_out out = {0};
     json_out_object(&out);
     json_out_key(&out, "result");
@@ -110,6 +116,7 @@ void api_fail(struct shard *shard, struct conn *conn, const struct api_sink *sin
         return;
     }
     if (conn->state != CONN_HTTP) return;
+    observe(shard, sink);
     const struct outcome *outcome = outcome_of(err);
     struct json_out out = {0};
     if (sink->is_transport) {
@@ -195,6 +202,7 @@ void api_on_request(struct shard *shard, struct conn *conn, const struct http_re
         .shard = shard,
         .conn = conn,
         .body = request->body,
+        .sink.began_ns = shard->clock.mono_ns,
         .sink.is_transport = shard->config->http_api_error_mode == CONFIG_ERROR_TRANSPORT ||
                              bytes_equal_nocase(http_header(request, "X-Centrifugo-Error-Mode"),
                                                 BYTES_LITERAL("transport")),

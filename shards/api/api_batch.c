@@ -36,6 +36,7 @@ struct api_batch {
     size_t results_bytes; /* of all slots */
     bool is_running;      /* true exactly while batch_run is on the stack */
     bool is_transport;
+    uint64_t began_ns;
     struct batch_slot slots[];
 };
 
@@ -49,6 +50,7 @@ static void batch_destroy(struct api_batch *batch)
 
 static void batch_reply(struct shard *shard, struct conn *conn, const struct api_batch *batch)
 {
+    metric_observe(&shard->metrics, METRIC_API_SECONDS, shard->clock.mono_ns - batch->began_ns);
     struct json_out out = {0};
     json_out_object(&out);
     json_out_key(&out, "replies");
@@ -204,6 +206,7 @@ enum err api_batch(const struct api *api)
     batch->count = ask.count;
     batch->width = ask.is_parallel ? API_BATCH_PARALLEL_MAX : 1;
     batch->is_transport = api->sink.is_transport;
+    batch->began_ns = api->sink.began_ns;
     enum err err =
         parse_batch(bytes_of(batch->body, api->body.size), &ask, batch->slots, ask.count);
     check(err == ERR_OK);

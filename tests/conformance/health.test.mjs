@@ -64,13 +64,30 @@ function exposition(text) {
       family = { name: head[2], type: null, count: 0 };
     } else if (head) {
       assert.deepEqual([family.name, family.type, family.count], [head[2], null, 0], line);
-      assert.match(head[3], /^(counter|gauge)$/);
-      family.type = head[3];
+      assert.match(head[3], /^(counter|gauge|histogram)$/);
+      Object.assign(family, { type: head[3], bucket: -1, rows: [] });
     } else {
-      const sample = /^(sluice_[a-z0-9_]+)(\{[a-z_]+="(?:[^"\\]|\\["\\n])*"\})? (\d+)$/.exec(line);
+      const sample = /^(sluice_[a-z0-9_]+)(\{[a-z_]+="(?:[^"\\]|\\["\\n])*"\})? (\d+(?:\.\d+)?)$/.exec(line);
       assert.ok(sample, line);
-      assert.equal(sample[1], family.name);
       assert.notEqual(family.type, null, line);
+      if (family.type === 'histogram') {
+        // Buckets by rising bound up to +Inf, each with all below it; sum; count, the same as +Inf.
+        const row = /^(.+)_(bucket|sum|count)$/.exec(sample[1]);
+        assert.equal(row[1], family.name);
+        family.rows.push(row[2]);
+        if (row[2] === 'bucket') {
+          const bound = Number(/le="(.+)"/.exec(sample[2])[1].replace('+Inf', 'Infinity'));
+          assert.ok(bound > family.bucket && Number(sample[3]) >= (family.all ?? 0), line);
+          Object.assign(family, { bucket: bound, all: Number(sample[3]) });
+        } else if (row[2] === 'count') {
+          assert.equal(family.bucket, Infinity);
+          assert.equal(Number(sample[3]), family.all);
+          assert.deepEqual(family.rows.slice(-3), ['bucket', 'sum', 'count']);
+        }
+      } else {
+        assert.equal(sample[1], family.name);
+        assert.match(sample[3], /^\d+$/);
+      }
       const name = line.slice('sluice_'.length, line.lastIndexOf(' '));
       assert.ok(!(name in samples), `${name} stands twice`);
       samples[name] = Number(sample[3]);
@@ -99,7 +116,7 @@ test('metrics count what they say', async (t) => {
   const now = await read();
   for (const [name, value] of Object.entries({ node_num_clients: 1, node_num_subscriptions: 1, node_num_channels: 1,
     client_connections_accepted: 1, client_subscriptions_accepted: 1, client_connections_inflight: 1,
-    client_subscriptions_inflight: 1, node_num_nodes: 1, scrape_shards_missing: 0, node_num_users: 1,
+    client_subscriptions_inflight: 1, node_num_nodes: 1, api_command_duration_seconds_count: 2, scrape_shards_missing: 0, node_num_users: 1,
     'client_num_server_unsubscribes{code="2000"}': 0,
     node_publications_total: 1, broker_publish_suppressed_count: 1, 'client_recover{recovered="yes"}': 0 }))
     assert.equal(now[name], value, name);
