@@ -97,7 +97,7 @@ async function underLoad(t, config, { disturb, isClean = false, staysConnected =
 }
 
 const embedded = (gateway) => ({ storage: { engine: 'embedded', path: `${gateway.dir}/data` } });
-const over = (redis) => () => ({ storage: { engine: 'redis' }, redis: { address: redis.address } });
+const over = (redis) => () => ({ storage: { engine: 'redis' }, redis: redis.options });
 async function withRedis(t, work) {
   const redis = await new Redis().start();
   t.after(() => redis.end());

@@ -47,5 +47,5 @@ test('embedded', (t) => scenario(t, new Gateway()));
 test('redis', async (t) => {
   const redis = await new Redis().start();
   t.after(() => redis.end());
-  await scenario(t, new Gateway({ config: { storage: { engine: 'redis' }, redis: { address: redis.address } } }));
+  await scenario(t, new Gateway({ config: { storage: { engine: 'redis' }, redis: redis.patient } }));
 });

@@ -245,5 +245,5 @@ test('embedded', (t) => limits(t, (gateway) => ({ storage: { engine: 'embedded',
 test('redis', async (t) => {
   const redis = await new Redis().start();
   t.after(() => redis.end());
-  await limits(t, () => ({ storage: { engine: 'redis' }, redis: { address: redis.address } }));
+  await limits(t, () => ({ storage: { engine: 'redis' }, redis: redis.patient }));
 });

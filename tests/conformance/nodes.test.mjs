@@ -10,7 +10,7 @@ import { Redis } from './redis.mjs';
 test('two gateways are one', async (t) => {
   const redis = await new Redis().start();
   t.after(() => redis.end());
-  const options = { config: { storage: { engine: 'redis' }, redis: { address: redis.address } } };
+  const options = { config: { storage: { engine: 'redis' }, redis: redis.options } };
   const here = new Gateway(options), there = new Gateway(options);
   t.after(() => { here.end(); there.end(); });
   await here.start({ shards: 2 });

@@ -248,5 +248,5 @@ test('memory', (t) => play(t, () => ({ storage: { engine: 'memory' } }), 0.4));
 test('redis', async (t) => {
   const redis = await new Redis().start();
   t.after(() => redis.end());
-  await play(t, () => ({ storage: { engine: 'redis' }, redis: { address: redis.address } }), 0.4);
+  await play(t, () => ({ storage: { engine: 'redis' }, redis: redis.patient }), 0.4);
 });
