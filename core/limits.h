@@ -18,14 +18,18 @@
 #define MESH_RING_SLOTS        (VERIFY ? 4 : 128)
 /* Requests in flight per ordered pair.  Bounds the answers a shard can owe. */
 #define MESH_CREDITS           (VERIFY ? 8 : 1024)
+/* Of them, those that commands of clients leave to backends and the node itself. */
+#define MESH_CREDITS_KEPT      (MESH_CREDITS / 8)
 /* A listening shard's unread letters; beyond it publications are refused. */
 #define MESH_BACKLOG_BYTES_MAX (64u << 20)
 
 /* Work per turn, so that no one waits on another's luck. */
-#define TURN_LETTERS_MAX (VERIFY ? 16 : 4096)
-#define TURN_TIMERS_MAX  (VERIFY ? 8 : 1024)
+#define TURN_LETTERS_MAX  (VERIFY ? 16 : 4096)
+#define TURN_TIMERS_MAX   (VERIFY ? 8 : 1024)
+/* Commands of one connection that waited for credit, while others wait too. */
+#define TURN_COMMANDS_MAX (VERIFY ? 2 : 64)
 /* Memory that a turn's arena keeps over a reset. */
-#define TURN_ARENA_KEEP  (256u << 10)
+#define TURN_ARENA_KEEP   (256u << 10)
 
 /* Bytes gathered into one send; the rest follows next turn.  Larger gathers
  * gain nothing: bytes are cheap, segments are dear, and 64 KiB is one GSO. */

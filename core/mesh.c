@@ -227,6 +227,13 @@ bool letter_credit(struct post *post, uint32_t to)
     return true;
 }
 
+uint32_t letter_credits_left(const struct post *post, uint32_t to)
+{
+    check(to < post->mesh->shards_count);
+    check(post->lanes[to].credits_used <= post->mesh->credits_max);
+    return post->mesh->credits_max - post->lanes[to].credits_used;
+}
+
 void letter_credit_return(struct post *post, uint32_t to)
 {
     struct lane *lane = &post->lanes[to];

@@ -80,6 +80,8 @@ void letter_post(struct post *post, struct letter *letter);
 /* True when a request to `to` may be posted now; takes the credit.  The next
  * letter_post_request spends it. */
 must_use bool letter_credit(struct post *post, uint32_t to);
+/* Requests to `to` that may still be posted. */
+uint32_t letter_credits_left(const struct post *post, uint32_t to);
 /* Posts a draft as a request, on a credit taken before. */
 void letter_post_request(struct post *post, struct letter *letter);
 /* Gives back an unspent credit. */

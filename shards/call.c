@@ -12,7 +12,11 @@ enum err call_begin(struct shard *shard, struct conn *conn, uint32_t to, call_fn
     check(to < shard->shards_count);
     check(on_answer != NULL);
 
-    if ((conn != NULL && conn->calls_count == UINT16_MAX) || !letter_credit(shard->post, to)) {
+    /* However much clients ask, a backend's call finds credit. */
+    bool is_client = conn != NULL && conn->state == CONN_WS;
+    bool is_spent = is_client && letter_credits_left(shard->post, to) <= MESH_CREDITS_KEPT;
+    if ((conn != NULL && conn->calls_count == UINT16_MAX) || is_spent ||
+        !letter_credit(shard->post, to)) {
         metric_add(&shard->metrics, METRIC_CREDITS_WAITED, 1);
         return ERR_CREDIT_SPENT;
     }

@@ -181,6 +181,7 @@ void shard_destroy(struct shard *shard)
     indexes_fini(&shard->flushed);
     indexes_fini(&shard->resumed);
     indexes_fini(&shard->waiting);
+    indexes_fini(&shard->yielded);
     inbox_fini(&shard->inbox);
     loop_destroy(shard->loop);
     mem_free(shard);
@@ -191,19 +192,34 @@ void shard_destroy(struct shard *shard)
 uint64_t shard_wake_ms(struct shard *shard)
 {
     if (shard->letters_left || shard->dirty.count > 0 || shard->resumed.count > 0 ||
-        shard->flushed.count > 0 || shard->has_woken || !inbox_is_empty(&shard->inbox))
+        shard->flushed.count > 0 || shard->has_woken ||
+        (shard->is_credit_back && shard->yielded.count > 0) || !inbox_is_empty(&shard->inbox))
         return 0;
     return wheel_next_due_ms(&shard->wheel);
 }
 
+void shard_await_credit(struct shard *shard, uint32_t conn, bool has_had_some)
+{
+    indexes_add(has_had_some ? &shard->yielded : &shard->waiting, conn);
+    /* Its turn was over, the credit perhaps not: then no answer has to come. */
+    if (shard_share_is_spent(shard)) shard->is_credit_back = true;
+}
+
+static void move_all(struct indexes *from, struct indexes *to)
+{
+    for (uint32_t i = 0; i < from->count; i++) indexes_add(to, from->items[i]);
+    from->count = 0;
+}
+
 /* Connections whose saved input may go on: an HTTP answer was given, or credit
- * came back with an answer of another shard. */
+ * came back with an answer of another shard.  One that had some the last time goes
+ * behind those that had none, and takes its share only: else the first one with a
+ * thousand commands would have it all, each time. */
 static void resume_inputs(struct shard *shard)
 {
     if (shard->is_credit_back) {
-        for (uint32_t i = 0; i < shard->waiting.count; i++)
-            indexes_add(&shard->resumed, shard->waiting.items[i]);
-        shard->waiting.count = 0;
+        move_all(&shard->waiting, &shard->resumed);
+        move_all(&shard->yielded, &shard->resumed);
         shard->is_credit_back = false;
         subscription_retry(shard);
     }
@@ -214,11 +230,14 @@ static void resume_inputs(struct shard *shard)
         /* Not listed: the slot has a new tenant. */
         if (conn == NULL || !(conn->flags & CONN_LISTED)) continue;
         conn->flags &= ~(uint32_t)CONN_LISTED;
+        shard->share = count > 1 ? TURN_COMMANDS_MAX : 0;
+        shard->share_used = 0;
         if (conn->flags & CONN_CONNECTING)
             connecting_go_on(shard, conn);
         else if (conn->flags & CONN_PAUSED)
             conn_continue(shard, conn);
     }
+    shard->share = 0;
     shard->resumed.count -= count;
     for (uint32_t i = 0; i < shard->resumed.count; i++)
         shard->resumed.items[i] = shard->resumed.items[count + i];

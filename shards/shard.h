@@ -114,8 +114,11 @@ struct shard {
     struct indexes flushed; /* whose send left with the coming enter */
     struct indexes resumed; /* whose saved input is looked at in the coming turn */
     struct indexes waiting; /* whose commands wait for credit */
-    bool has_woken;         /* some who waited for keys try again next turn */
-    bool is_credit_back;    /* an answer came this turn: the waiting may try again */
+    struct indexes yielded; /* the same, after they had some: the waiting go before them */
+    uint32_t share;         /* commands of who goes on after waiting; 0: no limit */
+    uint32_t share_used;
+    bool has_woken;      /* some who waited for keys try again next turn */
+    bool is_credit_back; /* an answer came this turn: the waiting may try again */
     /* First connection per second and phase. */
     uint32_t ping_wheel[PING_WHEEL_SLOTS * PING_PHASES];
     uint64_t ping_phase; /* last phase that was run, since the clock's 0 */
@@ -138,6 +141,14 @@ struct shard {
 };
 
 void indexes_add(struct indexes *indexes, uint32_t index);
+/* The connection's commands wait for credit; it is resumed when some came back, behind
+ * those that had none when it had some. */
+void shard_await_credit(struct shard *shard, uint32_t conn, bool has_had_some);
+/* Who goes on after waiting had its share, and others wait too. */
+static inline bool shard_share_is_spent(const struct shard *shard)
+{
+    return shard->share > 0 && shard->share_used >= shard->share;
+}
 
 /* The shard's own monotonic second. */
 static inline uint32_t shard_second(const struct shard *shard)

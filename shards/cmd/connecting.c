@@ -164,7 +164,7 @@ void connecting_go_on(struct shard *shard, struct conn *conn)
     /* Credit comes back with an answer: shard.c moves the waiting on then. */
     if (step == CONNECT_CREDIT && !(conn->flags & CONN_LISTED)) {
         conn->flags |= CONN_LISTED;
-        indexes_add(&shard->waiting, conn_index(shard, conn));
+        shard_await_credit(shard, conn_index(shard, conn), false);
     }
 }
 

@@ -102,9 +102,11 @@ enum dispatch dispatch_message(struct shard *shard, struct conn *conn, struct re
     const struct codec *codec = codec_of((enum wire)conn->wire);
     check(codec != NULL);
     if (is_first) conn->commands = 0;
+    bool has_run = false;
     for (; conn->state == CONN_WS; conn->commands++) {
         /* What stands behind a connect command under way waits for its reply. */
         if (conn->flags & CONN_CONNECTING && frame->left > 0) return DISPATCH_WAIT;
+        if (shard_share_is_spent(shard) && frame->left > 0) return DISPATCH_YIELD;
         struct reader before = *frame;
         struct cmd cmd;
         enum err err = codec->next(frame, conn->commands == 0, &shard->arena, &cmd);
@@ -117,8 +119,11 @@ enum dispatch dispatch_message(struct shard *shard, struct conn *conn, struct re
         err = run(shard, conn, &cmd);
         if (err == ERR_CREDIT_SPENT || err == ERR_KEY_UNKNOWN) {
             *frame = before;
-            return err == ERR_CREDIT_SPENT ? DISPATCH_WAIT : DISPATCH_WAIT_KEYS;
+            if (err == ERR_KEY_UNKNOWN) return DISPATCH_WAIT_KEYS;
+            return has_run ? DISPATCH_YIELD : DISPATCH_WAIT;
         }
+        has_run = true;
+        shard->share_used++;
         if (err != ERR_OK) {
             log_debug("command refused kind=%s err=%s", cmd_name(cmd.kind), err_name(err));
             conn_reply_error(shard, conn, cmd.id, err);

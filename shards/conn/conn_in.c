@@ -104,10 +104,10 @@ static bool ws_commands(struct shard *shard, struct conn *conn, struct bytes mes
      * Credit comes back with an answer: shard.c moves the waiting on then. */
     if (!(conn->flags & CONN_CONNECTING)) {
         conn->flags |= CONN_LISTED;
-        if (dispatch == DISPATCH_WAIT)
-            indexes_add(&shard->waiting, conn_index(shard, conn));
-        else
+        if (dispatch == DISPATCH_WAIT_KEYS)
             token_park(shard, conn);
+        else
+            shard_await_credit(shard, conn_index(shard, conn), dispatch == DISPATCH_YIELD);
     }
     check(conn_saved_size(conn) == 0);
     input_save(conn, frame.at, (uint32_t)frame.left);

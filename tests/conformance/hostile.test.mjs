@@ -5,8 +5,8 @@ import { spawn } from 'node:child_process';
 import { connect as connectTcp } from 'node:net';
 import test from 'node:test';
 import { connect, offsets, range, subscribe } from './client.mjs';
-import { Gateway, KEY, SECRET, until } from './gateway.mjs';
-import { talk } from './peer.mjs';
+import { Gateway, KEY, SECRET, token, until } from './gateway.mjs';
+import { frame, openAs, openRaw, talk } from './peer.mjs';
 
 const MIB = 1 << 20;
 
@@ -137,5 +137,39 @@ test('bodies that nobody will read are not kept', async (t) => {
     }, 'all are ended');
     assert.ok(most < 64 * MIB, `${most / MIB} MiB more`);
   });
+  await notices();
+});
+
+test('who publishes as fast as he can lets others publish, and backends', async (t) => {
+  const { gateway, notices } = await begin(t);
+  const count = 40000, floods = 3;
+  const frames = Buffer.concat(range(2, count + 1).map((id) =>
+    frame(JSON.stringify({ id, publish: { channel: `live:flood${id % 50}`, data: id } }))));
+  const peers = await Promise.all(range(1, floods).map(async (n) => {
+    const { socket } = await openRaw(gateway, { id: 1, connect: { token: token({ sub: `flood${n}` }) } });
+    const peer = { socket, tail: '', isOver: false };
+    socket.removeAllListeners('data').on('data', (bytes) => {
+      peer.tail = (peer.tail + bytes.toString('latin1')).slice(-400);
+      peer.isOver ||= peer.tail.includes(`"id":${count + 1},`);
+    });
+    return peer;
+  }));
+  const other = await openAs(gateway, 'other');
+  peers.forEach(({ socket }) => socket.write(frames));
+  const isOver = () => peers.every((peer) => peer.isOver);
+  let answered = 0, calls = 0;
+  for (let id = 2; !isOver(); id++) {
+    other.send({ id, publish: { channel: 'live:other', data: id } });
+    const reply = await until(() => other.messages.find((message) => message.id === id), 'it is answered');
+    answered += !isOver() && reply !== undefined;
+    // Not by way of ask(), which comes again after a 503.
+    const { status } = await fetch(`${gateway.http}/api/publish`, { method: 'POST', headers: { 'X-API-Key': KEY },
+      body: JSON.stringify({ channel: 'live:other', data: id }) });
+    assert.equal(status, 200);
+    calls += !isOver();
+  }
+  assert.ok(answered >= 10 && calls >= 10, `${answered} and ${calls} while they flooded`);
+  peers.forEach(({ socket }) => socket.destroy());
+  other.socket.terminate();
   await notices();
 });
