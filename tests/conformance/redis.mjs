@@ -31,9 +31,9 @@ export class Redis {
   }
   get address() { return `redis://127.0.0.1:${this.port}`; }
   /** The options of a gateway: a machine that does much else may let it wait. */
-  get options() { return { address: this.address, connect_timeout: '1m' }; }
+  get options() { return { address: this.address, connect_timeout: '5s' }; }
   /** The same, where Redis is not expected to be away. */
-  get patient() { return { ...this.options, io_timeout: '1m' }; }
+  get patient() { return { ...this.options, connect_timeout: '1m', io_timeout: '1m' }; }
   async kill() { this.child.kill('SIGKILL'); await this.exited; }
   async end() { await this.kill(); rmSync(this.dir, { recursive: true, force: true }); }
 }
