@@ -83,6 +83,8 @@ export class Listener {
       ({ error, subscribe: result }) => {
         // An unsubscribe that overtook it: temporary, so that an SDK asks again.
         if (error?.temporary && (known.isLeaving || !this.wanted.has(name))) return;
+        // A backend was before it; the push that tells of it has come or will.
+        if (error?.code === 105) return;
         if (error) this.fault(`${name}: subscribe ${JSON.stringify(error)}`);
         else this.begun(name, result, recover);
       });

@@ -94,7 +94,8 @@ class Storm {
     const { user, on, client } = this.any(this.all);
     const mover = this.any([...this.jumpers, ...this.vanishers]);
     const same = this.all.filter((listener) => listener.user === mover.user && listener.client);
-    const acts = [['subscribe', { user, channel: this.any(PUSHED) }], ['subscribe', { user, channel: this.any(PUSHED), client: client ?? '' }],
+    const acts = [['subscribe', { user, channel: this.any(PUSHED) }], ['subscribe', { user, channel: this.any(OWN) }],
+      ['subscribe', { user, channel: this.any(PUSHED), client: client ?? '' }],
       ['unsubscribe', { user, channel: this.any(PUSHED) }], ['unsubscribe', { user, channel: this.any(on.length > 0 ? on : OWN) }],
       ['unsubscribe', { user }], ['disconnect', { user: mover.user }], ['disconnect', { user: mover.user, client: mover.client ?? 'none' }],
       ['disconnect', { user: mover.user, whitelist: same.slice(1).map((listener) => listener.client) }],
