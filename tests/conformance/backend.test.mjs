@@ -281,3 +281,40 @@ test('a key is asked for on each request of a kept-alive connection', async (t) 
   await assert.rejects(gateway.api('info', {}, {}), /HTTP 401/);
   assert.ok((await gateway.api('info', {}, { Authorization: `ApiKey ${KEY}` })).result);
 });
+
+// A pair of shards has 1,024 questions under way at most: here each has thousands to ask.
+test('more channels than shards may ask each other about', async (t) => {
+  const count = 1000, crowd = 20;
+  const { gateway } = await start(t, [], { channel_limit: count });
+  const channels = range(1, count).map((n) => `shut:${n}`);
+  const made = token({ sub: 'ann', channels });
+  const quiet = () => until(async () => await gateway.metric('node_num_subscriptions') + await gateway.metric('node_num_presence')
+    + await gateway.metric('node_num_hubs') + await gateway.metric('node_num_texts') === 0, 'nothing is left', 30000);
+  const begin = async (n) => {
+    const peer = open(gateway, { wire: WIRES[n % 2] });
+    await peer.ready;
+    peer.send({ id: 1, connect: { token: made } });
+    return peer;
+  };
+  for (const end of [(peer) => peer.socket.terminate(), () => gateway.ask('disconnect', { user: 'ann' }), () => gateway.ask('unsubscribe', { user: 'ann' })]) {
+    const peers = await Promise.all(range(1, crowd).map(begin));
+    await sleep(2);
+    await Promise.all(peers.filter((_, n) => n % 2 === 0).map(end));
+    await Promise.all(peers.map((peer) => until(() => peer.closed || peer.messages.length > 0, 'an end or an answer', 30000)));
+    for (const peer of peers) peer.socket.terminate();
+    await quiet();
+  }
+  const peers = await Promise.all(range(1, 6).map(begin));
+  for (const peer of peers) {
+    const { connect } = await until(() => peer.messages[0], 'connect was answered', 30000);
+    assert.equal(Object.keys(connect.subs).length, count);
+  }
+  assert.equal(await gateway.metric('node_num_presence'), count * peers.length);
+  assert.deepEqual(await gateway.ask('presence_stats', { channel: 'shut:1' }), { num_clients: peers.length, num_users: 1 });
+  for (const n of [1, 500, count]) await gateway.ask('publish', { channel: `shut:${n}`, data: n });
+  await all(peers, (peer) => [1, 500, count].every((n) => peer.pushes(`shut:${n}`).length === 1), 'each has each');
+  await gateway.ask('unsubscribe', { user: 'ann' });
+  await all(peers, (peer) => peer.messages.filter(({ push }) => push?.unsubscribe).length === count, 'every one was told');
+  assert.equal(await gateway.metric('node_num_subscriptions'), 0);
+  await quiet();
+});
