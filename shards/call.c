@@ -85,6 +85,7 @@ void call_on_answer(void *context, struct letter *letter)
         check(conn->bulk_count >= (call->is_bulk ? 1 : 0));
         conn->calls_count--;
         if (call->is_bulk) conn->bulk_count--;
+        if (shard->sub_parked > 0) indexes_add(&shard->sub_unpark, call->conn);
     }
     slab_put(&shard->calls, call);
     if (conn != NULL) {

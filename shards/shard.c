@@ -59,6 +59,7 @@ static void shard_init_pools(struct shard *shard, uint32_t socks_max)
     slab_init(&shard->calls, "call", sizeof(struct call), CALLS_MAX(shard->shards_count));
     slab_init(&shard->out_chunks, "out_chunk", OUT_CHUNK_SIZE, OUT_CHUNKS_MAX);
     map_init(&shard->sub_infos, rng_next(&shard->rng));
+    map_init(&shard->sub_pendings, rng_next(&shard->rng));
     list_init(&shard->sub_waiting);
     shard->ws_pool = ws_pool_create(socks_max);
     shard->command_rates = mem_reserve(socks_max * sizeof *shard->command_rates);
@@ -164,6 +165,9 @@ void shard_destroy(struct shard *shard)
     hub_fini(&shard->hub);
     check(shard->sub_infos.count == 0);
     check(list_is_empty(&shard->sub_waiting));
+    check(shard->sub_pendings.count == 0);
+    check(shard->sub_parked == 0);
+    map_fini(&shard->sub_pendings);
     map_fini(&shard->sub_infos);
     patterns_fini(&shard->patterns);
     conn_tls_pool_fini(&shard->tls);
@@ -177,6 +181,7 @@ void shard_destroy(struct shard *shard)
     intern_fini(&shard->texts);
     frames_fini(&shard->frames);
     arena_fini(&shard->arena);
+    indexes_fini(&shard->sub_unpark);
     indexes_fini(&shard->dirty);
     indexes_fini(&shard->flushed);
     indexes_fini(&shard->resumed);

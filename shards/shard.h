@@ -99,9 +99,12 @@ struct shard {
     struct slab subs;
     struct slab calls;
     struct slab out_chunks;
-    struct map sub_infos;     /* chan_info by subscription; few have one */
-    struct list sub_waiting;  /* server-side subscriptions that wait for credit, in order */
-    struct patterns patterns; /* of the configuration, as this shard met them */
+    struct map sub_infos;      /* chan_info by subscription; few have one */
+    struct list sub_waiting;   /* server-side subscriptions that wait for credit, in order */
+    struct map sub_pendings;   /* these and the parked ones, by subscription */
+    uint32_t sub_parked;       /* whose connections wait for large answers of their own */
+    struct indexes sub_unpark; /* connections that had an answer since */
+    struct patterns patterns;  /* of the configuration, as this shard met them */
     struct ws_pool *ws_pool;
     struct door door;
     struct bucket *command_rates; /* by connection; pages come when touched */

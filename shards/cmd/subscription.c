@@ -39,15 +39,10 @@ struct sub_info {
     uint8_t bytes[];
 };
 
-static struct bytes info_key(const uint32_t *sub)
-{
-    return bytes_of(sub, sizeof *sub);
-}
-
 struct bytes subscription_info(const struct shard *shard, uint32_t index)
 {
     if (!(sub_at(shard, index)->flags & SUB_HAS_INFO)) return BYTES_NONE;
-    const struct sub_info *info = map_find(&shard->sub_infos, info_key(&index));
+    const struct sub_info *info = map_find(&shard->sub_infos, sub_key(&index));
     check(info != NULL);
     return bytes_of(info->bytes, info->size);
 }
@@ -63,14 +58,14 @@ struct bytes subscription_info_of(const struct shard *shard, const struct conn *
 void subscription_set_info(struct shard *shard, uint32_t index, struct bytes bytes)
 {
     struct sub *sub = sub_at(shard, index);
-    if (sub->flags & SUB_HAS_INFO) mem_free(map_remove(&shard->sub_infos, info_key(&index)));
+    if (sub->flags & SUB_HAS_INFO) mem_free(map_remove(&shard->sub_infos, sub_key(&index)));
     sub->flags &= (uint16_t)~SUB_HAS_INFO;
     if (bytes.size == 0) return;
     struct sub_info *info = mem_alloc(sizeof *info + bytes.size);
     info->sub = index;
     info->size = (uint32_t)bytes.size;
     memcpy(info->bytes, bytes.at, bytes.size);
-    map_put(&shard->sub_infos, info_key(&info->sub), info);
+    map_put(&shard->sub_infos, sub_key(&info->sub), info);
     sub->flags |= SUB_HAS_INFO;
 }
 
@@ -126,22 +121,18 @@ static void sub_leave_live(struct shard *shard, struct conn *conn, struct sub *s
     sub_free(shard, conn, sub);
 }
 
-static struct sub_pending *waiting_find(struct shard *shard, uint32_t sub)
-{
-    list_each (node, &shard->sub_waiting) {
-        struct sub_pending *pending = container_of(node, struct sub_pending, link);
-        if (pending->sub == sub) return pending;
-    }
-    impossible("what waits for credit is in the list");
-}
-
 /* One that nobody was asked about yet comes to nothing. */
 static void sub_drop_waiting(struct shard *shard, struct conn *conn, struct sub *sub)
 {
     check(sub->state == SUB_WAITS);
     uint32_t index = sub_index(shard, sub);
-    struct sub_pending *pending = waiting_find(shard, index);
+    struct sub_pending *pending = map_remove(&shard->sub_pendings, sub_key(&index));
+    check(pending != NULL);
+    if (!list_is_linked(&pending->link)) shard->sub_parked--;
     list_remove(&pending->link);
+    /* Its place may be a parked one's. */
+    if (shard->sub_parked > 0) indexes_add(&shard->sub_unpark, sub->conn);
+    shard->is_credit_back = true;
     hub_forget(&shard->hub, hub_at(&shard->hub, sub->hub));
     sub_free(shard, conn, sub);
     if (pending->on_served != NULL)

@@ -286,19 +286,53 @@ enum err subscription_serve(struct shard *shard, struct conn *conn,
     if (pending->on_served == NULL) pending->on_served = push_served;
     /* Behind those that wait already, so that nobody is overtaken for ever. */
     bool is_first = list_is_empty(&shard->sub_waiting);
-    if (!is_first || serve_ask(shard, pending) != ERR_OK)
+    if (!is_first || serve_ask(shard, pending) != ERR_OK) {
+        map_put(&shard->sub_pendings, sub_key(&pending->sub), pending);
         list_append(&shard->sub_waiting, &pending->link);
+    }
     return ERR_OK;
 }
 
+/* As many parked subscriptions of a connection as may be asked now wait for credit with
+ * the others again. */
+static void unpark(struct shard *shard, const struct conn *conn)
+{
+    uint32_t left = BULK_CALLS_MAX - conn->bulk_count;
+    for (uint32_t at = conn->subs_first; at != UINT32_MAX && left > 0;
+         at = sub_at(shard, at)->next) {
+        if (sub_at(shard, at)->state != SUB_WAITS) continue;
+        struct sub_pending *pending = map_find(&shard->sub_pendings, sub_key(&at));
+        check(pending != NULL);
+        if (list_is_linked(&pending->link)) continue;
+        list_append(&shard->sub_waiting, &pending->link);
+        check(shard->sub_parked > 0);
+        shard->sub_parked--;
+        left--;
+    }
+}
+
+/* A crowd that comes back has many times what credit there is, and most of it waits for
+ * large answers of its own connection.  Those are parked, and no turn walks them until
+ * the connection has an answer or drops one that waited: there always is one of these
+ * to come. */
 void subscription_retry(struct shard *shard)
 {
+    for (uint32_t i = 0; i < shard->sub_unpark.count && shard->sub_parked > 0; i++) {
+        const struct conn *conn = conn_at(shard, shard->sub_unpark.items[i]);
+        if (conn != NULL) unpark(shard, conn);
+    }
+    shard->sub_unpark.count = 0;
     list_each (node, &shard->sub_waiting) {
         struct sub_pending *pending = container_of(node, struct sub_pending, link);
         const struct conn *conn = conn_at(shard, sub_at(shard, pending->sub)->conn);
-        /* Its own answers bring it on; others do not wait for that. */
-        if (conn->bulk_count == BULK_CALLS_MAX) continue;
+        if (conn->bulk_count == BULK_CALLS_MAX) {
+            list_remove(node);
+            shard->sub_parked++;
+            continue;
+        }
         if (serve_ask(shard, pending) != ERR_OK) break;
         list_remove(node);
+        struct sub_pending *served = map_remove(&shard->sub_pendings, sub_key(&pending->sub));
+        check(served == pending);
     }
 }

@@ -12,7 +12,7 @@
 /* What it keeps until the answer, one heap block: what a server-side one still has to
  * ask, and what the reply says beyond the home's answer. */
 struct sub_pending {
-    struct list link; /* in shard.sub_waiting, while WAITS */
+    struct list link; /* in shard.sub_waiting, while WAITS; in no list while parked */
     uint32_t sub;
     served_fn on_served;
     void *context;
@@ -22,6 +22,10 @@ struct sub_pending {
     uint8_t text[];
 };
 
+static inline struct bytes sub_key(const uint32_t *sub)
+{
+    return bytes_of(sub, sizeof *sub);
+}
 static inline struct sub *sub_at(const struct shard *shard, uint32_t index)
 {
     struct sub *sub = slab_at(&shard->subs, index);
