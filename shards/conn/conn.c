@@ -417,16 +417,29 @@ void conn_begin_pings(struct shard *shard, struct conn *conn)
     conn_schedule(shard, conn);
 }
 
-static void conn_ping(struct shard *shard, struct conn *conn)
+/* Pings of one tick, shared by all of a wire and by all who get WebSocket pings: after
+ * a stall many are due at once, and half a KiB for each would stay touched for ever. */
+struct pings {
+    struct frame *frames[WIRE_COUNT + 1]; /* NULL: not made yet */
+};
+
+static struct frame *ping_frame(struct shard *shard, const struct conn *conn, struct pings *pings)
 {
+    bool is_framed = conn->flags & CONN_FRAME_PINGS;
     const struct codec *codec = codec_of((enum wire)conn->wire);
-    struct frame *frame =
-        conn->flags & CONN_FRAME_PINGS
-            ? conn_frame(shard, WS_OP_PING, BYTES_NONE)
-            : conn_frame(shard, codec->is_binary ? WS_OP_BINARY : WS_OP_TEXT, codec->ping);
+    enum ws_opcode opcode = codec->is_binary ? WS_OP_BINARY : WS_OP_TEXT;
+    struct frame **frame = &pings->frames[is_framed ? WIRE_COUNT : conn->wire];
+    if (*frame == NULL)
+        *frame = is_framed ? conn_frame(shard, WS_OP_PING, BYTES_NONE)
+                           : conn_frame(shard, opcode, codec->ping);
+    return *frame;
+}
+
+static void conn_ping(struct shard *shard, struct conn *conn, struct pings *pings)
+{
+    struct frame *frame = ping_frame(shard, conn, pings);
     if (frame != NULL) {
         conn_push(shard, conn, frame);
-        frame_unref(&shard->frames, frame);
         conn->flags |= CONN_PINGED;
     }
     conn->flags |= CONN_PING_PHASE;
@@ -441,7 +454,7 @@ static bool is_reading(const struct conn *conn)
     return conn->flags & CONN_MOVED && (conn->out_owed > 0 || conn->flags & CONN_PAUSED);
 }
 
-static void conn_tick_client(struct shard *shard, struct conn *conn)
+static void conn_tick_client(struct shard *shard, struct conn *conn, struct pings *pings)
 {
     uint32_t now = shard_second(shard);
     uint64_t wall_s = shard->clock.wall_ms / 1000;
@@ -454,7 +467,7 @@ static void conn_tick_client(struct shard *shard, struct conn *conn)
     if (conn->state != CONN_WS) return;
     if (now >= conn->ping_s) {
         if (!(conn->flags & CONN_PING_PHASE)) {
-            conn_ping(shard, conn);
+            conn_ping(shard, conn, pings);
         } else if (conn->flags & CONN_PINGED && is_reading(conn)) {
             conn->flags &= ~(uint32_t)CONN_MOVED;
             conn->ping_s = shard_second_after(shard, shard->config->client_pong_timeout_ms);
@@ -473,7 +486,7 @@ static void conn_tick_client(struct shard *shard, struct conn *conn)
     if (conn->state == CONN_WS) conn_schedule(shard, conn);
 }
 
-static void conn_tick_one(struct shard *shard, struct conn *conn)
+static void conn_tick_one(struct shard *shard, struct conn *conn, struct pings *pings)
 {
     uint64_t idle_ms = shard->config->http_server_idle_timeout_ms;
     switch ((enum conn_state)conn->state) {
@@ -500,7 +513,7 @@ static void conn_tick_one(struct shard *shard, struct conn *conn)
         else if (conn->flags & CONN_ECHO) {
             if (conn->flags & CONN_BLOCKED) conn_due(shard, conn, conn_late_s(shard, conn));
         } else if (conn->flags & CONN_CONNECTED)
-            conn_tick_client(shard, conn);
+            conn_tick_client(shard, conn, pings);
         else
             conn_end(shard, conn, CLOSE_STALE);
         break;
@@ -518,6 +531,7 @@ void conn_tick(struct shard *shard)
     check(now >= shard->ping_phase);
     /* After a long stall each slot is looked at once. */
     if (now - shard->ping_phase > slots) shard->ping_phase = now - slots;
+    struct pings pings = {{NULL}};
     while (shard->ping_phase < now) {
         shard->ping_phase++;
         uint32_t index = shard->ping_wheel[shard->ping_phase % slots];
@@ -526,9 +540,11 @@ void conn_tick(struct shard *shard)
             uint32_t next = conn->due_next;
             if (conn->due_s <= now_s) {
                 due_unlink(shard, conn);
-                conn_tick_one(shard, conn);
+                conn_tick_one(shard, conn, &pings);
             }
             index = next;
         }
     }
+    for (size_t i = 0; i < array_count(pings.frames); i++)
+        if (pings.frames[i] != NULL) frame_unref(&shard->frames, pings.frames[i]);
 }
