@@ -178,6 +178,11 @@ test('a thousand at once', async (t) => {
     const grown = gateway.memory() - before;
     t.diagnostic(`${grown >> 20} MiB more`);
     if (gateway.isMeasurable) assert.ok(grown < 64 << 20, 'a queue holds what is shared, not copies');
+    // The goodbye is what they read last; 5 s are theirs for it.
+    readers.stdin.write('read\n');
+    const codes = JSON.parse((await until(() => /codes (.*)\n/.exec(said), 'they have read'))[1]);
+    assert.deepEqual(Object.keys(codes).filter((code) => code !== 'none' && code !== '3008'), [], said);
+    assert.ok(codes[3008] > 0, said);
     await until(quiet, 'nothing is left');
   });
 
