@@ -22,7 +22,7 @@ const SCRIPTS = { '/json.js': 'node_modules/centrifuge/dist/centrifuge.js', '/sc
 const PAGE = `<!doctype html><meta charset="utf-8"><title>sluice</title><script src="/json.js"></script><script>
   const seen = { publications: [], subscribed: [], states: [], errors: [] };
   function begin(url, token, channel) {
-    window.centrifuge = new Centrifuge(url, { token, minReconnectDelay: 20, maxReconnectDelay: 200 });
+    window.centrifuge = new Centrifuge(url, { token, timeout: 30000, minReconnectDelay: 20, maxReconnectDelay: 200 });
     for (const name of ['connecting', 'connected', 'disconnected'])
       centrifuge.on(name, ({ code, reason }) => seen.states.push({ name, code, reason }));
     centrifuge.on('error', ({ error }) => seen.errors.push(error));

@@ -217,4 +217,4 @@ async def main(url, wire, token, sub_token):
     print("ok")
 
 
-asyncio.run(asyncio.wait_for(main(*sys.argv[1:]), 30))
+asyncio.run(asyncio.wait_for(main(*sys.argv[1:]), 120))

@@ -90,7 +90,7 @@ export class Scene {
   error({ code, message, temporary }) { return `${code} ${message}${temporary ? ', temporary' : ''}`; }
 
   async until(probe, what) {
-    const end = Date.now() + 30000;
+    const end = Date.now() + 60000;
     while (!await probe()) {
       if (Date.now() > end) throw new Error(`timed out waiting until ${what}`);
       await new Promise((done) => setTimeout(done, 10));

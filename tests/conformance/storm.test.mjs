@@ -170,7 +170,7 @@ class Storm {
     await until(async () => {
       seen = await this.counted();
       return JSON.stringify(seen) === JSON.stringify(this.model());
-    }, '', 30000).catch(() => assert.deepEqual(seen, this.model()));
+    }, '').catch(() => assert.deepEqual(seen, this.model()));
     const [node] = (await this.gateway.ask('info', {})).nodes;
     node.shards.forEach((shard, i) => {
       const here = this.all.filter((listener) => this.shardOf(listener) === i);
@@ -205,7 +205,7 @@ class Storm {
     for (const listener of this.all)
       for (const name of listener.on) {
         const known = listener.known(name);
-        await until(() => known.last.has('end') || listener.faults.length > 0, `${listener.user} has ${name} to its end`, 30000);
+        await until(() => known.last.has('end') || listener.faults.length > 0, `${listener.user} has ${name} to its end`);
         if (PLAN[name.split(':')[0]].isKept && known.offset !== this.heads.get(name)) listener.fault(`${name}: ends at ${known.offset}`);
         for (const [w, number] of known.last)
           if (w !== 'end' && number !== this.numbers.get(`${name} ${w}`)) listener.fault(`${name}: ${w} ends at ${number}`);
@@ -222,7 +222,7 @@ class Storm {
     await until(async () => {
       seen = { ...await this.counted(), node_num_texts: await this.gateway.metric('node_num_texts') };
       return Object.values(seen).every((value) => value === 0);
-    }, '', 30000).catch(() => assert.deepEqual(seen, zero));
+    }, '').catch(() => assert.deepEqual(seen, zero));
     const [node] = (await this.gateway.ask('info', {})).nodes;
     assert.ok(node.shards.every((shard) => shard.num_clients === 0 && shard.num_subs === 0 && shard.num_channels === 0));
   }
