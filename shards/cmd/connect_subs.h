@@ -19,7 +19,7 @@
  *          reply up to HISTORY_BYTES_MAX, beyond which a channel is told that it is
  *          not recovered; what is held up to the limit of a slow reader (3008).
  * Source:  Centrifugo: connection tokens, personal channel, ConnectRequest.subs
- * Tests:   tests/conformance/subs.test.mjs, the simulator
+ * Tests:   tests/unit/shards/test_connect_subs.c, tests/conformance/subs.test.mjs, the simulator
  */
 #pragma once
 

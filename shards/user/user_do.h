@@ -4,7 +4,7 @@
  * A connection that is gone meanwhile is passed over: its leave is on the way.
  *
  * Thread:  the connections' shard.
- * Tests:   tests/conformance/users.test.mjs, the simulator
+ * Tests:   tests/unit/shards/test_user_do.c, tests/conformance/users.test.mjs, the simulator
  */
 #pragma once
 
