@@ -48,7 +48,7 @@ test('nobody', { skip }, async (t) => {
   await t.test('few descriptors: it says so, serves so many, and the rest when there is room', async (t) => {
     const gateway = limited(t, ['--nofile=64', `--memlock=${4 * MIB}`]);
     await gateway.start({ shards: 1 });
-    assert.match(gateway.log, /bounded by the descriptor limit wanted=\d+ limit=64 advice="raise LimitNOFILE or run more shards"/);
+    assert.match(gateway.log, /bounded by the descriptor limit wanted=\d+ limit=64 advice="raise LimitNOFILE, run more shards, or lower shards\.connections_max"/);
     const witness = await connect(gateway, 'witness');
     const feed = await subscribe(witness, 'chat:witness');
     const peers = range(1, 150).map(() => {
