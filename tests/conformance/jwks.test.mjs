@@ -72,7 +72,7 @@ const serving = (all) => [1, 4].map((shards) =>
 
     await t.test('a name that nobody knows: asked for once, then 3500 for all', async () => {
       const replies = await Promise.all(Array.from({ length: 20 }, (_, i) =>
-        knock(gateway, make({ sub: `s${i}` }, { ...keys[0], kid: 'nobody' }))));
+        enter(gateway, make({ sub: `s${i}` }, { ...keys[0], kid: 'nobody' }))));
       for (const reply of replies) assert.equal(reply.code, 3500);
       // One more for names that were first met after the first of them began.
       fetched(3);
@@ -164,7 +164,7 @@ const elsewhere = async (t) => {
   t.after(async () => { await server.stop(); await second.stop(); await gateway.end(); });
   await gateway.start();
   const twelve = async (by) => Promise.all(Array.from({ length: 12 }, async () => {
-    const reply = await knock(gateway, sign({ sub: 'u' }, by));
+    const reply = await enter(gateway, sign({ sub: 'u' }, by));
     reply.socket?.terminate();
     return reply.connect ? 'in' : reply.code;
   }));
