@@ -90,6 +90,7 @@ static inline void world_close(struct world *world)
     assert_int_equal(shard->subs.count, 0);
     assert_int_equal(shard->hub.entries.count, 0);
     assert_int_equal(shard->sub_infos.count, 0);
+    assert_int_equal(shard->sub_pendings.count, 0);
     assert_true(list_is_empty(&shard->sub_waiting));
     for (uint32_t i = 0; i < SMALL_SHARDS; i++) {
         const struct slab *channels = &world->small->shards[i]->channels.channels;
@@ -102,6 +103,7 @@ static inline void world_close(struct world *world)
     slab_put(&shard->conns, world->conn);
     hub_fini(&shard->hub);
     map_fini(&shard->sub_infos);
+    map_fini(&shard->sub_pendings);
     slab_fini(&shard->out_chunks);
     slab_fini(&shard->subs);
     slab_fini(&shard->conns);
