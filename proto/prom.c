@@ -1,5 +1,5 @@
 /*
- * prom: one row of the table after the other.
+ * prom: one family of the table after the other.
  */
 #include "proto/prom.h"
 
@@ -24,35 +24,68 @@ static void write_head(struct writer *writer, struct bytes name, const char *kin
     write_u8(writer, '\n');
 }
 
-static bool is_histogram(const struct metric_row *row)
+/* A value stands in capitals in the table, as the end of a name. */
+static void write_name(struct writer *writer, const struct metric_family *family,
+                       const char *suffix, const char *value)
 {
-    return row->kind[0] == 'h';
+    write_text(writer, "sluice_");
+    write_text(writer, family->name);
+    write_text(writer, suffix);
+    if (value != NULL) {
+        write_u8(writer, '{');
+        write_text(writer, family->label);
+        write_text(writer, "=\"");
+        for (; *value != '\0'; value++)
+            write_u8(writer, (uint8_t)(*value >= 'A' && *value <= 'Z' ? *value | 0x20 : *value));
+        write_text(writer, "\"}");
+    }
+    write_u8(writer, ' ');
 }
 
-/* The name without its label, and of a histogram without what tells its rows apart. */
-static struct bytes family_of(const struct metric_row *row)
+static void write_number(struct writer *writer, uint64_t value)
 {
-    struct bytes name = bytes_of(row->name, strcspn(row->name, "{"));
-    if (is_histogram(row))
-        while (name.at[--name.size] != '_') continue;
-    return name;
+    write_decimal(writer, value);
+    write_u8(writer, '\n');
 }
 
-/* A bucket counts all below it too; nanoseconds are told as seconds. */
-static void write_histogram_row(struct writer *writer, const struct metrics *metrics,
-                                enum metric_id first, enum metric_id id)
+/* Each bucket counts all below it too. */
+static void write_histogram(struct writer *writer, const struct metric_family *family,
+                            const uint64_t *values)
 {
-    uint64_t value = metrics->values[id];
-    if (id < first + METRIC_BUCKETS)
-        for (enum metric_id before = first; before < id; before++) value += metrics->values[before];
-    if (id != first + METRIC_BUCKETS) {
-        write_decimal(writer, value);
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < family->values_count; i++) {
+        count += values[i];
+        write_name(writer, family, "_bucket", family->values[i]);
+        write_number(writer, count);
+    }
+    values += family->values_count;
+    write_text(writer, "sluice_");
+    write_text(writer, family->name);
+    write_text(writer, "_bucket{le=\"+Inf\"} ");
+    write_number(writer, count + values[0]);
+    write_name(writer, family, "_sum", NULL);
+    write_decimal(writer, values[1] / family->unit);
+    if (family->unit > 1) write_u8(writer, '.');
+    for (uint64_t unit = family->unit / 10; unit > 0; unit /= 10)
+        write_u8(writer, (uint8_t)('0' + values[1] / unit % 10));
+    write_u8(writer, '\n');
+    write_name(writer, family, "_count", NULL);
+    write_number(writer, values[2]);
+}
+
+static void write_family(struct writer *writer, const struct metric_family *family,
+                         const uint64_t *values)
+{
+    write_head(writer, bytes_of_text(family->name), family->kind, family->text);
+    if (family->bounds != NULL) {
+        write_histogram(writer, family, values);
         return;
     }
-    write_decimal(writer, value / 1000000000);
-    write_u8(writer, '.');
-    for (uint64_t unit = 100000000; unit > 0; unit /= 10)
-        write_u8(writer, (uint8_t)('0' + value / unit % 10));
+    uint32_t count = family->label == NULL ? 1 : family->values_count;
+    for (uint32_t i = 0; i < count; i++) {
+        write_name(writer, family, "", family->label == NULL ? NULL : family->values[i]);
+        write_number(writer, values[i]);
+    }
 }
 
 /* A label's value: backslash, quote and newline are escaped. */
@@ -72,9 +105,11 @@ size_t prom_bound(const char *version)
 {
     size_t size = ROW_BOUND + 3 * strlen(BUILD_NAME) + strlen(BUILD_TEXT) + 2 * strlen(version) +
                   sizeof("{version=\"\"}");
-    for (enum metric_id id = 0; id < METRIC_COUNT; id++) {
-        const struct metric_row *row = metric_row(id);
-        size += ROW_BOUND + 3 * strlen(row->name) + strlen(row->text);
+    for (enum family_id id = 0; id < FAMILY_COUNT; id++) {
+        const struct metric_family *family = metric_family(id);
+        /* Of head and values; a histogram has three more, all others at most one. */
+        size_t rows = 2 + family->values_count + (family->bounds != NULL ? 3 : 1);
+        size += rows * (ROW_BOUND + strlen(family->name)) + strlen(family->text);
     }
     return size;
 }
@@ -86,21 +121,8 @@ void prom_write(struct writer *writer, const struct metrics *metrics, const char
     write_text(writer, "sluice_" BUILD_NAME "{version=\"");
     write_label(writer, version);
     write_text(writer, "\"} 1\n");
-    enum metric_id first = 0;
-    for (enum metric_id id = 0; id < METRIC_COUNT; id++) {
-        const struct metric_row *row = metric_row(id);
-        struct bytes family = family_of(row);
-        if (id == 0 || !bytes_equal(family, family_of(metric_row(id - 1)))) {
-            first = id;
-            write_head(writer, family, row->kind, row->text);
-        }
-        write_text(writer, "sluice_");
-        write_text(writer, row->name);
-        write_u8(writer, ' ');
-        if (is_histogram(row))
-            write_histogram_row(writer, metrics, first, id);
-        else
-            write_decimal(writer, metrics->values[id]);
-        write_u8(writer, '\n');
+    for (enum family_id id = 0; id < FAMILY_COUNT; id++) {
+        const struct metric_family *family = metric_family(id);
+        write_family(writer, family, &metrics->values[family->first]);
     }
 }

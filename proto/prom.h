@@ -1,7 +1,7 @@
 /*
  * prom: metrics as Prometheus reads them.
  *
- * Text exposition 0.0.4: HELP, TYPE and value of every row of core/metric.def,
+ * Text exposition 0.0.4: HELP, TYPE and values of every family of core/metric.def,
  * named sluice_<name>, and sluice_node_build{version="…"} 1.
  *
  * Thread:  any; pure.

@@ -77,7 +77,7 @@ void call_on_answer(void *context, struct letter *letter)
 
     shard->is_credit_back = true;
     if (conn != NULL && conn->state == CONN_WS)
-        metric_observe(&shard->metrics, METRIC_COMMAND_SECONDS,
+        metric_observe(&shard->metrics, FAMILY_COMMAND_SECONDS,
                        shard->clock.mono_ns - call->began_ns);
     call->on_answer(shard, call, conn, &answer);
     if (conn != NULL) {

@@ -52,7 +52,7 @@ bool api_is_allowed(const struct config *config, const struct http_request *requ
 
 static void observe(struct shard *shard, const struct api_sink *sink)
 {
-    metric_observe(&shard->metrics, METRIC_API_SECONDS, shard->clock.mono_ns - sink->began_ns);
+    metric_observe(&shard->metrics, FAMILY_API_SECONDS, shard->clock.mono_ns - sink->began_ns);
 }
 
 void api_reply(struct shard *shard, struct conn *conn, const struct api_sink *sink,
@@ -109,8 +109,7 @@ void api_write_published(struct json_out *out, const struct answer *answer)
 void api_fail(struct shard *shard, struct conn *conn, const struct api_sink *sink, enum err err)
 {
     check(err != ERR_OK);
-    metric_add_code(&shard->metrics, METRIC_API_ERRORS, METRIC_API_ERRORS_OTHER,
-                    outcome_of(err)->code);
+    metric_add_code(&shard->metrics, FAMILY_API_ERRORS, outcome_of(err)->code);
     if (sink->batch != NULL) {
         api_batch_answer(shard, conn, sink, err, BYTES_NONE);
         return;

@@ -50,7 +50,7 @@ static void batch_destroy(struct api_batch *batch)
 
 static void batch_reply(struct shard *shard, struct conn *conn, const struct api_batch *batch)
 {
-    metric_observe(&shard->metrics, METRIC_API_SECONDS, shard->clock.mono_ns - batch->began_ns);
+    metric_observe(&shard->metrics, FAMILY_API_SECONDS, shard->clock.mono_ns - batch->began_ns);
     struct json_out out = {0};
     json_out_object(&out);
     json_out_key(&out, "replies");

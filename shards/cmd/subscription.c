@@ -185,7 +185,7 @@ void sub_end_live(struct shard *shard, struct conn *conn, struct sub *sub,
         .channel = hub_name(hub_at(&shard->hub, sub->hub)),
         .unsubscribe = {.code = code, .reason = reason_of(code)},
     };
-    metric_add_code(&shard->metrics, METRIC_UNSUBSCRIBES, METRIC_UNSUBSCRIBES_OTHER, code);
+    metric_add_code(&shard->metrics, FAMILY_UNSUBSCRIBES, code);
     conn_send_push(shard, conn, &push);
     /* The push may have ended the connection, and this subscription with it. */
     if (conn->state == CONN_WS) sub_leave_live(shard, conn, sub);

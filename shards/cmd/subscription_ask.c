@@ -117,7 +117,7 @@ static void answered_yes(struct shard *shard, struct conn *conn, struct sub *sub
     struct reply reply = {.id = call->id, .kind = CMD_SUBSCRIBE};
     reply_of(shard, sub, answer, pending != NULL ? pending->data : BYTES_NONE, &reply.subscribe);
     if (reply.subscribe.was_recovering)
-        metric_add(&shard->metrics, answer->recovered ? METRIC_RECOVERED : METRIC_UNRECOVERED, 1);
+        metric_add(&shard->metrics, answer->recovered ? METRIC_RECOVER_YES : METRIC_RECOVER_NO, 1);
     bool ends = sub->flags & SUB_ENDS;
     if (sub->flags & SUB_SERVER_SIDE)
         pending->on_served(shard, conn, index, ERR_OK, &reply.subscribe, pending->context);

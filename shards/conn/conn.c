@@ -341,7 +341,7 @@ static void end(struct shard *shard, struct conn *conn, enum close reason, uint1
     if (conn->state == CONN_DYING || conn->state == CONN_CLOSING) return;
     check(conn->state == CONN_HTTP || conn->state == CONN_WS);
     conn->close = (uint8_t)reason;
-    metric_add_code(&shard->metrics, METRIC_DISCONNECTS, METRIC_DISCONNECTS_OTHER, code);
+    metric_add_code(&shard->metrics, FAMILY_DISCONNECTS, code);
     count_end(shard, reason);
 
     if (conn->state == CONN_HTTP) {

@@ -207,7 +207,7 @@ void conn_reply(struct shard *shard, struct conn *conn, const struct reply *repl
 void conn_reply_error(struct shard *shard, struct conn *conn, uint32_t id, enum err err)
 {
     const struct outcome *outcome = outcome_of(err);
-    metric_add_code(&shard->metrics, METRIC_REPLY_ERRORS, METRIC_REPLY_ERRORS_OTHER, outcome->code);
+    metric_add_code(&shard->metrics, FAMILY_REPLY_ERRORS, outcome->code);
     if (err == ERR_LIMIT_CHANNELS) metric_add(&shard->metrics, METRIC_CHANNELS_LIMITED, 1);
     struct reply reply = {
         .id = id,

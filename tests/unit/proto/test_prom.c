@@ -3,6 +3,8 @@
  */
 #include "unit/proto/wire.h"
 
+#include <ctype.h>
+
 #include "proto/prom.h"
 
 static char *exposition(const struct metrics *metrics, const char *version)
@@ -16,28 +18,41 @@ static char *exposition(const struct metrics *metrics, const char *version)
     return text;
 }
 
+/* The line of one value and the head of its family stand in `text`, each once. */
+static void assert_line(const char *text, const struct metric_family *family, const char *label,
+                        uint64_t value)
+{
+    char line[512];
+    snprintf(line, sizeof(line), "# HELP sluice_%s %s\n# TYPE sluice_%s %s\nsluice_%s",
+             family->name, family->text, family->name, family->kind, family->name);
+    const char *head = strstr(text, line);
+    if (head == NULL) fail_msg("missing: %s", line);
+    assert_null(strstr(head + 1, line));
+    snprintf(line, sizeof(line), "\nsluice_%s%s %llu\n", family->name, label,
+             (unsigned long long)value);
+    const char *found = strstr(text, line);
+    if (found == NULL) fail_msg("missing: %s", line);
+    assert_null(strstr(found + 1, line));
+}
+
 static void every_metric_has_its_lines(void **state)
 {
     (void)state;
     struct metrics metrics;
     for (enum metric_id id = 0; id < METRIC_COUNT; id++) metrics.values[id] = UINT64_MAX - id;
     char *text = exposition(&metrics, "1.2.3");
-    for (enum metric_id id = 0; id < METRIC_COUNT; id++) {
-        const struct metric_row *row = metric_row(id);
-        if (row->kind[0] == 'h') continue;
-        char line[512];
-        int family = (int)strcspn(row->name, "{");
-        snprintf(line, sizeof(line), "# HELP sluice_%.*s %s\n# TYPE sluice_%.*s %s\nsluice_%.*s",
-                 family, row->name, row->text, family, row->name, row->kind, family, row->name);
-        const char *head = strstr(text, line);
-        if (head == NULL) fail_msg("missing: %s", line);
-        /* One head for all rows of a family. */
-        assert_null(strstr(head + 1, line));
-        snprintf(line, sizeof(line), "\nsluice_%s %llu\n", row->name,
-                 (unsigned long long)(UINT64_MAX - id));
-        if (strstr(text, line) == NULL) fail_msg("missing: %s", line);
-        assert_null(strpbrk(row->text, "\\\n"));
+    for (enum family_id id = 0; id < FAMILY_COUNT; id++) {
+        const struct metric_family *family = metric_family(id);
+        if (family->bounds != NULL) continue;
+        if (family->label == NULL) assert_line(text, family, "", UINT64_MAX - family->first);
+        for (uint32_t i = 0; i < family->values_count; i++) {
+            char label[64];
+            snprintf(label, sizeof(label), "{%s=\"%s\"}", family->label, family->values[i]);
+            for (char *at = strchr(label, '='); *at != 0; at++) *at = (char)tolower(*at);
+            assert_line(text, family, label, UINT64_MAX - family->first - i);
+        }
     }
+    assert_non_null(strstr(text, "\nsluice_client_recover{recovered=\"yes\"} "));
     assert_non_null(strstr(text, "\nsluice_node_build{version=\"1.2.3\"} 1\n"));
     assert_int_equal(text[strlen(text) - 1], '\n');
     free(text);
@@ -47,9 +62,9 @@ static void buckets_add_up(void **state)
 {
     (void)state;
     struct metrics metrics = {{0}};
-    metric_observe(&metrics, METRIC_API_SECONDS, 500);
-    metric_observe(&metrics, METRIC_API_SECONDS, 7000000);
-    metric_observe(&metrics, METRIC_API_SECONDS, 61000000000);
+    metric_observe(&metrics, FAMILY_API_SECONDS, 500);
+    metric_observe(&metrics, FAMILY_API_SECONDS, 7000000);
+    metric_observe(&metrics, FAMILY_API_SECONDS, 61000000000);
     char *text = exposition(&metrics, "1");
     static const char *const lines[] = {
         "\n# TYPE sluice_api_command_duration_seconds histogram\n",
