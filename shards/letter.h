@@ -94,6 +94,7 @@ struct letter_frame {
     struct handle hub;
     uint64_t offset;
     bool is_join;   /* a join or a leave: for those who hear them */
+    bool is_leave;  /* of the two, the leave */
     bool is_opaque; /* the data is not JSON, which ends who speaks it */
     /* By enum wire; NULL when nobody there speaks it; owned by the home's frames. */
     const uint8_t *bytes[2];

@@ -252,6 +252,9 @@ static void account(struct shard *shard)
 {
     struct mesh_counters mesh;
     mesh_count(shard->post, &mesh);
+    uint64_t accepted = shard->metrics.values[METRIC_ACCEPTED];
+    metric_set(&shard->metrics, METRIC_ACTIONS_ADD_CLIENT, accepted);
+    metric_set(&shard->metrics, METRIC_ACTIONS_REMOVE_CLIENT, accepted - shard->clients_count);
     metric_set(&shard->metrics, METRIC_TURNS, shard->turn);
     metric_set(&shard->metrics, METRIC_LETTERS, mesh.letters_sent);
     metric_set(&shard->metrics, METRIC_BELLS, mesh.bells);

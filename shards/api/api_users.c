@@ -248,6 +248,7 @@ static enum err post_to_anonymous(const struct api *api, const struct act *act)
         call->context = run;
         run->left++;
         call_post(shard, letter_pack_user_do(shard->post, to, &question));
+        metric_add(&shard->metrics, METRIC_MESSAGES_SENT_CONTROL, 1);
     }
     if (run->left > 0) return ERR_OK;
     enum err err = run->err;
@@ -272,6 +273,7 @@ static enum err post_act(const struct api *api, const struct api_user_ask *ask, 
     uint32_t home = home_of_user(ask->user, shard->shards_count);
     TRY(api_call_to(api, home, on_acted, &call, &question.call));
     call_post(shard, letter_pack_user_act(shard->post, home, &question));
+    metric_add(&shard->metrics, METRIC_MESSAGES_SENT_CONTROL, 1);
     return ERR_OK;
 }
 

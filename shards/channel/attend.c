@@ -44,6 +44,7 @@ void attend_enter(struct channel *channel, const struct letter_subscribe *in)
     presence_add(&shard->channels.presences, channel->presence, &who,
                  (in->has_presence ? PRESENCE_LISTED : 0) | (is_told ? PRESENCE_TOLD : 0));
     metric_add(&shard->metrics, METRIC_PRESENCE, 1);
+    metric_add(&shard->metrics, METRIC_ACTIONS_ADD_PRESENCE, in->has_presence);
     if (is_told && has_hearers(channel)) fanout_join(shard, channel, PUSH_JOIN, &who);
 }
 
@@ -62,6 +63,7 @@ void attend_leave(struct channel *channel, const struct letter_leave *in)
         fanout_join(shard, channel, PUSH_LEAVE, &who);
     presence_remove(all, channel->presence, in->client, in->has_presence);
     metric_sub(&shard->metrics, METRIC_PRESENCE, 1);
+    metric_add(&shard->metrics, METRIC_ACTIONS_REMOVE_PRESENCE, in->has_presence);
     if (channel->presence->clients.count > 0) return;
     check(channel->presence->users.count == 0);
     mem_free(channel->presence);
@@ -83,6 +85,7 @@ void channel_on_presence(void *context, struct letter *letter)
     struct letter_ask in;
     letter_read_ask(letter, &in);
     const struct presence *presence = presence_of(shard, in.channel);
+    metric_add(&shard->metrics, METRIC_ACTIONS_PRESENCE, 1);
     struct answer answer = {.call = in.call};
     if (presence->clients.count > shard->config->channel_presence_max_clients) {
         question_refuse(shard, letter->from, in.call, ERR_PRESENCE_TOO_BIG);
@@ -108,6 +111,7 @@ void channel_on_presence_stats(void *context, struct letter *letter)
     struct letter_ask in;
     letter_read_ask(letter, &in);
     const struct presence *presence = presence_of(shard, in.channel);
+    metric_add(&shard->metrics, METRIC_ACTIONS_PRESENCE_STATS, 1);
     call_answer(shard, letter,
                 &(struct answer){
                     .call = in.call,

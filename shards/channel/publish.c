@@ -27,7 +27,7 @@ static void publish_on_appended(struct store_append *append, enum err err, uint6
         op_end(op);
         return;
     }
-    metric_add(metrics, is_repeat ? METRIC_DEDUPLICATED : METRIC_PUBLISHED, 1);
+    metric_add(metrics, is_repeat ? METRIC_SUPPRESSED_IDEMPOTENCY : METRIC_PUBLISHED, 1);
     call_answer_to(
         channel->shard, op->to,
         &(struct answer){
@@ -51,7 +51,7 @@ static bool is_backlogged(struct channel *channel)
 /* Suppressed by its version: the position that the channel has. */
 static void answer_covered(struct channel *channel, uint32_t to, struct handle call)
 {
-    metric_add(&channel->shard->metrics, METRIC_DEDUPLICATED, 1);
+    metric_add(&channel->shard->metrics, METRIC_SUPPRESSED_VERSION, 1);
     call_answer_to(channel->shard, to,
                    &(struct answer){
                        .call = call,

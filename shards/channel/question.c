@@ -164,12 +164,16 @@ void channel_on_publish(void *shard, struct letter *letter)
 {
     question_on_letter(shard, letter);
 }
-void channel_on_history(void *shard, struct letter *letter)
+void channel_on_history(void *context, struct letter *letter)
 {
+    struct shard *shard = context;
+    metric_add(&shard->metrics, METRIC_ACTIONS_HISTORY, 1);
     question_on_letter(shard, letter);
 }
-void channel_on_history_remove(void *shard, struct letter *letter)
+void channel_on_history_remove(void *context, struct letter *letter)
 {
+    struct shard *shard = context;
+    metric_add(&shard->metrics, METRIC_ACTIONS_HISTORY_REMOVE, 1);
     question_on_letter(shard, letter);
 }
 void channel_on_members_set(void *shard, struct letter *letter)

@@ -272,6 +272,7 @@ bool subscribe_ask(struct channel *channel, struct letter *letter)
     letter_read_subscribe(letter, &in);
     struct recovered recovered = {0};
     if (in.recover && channel_keeps_history(channel)) {
+        metric_add(&channel->shard->metrics, METRIC_ACTIONS_HISTORY_RECOVER, 1);
         uint64_t since;
         enum recovery recovery = recovery_decide(channel, &in, &since);
         if (recovery == RECOVERY_READ) {

@@ -77,6 +77,7 @@ void sub_link(struct shard *shard, struct conn *conn, struct sub *sub, uint32_t 
     conn->subs_first = index;
     conn->subs_count++;
     metric_add(&shard->metrics, METRIC_SUBSCRIPTIONS, 1);
+    metric_add(&shard->metrics, METRIC_ACTIONS_ADD_SUBSCRIPTION, 1);
 }
 
 void sub_free(struct shard *shard, struct conn *conn, struct sub *sub)
@@ -90,6 +91,7 @@ void sub_free(struct shard *shard, struct conn *conn, struct sub *sub)
     check(conn->subs_count > 0);
     conn->subs_count--;
     metric_sub(&shard->metrics, METRIC_SUBSCRIPTIONS, 1);
+    metric_add(&shard->metrics, METRIC_ACTIONS_REMOVE_SUBSCRIPTION, 1);
     slab_put(&shard->subs, sub);
 }
 

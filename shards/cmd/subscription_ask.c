@@ -118,6 +118,8 @@ static void answered_yes(struct shard *shard, struct conn *conn, struct sub *sub
     reply_of(shard, sub, answer, pending != NULL ? pending->data : BYTES_NONE, &reply.subscribe);
     if (reply.subscribe.was_recovering)
         metric_add(&shard->metrics, answer->recovered ? METRIC_RECOVER_YES : METRIC_RECOVER_NO, 1);
+    if (answer->recovered)
+        metric_observe(&shard->metrics, FAMILY_RECOVERED, answer->publications_count);
     bool ends = sub->flags & SUB_ENDS;
     if (sub->flags & SUB_SERVER_SIDE)
         pending->on_served(shard, conn, index, ERR_OK, &reply.subscribe, pending->context);

@@ -323,6 +323,7 @@ static void conn_queue_close(struct shard *shard, struct conn *conn, enum close 
     if (frame == NULL) return; /* the socket's end says it without a code */
     memcpy(frame_payload(frame), bytes, size);
     frame_seal(frame, BYTES_NONE, size);
+    metric_add_code(&shard->metrics, FAMILY_CLOSES_SENT, code);
     conn_queue(shard, conn, frame);
     frame_unref(&shard->frames, frame);
 }
@@ -343,7 +344,6 @@ static void end(struct shard *shard, struct conn *conn, enum close reason, uint1
     conn->close = (uint8_t)reason;
     metric_add_code(&shard->metrics, FAMILY_DISCONNECTS, code);
     count_end(shard, reason);
-
     if (conn->state == CONN_HTTP) {
         conn_die(shard, conn);
         return;

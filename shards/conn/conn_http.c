@@ -80,6 +80,7 @@ void conn_answer_close(struct shard *shard, struct conn *conn, uint16_t code)
     uint32_t size = ws_close_frame(bytes, code == 1005 ? 1000 : code, "");
     push_bytes(shard, conn, bytes_of(bytes, size), BYTES_NONE);
     if (conn->state != CONN_WS) return; /* no room for the frame: it is ending */
+    metric_add_code(&shard->metrics, FAMILY_CLOSES_SENT, code == 1005 ? 1000 : code);
     conn_leave(shard, conn, CLOSE_NONE);
     conn_move(conn, CONN_CLOSING);
     conn->flags |= CONN_CLOSE_SENT;

@@ -113,6 +113,7 @@ void fanout_publish(struct shard *shard, struct channel *channel,
                         &(struct letter_frame){.offset = publication->offset,
                                                .is_opaque = publication->is_opaque},
                         frames);
+        metric_add(&shard->metrics, METRIC_MESSAGES_SENT_PUBLICATION, channel->listeners_count);
     }
     frames_drop(shard, frames);
 }
@@ -129,10 +130,14 @@ void fanout_join(struct shard *shard, struct channel *channel, enum push_kind ki
     struct frame *frames[WIRE_COUNT];
     if (frames_make(shard, channel, &push, frames)) {
         metric_add(&shard->metrics, METRIC_JOIN_LEAVES, 1);
-        for (uint32_t i = 0; i < channel->listeners_count; i++)
-            if (channel_listeners(channel)[i].hears > 0)
-                frames_post(shard, &channel_listeners(channel)[i],
-                            &(struct letter_frame){.is_join = true}, frames);
+        bool is_leave = kind == PUSH_LEAVE;
+        for (uint32_t i = 0; i < channel->listeners_count; i++) {
+            if (channel_listeners(channel)[i].hears == 0) continue;
+            frames_post(shard, &channel_listeners(channel)[i],
+                        &(struct letter_frame){.is_join = true, .is_leave = is_leave}, frames);
+            metric_add(&shard->metrics,
+                       is_leave ? METRIC_MESSAGES_SENT_LEAVE : METRIC_MESSAGES_SENT_JOIN, 1);
+        }
     } else {
         log_warn("no frame left for a join or a leave, nobody hears it");
     }
@@ -217,6 +222,11 @@ void fanout_on_frame(void *context, struct letter *letter)
     struct shard *shard = context;
     struct letter_frame in;
     letter_read_frame(letter, &in);
+    metric_add(&shard->metrics,
+               in.is_leave  ? METRIC_MESSAGES_RECEIVED_LEAVE
+               : in.is_join ? METRIC_MESSAGES_RECEIVED_JOIN
+                            : METRIC_MESSAGES_RECEIVED_PUBLICATION,
+               1);
     struct hub_entry *entry = hub_at(&shard->hub, in.hub);
     /* The last listener left while this was on its way; what is pending is above it. */
     if (entry == NULL || entry->count == 0) return;

@@ -20,6 +20,7 @@ struct survey_run {
     survey_fn done;
     struct api_sink sink;
     uint32_t left;
+    uint64_t began_ns;
     uint64_t *users; /* hashes of all shards, one after another */
     size_t users_count;
     struct survey survey;
@@ -81,6 +82,7 @@ static void on_answer(struct shard *shard, struct call *call, struct conn *conn,
     take_shard(&run->survey, call->to, answer);
     take_users(run, answer->user_hashes);
     if (--run->left > 0) return;
+    metric_observe(&shard->metrics, FAMILY_SURVEY_SECONDS, shard->clock.mono_ns - run->began_ns);
     run->survey.users = keep_distinct(run->users, run->users_count);
     run->done(shard, conn, &run->sink, &run->survey);
     mem_free(run->users);
@@ -92,6 +94,8 @@ enum err survey_begin(struct shard *shard, struct conn *conn, enum survey_depth 
 {
     struct survey_run *run = mem_alloc(sizeof *run);
     run->done = done;
+    run->began_ns = shard->clock.mono_ns;
+    metric_add(&shard->metrics, METRIC_ACTIONS_SURVEY, 1);
     if (sink != NULL) run->sink = *sink;
     run->survey.shards_count = shard->shards_count;
     for (uint32_t to = 0; to < shard->shards_count; to++) {

@@ -95,6 +95,7 @@ void user_on_do(void *context, struct letter *letter)
     struct shard *shard = context;
     struct letter_user_do in;
     letter_read_user_do(letter, &shard->arena, &in);
+    metric_add(&shard->metrics, METRIC_MESSAGES_RECEIVED_CONTROL, 1);
     struct act act;
     struct reader reader = reader_of(in.packed);
     act_read(&reader, &act);

@@ -87,6 +87,7 @@ static void post_do(struct shard *shard, uint32_t to, const struct addressed *ad
         .conns = addressed->conns + addressed->first[to],
         .conns_count = addressed->first[to + 1] - addressed->first[to],
     };
+    metric_add(&shard->metrics, METRIC_MESSAGES_SENT_CONTROL, 1);
     if (call == NULL) {
         letter_post(shard->post, letter_pack_user_do(shard->post, to, &letter));
         return;
@@ -142,6 +143,7 @@ static void act_late(struct shard *shard, const struct letter_user_enter *enter,
             .conns = &enter->conn,
             .conns_count = 1,
         };
+        metric_add(&shard->metrics, METRIC_MESSAGES_SENT_CONTROL, 1);
         letter_post(shard->post, letter_pack_user_do(shard->post, to, &letter));
     }
 }
@@ -280,6 +282,7 @@ void user_on_act(void *context, struct letter *letter)
     struct shard *shard = context;
     struct letter_user_act in;
     letter_read_user_act(letter, &in);
+    metric_add(&shard->metrics, METRIC_MESSAGES_RECEIVED_CONTROL, 1);
     check(home_of_user(in.act.user, shard->shards_count) == shard->index);
 
     struct bytes packed = packed_act(shard, &in.act);

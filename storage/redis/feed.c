@@ -194,6 +194,19 @@ static void announcement_hold(struct redis_store *redis, struct redis_channel *c
     if (!list_is_linked(&channel->holding)) list_append(&redis->holding, &channel->holding);
 }
 
+/* Two nodes' clocks: what seems to come before it was made took no time. */
+static void lag_observe(struct redis_store *redis, const struct announcement *announcement)
+{
+    struct reader reader = reader_of(announcement->body);
+    struct publication publication;
+    bool is_publication =
+        announcement->kind == ANNOUNCEMENT_PUBLICATION || announcement->kind == ANNOUNCEMENT_LIVE;
+    if (!is_publication || publication_read(&reader, &publication) != ERR_OK) return;
+    uint64_t now_ms = redis->store.env.clock->wall_ms;
+    uint64_t lag_ms = now_ms > publication.time_ms ? now_ms - publication.time_ms : 0;
+    metric_observe(redis->store.env.metrics, FAMILY_PUB_SUB_LAG, lag_ms * 1000000);
+}
+
 void feed_take(struct redis_store *redis, struct redis_channel *channel, struct bytes message)
 {
     struct announcement announcement;
@@ -202,6 +215,7 @@ void feed_take(struct redis_store *redis, struct redis_channel *channel, struct 
         return;
     }
     if (is_own_live_fed(redis, &announcement)) return;
+    if (!is_own(redis, &announcement)) lag_observe(redis, &announcement);
     bool is_place = is_own_unanswered(redis, &announcement);
     bool must_wait = is_place || channel->state != CHANNEL_LIVE || channel->is_filling ||
                      channel->held_count > 0;

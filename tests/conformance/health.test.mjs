@@ -117,8 +117,11 @@ test('metrics count what they say', async (t) => {
   for (const [name, value] of Object.entries({ node_num_clients: 1, node_num_subscriptions: 1, node_num_channels: 1,
     client_connections_accepted: 1, client_subscriptions_accepted: 1, client_connections_inflight: 1,
     client_subscriptions_inflight: 1, node_num_nodes: 1, api_command_duration_seconds_count: 2, scrape_shards_missing: 0, node_num_users: 1,
-    'client_num_server_unsubscribes{code="2000"}': 0,
-    node_publications_total: 1, broker_publish_suppressed_count: 1, 'client_recover{recovered="yes"}': 0 }))
+    'client_num_server_unsubscribes{code="2000"}': 0, 'node_action_count{action="add_client"}': 1,
+    'node_action_count{action="add_subscription"}': 1, 'node_action_count{action="survey"}': 1, 'node_action_count{action="remove_client"}': 0,
+    'node_messages_sent_count{type="publication"}': 1, 'node_messages_received_count{type="publication"}': 1,
+    'node_messages_sent_count{type="control"}': 0, client_recovered_publications_count: 0, node_pub_sub_lag_seconds_count: 0,
+    node_publications_total: 1, 'broker_publish_suppressed_count{reason="idempotency"}': 1, 'broker_publish_suppressed_count{reason="version"}': 0, 'client_recover{recovered="yes"}': 0 }))
     assert.equal(now[name], value, name);
 
   // What ends or is refused counts by its code.
@@ -130,6 +133,10 @@ test('metrics count what they say', async (t) => {
   await until(async () => (await read()).node_num_clients === 0, 'ann is gone');
   const after = await read();
   for (const name of ['client_num_reply_errors{code="108"}', 'api_command_errors_total{code="102"}', 'api_command_errors_total{code="other"}',
-    'client_num_server_unsubscribes{code="2000"}', 'client_num_server_disconnects{code="3503"}'])
+    'client_num_server_unsubscribes{code="2000"}', 'client_num_server_disconnects{code="3503"}', 'transport_outgoing_close_count{code="3503"}',
+    'node_action_count{action="remove_client"}', 'node_action_count{action="remove_subscription"}'])
     assert.equal(after[name], 1, name);
+  // A call for a user goes to his home, and from there to his connections.
+  assert.equal(after['node_messages_sent_count{type="control"}'], 4);
+  assert.equal(after['node_messages_received_count{type="control"}'], 4);
 });

@@ -145,6 +145,8 @@ static void the_sweep_finds_what_was_never_announced(void **state)
     struct world *world = world_begin();
     load(world, 60, NULL);
     check_exactly_once(world);
+    for (uint32_t n = 0; n < NODES; n++)
+        assert_true(world->nodes[n].metrics.values[METRIC_PUB_SUB_LAG_COUNT] > 0);
     uint64_t head = world->rooms[0][0].channel.head;
     assert_string_equal(append_in_silence(world, 0, head + 1), "+done");
     turn_until(world, world->rooms[0][0].channel.head == head + 1);
