@@ -29,7 +29,7 @@ enum err call_begin(struct shard *shard, struct conn *conn, uint32_t to, call_fn
     made->began_ns = shard->clock.mono_ns;
     made->conn = UINT32_MAX;
     made->to = (uint16_t)to;
-    made->is_bulk = false;
+    made->is_bulk = made->is_question = false;
     if (conn != NULL) {
         made->conn = conn_index(shard, conn);
         conn->calls_count++;
@@ -49,6 +49,14 @@ enum err call_begin_bulk(struct shard *shard, struct conn *conn, uint32_t to, ca
     (*call)->is_bulk = true;
     conn->bulk_count++;
     return ERR_OK;
+}
+
+void call_is_question(struct conn *conn, struct call *call)
+{
+    check(!call->is_question);
+    check(conn->questions_count < UINT8_MAX);
+    call->is_question = true;
+    conn->questions_count++;
 }
 
 void call_cancel(struct shard *shard, struct call *call)
@@ -83,8 +91,10 @@ void call_on_answer(void *context, struct letter *letter)
     if (conn != NULL) {
         check(conn->calls_count > 0);
         check(conn->bulk_count >= (call->is_bulk ? 1 : 0));
+        check(conn->questions_count >= (call->is_question ? 1 : 0));
         conn->calls_count--;
         if (call->is_bulk) conn->bulk_count--;
+        if (call->is_question) conn->questions_count--;
         if (shard->sub_parked > 0) indexes_add(&shard->sub_unpark, call->conn);
     }
     slab_put(&shard->calls, call);

@@ -42,6 +42,7 @@ struct call {
     uint16_t to;          /* the shard that was asked */
     uint8_t kind;         /* handler's own use */
     bool is_bulk;         /* counts in its connection's bulk_count */
+    bool is_question;     /* counts in its connection's questions_count */
     void *context;        /* handler's own use */
     struct api_sink sink; /* api: who is answered */
 };
@@ -57,6 +58,9 @@ must_use enum err call_begin(struct shard *shard, struct conn *conn, uint32_t to
  * channels at once gets them as fast as it reads, and is never slow for it. */
 must_use enum err call_begin_bulk(struct shard *shard, struct conn *conn, uint32_t to,
                                   call_fn on_answer, struct call **call, struct handle *handle);
+/* A call just begun changes nothing: what stands behind it need not wait for its answer
+ * (cmd/dispatch.c). */
+void call_is_question(struct conn *conn, struct call *call);
 /* Takes back a call without a connection whose question was not sent. */
 void call_cancel(struct shard *shard, struct call *call);
 /* Sends the question of a call just begun. */

@@ -63,6 +63,7 @@ enum err cmd_history(struct shard *shard, struct conn *conn, const struct cmd *c
     uint32_t home = home_of_channel(request->channel, shard->shards_count);
     TRY(call_begin_bulk(shard, conn, home, on_history, &call, &question.call));
     call->id = cmd->id;
+    call_is_question(conn, call);
     call_post(shard, letter_pack_history(shard->post, home, &question));
     return ERR_OK;
 }

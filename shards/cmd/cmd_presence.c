@@ -69,6 +69,7 @@ enum err cmd_presence(struct shard *shard, struct conn *conn, const struct cmd *
     uint32_t home = home_of_channel(question.channel, shard->shards_count);
     TRY(call_begin_bulk(shard, conn, home, on_presence, &call, &question.call));
     call->id = cmd->id;
+    call_is_question(conn, call);
     call_post(shard, letter_pack_ask(shard->post, home, LETTER_PRESENCE, &question));
     return ERR_OK;
 }
@@ -83,6 +84,7 @@ enum err cmd_presence_stats(struct shard *shard, struct conn *conn, const struct
     uint32_t home = home_of_channel(question.channel, shard->shards_count);
     TRY(call_begin(shard, conn, home, on_stats, &call, &question.call));
     call->id = cmd->id;
+    call_is_question(conn, call);
     call_post(shard, letter_pack_ask(shard->post, home, LETTER_PRESENCE_STATS, &question));
     return ERR_OK;
 }

@@ -82,9 +82,21 @@ static enum err check_rate(struct shard *shard, struct conn *conn, const struct 
     return ERR_TOO_FAST;
 }
 
+/* What only asks is answered from what the commands before it did, so it waits until
+ * they are answered: a publication is in the history of the same frame.  Questions do
+ * not wait for one another. */
+static bool is_too_early(const struct conn *conn, const struct cmd *cmd)
+{
+    check(conn->calls_count >= conn->questions_count);
+    if (cmd->kind != CMD_HISTORY && cmd->kind != CMD_PRESENCE && cmd->kind != CMD_PRESENCE_STATS)
+        return false;
+    return conn->calls_count > conn->questions_count || conn->questions_count == UINT8_MAX;
+}
+
 /* Runs one command; what must wait is not yet paid for. */
 static enum err run(struct shard *shard, struct conn *conn, const struct cmd *cmd)
 {
+    if (is_too_early(conn, cmd)) return ERR_CREDIT_SPENT;
     struct bucket *bucket;
     TRY(check_rate(shard, conn, cmd, &bucket));
     enum err err = handlers[cmd->kind](shard, conn, cmd);

@@ -17,9 +17,10 @@ struct conn;
 struct cmd;
 
 enum dispatch {
-    DISPATCH_DONE,  /* everything was handled, or the connection is ending */
-    DISPATCH_WAIT,  /* out of credit, or connecting: `frame` stands at the command to try again */
-    DISPATCH_YIELD, /* the same, after some commands: others who wait go before it */
+    DISPATCH_DONE, /* everything was handled, or the connection is ending */
+    /* Out of credit, too early, or connecting: `frame` stands at the command to try again. */
+    DISPATCH_WAIT,
+    DISPATCH_YIELD,     /* the same, after some commands: others who wait go before it */
     DISPATCH_WAIT_KEYS, /* the same, until keys of tokens have come */
 };
 

@@ -120,8 +120,9 @@ struct conn {
     } user;
     uint32_t session; /* its name at its user's home (user/users.h) */
     uint8_t user_size;
-    uint8_t close;      /* enum close that ended it */
-    uint8_t bulk_count; /* of its calls, those with a large answer */
+    uint8_t close;           /* enum close that ended it */
+    uint8_t bulk_count;      /* of its calls, those with a large answer */
+    uint8_t questions_count; /* of its calls, those that change nothing */
 };
 static_assert(sizeof(struct conn) == 112, "every idle connection holds one");
 

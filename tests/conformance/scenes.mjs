@@ -60,6 +60,25 @@ export const scenes = [
     'subscribed recoverable positioned wasRecovering recovered hasRecoveredPublications @3',
     'publication @4 {"n":4}', 'publication @5 {"n":5}']],
 
+  ['a question behind a change in one frame sees it', async (s) => {
+    const ann = await s.join('ann'), lines = [];
+    const { subscription } = await s.listen(ann, 'chat:behind');
+    for (let n = 1; n <= 5; n++) {
+      ann.centrifuge.startBatching();
+      const said = subscription.publish(s.pack(n)), seen = subscription.history({ limit: 9 });
+      const again = subscription.history({ limit: 1, reverse: true });
+      ann.centrifuge.stopBatching();
+      await said;
+      lines.push(`${(await seen).publications.length} up to ${s.show((await again).publications[0].data)}`);
+    }
+    const room = ann.centrifuge.newSubscription(s.name('room:behind'));
+    ann.centrifuge.startBatching();
+    room.subscribe();
+    const stats = ann.centrifuge.presenceStats(s.name('room:behind')), all = ann.centrifuge.presence(s.name('room:behind'));
+    ann.centrifuge.stopBatching();
+    return [...lines, await s.told(stats, (r) => `${r.numClients} client`), await s.told(all, (r) => `${Object.keys(r.clients).length} client`)];
+  }, ['1 up to 1', '2 up to 2', '3 up to 3', '4 up to 4', '5 up to 5', '1 client', '1 client']],
+
   ['subscriptions that are refused', async (s) => {
     const ann = await s.join('ann', { claims: { channels: [s.name('live:mine')] } });
     const lines = [];
