@@ -417,12 +417,20 @@ enum err config_reload(const struct config *before, config_say_fn say_fn, void *
 
 /* ---- questions ---- */
 
+uint8_t config_boundary(const struct config *config)
+{
+    static const char boundaries[] = ":./;@~+=!%&^"; /* in the order of the option's values */
+    check(config->channel_namespace_boundary < sizeof(boundaries) - 1);
+    return (uint8_t)boundaries[config->channel_namespace_boundary];
+}
+
 const struct config_namespace *config_namespace_of(const struct config *config,
                                                    struct bytes channel)
 {
     if (channel.size > 0 && channel.at[0] == '$')
         channel = bytes_of(channel.at + 1, channel.size - 1);
-    const uint8_t *end = channel.size > 0 ? memchr(channel.at, ':', channel.size) : NULL;
+    const uint8_t *end =
+        channel.size > 0 ? memchr(channel.at, config_boundary(config), channel.size) : NULL;
     if (end == NULL) return &config->without_namespace;
     struct bytes name = bytes_of(channel.at, (size_t)(end - channel.at));
 

@@ -111,8 +111,10 @@ struct config_token config_token_connections(const struct config *config);
 /* The section of its own when that is enabled, else that of connections. */
 struct config_token config_token_subscriptions(const struct config *config);
 
+/* channel.namespace_boundary. */
+uint8_t config_boundary(const struct config *config);
 /* The options of `channel`: a leading '$' is passed over, then the text before
- * the first ':' names the namespace; without ':' it is config->without_namespace.
+ * the first boundary names the namespace; without one it is config->without_namespace.
  * NULL when that namespace is not configured.  O(log namespaces), no allocation. */
 const struct config_namespace *config_namespace_of(const struct config *config,
                                                    struct bytes channel);

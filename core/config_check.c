@@ -8,8 +8,30 @@
 
 #include "core/check.h"
 #include "core/config_parts.h"
+#include "core/log.h"
 #include "core/net.h"
 #include "core/pattern.h"
+
+/* A subscription without history has no position to tell: what only allows one, or
+ * tells it, is idle.  force_recovery promises what cannot be kept. */
+static void check_without_history(struct config_reader *reader,
+                                  const struct config_namespace *space, const char *path)
+{
+    const struct {
+        const char *name;
+        bool is_set;
+    } idle[] = {{"allow_recovery", space->allow_recovery},
+                {"force_positioning", space->force_positioning},
+                {"allow_positioning", space->allow_positioning}};
+    for (size_t i = 0; i < array_count(idle); i++)
+        if (idle[i].is_set)
+            config_warn(reader, 0, path,
+                        "%s does nothing without history; set history_size and history_ttl",
+                        idle[i].name);
+    if (space->force_recovery)
+        config_error(reader, 0, path,
+                     "force_recovery needs history; set history_size and history_ttl");
+}
 
 static void check_namespace(struct config_reader *reader, const struct config_namespace *space)
 {
@@ -23,11 +45,7 @@ static void check_namespace(struct config_reader *reader, const struct config_na
         config_error(reader, 0, path,
                      "history needs both history_size and history_ttl; %s is not set",
                      space->history_size > 0 ? "history_ttl" : "history_size");
-    bool is_positioned = space->force_recovery || space->allow_recovery ||
-                         space->force_positioning || space->allow_positioning;
-    if (is_positioned && !config_has_history(space))
-        config_error(reader, 0, path,
-                     "recovery and positioning need history; set history_size and history_ttl");
+    if (!config_has_history(space)) check_without_history(reader, space, path);
     char why[PATTERN_WHY_MAX];
     if (pattern_check(space->channel_regex, why) != ERR_OK)
         config_error(reader, 0, path, "channel_regex is no expression: %s", why);
@@ -77,9 +95,12 @@ void config_check(struct config_reader *reader, const struct config *config)
                      "wants to be shorter than client.ping_interval");
     struct net_address address;
     if (config->http_server_address[0] != 0 &&
-        net_address_parse(config->http_server_address, 1, &address) != ERR_OK)
+        net_address_local(config->http_server_address, 1, &address) != ERR_OK)
         config_error(reader, 0, "http_server.address",
-                     "wants a number such as 127.0.0.1 or ::1, or nothing for every address");
+                     "wants a number such as 127.0.0.1 or ::1, or localhost, or nothing for every "
+                     "address");
+    if (config->log_level == LOG_TRACE)
+        config_warn(reader, 0, "log.level", "trace is debug here: no line is finer");
     check_prefix(reader, "http_api.handler_prefix", config->http_api_handler_prefix);
     check_prefix(reader, "websocket.handler_prefix", config->websocket_handler_prefix);
     if (config->storage_engine == CONFIG_ENGINE_EMBEDDED && config->storage_path[0] == 0)

@@ -8,6 +8,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <strings.h>
 
 #include "core/check.h"
 #include "core/config_parts.h"
@@ -182,7 +183,8 @@ static bool read_enum(const struct config_row *row, const char *text, uint64_t *
     const char *at = row->least;
     for (*value = 0;; (*value)++) {
         size_t name_size = strcspn(at, "|");
-        if (name_size == size && strncmp(at, text, size) == 0) return true;
+        /* Without regard to case: "INFO" is a level to Centrifugo too. */
+        if (name_size == size && strncasecmp(at, text, size) == 0) return true;
         if (at[name_size] == 0) break;
         at += name_size + 1;
     }

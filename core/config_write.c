@@ -46,7 +46,7 @@ static void print_row(const struct config_print *to, const struct config_row *ro
 static void print_namespaces(const struct config_print *to, int indent)
 {
     char line[160];
-    snprintf(line, sizeof(line), "%*s# channels whose name has no ':'", indent, "");
+    snprintf(line, sizeof(line), "%*s# channels whose name names no namespace", indent, "");
     to->print(to->context, line);
     snprintf(line, sizeof(line), "%*swithout_namespace:", indent, "");
     to->print(to->context, line);

@@ -49,7 +49,7 @@ static struct {
 } sink = {
     .mutex = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER, .fd = STDERR_FILENO};
 
-static const char *const names[] = {"debug", "info", "warn", "error", "none"};
+static const char *const names[] = {"trace", "debug", "info", "warn", "error", "none"};
 static_assert(array_count(names) == LOG_NONE + 1, "one name per level");
 
 void log_set_level(enum log_level level)
@@ -149,7 +149,7 @@ static void line_end(const char *line, size_t size)
 
 void log_line(enum log_level level, const char *format, ...)
 {
-    check(level < LOG_NONE);
+    check(level > LOG_TRACE && level < LOG_NONE);
     if (level < log_get_level()) return;
 
     char line[LINE_MAX_BYTES];

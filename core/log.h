@@ -18,7 +18,8 @@
 
 #include "core/base.h"
 
-enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_NONE };
+/* LOG_TRACE and LOG_NONE are limits only: no line has them. */
+enum log_level { LOG_TRACE, LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_NONE };
 
 /* LOG_INFO until then.  Threads that took the level before keep what they took. */
 void log_set_level(enum log_level level);
@@ -26,7 +27,7 @@ void log_set_level(enum log_level level);
  * lock: for shards, at their start and at a reload. */
 void log_take_level(void);
 enum log_level log_get_level(void);
-/* "debug", "info", "warn", "error", "none"; false for others. */
+/* "trace", "debug", "info", "warn", "error", "none"; false for others. */
 bool log_level_parse(const char *name, enum log_level *level);
 /* Lines go to descriptor `fd` from now on, by the writer thread. */
 void log_start(int fd);

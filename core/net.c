@@ -57,6 +57,12 @@ enum err net_address_parse(const char *host, uint16_t port, struct net_address *
     return ERR_OK;
 }
 
+enum err net_address_local(const char *host, uint16_t port, struct net_address *address)
+{
+    bool is_named = strcmp(host, "localhost") == 0;
+    return net_address_parse(is_named ? "127.0.0.1" : host, port, address);
+}
+
 enum err net_address_resolve(const char *host, uint16_t port, struct net_address *address)
 {
     if (net_address_parse(host, port, address) == ERR_OK) return ERR_OK;

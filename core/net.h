@@ -24,6 +24,8 @@ struct net_address {
 
 /* Parses "127.0.0.1", "::1" or "*" with a port; numbers only. */
 must_use enum err net_address_parse(const char *host, uint16_t port, struct net_address *address);
+/* The same of an address to listen on: "localhost" is 127.0.0.1, no resolver asked. */
+must_use enum err net_address_local(const char *host, uint16_t port, struct net_address *address);
 /* Resolves a name too; blocking. */
 must_use enum err net_address_resolve(const char *host, uint16_t port, struct net_address *address);
 /* A bound, listening, close-on-exec descriptor, or -errno.  `is_shared`: SO_REUSEPORT. */

@@ -66,7 +66,7 @@ static uint64_t print_publication(struct sub_run *run, const struct sub_channel 
 static const char *hint_of(uint32_t code, bool is_history)
 {
     switch (code) {
-    case 102: return "; what stands before the ':' must be in channel.namespaces";
+    case 102: return "; the namespace it names must be in channel.namespaces";
     case 103:
         return is_history ? "; its namespace must have allow_history_for_subscriber"
                           : "; its namespace must have allow_subscribe_for_client";

@@ -59,7 +59,7 @@ static int pub_print(const struct pub *pub, struct bytes answer)
             code = 0;
         fprintf(stderr, "sluice: publish to %s: %.*s (code %llu)%s\n", pub->channel, (int)text.size,
                 (const char *)text.at, (unsigned long long)code,
-                code == 102 ? "; what stands before the ':' must be in channel.namespaces" : "");
+                code == 102 ? "; the namespace it names must be in channel.namespaces" : "");
         exit = CLI_FAILED;
     } else {
         const struct doc *result = doc_get(doc, "result");

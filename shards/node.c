@@ -139,7 +139,7 @@ enum err node_listen(struct node *node)
     uint16_t port = (uint16_t)node->config->http_server_port;
     for (uint32_t i = 0; i < node->shards_count; i++) {
         struct net_address address;
-        if (net_address_parse(host, port, &address) != ERR_OK) {
+        if (net_address_local(host, port, &address) != ERR_OK) {
             log_error(
                 "http_server.address is no address; write a number such as 127.0.0.1 address=%s",
                 host);

@@ -137,7 +137,7 @@ static enum err wish_personal(struct shard *shard, const struct conn *conn, stru
     uint8_t *name = arena_get(&shard->arena, room);
     struct writer writer = writer_of(name, room);
     write_bytes(&writer, space);
-    if (space.size > 0) write_u8(&writer, ':');
+    if (space.size > 0) write_u8(&writer, config_boundary(config));
     write_u8(&writer, '#');
     write_bytes(&writer, user);
     struct wish *wish;

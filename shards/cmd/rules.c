@@ -11,12 +11,13 @@
 #include "shards/shard.h"
 
 /* What follows the namespace's boundary; the whole name where there is none. */
-static struct bytes name_after_namespace(struct bytes channel)
+static struct bytes name_after_namespace(const struct config *config, struct bytes channel)
 {
     size_t prefix = channel.at[0] == '$' ? 1 : 0;
-    const uint8_t *colon = memchr(channel.at + prefix, ':', channel.size - prefix);
-    if (colon == NULL) return channel;
-    return bytes_of(colon + 1, channel.size - (size_t)(colon + 1 - channel.at));
+    const uint8_t *end =
+        memchr(channel.at + prefix, config_boundary(config), channel.size - prefix);
+    if (end == NULL) return channel;
+    return bytes_of(end + 1, channel.size - (size_t)(end + 1 - channel.at));
 }
 
 static bool is_printable(struct bytes channel)
@@ -33,10 +34,10 @@ enum err rules_channel(struct shard *shard, struct bytes channel,
         return ERR_BAD_CHANNEL;
     const struct config_namespace *found = config_namespace_of(shard->config, channel);
     if (found == NULL) return ERR_UNKNOWN_CHANNEL;
-    bool is_fine =
-        found->channel_regex[0] == '\0'
-            ? is_printable(channel)
-            : pattern_match(&shard->patterns, found->channel_regex, name_after_namespace(channel));
+    bool is_fine = found->channel_regex[0] == '\0'
+                       ? is_printable(channel)
+                       : pattern_match(&shard->patterns, found->channel_regex,
+                                       name_after_namespace(shard->config, channel));
     if (!is_fine) return ERR_BAD_CHANNEL;
     *options = found;
     return ERR_OK;

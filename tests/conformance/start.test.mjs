@@ -77,8 +77,39 @@ test('starting', { concurrency: true }, async (t) => {
 
   check('an address that is none, or not ours', async () => {
     const at = (address) => serve(file(`${address}.yaml`, `http_server:\n  address: ${address}\n`), '--data', join(dir, address));
-    told(await at('nowhere'), 2, /nowhere\.yaml/, /http_server\.address: wants a number such as 127\.0\.0\.1/);
+    told(await at('nowhere'), 2, /nowhere\.yaml/, /http_server\.address: wants a number such as 127\.0\.0\.1/, /or localhost/);
     told(await at('192.0.2.1'), 1, /cannot listen address=192\.0\.2\.1/, /check http_server\.address/);
+  });
+
+  check('a JSON file of Centrifugo: what does nothing here is a warning, once by name', async () => {
+    const config = (spaces, level = 'TRACE') => JSON.stringify({
+      http_server: { address: 'localhost' },
+      client: { token: { hmac_secret_key: '0123456789abcdef0123456789abcdef' },
+        subscription_token: { insecure_skip_jwks_endpoint_safety_check: true } },
+      log: { level }, storage: { engine: 'memory' },
+      channel: { namespace_boundary: '.', namespaces: spaces } });
+    const idle = ['allow_recovery', 'allow_positioning', 'force_positioning'];
+    const life = await serve(file('centrifugo.json', config([{ name: 'live', ...Object.fromEntries(idle.map((name) => [name, true])) }])));
+    told(life, 0, /info listening address=localhost port=\d+/, / ready /);
+    for (const warning of [...idle.map((name) => `channel.namespaces[live]: ${name} does nothing without history`),
+      'log.level: trace is debug here', 'client.subscription_token.insecure_skip_jwks_endpoint_safety_check: known option'])
+      assert.equal(life.text.split(warning).length, 2, `${warning}\n${life.text}`);
+    told(await run(BINARY, ['check-config', '--config', file('loud.json', config([], 'Error'))]), 0, /loud\.json: fine/);
+    told(await serve(file('forced.json', config([{ name: 'live', force_recovery: true }]))), 2,
+      /forced\.json: channel\.namespaces\[live\]: force_recovery needs history; set history_size and history_ttl/);
+  });
+
+  check('another boundary of namespaces, on localhost', async () => {
+    const gateway = new Gateway({ shards: 2, config: { http_server: { address: 'localhost' }, storage: { engine: 'memory' },
+      channel: { namespace_boundary: '.', namespaces: [{ name: 'live' }] } } });
+    t.after(() => gateway.end());
+    await gateway.start();
+    const published = async (channel) => (await gateway.api('publish', { channel, data: 1 })).error?.code ?? 0;
+    assert.equal(await published('live.a'), 0);
+    assert.equal(await published('$live.a.b:c'), 0);
+    assert.equal(await published('gone.a'), 102);
+    assert.equal(await published('gone:a'), 0, 'a name without a namespace');
+    assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
   });
 
   check('a data directory that another gateway has', async () => {

@@ -232,7 +232,7 @@ static void rules_between_options_are_told(void **state)
         "c.yaml: channel.without_namespace: history needs both history_size and history_ttl; "
         "history_ttl is not set");
     bad("channel: {namespaces: [{name: aa, force_recovery: true}]}",
-        "c.yaml: channel.namespaces[aa]: recovery and positioning need history; "
+        "c.yaml: channel.namespaces[aa]: force_recovery needs history; "
         "set history_size and history_ttl");
     bad("channel: {namespaces: [{name: aa, history_size: 1, history_ttl: 2h, history_meta_ttl: "
         "1h}]}",

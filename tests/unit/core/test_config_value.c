@@ -41,6 +41,76 @@ static void enumerators_follow_their_rows(void **state)
     config_destroy(config);
 }
 
+static uint32_t warned(const char *sentence)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < said.warnings_count; i++)
+        count += strcmp(said.warnings[i], sentence) == 0;
+    return count;
+}
+
+static void levels_are_taken_in_any_case(void **state)
+{
+    (void)state;
+    static const char told[] = "c.yaml: log.level: trace is debug here: no line is finer";
+    struct config *config = good("log: {level: INFO}");
+    assert_int_equal(config->log_level, LOG_INFO);
+    config_destroy(config);
+    config = good("log: {level: Warn}");
+    assert_int_equal(config->log_level, LOG_WARN);
+    assert_int_equal(warned(told), 0);
+    config_destroy(config);
+    config = good("log: {level: TRACE}");
+    assert_int_equal(config->log_level, LOG_TRACE);
+    assert_int_equal(warned(told), 1);
+    config_destroy(config);
+}
+
+/* The first boundary, whichever it is; the others are bytes of the name. */
+static void every_boundary_ends_a_namespace(void **state)
+{
+    (void)state;
+    static const char boundaries[] = ":./;@~+=!%&^";
+    for (const char *at = boundaries; *at != 0; at++) {
+        char text[120], channel[] = "aa?b?c", other[] = "aa-b";
+        snprintf(text, sizeof(text),
+                 "channel: {namespace_boundary: '%c', namespaces: [{name: aa}]}", *at);
+        struct config *config = good(text);
+        assert_int_equal(config_boundary(config), *at);
+        channel[2] = channel[4] = *at;
+        const struct config_namespace *space = config_namespace_of(config, bytes_of_text(channel));
+        assert_ptr_equal(space, &config->namespaces[0]);
+        other[2] = *at == ':' ? '.' : ':';
+        space = config_namespace_of(config, bytes_of_text(other));
+        assert_ptr_equal(space, &config->without_namespace);
+        config_destroy(config);
+    }
+}
+
+/* Centrifugo starts with these; only force_recovery stops it. */
+static void what_does_nothing_without_history_is_a_warning(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"allow_recovery", "force_positioning", "allow_positioning"};
+    for (size_t i = 0; i < array_count(names); i++) {
+        char text[120], sentence[200];
+        snprintf(text, sizeof(text), "channel: {namespaces: [{name: aa, %s: true}]}", names[i]);
+        snprintf(sentence, sizeof(sentence),
+                 "c.yaml: channel.namespaces[aa]: %s does nothing without history; set "
+                 "history_size and history_ttl",
+                 names[i]);
+        struct config *config = good(text);
+        assert_int_equal(warned(sentence), 1);
+        config_destroy(config);
+        snprintf(text, sizeof(text),
+                 "channel: {namespaces: [{name: aa, %s: true, history_size: 1, history_ttl: 1s}]}",
+                 names[i]);
+        config = good(text);
+        assert_int_equal(warned(sentence), 0);
+        config_destroy(config);
+    }
+}
+
 static void durations_mean_what_they_say(void **state)
 {
     (void)state;
@@ -145,9 +215,10 @@ static void other_values_are_refused_with_what_is_wanted(void **state)
     bad("client: {channel_limit: -1}",
         "c.yaml:1: client.channel_limit: '-1' is not a whole number");
     bad("log: {level: loud}",
-        "c.yaml:1: log.level: 'loud' is not one of debug, info, warn, error, none");
-    bad("channel: {namespace_boundary: /}",
-        "c.yaml:1: channel.namespace_boundary: '/' is not one of :");
+        "c.yaml:1: log.level: 'loud' is not one of trace, debug, info, warn, error, none");
+    bad("channel: {namespace_boundary: '#'}",
+        "c.yaml:1: channel.namespace_boundary: '#' is not one of "
+        ":, ., /, ;, @, ~, +, =, !, %, &, ^");
     bad("client: {insecure: [true]}", "c.yaml:1: client.insecure: wants true or false, not a list");
     bad("client: {allowed_origins: '*'}",
         "c.yaml:1: client.allowed_origins: wants a list of texts, for example "
@@ -237,6 +308,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_has_a_default_within_its_limits),
         cmocka_unit_test(enumerators_follow_their_rows),
+        cmocka_unit_test(levels_are_taken_in_any_case),
+        cmocka_unit_test(every_boundary_ends_a_namespace),
+        cmocka_unit_test(what_does_nothing_without_history_is_a_warning),
         cmocka_unit_test(durations_mean_what_they_say),
         cmocka_unit_test(durations_without_sense_are_refused),
         cmocka_unit_test(sizes_are_binary),

@@ -64,6 +64,8 @@ static void lines_below_the_level_do_not_come(void **state)
     log_warn("three");
     log_set_level(LOG_DEBUG);
     log_debug("four");
+    log_set_level(LOG_TRACE);
+    log_debug("fourth again");
     log_set_level(LOG_NONE);
     log_error("five");
     log_set_level(LOG_INFO);
@@ -72,6 +74,7 @@ static void lines_below_the_level_do_not_come(void **state)
     assert_null(strstr(text, "two"));
     assert_non_null(strstr(text, "warn three"));
     assert_non_null(strstr(text, "debug four"));
+    assert_non_null(strstr(text, "debug fourth again"));
     assert_null(strstr(text, "five"));
 }
 
@@ -81,6 +84,8 @@ static void levels_have_names(void **state)
     enum log_level level = LOG_ERROR;
     assert_true(log_level_parse("debug", &level));
     assert_int_equal(level, LOG_DEBUG);
+    assert_true(log_level_parse("trace", &level));
+    assert_int_equal(level, LOG_TRACE);
     assert_true(log_level_parse("none", &level));
     assert_int_equal(level, LOG_NONE);
     assert_false(log_level_parse("INFO", &level));

@@ -27,6 +27,12 @@ static void addresses_are_numbers(void **state)
                                       "127.0.0.1 ", "[::1]",     "127.0.0.1:80"};
     for (size_t i = 0; i < array_count(bad); i++)
         assert_int_equal(net_address_parse(bad[i], 80, &address), ERR_BAD_REQUEST);
+    assert_int_equal(net_address_local("127.0.0.1", 80, &address), ERR_OK);
+    assert_int_equal(net_address_local("nowhere", 80, &address), ERR_BAD_REQUEST);
+    assert_int_equal(net_address_local("localhost", 80, &address), ERR_OK);
+    assert_int_equal(address.storage.ss_family, AF_INET);
+    const struct sockaddr_in *in = (const struct sockaddr_in *)&address.storage;
+    assert_int_equal(ntohl(in->sin_addr.s_addr), INADDR_LOOPBACK);
     assert_int_equal(net_address_resolve("127.0.0.1", 80, &address), ERR_OK);
     assert_int_equal(net_address_resolve("localhost", 80, &address), ERR_OK);
     assert_int_equal(net_address_resolve("no such name.invalid", 80, &address), ERR_IO);

@@ -243,6 +243,28 @@ static void names_may_have_a_rule_of_their_namespace(void **state)
     world_free(world);
 }
 
+/* '.' for ':': in the rule of the namespace, too. */
+static void the_boundary_is_an_option(void **state)
+{
+    (void)state;
+    struct world *world = world_make(false, "u");
+    struct config *config;
+    static const char text[] =
+        "channel: {namespace_boundary: ., namespaces: [{name: expr, channel_regex: '^[a-z]$',\n"
+        "  allow_publish_for_client: true}]}";
+    assert_int_equal(config_parse(BYTES_LITERAL(text), "t.yaml", NULL, 0, on_say, NULL, &config),
+                     ERR_OK);
+    const struct config *before = world->shard.config;
+    world->shard.config = config;
+    assert_int_equal(ask(world, PUBLISH, "expr.a"), ERR_OK);
+    assert_int_equal(ask(world, PUBLISH, "expr.aa"), ERR_BAD_CHANNEL);
+    assert_int_equal(ask(world, PUBLISH, "gone.a"), ERR_UNKNOWN_CHANNEL);
+    assert_int_equal(ask(world, PUBLISH, "expr:a"), ERR_DENIED); /* no namespace */
+    world->shard.config = before;
+    config_destroy(config);
+    world_free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +274,7 @@ int main(void)
         cmocka_unit_test(subscribers_rights_begin_when_they_ask_and_end_when_they_leave),
         cmocka_unit_test(names_keep_to_their_rule),
         cmocka_unit_test(names_may_have_a_rule_of_their_namespace),
+        cmocka_unit_test(the_boundary_is_an_option),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
