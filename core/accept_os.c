@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -112,6 +113,16 @@ void loop_listen_stop(struct loop *loop)
 {
     loop->listener = -1;
     loop_accept(loop);
+}
+
+/* Not close: an accept that was prepared names the descriptor until the next enter, and
+ * one under way keeps the socket open behind it. */
+void loop_listen_end(struct loop *loop)
+{
+    check(loop->listener >= 0);
+    if (shutdown(loop->listener, SHUT_RD) != 0)
+        log_warn("cannot end listening error=\"%s\"", strerror(errno));
+    loop_listen_stop(loop);
 }
 
 /* An accept that failed for want of something gets a pause, because it would

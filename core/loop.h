@@ -116,6 +116,9 @@ void loop_handle(struct loop *loop, enum sock_kind kind, const struct sock_handl
 void loop_listen(struct loop *loop, int listener);
 /* No more accepts; what the kernel accepted before is still handed over. */
 void loop_listen_stop(struct loop *loop);
+/* The same for good: the kernel refuses who comes from now on, and resets who came and
+ * was not accepted.  The descriptor stays the caller's to close. */
+void loop_listen_end(struct loop *loop);
 /* Starts a connection; on_connect follows.  SOCK_NONE when no slot is free. */
 must_use uint32_t loop_connect(struct loop *loop, enum sock_kind kind,
                                const struct sockaddr *address, uint32_t address_size);

@@ -130,14 +130,17 @@ struct shard {
     uint64_t letters_left; /* 1: the last read was full, do not sleep */
     int listener;          /* or -1 */
     bool is_in_turn;
-    bool is_draining;         /* no new connections; ending */
+    bool is_draining;         /* no new clients; ending */
+    bool is_leaving;          /* no question may begin: who comes late is closed */
     bool is_stopped;          /* drained: the thread may leave */
     uint8_t drain_round;      /* how many times shard 0 said STOP (ops/drain.c) */
     bool is_quiet_told;       /* in this round */
     uint32_t quiet_count;     /* shard 0: shards that are quiet in this round */
     uint64_t drain_until_ms;  /* then what is left is cut off */
     uint64_t drain_spread_ms; /* until then clients are closed at an even pace */
+    uint64_t drain_http_ms;   /* then requests that are not whole are not waited for */
     uint32_t drain_at;        /* next connection to close */
+    uint32_t upgraded_count;  /* WebSockets: WS and CLOSING ones */
     uint32_t clients_count;   /* connected ones */
     struct timer tick, drain_timer;
     struct note drain_note, reload_note;

@@ -113,16 +113,15 @@ static void conn_on_accept(void *context, uint32_t sock)
     conn->subs_first = conn->due_next = conn->due_prev = UINT32_MAX;
     conn_move(conn, CONN_HTTP);
     metric_add(&shard->metrics, METRIC_CONNECTIONS, 1);
-    if (shard->is_draining) {
+    if (shard->is_leaving)
         conn_end(shard, conn, CLOSE_SHUTDOWN);
-        return;
-    }
-    if (shard->tls.context != NULL) {
+    else if (shard->tls.context != NULL)
         conn_tls_accept(shard, conn);
-        return;
+    else {
+        conn_due(shard, conn,
+                 shard_second_after(shard, shard->config->http_server_header_timeout_ms));
+        loop_recv_arm(shard->loop, sock);
     }
-    conn_due(shard, conn, shard_second_after(shard, shard->config->http_server_header_timeout_ms));
-    loop_recv_arm(shard->loop, sock);
 }
 
 struct bytes conn_info(const struct shard *shard, const struct conn *conn)
@@ -191,6 +190,7 @@ static void conn_die(struct shard *shard, struct conn *conn)
     if (conn->state == CONN_DYING) return;
     conn_leave(shard, conn, conn->close);
     conn_forget_input(shard, conn);
+    shard->upgraded_count -= conn->state != CONN_HTTP;
     conn_move(conn, CONN_DYING);
     due_unlink(shard, conn);
     conn_settle(shard, conn);

@@ -111,6 +111,7 @@ void conn_upgrade(struct shard *shard, struct conn *conn, const struct handshake
     if (shard->config->client_command_rate_limit > 0)
         shard->command_rates[conn_index(shard, conn)] = (struct bucket){0};
     conn_move(conn, CONN_WS);
+    shard->upgraded_count++;
     conn_due(shard, conn, shard_second_after(shard, shard->config->client_stale_close_delay_ms));
 }
 

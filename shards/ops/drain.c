@@ -14,6 +14,11 @@
 #define DRAIN_SPREAD_MIN_MS  100
 /* Answers that a slow store owes are waited for this long after the spread. */
 #define DRAIN_ANSWERS_MS     1000
+/* A request that was on its way when listening ended has this long to be whole. */
+#define DRAIN_HTTP_MS        100
+
+/* What the last QUIET or STOP was about (drain.h). */
+enum round { ROUND_WEBSOCKETS, ROUND_QUESTIONS, ROUND_LETTERS, ROUND_COUNT };
 
 /* A client whose commands are under way hears their answers first: else what it
  * published is stored and it was told that the connection broke.  Commands that
@@ -24,6 +29,13 @@ static bool waits_for_answers(struct shard *shard, struct conn *conn)
     if (clock_turn_ms(&shard->clock) >= shard->drain_spread_ms + DRAIN_ANSWERS_MS) return false;
     conn_pause(shard, conn);
     return true;
+}
+
+/* Until then who asks is told that this node ends. */
+static bool is_http_over(const struct shard *shard)
+{
+    return shard->drain_round > ROUND_WEBSOCKETS &&
+           clock_turn_ms(&shard->clock) >= shard->drain_http_ms;
 }
 
 /* Closes `count` connections from a moving start. */
@@ -41,8 +53,9 @@ static void close_some(struct shard *shard, uint32_t count, bool is_last_call)
             if (waits_for_answers(shard, conn)) continue;
             conn_end(shard, conn, CLOSE_SHUTDOWN);
             count--;
-        } else if (conn->state == CONN_HTTP && !(conn->flags & CONN_PAUSED)) {
-            /* Idle between requests; one with an answer under way ends after it. */
+        } else if (conn->state == CONN_HTTP && is_http_over(shard) &&
+                   !(conn->flags & CONN_PAUSED)) {
+            /* Idle, or half of a request; one with an answer under way ends after it. */
             conn->flags |= CONN_CLOSE_SENT;
             if (conn->out_bytes == 0) conn_close_peer(shard, conn);
             count--;
@@ -70,7 +83,6 @@ void drain_begin(struct note *note, void *context)
     check(note == &shard->drain_note);
     if (shard->is_draining) return;
     shard->is_draining = true;
-    loop_listen_stop(shard->loop);
     uint64_t now = clock_turn_ms(&shard->clock);
     uint64_t timeout = shard->config->shutdown_timeout_ms;
     uint64_t pace = max_u64(DRAIN_SPREAD_MIN_MS, shard->clients_count / DRAIN_CLIENTS_PER_MS);
@@ -87,7 +99,8 @@ void drain_begin(struct note *note, void *context)
 
 static bool is_quiet(const struct shard *shard)
 {
-    if (shard->drain_round == 0)
+    if (shard->drain_round == ROUND_WEBSOCKETS) return shard->upgraded_count == 0;
+    if (shard->drain_round == ROUND_QUESTIONS)
         return shard->conns.count == 0 && shard->calls.count == 0 &&
                store_pending(shard->store) == 0 && channels_pending(shard) == 0 &&
                !tokens_are_busy(shard);
@@ -97,15 +110,16 @@ static bool is_quiet(const struct shard *shard)
 void drain_turn(struct shard *shard)
 {
     check(shard->is_draining);
-    if (shard->drain_round < 2) {
+    if (shard->drain_round < ROUND_COUNT) {
         if (shard->is_quiet_told || !is_quiet(shard)) return;
         shard->is_quiet_told = true;
         letter_post(shard->post, letter_pack_plain(shard->post, 0, LETTER_QUIET));
         mesh_flush(shard->post);
         return;
     }
-    /* Round 2: the last letters are those of this dialogue. */
+    /* The last letters are those of this dialogue. */
     if (mesh_letters_out(shard->post) > 0 || mesh_letters_kept(shard->post) > 0) return;
+    if (shard->conns.count > 0) return; /* accepted while listening ended; it is closing */
     /* The store works on by itself: its timer may have begun to apply the log. */
     if (store_pending(shard->store) > 0) return;
     if (!mesh_sleep(shard->post)) return; /* something is still to be handed over or read */
@@ -134,4 +148,8 @@ void drain_on_stop(void *context, struct letter *letter)
     check(shard->is_draining);
     shard->drain_round++;
     shard->is_quiet_told = false;
+    shard->is_leaving = shard->drain_round > ROUND_QUESTIONS;
+    if (shard->drain_round != ROUND_QUESTIONS) return;
+    loop_listen_end(shard->loop);
+    shard->drain_http_ms = clock_turn_ms(&shard->clock) + DRAIN_HTTP_MS;
 }

@@ -1,17 +1,23 @@
 /*
  * drain: how the shards of a node end together.
  *
- * A draining shard stops accepting and closes its clients with 3001 at an even,
- * jittered pace, so that a fleet does not come back in one second.  Then all
- * leave together, in two rounds led by shard 0:
+ * A draining shard closes its clients with 3001 at an even, jittered pace, so that a
+ * fleet does not come back in one second.  It goes on accepting, and answers requests
+ * with 503: a socket that listens and is not accepted from would let who comes hang.
+ * HTTP connections hold nothing up but for a short grace.  Then all leave together, in
+ * three rounds led by shard 0:
  *
- *   round 0  QUIET: I have no connection, no call, nothing at the store
+ *   round 0  QUIET: I have no WebSocket
+ *            STOP:  nobody has, and no new one can begin; listening ends
+ *   round 1  QUIET: I have no connection, no call, nothing at the store
  *            STOP:  nobody has; no new question can begin
- *   round 1  QUIET: all letters that I ever sent are home
+ *   round 2  QUIET: all letters that I ever sent are home
  *            STOP:  everybody's are; leave when this one's answer is home
  *
- * One round would not do: a shard that is quiet may still be asked by one that
- * is not, and a letter of its own may then be under way to a third.
+ * Round 0 is the node's, because shards share the port: one that stopped earlier would
+ * refuse in the name of those that still answer.  Rounds 1 and 2 are not one: a shard
+ * that is quiet may still be asked by one that is not, and a letter of its own may then
+ * be under way to a third.
  *
  * Thread:  owner shard; drain_begin through the shard's inbox.
  * Tests:   tests/conformance, the simulator

@@ -3,9 +3,10 @@
 // themselves and have every offset exactly once.
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { connect as connectTcp } from 'node:net';
 import { connect, offsets, range, subscribe } from './client.mjs';
-import { Gateway, NAMESPACES, SECRET, sleep, token, until } from './gateway.mjs';
-import { openRaw } from './peer.mjs';
+import { Gateway, KEY, NAMESPACES, SECRET, sleep, token, until } from './gateway.mjs';
+import { openRaw, talk } from './peer.mjs';
 import { Redis } from './redis.mjs';
 
 const CLIENTS = 50, CHANNELS = 5, ROUNDS = 3;
@@ -128,3 +129,62 @@ test('clients that never read or never speak hold nothing up', async (t) => {
   assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
   stuck.forEach(({ socket }) => socket.destroy());
 });
+
+const UPGRADE = 'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n';
+const ASKED = [
+  'GET /connection/websocket HTTP/1.1\r\nHost: a\r\n' + UPGRADE + '\r\n',
+  `POST /api/info HTTP/1.1\r\nHost: a\r\nX-API-Key: ${KEY}\r\nContent-Length: 2\r\n\r\n{}`,
+  'GET /health HTTP/1.1\r\nHost: a\r\n\r\n', 'GET /health/simple HTTP/1.1\r\nHost: a\r\n\r\n',
+];
+
+/** A connection that says `text`, and more when told to. */
+async function say(gateway, text) {
+  const socket = connectTcp(gateway.port, '127.0.0.1');
+  const one = { socket, text: '', isOver: false, error: null };
+  socket.on('data', (bytes) => { one.text += bytes; });
+  socket.on('error', (error) => { one.error = error; });
+  socket.on('close', () => { one.isOver = true; });
+  await new Promise((done) => socket.once('connect', done));
+  if (text) socket.write(text);
+  return one;
+}
+
+for (const shards of [1, 4])
+  test(`who asks while a client holds the drain up is answered 503, ${shards} shards`, async (t) => {
+    const gateway = new Gateway({ shards, config: { storage: { engine: 'memory' }, shutdown: { timeout: '4s' } } });
+    t.after(() => gateway.end());
+    await gateway.start();
+    // It does not answer the close frame, so it is waited for.
+    const mute = await openRaw(gateway, { id: 1, connect: { token: token({ sub: 'mute' }) } });
+    await until(() => mute.received.includes('"connect"'), 'it is connected');
+    const kept = await Promise.all(ASKED.map(() => say(gateway, ASKED[3])));
+    await until(() => kept.every(({ text }) => text.endsWith('ok')), 'the first requests are answered');
+    const halves = await Promise.all(ASKED.map((text) => say(gateway, text.slice(0, 20))));
+    const never = await say(gateway, ASKED[0].slice(0, 20));
+    const silent = await say(gateway);
+
+    gateway.child.kill('SIGTERM');
+    await until(() => /draining/.test(gateway.log), 'it drains');
+    for (const wait of [200, 800]) {
+      await sleep(wait);
+      const answers = await Promise.all(ASKED.flatMap((text) => [1, 2, 3].map(() => talk(gateway, [text]))));
+      for (const { text, error } of answers) {
+        assert.match(text, /^HTTP\/1\.1 503 [^]*^Connection: close\r$/m, `${text} ${error}`);
+        assert.equal(error, null);
+      }
+      assert.equal(mute.isEnded, false, 'the drain is under way');
+    }
+    kept.forEach(({ socket }, i) => socket.write(ASKED[i]));
+    halves.forEach(({ socket }, i) => socket.write(ASKED[i].slice(20)));
+    await until(() => [...kept, ...halves].every(({ isOver }) => isOver), 'they are answered and closed');
+    for (const { text } of kept) assert.deepEqual(text.match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 200', 'HTTP/1.1 503'], text);
+    for (const { text } of halves) assert.deepEqual(text.match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 503'], text);
+    assert.equal(mute.isEnded, false, 'the drain is under way');
+    assert.equal(never.isOver || silent.isOver, false);
+
+    mute.socket.destroy(); // and so the drain is over; what never asks does not hold it up
+    assert.deepEqual(await gateway.exited, { code: 0, signal: null });
+    await until(() => never.isOver && silent.isOver, 'they are closed');
+    assert.equal(never.text + silent.text, '');
+    assert.equal((await talk(gateway, [ASKED[2]])).error, 'ECONNREFUSED');
+  });

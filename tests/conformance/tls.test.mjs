@@ -220,6 +220,21 @@ test('both sides end with close_notify; a socket that just ends is counted', asy
   await counts(gateway, 'truncated_total', before + 1);
 });
 
+test('who comes while a client holds the drain up shakes hands and is answered 503', async (t) => {
+  const gateway = await secured(t, { config: { shutdown: { timeout: '3s' } } });
+  const { socket: mute } = await tls(gateway); // it does not answer the close frame
+  mute.write('GET /connection/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+    'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n');
+  await once(mute, 'data');
+  mute.on('error', () => {});
+  gateway.child.kill('SIGTERM');
+  await until(() => /draining/.test(gateway.log), 'it drains');
+  await sleep(300);
+  for (const path of ['/health', '/health/simple']) assert.equal((await get(gateway, path)).status, 503);
+  mute.destroy();
+  assert.deepEqual(await gateway.exited, { code: 0, signal: null });
+});
+
 test('a slow reader over TLS gets 3008 at its limit and no broken frame', async (t) => {
   const LIMIT = 256 << 10;
   const gateway = await secured(t, { config: {

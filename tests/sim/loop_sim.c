@@ -140,6 +140,12 @@ void loop_listen_stop(struct loop *loop)
     loop->accepts_left = (uint32_t)chance_below(loop->backlog_count + 1);
 }
 
+void loop_listen_end(struct loop *loop)
+{
+    check(loop->is_listening);
+    loop_listen_stop(loop);
+}
+
 uint32_t loop_sim_listening(void)
 {
     uint32_t count = 0;

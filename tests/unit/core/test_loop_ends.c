@@ -57,6 +57,14 @@ static void listening_stops_and_starts(void **state)
     loop_listen(w->loop, w->listener); /* while the stop is under way */
     int third = world_peer(w);
     world_accepted(w, 2);
+    loop_listen_end(w->loop);
+    int late = socket(AF_INET, SOCK_STREAM, 0);
+    const struct sockaddr *address = (const struct sockaddr *)&w->address.storage;
+    assert_int_equal(connect(late, address, w->address.size), -1);
+    assert_int_equal(errno, ECONNREFUSED);
+    for (int i = 0; i < 3; i++) turn(w, 1);
+    assert_int_equal(w->accepted_count, 3);
+    close(late);
     close(first);
     close(second);
     close(third);
