@@ -27,6 +27,7 @@ struct append_call {
     struct link_call call;
     struct list batch; /* in redis->batches until submitted */
     struct redis_store *redis;
+    struct redis_server *server; /* to which it was written last */
     struct list records;
     uint32_t records_count;
     uint32_t bytes;
@@ -51,7 +52,7 @@ static struct bytes record_body(const struct append_record *record)
 
 static struct bytes call_origin(const struct append_call *call, char *origin, size_t size)
 {
-    int used = snprintf(origin, size, "%s:%llu", call->redis->boot, (unsigned long long)call->seq);
+    int used = snprintf(origin, size, "%s:%llu", call->server->boot, (unsigned long long)call->seq);
     check(used > 0 && (size_t)used < size);
     return bytes_of(origin, (size_t)used);
 }
@@ -63,15 +64,22 @@ static uint64_t known_head(const struct store_append *op)
     return max_u64(op->channel->head, channel == NULL ? 0 : channel->acked_head);
 }
 
+/* Every time it is written it is another call, with a number of its own. */
+static void call_number(struct append_call *call, struct redis_server *server)
+{
+    call->server = server;
+    call->seq = ++server->seq_written;
+    call->started_ns = call->redis->store.env.clock->mono_ns;
+}
+
 static void call_write(struct link_call *base, struct link *link, struct resp_out *out)
 {
-    (void)link;
     struct append_call *call = container_of(base, struct append_call, call);
     struct redis_store *redis = call->redis;
     char origin[64];
-    call->seq = ++redis->seq_written;
-    call->started_ns = redis->store.env.clock->mono_ns;
-    redis_write_script(redis, out, SCRIPT_APPEND, call->partition, 2 + call->records_count * 8);
+    call_number(call, link->owner);
+    redis_write_script(call->server, out, SCRIPT_APPEND, call->partition,
+                       2 + call->records_count * 8);
     resp_number(out, redis->store.env.config->storage_dedup_horizon_ms);
     resp_bytes(out, call_origin(call, origin, sizeof origin));
     list_each (node, &call->records) {
@@ -90,13 +98,11 @@ static void call_write(struct link_call *base, struct link *link, struct resp_ou
 /* A live publication: nothing is kept, so nothing needs the script. */
 static void live_write(struct link_call *base, struct link *link, struct resp_out *out)
 {
-    (void)link;
     struct append_call *call = container_of(base, struct append_call, call);
     struct redis_store *redis = call->redis;
     struct append_record *record = container_of(call->records.next, struct append_record, link);
     char origin[64], line[160], key[REDIS_KEY_MAX];
-    call->seq = ++redis->seq_written;
-    call->started_ns = redis->store.env.clock->mono_ns;
+    call_number(call, link->owner);
     struct bytes name = call_origin(call, origin, sizeof origin);
     int used = snprintf(line, sizeof line, "l 0 %s %.*s\n", record->op->channel->epoch,
                         (int)name.size, (const char *)name.at);
@@ -123,9 +129,10 @@ static void note_epoch(struct redis_store *redis, struct store_channel *channel,
 }
 
 /* on_appended first, then the feed; between the two the channel may be closed. */
-static void record_end(struct redis_store *redis, struct append_record *record, enum err err,
-                       uint64_t seq, struct bytes epoch, uint64_t result, uint64_t revision)
+static void record_end(const struct append_call *call, struct append_record *record, enum err err,
+                       struct bytes epoch, uint64_t result, uint64_t revision)
 {
+    struct redis_store *redis = call->redis;
     struct store_append *op = record->op;
     struct redis_channel *channel = op->channel->engine;
     struct handle handle = slab_handle(&redis->channels, channel);
@@ -144,11 +151,11 @@ static void record_end(struct redis_store *redis, struct append_record *record, 
         struct announcement announcement = {.kind = (enum announcement_kind)record->kind,
                                             .number = number,
                                             .epoch = epoch,
-                                            .boot = bytes_of_text(redis->boot),
-                                            .seq = seq,
+                                            .boot = bytes_of_text(call->server->boot),
+                                            .seq = call->seq,
                                             .revision = revision,
                                             .body = record_body(record)};
-        feed_own(redis, handle, &announcement);
+        feed_own(call->server, handle, &announcement);
     }
     mem_free(record);
 }
@@ -165,6 +172,18 @@ static bool answer_is_whole(const struct append_call *call, const struct reply *
     return reply->items[0]->type == REPLY_TEXT;
 }
 
+/* Its number is behind us; a call that was never written has none. */
+static void call_note_end(const struct append_call *call, enum err err)
+{
+    struct redis_server *server = call->server;
+    if (server == NULL) return;
+    if (err == ERR_STORE_UNKNOWN) {
+        if (call->seq != server->unknown_last + 1) server->unknown_first = call->seq;
+        server->unknown_last = call->seq;
+    }
+    server->seq_answered = max_u64(server->seq_answered, call->seq);
+}
+
 /* `reply`: the whole answer of the script, or NULL. */
 static void call_end(struct append_call *call, enum err err, const struct reply *reply)
 {
@@ -175,17 +194,13 @@ static void call_end(struct append_call *call, enum err err, const struct reply 
         struct append_record *record = container_of(node, struct append_record, link);
         uint64_t result = reply == NULL ? 0 : (uint64_t)reply->items[at]->integer;
         uint64_t revision = reply == NULL ? 0 : (uint64_t)reply->items[at + 1]->integer;
-        record_end(redis, record, err, call->seq, epoch, result, revision);
+        record_end(call, record, err, epoch, result, revision);
     }
     if (err == ERR_OK) {
         redis->latency_us = (redis->store.env.clock->mono_ns - call->started_ns) / 1000;
         metric_add(redis->store.env.metrics, METRIC_STORE_COMMITS, 1);
     }
-    if (err == ERR_STORE_UNKNOWN) {
-        if (call->seq != redis->unknown_last + 1) redis->unknown_first = call->seq;
-        redis->unknown_last = call->seq;
-    }
-    redis->seq_answered = max_u64(redis->seq_answered, call->seq);
+    call_note_end(call, err);
     mem_free(call);
     feed_release(redis);
 }
@@ -318,6 +333,6 @@ void append_submit(struct redis_store *redis)
         struct append_call *call = container_of(node, struct append_call, batch);
         if (redis->partitions[call->partition].filling == call)
             redis->partitions[call->partition].filling = NULL;
-        link_call(&redis->commands, &call->call, redis_due_ms(redis));
+        redis_call(redis, call->partition, &call->call);
     }
 }

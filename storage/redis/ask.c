@@ -31,9 +31,9 @@ static int ask_wait(int fd, short events, uint64_t due_ms)
     }
 }
 
-static int ask_connect(const struct redis_options *options, int fd, uint64_t due_ms)
+static int ask_connect(const struct redis_place *place, int fd, uint64_t due_ms)
 {
-    const struct net_address *address = &options->address;
+    const struct net_address *address = &place->address;
     if (connect(fd, (const struct sockaddr *)&address->storage, address->size) == 0) return 0;
     if (errno != EINPROGRESS) return errno;
     int error = ask_wait(fd, POLLOUT, due_ms);
@@ -67,10 +67,11 @@ static int ask_recv(int fd, struct resp_in *in, uint64_t due_ms)
 }
 
 static enum err ask_dialogue(int fd, struct hello *hello, const struct redis_options *options,
-                             struct resp_in *in, uint64_t due_ms, int *error)
+                             const struct redis_place *place, struct resp_in *in, uint64_t due_ms,
+                             int *error)
 {
     struct resp_out out = {0};
-    hello_write(hello, options, LINK_COMMANDS, false, &out);
+    hello_write(hello, options, place, LINK_COMMANDS, false, &out);
     *error = ask_send(fd, bytes_of(out.at, out.used), due_ms);
     resp_fini(&out);
     while (*error == 0 && !hello_is_done(hello)) {
@@ -86,23 +87,23 @@ static enum err ask_dialogue(int fd, struct hello *hello, const struct redis_opt
     return *error == 0 ? ERR_OK : ERR_STORE_DOWN;
 }
 
-static enum err ask_once(const struct redis_options *options, struct hello_server *server,
-                         char problem[HELLO_PROBLEM_MAX])
+static enum err ask_once(const struct redis_options *options, const struct redis_place *place,
+                         struct hello_server *server, char problem[HELLO_PROBLEM_MAX])
 {
     uint64_t due_ms = now_ms() + options->connect_timeout_ms;
     struct hello hello = {0};
     struct resp_in *in = resp_in_create();
     enum err err = ERR_STORE_DOWN;
     int fd =
-        socket(options->address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int error = fd < 0 ? errno : ask_connect(options, fd, due_ms);
-    if (error == 0) err = ask_dialogue(fd, &hello, options, in, due_ms, &error);
+        socket(place->address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int error = fd < 0 ? errno : ask_connect(place, fd, due_ms);
+    if (error == 0) err = ask_dialogue(fd, &hello, options, place, in, due_ms, &error);
     if (fd >= 0) close(fd);
     resp_in_destroy(in);
     if (error != 0) {
         snprintf(problem, HELLO_PROBLEM_MAX,
                  "cannot reach Redis at %s: %s; start it, or set redis.address to where it runs",
-                 options->place, strerror(error));
+                 place->text, strerror(error));
     } else if (err == ERR_OK) {
         *server = hello.server;
     } else {
@@ -111,19 +112,20 @@ static enum err ask_once(const struct redis_options *options, struct hello_serve
     return err;
 }
 
-enum err ask_hello(const struct redis_options *options, uint64_t patience_ms,
-                   struct hello_server *server, char problem[HELLO_PROBLEM_MAX])
+enum err ask_hello(const struct redis_options *options, const struct redis_place *place,
+                   uint64_t patience_ms, struct hello_server *server,
+                   char problem[HELLO_PROBLEM_MAX])
 {
     uint64_t started_ms = now_ms();
     bool was_told = false;
     for (;;) {
-        enum err err = ask_once(options, server, problem);
+        enum err err = ask_once(options, place, server, problem);
         bool is_loading = err == ERR_STARTING;
         uint64_t limit_ms = is_loading ? ASK_LOADING_MS : patience_ms;
         if (err != ERR_STORE_DOWN && !is_loading) return err;
         if (now_ms() - started_ms >= limit_ms) return err;
         if (is_loading && !was_told)
-            log_info("waiting for Redis to load its data address=%s", options->place);
+            log_info("waiting for Redis to load its data address=%s", place->text);
         was_told = was_told || is_loading;
         poll(NULL, 0, ASK_PAUSE_MS);
     }

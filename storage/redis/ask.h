@@ -16,5 +16,6 @@
 
 /* Connects, says hello, fills `server` and hangs up; a server that does not answer is asked
  * again until the time is over.  Errors as hello_take, with the sentence. */
-must_use enum err ask_hello(const struct redis_options *options, uint64_t patience_ms,
-                            struct hello_server *server, char problem[HELLO_PROBLEM_MAX]);
+must_use enum err ask_hello(const struct redis_options *options, const struct redis_place *place,
+                            uint64_t patience_ms, struct hello_server *server,
+                            char problem[HELLO_PROBLEM_MAX]);

@@ -95,24 +95,24 @@ void feed_reset(struct redis_store *redis, struct redis_channel *channel,
 
 /* --- announcements -------------------------------------------------------------------------- */
 
-static bool is_own(const struct redis_store *redis, const struct announcement *announcement)
+static bool is_own(const struct redis_server *server, const struct announcement *announcement)
 {
-    return bytes_equal_text(announcement->boot, redis->boot);
+    return bytes_equal_text(announcement->boot, server->boot);
 }
 
-static bool is_own_unanswered(const struct redis_store *redis,
+static bool is_own_unanswered(const struct redis_server *server,
                               const struct announcement *announcement)
 {
-    return announcement->seq > redis->seq_answered && is_own(redis, announcement);
+    return announcement->seq > server->seq_answered && is_own(server, announcement);
 }
 
 /* Fed from its answer, which is lost for these only. */
-static bool is_own_live_fed(const struct redis_store *redis,
+static bool is_own_live_fed(const struct redis_server *server,
                             const struct announcement *announcement)
 {
     bool is_unknown =
-        announcement->seq >= redis->unknown_first && announcement->seq <= redis->unknown_last;
-    return announcement->kind == ANNOUNCEMENT_LIVE && is_own(redis, announcement) && !is_unknown;
+        announcement->seq >= server->unknown_first && announcement->seq <= server->unknown_last;
+    return announcement->kind == ANNOUNCEMENT_LIVE && is_own(server, announcement) && !is_unknown;
 }
 
 /* True exactly when the announcement is what comes next from the position. */
@@ -177,15 +177,17 @@ static void announcement_take(struct redis_store *redis, struct redis_channel *c
     }
 }
 
-static void announcement_hold(struct redis_store *redis, struct redis_channel *channel,
+static void announcement_hold(struct redis_server *server, struct redis_channel *channel,
                               struct bytes message, bool is_place)
 {
+    struct redis_store *redis = server->redis;
     if (channel->held_count == REDIS_HELD_MAX) {
         /* A live publication is lost here; nobody was promised it. */
         channel->is_behind = true;
         return;
     }
     struct held *held = mem_alloc(sizeof *held + message.size);
+    held->server = server;
     held->is_place = is_place;
     held->size = (uint32_t)message.size;
     memcpy(held->bytes, message.at, message.size);
@@ -207,16 +209,17 @@ static void lag_observe(struct redis_store *redis, const struct announcement *an
     metric_observe(redis->store.env.metrics, FAMILY_PUB_SUB_LAG, lag_ms * 1000000);
 }
 
-void feed_take(struct redis_store *redis, struct redis_channel *channel, struct bytes message)
+void feed_take(struct redis_server *server, struct redis_channel *channel, struct bytes message)
 {
+    struct redis_store *redis = server->redis;
     struct announcement announcement;
     if (announcement_read(message, &announcement) != ERR_OK) {
         log_error("an announcement from Redis is malformed and is passed over");
         return;
     }
-    if (is_own_live_fed(redis, &announcement)) return;
-    if (!is_own(redis, &announcement)) lag_observe(redis, &announcement);
-    bool is_place = is_own_unanswered(redis, &announcement);
+    if (is_own_live_fed(server, &announcement)) return;
+    if (!is_own(server, &announcement)) lag_observe(redis, &announcement);
+    bool is_place = is_own_unanswered(server, &announcement);
     bool must_wait = is_place || channel->state != CHANNEL_LIVE || channel->is_filling ||
                      channel->held_count > 0;
     if (!must_wait) {
@@ -224,7 +227,7 @@ void feed_take(struct redis_store *redis, struct redis_channel *channel, struct 
         return;
     }
     struct bytes line = bytes_of(message.at, message.size - announcement.body.size);
-    announcement_hold(redis, channel, is_place ? line : message, is_place);
+    announcement_hold(server, channel, is_place ? line : message, is_place);
 }
 
 static struct held *held_first(struct redis_channel *channel, struct announcement *announcement)
@@ -252,7 +255,7 @@ static void channel_release(struct redis_store *redis, struct handle handle)
     while ((channel = slab_find(&redis->channels, handle)) != NULL &&
            (held = held_first(channel, &announcement)) != NULL) {
         if (channel->state != CHANNEL_LIVE || channel->is_filling) return;
-        if (is_own_unanswered(redis, &announcement)) return;
+        if (is_own_unanswered(held->server, &announcement)) return;
         list_remove(&held->link);
         channel->held_count--;
         if (!held->is_place) {
@@ -267,9 +270,10 @@ static void channel_release(struct redis_store *redis, struct handle handle)
     if (channel->is_behind && channel->state == CHANNEL_LIVE) read_fill(redis, channel);
 }
 
-void feed_own(struct redis_store *redis, struct handle handle,
+void feed_own(struct redis_server *server, struct handle handle,
               const struct announcement *announcement)
 {
+    struct redis_store *redis = server->redis;
     struct redis_channel *channel = slab_find(&redis->channels, handle);
     struct announcement first;
     if (channel == NULL || channel->state != CHANNEL_LIVE) return;
@@ -280,8 +284,9 @@ void feed_own(struct redis_store *redis, struct handle handle,
     if (channel->is_filling) return;
     struct held *held = held_first(channel, &first);
     bool is_its_place =
-        held != NULL && held->is_place && first.seq == announcement->seq &&
-        first.kind == announcement->kind && first.number == announcement->number &&
+        held != NULL && held->is_place && held->server == server &&
+        first.seq == announcement->seq && first.kind == announcement->kind &&
+        first.number == announcement->number &&
         first.revision == (first.kind == ANNOUNCEMENT_PUBLICATION ? 0 : announcement->revision);
     bool is_same = bytes_equal_text(announcement->epoch, channel->channel->epoch);
     if ((held != NULL && !is_its_place) || !is_same || !is_next(channel, announcement)) return;

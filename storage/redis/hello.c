@@ -86,11 +86,12 @@ static void write_step(enum step step, const struct redis_options *options, stru
     impossible("every step has its command");
 }
 
-void hello_write(struct hello *hello, const struct redis_options *options, enum link_role role,
-                 bool is_again, struct resp_out *out)
+void hello_write(struct hello *hello, const struct redis_options *options,
+                 const struct redis_place *place, enum link_role role, bool is_again,
+                 struct resp_out *out)
 {
     bool is_commands = role == LINK_COMMANDS;
-    *hello = (struct hello){.options = options, .role = role, .is_again = is_again};
+    *hello = (struct hello){.options = options, .place = place, .role = role, .is_again = is_again};
     hello->steps[STEP_AUTH] = !is_again && (options->password[0] != 0 || options->user[0] != 0);
     hello->steps[STEP_SELECT] = !is_again && options->db != 0;
     hello->steps[STEP_NAME] = !is_again;
@@ -140,18 +141,17 @@ static enum err take_info(struct hello *hello, const struct reply *reply)
     if (major < VERSION_LEAST || run_id.size < 16 || replication_id.size < 16) {
         snprintf(hello->problem, sizeof hello->problem,
                  "the server at %s is release '%.*s'; use Redis 7 or Valkey, or newer",
-                 hello->options->place, (int)min_u64(version.size, 20), (const char *)version.at);
+                 hello->place->text, (int)min_u64(version.size, 20), (const char *)version.at);
         return ERR_UNSUPPORTED;
     }
     if (bytes_equal_text(info_value(info, "loading"), "1")) {
         snprintf(hello->problem, sizeof hello->problem, "Redis at %s is loading its data",
-                 hello->options->place);
+                 hello->place->text);
         return ERR_STARTING;
     }
     if (bytes_equal_text(info_value(info, "role"), "slave")) {
         snprintf(hello->problem, sizeof hello->problem,
-                 "Redis at %s is a replica; set redis.address to the primary",
-                 hello->options->place);
+                 "Redis at %s is a replica; set redis.address to the primary", hello->place->text);
         return ERR_STORE_DOWN;
     }
     memcpy(hello->server.lineage, run_id.at, 16);
@@ -181,7 +181,7 @@ static enum err take_partitions(struct hello *hello, const struct reply *reply)
     snprintf(hello->problem, sizeof hello->problem,
              "what Redis at %s holds under '%s' was made with %llu partitions, this node has %u: "
              "set redis.partitions to that, or take another redis.prefix",
-             hello->options->place, hello->options->prefix, (unsigned long long)stored,
+             hello->place->text, hello->options->prefix, (unsigned long long)stored,
              hello->options->partitions);
     return ERR_CONFLICT;
 }
@@ -199,7 +199,7 @@ static enum err take_error(struct hello *hello, const struct reply *reply)
 {
     struct bytes text = reply->text;
     int size = (int)min_u64(text.size, 120);
-    const char *place = hello->options->place;
+    const char *place = hello->place->text;
     if (reply_is_error(reply, "LOADING")) {
         snprintf(hello->problem, sizeof hello->problem, "Redis at %s is loading its data", place);
         return ERR_STARTING;

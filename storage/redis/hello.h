@@ -21,10 +21,14 @@
 #define HELLO_PROBLEM_MAX 512
 #define LINEAGE_MAX       32
 
+/* Where a server is. */
+struct redis_place {
+    struct net_address address;
+    char text[128]; /* "127.0.0.1:6379", for people */
+};
+
 /* From the configuration; shared by all links of a node, read-only. */
 struct redis_options {
-    struct net_address address;
-    char place[128]; /* "127.0.0.1:6379", for people */
     const char *user, *password, *prefix;
     uint32_t db;
     uint32_t partitions;
@@ -47,6 +51,7 @@ struct hello_server {
 
 struct hello {
     const struct redis_options *options;
+    const struct redis_place *place;
     enum link_role role;
     bool is_again; /* on a connection that said it before: only what may have changed */
     bool steps[16];
@@ -55,8 +60,9 @@ struct hello {
     char problem[HELLO_PROBLEM_MAX]; /* after an error: a sentence that says what to do */
 };
 
-void hello_write(struct hello *hello, const struct redis_options *options, enum link_role role,
-                 bool is_again, struct resp_out *out);
+void hello_write(struct hello *hello, const struct redis_options *options,
+                 const struct redis_place *place, enum link_role role, bool is_again,
+                 struct resp_out *out);
 /* ERR_STARTING: the server is loading, try again soon.  ERR_UNAUTHORIZED: the
  * password.  ERR_CONFLICT: another number of partitions.  ERR_UNSUPPORTED: the
  * version.  ERR_STORE_DOWN: anything else.  All with hello->problem. */

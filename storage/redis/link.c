@@ -178,7 +178,7 @@ void link_drop(struct link *link, const char *problem)
     bool was_up = link->state == LINK_READY || link->state == LINK_AGAIN;
     if (problem != NULL) link_say(link, problem);
     if (!link->is_stopping && (was_up || link->attempts == 0))
-        log_warn("the link to Redis is lost address=%s role=%s reason=\"%s\"", link->options->place,
+        log_warn("the link to Redis is lost address=%s role=%s reason=\"%s\"", link->place->text,
                  link->role == LINK_FEED ? "feed" : "commands", link->problem);
     link->attempts++;
     if (was_up) link->down_ms = link_now_ms(link);
@@ -195,7 +195,7 @@ void link_drop(struct link *link, const char *problem)
 static void link_drop_errno(struct link *link, const char *what, int error)
 {
     char problem[HELLO_PROBLEM_MAX];
-    snprintf(problem, sizeof problem, "%s at %s: %s", what, link->options->place,
+    snprintf(problem, sizeof problem, "%s at %s: %s", what, link->place->text,
              error == 0 ? "it closed the connection" : strerror(error));
     link_drop(link, problem);
 }
@@ -236,7 +236,8 @@ static bool reply_ends_link(const struct reply *reply)
 static void link_hello(struct link *link, bool is_again)
 {
     check(list_is_empty(&link->pending));
-    hello_write(&link->hello, link->options, link->role, is_again, &link->outs[link->filling]);
+    hello_write(&link->hello, link->options, link->place, link->role, is_again,
+                &link->outs[link->filling]);
     link_send(link);
 }
 
@@ -261,7 +262,7 @@ static void take_call(struct link *link, const struct reply *reply)
         take_refused(link, call);
     } else if (reply_is_refusal(reply)) {
         char problem[HELLO_PROBLEM_MAX];
-        snprintf(problem, sizeof problem, "Redis at %s refuses: %.*s", link->options->place,
+        snprintf(problem, sizeof problem, "Redis at %s refuses: %.*s", link->place->text,
                  (int)min_u64(reply->text.size, 120), (const char *)reply->text.at);
         link_say(link, problem);
         bool ends = reply_ends_link(reply);
@@ -290,7 +291,7 @@ static void take_hello(struct link *link, const struct reply *reply)
     link_move(link, LINK_READY);
     calls_put_back(&link->again, &link->waiting);
     if (is_again) return;
-    log_info("linked to Redis address=%s role=%s", link->options->place,
+    log_info("linked to Redis address=%s role=%s", link->place->text,
              link->role == LINK_FEED ? "feed" : "commands");
     link->attempts = 0;
     link->down_ms = 0;
@@ -313,8 +314,9 @@ static void link_take(struct link *link, const struct reply *reply)
 
 static struct link *links_find(struct links *links, uint32_t sock)
 {
-    for (uint32_t i = 0; i < links->count; i++) {
-        if (links->items[i]->sock == sock) return links->items[i];
+    list_each (node, &links->items) {
+        struct link *link = container_of(node, struct link, item);
+        if (link->sock == sock) return link;
     }
     return NULL;
 }
@@ -394,7 +396,7 @@ static const struct sock_handlers links_handlers = {
 
 static void link_connect(struct link *link)
 {
-    const struct net_address *address = &link->options->address;
+    const struct net_address *address = &link->place->address;
     check(link->sock == SOCK_NONE);
     link->sock = loop_connect(link->links->loop, SOCK_LINK,
                               (const struct sockaddr *)&address->storage, address->size);
@@ -444,17 +446,19 @@ void links_init(struct links *links, struct loop *loop, struct wheel *wheel, str
                 struct rng *rng)
 {
     *links = (struct links){.loop = loop, .wheel = wheel, .clock = clock, .rng = rng};
+    list_init(&links->items);
     loop_handle(loop, SOCK_LINK, &links_handlers, links);
 }
 
 void link_start(struct link *link, struct links *links, const struct redis_options *options,
-                enum link_role role, const struct link_events *events, void *owner)
+                const struct redis_place *place, enum link_role role,
+                const struct link_events *events, void *owner)
 {
-    check(links->count < LINKS_MAX);
     check(link->state == LINK_OFF);
-    links->items[links->count++] = link;
+    list_append(&links->items, &link->item);
     link->links = links;
     link->options = options;
+    link->place = place;
     link->role = role;
     link->events = events;
     link->owner = owner;
@@ -472,16 +476,16 @@ void link_start(struct link *link, struct links *links, const struct redis_optio
 
 static bool links_are_off(const struct links *links)
 {
-    for (uint32_t i = 0; i < links->count; i++) {
-        if (links->items[i]->sock != SOCK_NONE) return false;
+    list_each (node, &links->items) {
+        if (container_of(node, struct link, item)->sock != SOCK_NONE) return false;
     }
     return true;
 }
 
 void links_fini(struct links *links)
 {
-    for (uint32_t i = 0; i < links->count; i++) {
-        struct link *link = links->items[i];
+    list_each (node, &links->items) {
+        struct link *link = container_of(node, struct link, item);
         link->is_stopping = true;
         link_drop(link, "the store is closing");
         wheel_disarm(links->wheel, &link->timer);
@@ -492,8 +496,9 @@ void links_fini(struct links *links)
         clock_turn(links->clock);
         loop_run(links->loop);
     }
-    for (uint32_t i = 0; i < links->count; i++) {
-        struct link *link = links->items[i];
+    struct list *node;
+    while ((node = list_take(&links->items)) != NULL) {
+        struct link *link = container_of(node, struct link, item);
         calls_end(link, &link->waiting, ERR_STORE_DOWN);
         calls_end(link, &link->refused, ERR_STORE_DOWN);
         wheel_disarm(links->wheel, &link->timer);
@@ -501,5 +506,4 @@ void links_fini(struct links *links)
         resp_fini(&link->outs[0]);
         resp_fini(&link->outs[1]);
     }
-    links->count = 0;
 }

@@ -73,7 +73,9 @@ enum link_state {
 /* Fields are private to link.c but for `owner`, `hello.server` and `problem`. */
 struct link {
     struct links *links;
+    struct list item; /* in links */
     const struct redis_options *options;
+    const struct redis_place *place;
     const struct link_events *events;
     void *owner;
     enum link_role role;
@@ -102,16 +104,13 @@ struct link {
     char problem[HELLO_PROBLEM_MAX]; /* why it is not ready, for people */
 };
 
-#define LINKS_MAX 8
-
 /* Finds the link of a socket; owns SOCK_LINK of the shard's loop. */
 struct links {
     struct loop *loop;
     struct wheel *wheel;
     struct clock *clock;
     struct rng *rng;
-    struct link *items[LINKS_MAX];
-    uint32_t count;
+    struct list items;
 };
 
 void links_init(struct links *links, struct loop *loop, struct wheel *wheel, struct clock *clock,
@@ -121,9 +120,10 @@ void links_init(struct links *links, struct loop *loop, struct wheel *wheel, str
  * end as after a loss. */
 void links_fini(struct links *links);
 
-/* Adds `link`, zeroed, and begins to connect with the next turn. */
+/* Adds `link`, zeroed, and begins to connect with the next turn; `options` and `place` stay. */
 void link_start(struct link *link, struct links *links, const struct redis_options *options,
-                enum link_role role, const struct link_events *events, void *owner);
+                const struct redis_place *place, enum link_role role,
+                const struct link_events *events, void *owner);
 /* Puts `call` in line; its end comes later, never inside.  It may wait
  * unwritten until `due_ms`. */
 void link_call(struct link *link, struct link_call *call, uint64_t due_ms);

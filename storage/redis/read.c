@@ -22,6 +22,7 @@ enum read_mode { READ_OPEN, READ_FILL, READ_FORWARD, READ_REVERSE };
 struct read_call {
     struct link_call call;
     struct redis_store *redis;
+    uint32_t partition;
     enum read_mode mode;
     struct handle channel; /* OPEN, FILL */
     uint64_t revision;     /* FILL: where the sink stood when it began */
@@ -54,11 +55,12 @@ static void call_destroy(struct read_call *call)
 /* --- writing ------------------------------------------------------------------------------- */
 
 static void call_write_to(struct read_call *call, struct store_channel *channel, const char *epoch,
-                          uint64_t head, struct bytes since, uint32_t count, struct resp_out *out)
+                          uint64_t head, struct bytes since, uint32_t count, struct link *link,
+                          struct resp_out *out)
 {
     struct redis_store *redis = call->redis;
     bool is_kept = history_is_kept(channel->history);
-    redis_write_script(redis, out, SCRIPT_READ, redis_partition_of(redis, channel->name), 10);
+    redis_write_script(link->owner, out, SCRIPT_READ, call->partition, 10);
     resp_bytes(out, channel->name);
     resp_text(out, epoch);
     resp_number(out, head);
@@ -73,13 +75,12 @@ static void call_write_to(struct read_call *call, struct store_channel *channel,
 
 static void call_write(struct link_call *base, struct link *link, struct resp_out *out)
 {
-    (void)link;
     struct read_call *call = container_of(base, struct read_call, call);
     char text[64];
     int used = snprintf(text, sizeof text, "%llu", (unsigned long long)call->since);
     if (call->op != NULL) {
         call_write_to(call, call->op->channel, "", 0, bytes_of(text, (size_t)used), call->page,
-                      out);
+                      link, out);
         return;
     }
     struct redis_channel *channel = call_channel(call);
@@ -89,22 +90,23 @@ static void call_write(struct link_call *base, struct link *link, struct resp_ou
         resp_text(out, "PING");
     } else if (call->mode == READ_OPEN) {
         call_write_to(call, channel->channel, "", 0, BYTES_LITERAL("0"),
-                      min_u32(channel->op->window_max, READ_WINDOW_MAX), out);
+                      min_u32(channel->op->window_max, READ_WINDOW_MAX), link, out);
     } else {
         struct store_channel *of = channel->channel;
         used = snprintf(text, sizeof text, "%llu-%llu", (unsigned long long)of->head,
                         (unsigned long long)channel->revision);
         call_write_to(call, of, of->epoch, max_u64(of->head, channel->acked_head),
-                      bytes_of(text, (size_t)used), READ_PAGE, out);
+                      bytes_of(text, (size_t)used), READ_PAGE, link, out);
     }
 }
 
-static struct read_call *call_create(struct redis_store *redis, enum read_mode mode,
-                                     void (*on_end)(struct link_call *, enum err,
-                                                    const struct reply *))
+static struct read_call *
+call_create(struct redis_store *redis, enum read_mode mode, const struct store_channel *channel,
+            void (*on_end)(struct link_call *, enum err, const struct reply *))
 {
     struct read_call *call = mem_alloc(sizeof *call);
     call->redis = redis;
+    call->partition = redis_partition_of(redis, channel->name);
     call->mode = mode;
     call->call.write = call_write;
     call->call.on_end = on_end;
@@ -203,9 +205,9 @@ void read_open(struct redis_store *redis, struct redis_channel *channel)
 {
     check(channel->state == CHANNEL_SUBSCRIBING);
     channel->state = CHANNEL_READING;
-    struct read_call *call = call_create(redis, READ_OPEN, open_on_end);
+    struct read_call *call = call_create(redis, READ_OPEN, channel->channel, open_on_end);
     call->channel = slab_handle(&redis->channels, channel);
-    link_call(&redis->commands, &call->call, redis_due_ms(redis));
+    redis_call(redis, call->partition, &call->call);
 }
 
 /* --- fill ---------------------------------------------------------------------------------- */
@@ -297,7 +299,7 @@ static void fill_on_end(struct link_call *base, enum err err, const struct reply
     }
     err = answer_parse(err, reply, &answer);
     if (err == ERR_OK && fill_take(call, &answer)) {
-        link_call(&redis->commands, base, redis_due_ms(redis));
+        redis_call(redis, call->partition, base);
         return;
     }
     if (call->has_filled) metric_add(redis->store.env.metrics, METRIC_STORE_GAPS, 1);
@@ -319,10 +321,10 @@ void read_fill(struct redis_store *redis, struct redis_channel *channel)
     channel->is_behind = false;
     channel->suspect_head = 0;
     channel->suspect_revision = 0;
-    struct read_call *call = call_create(redis, READ_FILL, fill_on_end);
+    struct read_call *call = call_create(redis, READ_FILL, channel->channel, fill_on_end);
     call->channel = slab_handle(&redis->channels, channel);
     call->revision = channel->revision;
-    link_call(&redis->commands, &call->call, redis_due_ms(redis));
+    redis_call(redis, call->partition, &call->call);
 }
 
 /* --- history ------------------------------------------------------------------------------- */
@@ -379,7 +381,7 @@ static void history_on_end(struct link_call *base, enum err err, const struct re
     err = answer_parse(err, reply, &answer);
     if (err == ERR_OK) err = history_take(call, answer.entries, &taken);
     if (err == ERR_OK && history_goes_on(call, taken)) {
-        link_call(&redis->commands, base, redis_due_ms(redis));
+        redis_call(redis, call->partition, base);
         return;
     }
     redis->pending--;
@@ -393,12 +395,12 @@ void redis_read(struct store *store, struct store_read *op)
 {
     struct redis_store *redis = redis_of(store);
     check(op->on_read != NULL);
-    struct read_call *call =
-        call_create(redis, op->is_reverse ? READ_REVERSE : READ_FORWARD, history_on_end);
+    struct read_call *call = call_create(redis, op->is_reverse ? READ_REVERSE : READ_FORWARD,
+                                         op->channel, history_on_end);
     call->op = op;
     call->since = op->since;
     call->page = min_u32(READ_PAGE, op->limit);
     op->engine = call;
     redis->pending++;
-    link_call(&redis->commands, &call->call, redis_due_ms(redis));
+    redis_call(redis, call->partition, &call->call);
 }

@@ -1,5 +1,4 @@
-/* The engine's table, the node, the store of a shard, its health and the probe
- * that shows that pub/sub lives. */
+/* The engine's table, the node, the store of a shard and its health. */
 #include "storage/redis/redis.h"
 
 #include <stdio.h>
@@ -12,10 +11,6 @@
 #include "core/mem.h"
 #include "storage/engines.h"
 #include "storage/redis/ask.h"
-
-#define PROBE_MS         1000
-/* Without an echo for so long, health is red; the link is renewed at io_timeout. */
-#define PROBE_SILENCE_MS (3 * PROBE_MS)
 
 /* --- words that several files write ---------------------------------------------------------- */
 
@@ -33,8 +28,7 @@ struct bytes redis_key(const struct redis_store *redis, char *key, uint32_t part
     return writer_bytes(&writer);
 }
 
-/* Eight letters, from the shard's secrets. */
-static void draw_letters(char letters[REDIS_BOOT_SIZE + 1])
+void redis_draw_letters(char letters[REDIS_BOOT_SIZE + 1])
 {
     uint8_t bytes[REDIS_BOOT_SIZE];
     entropy_fill(bytes, sizeof bytes);
@@ -52,21 +46,22 @@ static void turn_letters(char letters[REDIS_BOOT_SIZE + 1])
     }
 }
 
-void redis_write_script(struct redis_store *redis, struct resp_out *out, enum script script,
+void redis_write_script(struct redis_server *server, struct resp_out *out, enum script script,
                         uint32_t partition, uint32_t count)
 {
-    const struct hello_server *server = &redis->commands.hello.server;
+    struct redis_store *redis = server->redis;
+    const struct hello_server *said = server_said(server);
     char key[REDIS_KEY_MAX];
     turn_letters(redis->letters);
     resp_begin(out, 4 + 4 + count);
     resp_text(out, "EVALSHA");
-    resp_text(out, server->digests[script]);
+    resp_text(out, said->digests[script]);
     resp_text(out, "1");
     resp_bytes(out, redis_key(redis, key, partition, "meta", BYTES_NONE));
-    resp_text(out, server->lineage);
-    resp_text(out, server->is_durable ? "1" : "0");
+    resp_text(out, said->lineage);
+    resp_text(out, said->is_durable ? "1" : "0");
     resp_text(out, redis->letters);
-    resp_text(out, link_is_lineage_fresh(&redis->commands) ? "1" : "0");
+    resp_text(out, link_is_lineage_fresh(&server->commands) ? "1" : "0");
 }
 
 uint32_t redis_partition_of(const struct redis_store *redis, struct bytes name)
@@ -82,15 +77,22 @@ void redis_reserve(struct redis_store *redis, uint32_t count)
         mem_resize(redis->publications, redis->publications_max * sizeof *redis->publications);
 }
 
-uint64_t redis_due_ms(const struct redis_store *redis)
+struct redis_server *redis_server_of(const struct redis_store *redis, uint32_t partition)
 {
-    return link_due_ms(&redis->commands);
+    check(partition < redis->node->options.partitions);
+    return redis->partitions[partition].server;
+}
+
+void redis_call(struct redis_store *redis, uint32_t partition, struct link_call *call)
+{
+    struct link *link = &redis_server_of(redis, partition)->commands;
+    link_call(link, call, link_due_ms(link));
 }
 
 /* --- the node -------------------------------------------------------------------------------- */
 
 /* "redis://host:port", "host:port", "host" or "[::1]:port". */
-static enum err address_parse(const char *text, struct redis_options *options)
+static enum err address_parse(const char *text, struct redis_place *place)
 {
     static const char scheme[] = "redis://";
     char host[128];
@@ -98,7 +100,7 @@ static enum err address_parse(const char *text, struct redis_options *options)
     const char *at =
         strncmp(text, scheme, sizeof scheme - 1) == 0 ? text + sizeof scheme - 1 : text;
     size_t size = strcspn(at, "/");
-    snprintf(options->place, sizeof options->place, "%.*s", (int)min_u64(size, 100), at);
+    snprintf(place->text, sizeof place->text, "%.*s", (int)min_u64(size, 100), at);
     if (size == 0 || size >= sizeof host || (at[size] == '/' && at[size + 1] != 0))
         return ERR_BAD_REQUEST;
     snprintf(host, sizeof host, "%.*s", (int)size, at);
@@ -117,7 +119,7 @@ static enum err address_parse(const char *text, struct redis_options *options)
         *bracket = 0;
         name = host + 1;
     }
-    return net_address_resolve(name, port, &options->address);
+    return net_address_resolve(name, port, &place->address);
 }
 
 static enum err redis_node_open(const struct config *config, struct workers *workers,
@@ -136,16 +138,17 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
     options->partitions = config->redis_partitions;
     options->connect_timeout_ms = config->redis_connect_timeout_ms;
     options->io_timeout_ms = config->redis_io_timeout_ms;
-    enum err err = address_parse(config->redis_address, options);
+    enum err err = address_parse(config->redis_address, &opened->place);
     if (err != ERR_OK) {
         log_error("redis.address cannot be used; write host:port of a server that can be found "
                   "address=\"%s\"",
-                  options->place);
+                  opened->place.text);
     } else if (strlen(options->prefix) > 128 || strpbrk(options->prefix, "{} ") != NULL) {
         log_error("redis.prefix must be at most 128 characters, none of them a brace or a space");
         err = ERR_BAD_REQUEST;
     } else {
-        err = ask_hello(options, options->connect_timeout_ms, &opened->server, problem);
+        err = ask_hello(options, &opened->place, options->connect_timeout_ms, &opened->server,
+                        problem);
         if (err != ERR_OK) log_error("%s", problem);
     }
     if (err != ERR_OK) {
@@ -161,80 +164,7 @@ static void redis_node_close(struct store_node *node)
     mem_free(container_of(node, struct redis_node, node));
 }
 
-/* --- the probe ------------------------------------------------------------------------------- */
-
-static void probe_on_timer(struct timer *timer);
-
-static void probe_write(struct link_call *call, struct link *link, struct resp_out *out)
-{
-    (void)link;
-    struct redis_store *redis = container_of(call, struct redis_store, probe_call);
-    char key[REDIS_KEY_MAX];
-    redis->probe_sent_ms = redis_now_ms(redis);
-    resp_begin(out, 3);
-    resp_text(out, "SPUBLISH");
-    resp_bytes(out, redis_key(redis, key, 0, "probe:", bytes_of_text(redis->boot)));
-    resp_number(out, redis->probe_sent_ms);
-}
-
-static void probe_on_end(struct link_call *call, enum err err, const struct reply *reply)
-{
-    (void)err, (void)reply;
-    container_of(call, struct redis_store, probe_call)->is_probe_calling = false;
-}
-
-void redis_on_probe(struct redis_store *redis, struct bytes token)
-{
-    uint64_t sent_ms = 0;
-    if (!bytes_to_u64(token, &sent_ms) || sent_ms != redis->probe_sent_ms) return;
-    redis->probe_heard_ms = redis_now_ms(redis);
-}
-
-static bool links_are_ready(const struct redis_store *redis)
-{
-    return link_is_ready(&redis->commands) && link_is_ready(&redis->feed);
-}
-
-static void probe_on_timer(struct timer *timer)
-{
-    struct redis_store *redis = container_of(timer, struct redis_store, probe_timer);
-    uint64_t now_ms = redis_now_ms(redis);
-    uint64_t silence_ms = max_u64(redis->node->options.io_timeout_ms, PROBE_SILENCE_MS);
-    if (!links_are_ready(redis)) {
-        redis->probe_heard_ms = now_ms;
-    } else if (now_ms - redis->probe_heard_ms >= silence_ms) {
-        link_drop(&redis->feed, "Redis answers, but what is published does not come back");
-    } else if (!redis->is_probe_calling) {
-        redis->is_probe_calling = true;
-        link_call(&redis->commands, &redis->probe_call, redis_due_ms(redis));
-    }
-    wheel_arm(redis->store.env.wheel, timer, now_ms + PROBE_MS, probe_on_timer);
-}
-
 /* --- the store of a shard -------------------------------------------------------------------- */
-
-static void commands_on_ready(struct link *link)
-{
-    struct redis_store *redis = link->owner;
-    redis->probe_heard_ms = redis_now_ms(redis);
-    sweep_soon(redis);
-}
-
-/* Calls under way have ended one by one; nothing more is known to be lost. */
-static void commands_on_lost(struct link *link)
-{
-    (void)link;
-}
-
-static const struct link_events commands_events = {
-    .on_ready = commands_on_ready,
-    .on_lost = commands_on_lost,
-};
-static const struct link_events feed_events = {
-    .on_ready = feed_on_ready,
-    .on_lost = feed_on_lost,
-    .on_push = feed_on_push,
-};
 
 static struct store *redis_attach(struct store_node *base, const struct store_env *env)
 {
@@ -244,25 +174,21 @@ static struct store *redis_attach(struct store_node *base, const struct store_en
     redis->store = (struct store){.engine = base->engine, .env = *env};
     redis->node = node;
     entropy_fill(&seed, sizeof seed);
-    draw_letters(redis->boot);
-    draw_letters(redis->letters);
+    redis_draw_letters(redis->letters);
     map_init(&redis->channels_by_name, seed);
     slab_init(&redis->channels, "redis channels", sizeof(struct redis_channel), REDIS_CHANNELS_MAX);
     redis->partitions = mem_alloc(node->options.partitions * sizeof *redis->partitions);
     for (uint32_t i = 0; i < node->options.partitions; i++)
         list_init(&redis->partitions[i].channels);
     list_init(&redis->batches);
-    list_init(&redis->subscribes);
     list_init(&redis->opening);
     list_init(&redis->holding);
     list_init(&redis->refused);
-    redis->probe_call.write = probe_write;
-    redis->probe_call.on_end = probe_on_end;
     links_init(&redis->links, env->loop, env->wheel, env->clock, env->rng);
-    link_start(&redis->commands, &redis->links, &node->options, LINK_COMMANDS, &commands_events,
-               redis);
-    link_start(&redis->feed, &redis->links, &node->options, LINK_FEED, &feed_events, redis);
-    wheel_arm(env->wheel, &redis->probe_timer, redis_now_ms(redis) + PROBE_MS, probe_on_timer);
+    struct redis_server *server = mem_alloc(sizeof *server);
+    redis->servers[redis->servers_count++] = server;
+    server_start(server, redis, &node->place);
+    for (uint32_t i = 0; i < node->options.partitions; i++) redis->partitions[i].server = server;
     sweep_start(redis);
     return &redis->store;
 }
@@ -274,7 +200,10 @@ static void redis_detach(struct store *store)
     check(redis->channels_by_name.count == 0);
     links_fini(&redis->links);
     wheel_disarm(store->env.wheel, &redis->sweep_timer);
-    wheel_disarm(store->env.wheel, &redis->probe_timer);
+    for (uint32_t i = 0; i < redis->servers_count; i++) {
+        server_fini(redis->servers[i]);
+        mem_free(redis->servers[i]);
+    }
     check(redis->sweep_calls == 0 && list_is_empty(&redis->batches));
     map_fini(&redis->channels_by_name);
     slab_fini(&redis->channels);
@@ -288,8 +217,7 @@ static void redis_submit(struct store *store)
     struct redis_store *redis = redis_of(store);
     append_submit(redis);
     feed_submit(redis);
-    link_flush(&redis->commands);
-    link_flush(&redis->feed);
+    for (uint32_t i = 0; i < redis->servers_count; i++) server_flush(redis->servers[i]);
 }
 
 static uint32_t redis_pending(const struct store *store)
@@ -297,37 +225,22 @@ static uint32_t redis_pending(const struct store *store)
     return ((const struct redis_store *)store)->pending;
 }
 
-/* The first moments: the node has just talked to Redis, the shard's own links
- * are on their way and have not failed. */
-static bool links_are_beginning(const struct redis_store *redis)
-{
-    bool has_failed = redis->commands.attempts > 0 || redis->feed.attempts > 0;
-    bool was_ready = redis->commands.lineage_ms > 0 && redis->feed.lineage_ms > 0;
-    return !has_failed && !was_ready;
-}
-
 static void redis_health(const struct store *store, struct store_health *health)
 {
     const struct redis_store *redis = (const struct redis_store *)store;
-    bool is_linked = redis->commands.hello.server.lineage[0] != 0;
-    const struct hello_server *server =
-        is_linked ? &redis->commands.hello.server : &redis->node->server;
-    const char *problem = "Redis answers";
-    *health = (struct store_health){.latency_us = redis->latency_us};
-    health->durability = server->is_durable ? "durable" : "written";
-    if (links_are_beginning(redis)) {
-        health->is_ok = true;
-    } else if (!link_is_ready(&redis->commands)) {
-        problem = redis->commands.problem;
-    } else if (!link_is_ready(&redis->feed)) {
-        problem = redis->feed.problem;
-    } else if (redis_now_ms(redis) - redis->probe_heard_ms >= PROBE_SILENCE_MS) {
-        problem = "Redis answers, but what is published does not come back";
-    } else {
-        health->is_ok = true;
+    const char *problem = NULL;
+    bool is_durable = true;
+    for (uint32_t i = 0; i < redis->servers_count; i++) {
+        const struct hello_server *said = server_said(redis->servers[i]);
+        if (said->lineage[0] == 0) said = &redis->node->server;
+        is_durable = is_durable && said->is_durable;
+        if (problem == NULL) problem = server_problem(redis->servers[i]);
     }
+    *health = (struct store_health){.is_ok = problem == NULL,
+                                    .latency_us = redis->latency_us,
+                                    .durability = is_durable ? "durable" : "written"};
     snprintf(health->detail, sizeof health->detail, "%.*s", (int)sizeof health->detail - 1,
-             problem);
+             problem == NULL ? "Redis answers" : problem);
 }
 
 const struct store_engine store_engine_redis = {

@@ -1,7 +1,8 @@
 /*
  * redis: the engine on Redis Streams; this header is private to its files.
  *
- *   redis.c    the node, the store of a shard, health, the probe
+ *   redis.c    the node, the store of a shard, health
+ *   server.c   a primary: its links and the probe
  *   append.c   records in: batches by partition, answers
  *   read.c     a channel opened, a gap filled, history read
  *   subscribe.c   channels opened and closed, the feed link
@@ -36,7 +37,7 @@
 #include "core/map.h"
 #include "core/slab.h"
 #include "storage/redis/answer.h"
-#include "storage/redis/link.h"
+#include "storage/redis/server.h"
 #include "storage/store.h"
 
 /* Channels that one shard has open at once. */
@@ -51,13 +52,14 @@
  * keep others of the same server waiting (0.2 ms at 7 us a record). */
 #define REDIS_BATCH_RECORDS          64
 #define REDIS_BATCH_BYTES            (256u << 10)
-
-#define REDIS_BOOT_SIZE 8
+/* Primaries that one shard talks to. */
+#define REDIS_SERVERS_MAX            1
 
 struct redis_node {
     struct store_node node; /* first: a node is cast back */
     const struct config *config;
     struct redis_options options;
+    struct redis_place place;
     struct hello_server server; /* as it was at the start of the node */
 };
 
@@ -95,12 +97,14 @@ struct redis_channel {
  * that is fed when its answer comes. */
 struct held {
     struct list link;
+    struct redis_server *server; /* that announced it */
     bool is_place;
     uint32_t size;
     uint8_t bytes[];
 };
 
 struct redis_partition {
+    struct redis_server *server;
     struct list channels;
     struct append_call *filling; /* takes records of this turn */
 };
@@ -108,38 +112,27 @@ struct redis_partition {
 struct redis_store {
     struct store store; /* first: a store is cast back */
     struct redis_node *node;
-    char boot[REDIS_BOOT_SIZE + 1];    /* names us in announcements */
     char letters[REDIS_BOOT_SIZE + 1]; /* offered for a new epoch */
     struct links links;
-    struct link commands, feed;
+    struct redis_server *servers[REDIS_SERVERS_MAX];
+    uint32_t servers_count;
     struct map channels_by_name;
     struct slab channels;
     struct redis_partition *partitions;
     uint32_t pending;
     /* append.c */
     struct list batches; /* struct append_call of this turn */
-    uint64_t seq_written, seq_answered;
-    uint64_t unknown_first, unknown_last; /* calls of the last loss, ended without an answer */
     uint64_t latency_us;
     /* subscribe.c, feed.c */
-    struct list subscribes;
     struct list opening;
     struct list holding;
     struct list refused; /* opens for which no channel was left */
-    uint64_t subscribes_sent, subscribes_confirmed;
-    bool is_resubscribing; /* since a loss; ends with a sweep */
     /* sweep.c */
     struct timer sweep_timer;
     uint32_t sweep_next; /* partition */
     uint32_t sweep_calls;
-    bool is_sweep_urgent; /* what differs is filled at once */
-    bool is_sweep_again;  /* begin anew when this one is through */
-    /* redis.c: the probe */
-    struct timer probe_timer;
-    struct link_call probe_call;
-    bool is_probe_calling;
-    uint64_t probe_heard_ms;
-    uint64_t probe_sent_ms;
+    bool is_sweep_urgent;             /* what differs is filled at once */
+    bool is_sweep_again;              /* begin anew when this one is through */
     struct publication *publications; /* scratch of one callback */
     uint32_t publications_max;
 };
@@ -159,14 +152,18 @@ static inline uint64_t redis_now_ms(const struct redis_store *redis)
 struct bytes redis_key(const struct redis_store *redis, char *key, uint32_t partition,
                        const char *kind, struct bytes name);
 /* The first words of a script call: digest, key and lineage; `count` further words follow. */
-void redis_write_script(struct redis_store *redis, struct resp_out *out, enum script script,
+void redis_write_script(struct redis_server *server, struct resp_out *out, enum script script,
                         uint32_t partition, uint32_t count);
+/* Eight letters, from the shard's secrets. */
+void redis_draw_letters(char letters[REDIS_BOOT_SIZE + 1]);
+/* The primary that holds the partition. */
+struct redis_server *redis_server_of(const struct redis_store *redis, uint32_t partition);
+/* Puts `call` in line at the primary of the partition, where its write finds it as the
+ * link's owner; it may wait unwritten while the link comes back. */
+void redis_call(struct redis_store *redis, uint32_t partition, struct link_call *call);
 uint32_t redis_partition_of(const struct redis_store *redis, struct bytes name);
 /* Room for `count` publications in redis->publications. */
 void redis_reserve(struct redis_store *redis, uint32_t count);
-/* Until then a call may wait for the link. */
-uint64_t redis_due_ms(const struct redis_store *redis);
-void redis_on_probe(struct redis_store *redis, struct bytes token);
 
 /* append.c */
 void redis_append(struct store *store, struct store_append *op);
@@ -193,13 +190,13 @@ void feed_begin(struct redis_store *redis, struct redis_channel *channel);
 void feed_fail(struct redis_store *redis, struct redis_channel *channel, enum err err);
 
 /* feed.c */
-/* Takes or holds what was announced of the channel. */
-void feed_take(struct redis_store *redis, struct redis_channel *channel, struct bytes message);
+/* Takes or holds what the server announced of the channel. */
+void feed_take(struct redis_server *server, struct redis_channel *channel, struct bytes message);
 /* Forgets what is held. */
 void feed_clear(struct redis_channel *channel);
-/* Feeds our own record, now answered, unless something before it is missing:
- * then its announcement, or a fill, brings it.  The channel may be gone. */
-void feed_own(struct redis_store *redis, struct handle channel,
+/* Feeds our own record, now answered by the server, unless something before it is
+ * missing: then its announcement, or a fill, brings it.  The channel may be gone. */
+void feed_own(struct redis_server *server, struct handle channel,
               const struct announcement *announcement);
 /* Takes held announcements whose wait is over. */
 void feed_release(struct redis_store *redis);

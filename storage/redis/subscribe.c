@@ -12,33 +12,35 @@
 
 static void subscribe_queue(struct redis_store *redis, struct redis_channel *channel)
 {
+    struct redis_server *server = redis_server_of(redis, channel->partition);
     channel->is_subscribed = false;
     channel->subscribe_seq = 0;
-    if (!list_is_linked(&channel->queue)) list_append(&redis->subscribes, &channel->queue);
+    if (!list_is_linked(&channel->queue)) list_append(&server->subscribes, &channel->queue);
 }
 
-static void subscribe_write(struct redis_store *redis, uint32_t count)
+static void subscribe_write(struct redis_server *server, uint32_t count)
 {
-    struct resp_out *out = link_out(&redis->feed);
+    struct resp_out *out = link_out(&server->feed);
     char key[REDIS_KEY_MAX];
     resp_begin(out, 1 + count);
     resp_text(out, "SSUBSCRIBE");
     for (; count > 0; count--) {
-        struct list *node = list_take(&redis->subscribes);
+        struct list *node = list_take(&server->subscribes);
         struct redis_channel *channel = container_of(node, struct redis_channel, queue);
-        channel->subscribe_seq = ++redis->subscribes_sent;
-        resp_bytes(out, redis_key(redis, key, channel->partition, "c:", channel->channel->name));
+        channel->subscribe_seq = ++server->subscribes_sent;
+        resp_bytes(out,
+                   redis_key(server->redis, key, channel->partition, "c:", channel->channel->name));
     }
 }
 
-static uint32_t subscribe_count(const struct redis_store *redis)
+static uint32_t subscribe_count(const struct redis_server *server)
 {
-    uint64_t unconfirmed = redis->subscribes_sent - redis->subscribes_confirmed;
+    uint64_t unconfirmed = server->subscribes_sent - server->subscribes_confirmed;
     uint32_t room =
         unconfirmed >= REDIS_SUBSCRIBES_MAX ? 0 : REDIS_SUBSCRIBES_MAX - (uint32_t)unconfirmed;
     uint32_t most = min_u32(room, REDIS_SUBSCRIBES_PER_COMMAND), count = 0;
-    for (const struct list *node = redis->subscribes.next;
-         node != &redis->subscribes && count < most; node = node->next)
+    for (const struct list *node = server->subscribes.next;
+         node != &server->subscribes && count < most; node = node->next)
         count++;
     return count;
 }
@@ -67,18 +69,21 @@ static void opens_refuse(struct redis_store *redis)
 void feed_submit(struct redis_store *redis)
 {
     opens_refuse(redis);
-    if (link_is_ready(&redis->feed)) {
-        uint32_t count;
-        while ((count = subscribe_count(redis)) > 0) subscribe_write(redis, count);
+    for (uint32_t i = 0; i < redis->servers_count; i++) {
+        struct redis_server *server = redis->servers[i];
+        uint32_t count = 0;
+        while (link_is_ready(&server->feed) && (count = subscribe_count(server)) > 0)
+            subscribe_write(server, count);
     }
     opens_expire(redis);
 }
 
 static void unsubscribe(struct redis_store *redis, const struct redis_channel *channel)
 {
+    struct redis_server *server = redis_server_of(redis, channel->partition);
     char key[REDIS_KEY_MAX];
-    if (channel->subscribe_seq == 0 || !link_is_ready(&redis->feed)) return;
-    struct resp_out *out = link_out(&redis->feed);
+    if (channel->subscribe_seq == 0 || !link_is_ready(&server->feed)) return;
+    struct resp_out *out = link_out(&server->feed);
     resp_begin(out, 2);
     resp_text(out, "SUNSUBSCRIBE");
     resp_bytes(out, redis_key(redis, key, channel->partition, "c:", channel->channel->name));
@@ -113,9 +118,9 @@ void redis_open(struct store *store, struct store_open *op)
     channel->channel = op->channel;
     channel->op = op;
     channel->partition = redis_partition_of(redis, op->channel->name);
-    bool is_up = link_is_ready(&redis->feed);
-    channel->due_ms = is_up ? redis_now_ms(redis) + redis->node->options.io_timeout_ms
-                            : link_due_ms(&redis->feed);
+    const struct link *feed = &redis_server_of(redis, channel->partition)->feed;
+    channel->due_ms = link_is_ready(feed) ? redis_now_ms(redis) + redis->node->options.io_timeout_ms
+                                          : link_due_ms(feed);
     list_init(&channel->held);
     list_append(&redis->partitions[channel->partition].channels, &channel->link);
     list_append(&redis->opening, &channel->opening);
@@ -158,41 +163,47 @@ void feed_fail(struct redis_store *redis, struct redis_channel *channel, enum er
 
 void feed_on_ready(struct link *link)
 {
-    struct redis_store *redis = link->owner;
+    struct redis_server *server = link->owner;
     struct resp_out *out = link_out(link);
     char key[REDIS_KEY_MAX];
-    redis->subscribes_sent = redis->subscribes_confirmed = 0;
-    redis->probe_heard_ms = redis_now_ms(redis);
+    server->subscribes_sent = server->subscribes_confirmed = 0;
+    server->probe_heard_ms = redis_now_ms(server->redis);
     resp_begin(out, 2);
     resp_text(out, "SSUBSCRIBE");
-    resp_bytes(out, redis_key(redis, key, 0, "probe:", bytes_of_text(redis->boot)));
+    resp_bytes(out, redis_key(server->redis, key, server->probe_partition,
+                              "probe:", bytes_of_text(server->boot)));
 }
 
 void feed_on_lost(struct link *link)
 {
-    struct redis_store *redis = link->owner;
-    uint32_t at = 0;
-    struct redis_channel *channel;
-    while ((channel = map_next(&redis->channels_by_name, &at)) != NULL)
-        subscribe_queue(redis, channel);
-    redis->is_resubscribing = true;
+    struct redis_server *server = link->owner;
+    struct redis_store *redis = server->redis;
+    for (uint32_t i = 0; i < redis->node->options.partitions; i++) {
+        if (redis->partitions[i].server != server) continue;
+        list_each (node, &redis->partitions[i].channels) {
+            subscribe_queue(redis, container_of(node, struct redis_channel, link));
+        }
+    }
+    server->is_resubscribing = true;
 }
 
-static void on_subscribed(struct redis_store *redis, struct bytes name)
+static void on_subscribed(struct redis_server *server, struct bytes name)
 {
-    redis->subscribes_confirmed++;
+    struct redis_store *redis = server->redis;
+    server->subscribes_confirmed++;
     struct redis_channel *channel = map_find(&redis->channels_by_name, name);
-    bool is_ours = channel != NULL && channel->subscribe_seq == redis->subscribes_confirmed;
+    bool is_ours = channel != NULL && channel->subscribe_seq == server->subscribes_confirmed &&
+                   redis_server_of(redis, channel->partition) == server;
     if (is_ours) {
         channel->is_subscribed = true;
         list_remove(&channel->opening);
         if (channel->state == CHANNEL_SUBSCRIBING) read_open(redis, channel);
     }
     /* Everything is subscribed again: what was missed meanwhile shows in the heads. */
-    bool is_through =
-        redis->subscribes_confirmed == redis->subscribes_sent && list_is_empty(&redis->subscribes);
-    if (redis->is_resubscribing && is_through) {
-        redis->is_resubscribing = false;
+    bool is_through = server->subscribes_confirmed == server->subscribes_sent &&
+                      list_is_empty(&server->subscribes);
+    if (server->is_resubscribing && is_through) {
+        server->is_resubscribing = false;
         sweep_soon(redis);
     }
 }
@@ -217,7 +228,8 @@ static bool bytes_skip(struct bytes *bytes, const char *start)
 
 void feed_on_push(struct link *link, const struct reply *reply)
 {
-    struct redis_store *redis = link->owner;
+    struct redis_server *server = link->owner;
+    struct redis_store *redis = server->redis;
     struct bytes kind = reply_text(reply_item(reply, 0));
     struct bytes name = key_rest(redis, reply_text(reply_item(reply, 1)));
     if (reply->type == REPLY_ERROR) {
@@ -228,12 +240,12 @@ void feed_on_push(struct link *link, const struct reply *reply)
     bool is_channel = bytes_skip(&name, "c:");
     bool is_probe = !is_channel && bytes_skip(&name, "probe:");
     if (bytes_equal_text(kind, "ssubscribe") && is_channel) {
-        on_subscribed(redis, name);
+        on_subscribed(server, name);
     } else if (bytes_equal_text(kind, "smessage") && is_probe) {
-        redis_on_probe(redis, reply_text(reply_item(reply, 2)));
+        server_on_probe(server, reply_text(reply_item(reply, 2)));
     } else if (bytes_equal_text(kind, "smessage") && is_channel) {
         struct redis_channel *channel = map_find(&redis->channels_by_name, name);
         if (channel != NULL && channel->is_subscribed)
-            feed_take(redis, channel, reply_text(reply_item(reply, 2)));
+            feed_take(server, channel, reply_text(reply_item(reply, 2)));
     }
 }

@@ -15,6 +15,7 @@
 struct sweep_call {
     struct link_call call;
     struct redis_store *redis;
+    struct redis_server *server; /* that was asked */
     uint32_t partition;
     uint32_t count;
     bool is_urgent;
@@ -25,9 +26,9 @@ static void sweep_pump(struct redis_store *redis);
 
 static void call_write(struct link_call *base, struct link *link, struct resp_out *out)
 {
-    (void)link;
     struct sweep_call *call = container_of(base, struct sweep_call, call);
     struct redis_store *redis = call->redis;
+    call->server = link->owner;
     char key[REDIS_KEY_MAX];
     resp_begin(out, 3 + call->count);
     resp_text(out, "HMGET");
@@ -61,7 +62,7 @@ static void partitions_restore(struct redis_store *redis)
     struct link_call *call = mem_alloc(sizeof *call);
     call->write = partitions_write;
     call->on_end = partitions_on_end;
-    link_call(&redis->commands, call, redis_due_ms(redis));
+    redis_call(redis, 0, call);
 }
 
 static void compare(struct redis_store *redis, struct redis_channel *channel, struct bytes epoch,
@@ -97,7 +98,7 @@ static void call_take(struct sweep_call *call, const struct reply *reply)
     if (first.size > 0 && epoch_read(first, &epoch, &lineage) != ERR_OK) return;
     /* Another server than the partition was last seen on: a fill runs the script
      * that judges what that means. */
-    if (!bytes_equal_text(lineage, redis->commands.hello.server.lineage)) epoch = BYTES_NONE;
+    if (!bytes_equal_text(lineage, server_said(call->server)->lineage)) epoch = BYTES_NONE;
     for (uint32_t i = 0; i < call->count; i++) {
         struct redis_channel *channel = slab_find(&redis->channels, call->channels[i]);
         if (channel != NULL)
@@ -109,11 +110,7 @@ static void call_on_end(struct link_call *base, enum err err, const struct reply
 {
     struct sweep_call *call = container_of(base, struct sweep_call, call);
     struct redis_store *redis = call->redis;
-    if (err == ERR_OK) {
-        call_take(call, reply);
-    } else {
-        redis->sweep_next = redis->node->options.partitions; /* the link's return begins anew */
-    }
+    if (err == ERR_OK) call_take(call, reply);
     check(redis->sweep_calls > 0);
     redis->sweep_calls--;
     mem_free(call);
@@ -124,6 +121,8 @@ static void sweep_partition(struct redis_store *redis, uint32_t partition)
 {
     struct list *channels = &redis->partitions[partition].channels;
     uint32_t count = 0;
+    /* The link's return begins anew. */
+    if (!link_is_ready(&redis_server_of(redis, partition)->commands)) return;
     list_each (node, channels) {
         count += container_of(node, struct redis_channel, link)->state == CHANNEL_LIVE;
     }
@@ -141,7 +140,7 @@ static void sweep_partition(struct redis_store *redis, uint32_t partition)
     }
     check(call->count == count);
     redis->sweep_calls++;
-    link_call(&redis->commands, &call->call, redis_due_ms(redis));
+    redis_call(redis, partition, &call->call);
 }
 
 static void sweep_on_timer(struct timer *timer);
@@ -164,7 +163,7 @@ static void sweep_on_timer(struct timer *timer)
     check(redis->sweep_calls == 0);
     redis->is_sweep_urgent = redis->is_sweep_again;
     redis->is_sweep_again = false;
-    redis->sweep_next = link_is_ready(&redis->commands) ? 0 : redis->node->options.partitions;
+    redis->sweep_next = 0;
     sweep_pump(redis);
 }
 

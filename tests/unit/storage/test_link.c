@@ -21,6 +21,7 @@
 struct world {
     struct redis_world redis;
     struct redis_options options;
+    struct redis_place place;
     struct loop *loop;
     struct wheel wheel;
     struct clock clock;
@@ -98,9 +99,9 @@ static struct world *world_begin(void)
                                             .db = 2,
                                             .partitions = 16,
                                             .connect_timeout_ms = 500,
-                                            .io_timeout_ms = 500,
-                                            .place = "the test"};
-    assert_int_equal(net_address_parse("127.0.0.1", world->redis.port, &world->options.address),
+                                            .io_timeout_ms = 500};
+    world->place = (struct redis_place){.text = "the test"};
+    assert_int_equal(net_address_parse("127.0.0.1", world->redis.port, &world->place.address),
                      ERR_OK);
     assert_int_equal(loop_create(&loop, &world->loop), ERR_OK);
     loop_start(world->loop);
@@ -108,8 +109,10 @@ static struct world *world_begin(void)
     wheel_init(&world->wheel, clock_turn_ms(&world->clock));
     rng_seed(&world->rng, 5);
     links_init(&world->links, world->loop, &world->wheel, &world->clock, &world->rng);
-    link_start(&world->commands, &world->links, &world->options, LINK_COMMANDS, &events, world);
-    link_start(&world->feed, &world->links, &world->options, LINK_FEED, &events, world);
+    link_start(&world->commands, &world->links, &world->options, &world->place, LINK_COMMANDS,
+               &events, world);
+    link_start(&world->feed, &world->links, &world->options, &world->place, LINK_FEED, &events,
+               world);
     turn_until(world, world->ready == 2);
     return world;
 }

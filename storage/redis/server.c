@@ -1,0 +1,133 @@
+/* Both links and the probe through the whole path: published by the one, heard
+ * by the other. */
+#include "storage/redis/server.h"
+
+#include "core/check.h"
+#include "storage/redis/redis.h"
+
+#define PROBE_MS         1000
+/* Without an echo for so long, health is red; the link is renewed at io_timeout. */
+#define PROBE_SILENCE_MS (3 * PROBE_MS)
+
+static const char silence[] = "Redis answers, but what is published does not come back";
+
+/* --- the probe ------------------------------------------------------------------------------- */
+
+static void probe_on_timer(struct timer *timer);
+
+static void probe_write(struct link_call *call, struct link *link, struct resp_out *out)
+{
+    struct redis_server *server = container_of(call, struct redis_server, probe_call);
+    char key[REDIS_KEY_MAX];
+    check(link->owner == server);
+    server->probe_sent_ms = redis_now_ms(server->redis);
+    resp_begin(out, 3);
+    resp_text(out, "SPUBLISH");
+    resp_bytes(out, redis_key(server->redis, key, server->probe_partition,
+                              "probe:", bytes_of_text(server->boot)));
+    resp_number(out, server->probe_sent_ms);
+}
+
+static void probe_on_end(struct link_call *call, enum err err, const struct reply *reply)
+{
+    (void)err, (void)reply;
+    container_of(call, struct redis_server, probe_call)->is_probe_calling = false;
+}
+
+void server_on_probe(struct redis_server *server, struct bytes token)
+{
+    uint64_t sent_ms = 0;
+    if (!bytes_to_u64(token, &sent_ms) || sent_ms != server->probe_sent_ms) return;
+    server->probe_heard_ms = redis_now_ms(server->redis);
+}
+
+static void probe_on_timer(struct timer *timer)
+{
+    struct redis_server *server = container_of(timer, struct redis_server, probe_timer);
+    struct redis_store *redis = server->redis;
+    uint64_t now_ms = redis_now_ms(redis);
+    uint64_t silence_ms = max_u64(redis->node->options.io_timeout_ms, PROBE_SILENCE_MS);
+    if (!link_is_ready(&server->commands) || !link_is_ready(&server->feed)) {
+        server->probe_heard_ms = now_ms;
+    } else if (now_ms - server->probe_heard_ms >= silence_ms) {
+        link_drop(&server->feed, silence);
+    } else if (!server->is_probe_calling) {
+        server->is_probe_calling = true;
+        link_call(&server->commands, &server->probe_call, link_due_ms(&server->commands));
+    }
+    wheel_arm(redis->store.env.wheel, timer, now_ms + PROBE_MS, probe_on_timer);
+}
+
+/* --- the links ------------------------------------------------------------------------------- */
+
+static void commands_on_ready(struct link *link)
+{
+    struct redis_server *server = link->owner;
+    server->probe_heard_ms = redis_now_ms(server->redis);
+    sweep_soon(server->redis);
+}
+
+/* Calls under way have ended one by one; nothing more is known to be lost. */
+static void commands_on_lost(struct link *link)
+{
+    (void)link;
+}
+
+static const struct link_events commands_events = {
+    .on_ready = commands_on_ready,
+    .on_lost = commands_on_lost,
+};
+static const struct link_events feed_events = {
+    .on_ready = feed_on_ready,
+    .on_lost = feed_on_lost,
+    .on_push = feed_on_push,
+};
+
+void server_start(struct redis_server *server, struct redis_store *redis,
+                  const struct redis_place *place)
+{
+    const struct redis_options *options = &redis->node->options;
+    check(server->redis == NULL);
+    server->redis = redis;
+    server->place = *place;
+    redis_draw_letters(server->boot);
+    list_init(&server->subscribes);
+    server->probe_call.write = probe_write;
+    server->probe_call.on_end = probe_on_end;
+    link_start(&server->commands, &redis->links, options, &server->place, LINK_COMMANDS,
+               &commands_events, server);
+    link_start(&server->feed, &redis->links, options, &server->place, LINK_FEED, &feed_events,
+               server);
+    wheel_arm(redis->store.env.wheel, &server->probe_timer, redis_now_ms(redis) + PROBE_MS,
+              probe_on_timer);
+}
+
+void server_fini(struct redis_server *server)
+{
+    check(!server->is_probe_calling);
+    wheel_disarm(server->redis->store.env.wheel, &server->probe_timer);
+}
+
+void server_flush(struct redis_server *server)
+{
+    link_flush(&server->commands);
+    link_flush(&server->feed);
+}
+
+/* The first moments: the node has just talked to Redis, the shard's own links
+ * are on their way and have not failed. */
+static bool server_is_beginning(const struct redis_server *server)
+{
+    bool has_failed = server->commands.attempts > 0 || server->feed.attempts > 0;
+    bool was_ready = server->commands.lineage_ms > 0 && server->feed.lineage_ms > 0;
+    return !has_failed && !was_ready;
+}
+
+const char *server_problem(const struct redis_server *server)
+{
+    uint64_t now_ms = redis_now_ms(server->redis);
+    if (server_is_beginning(server)) return NULL;
+    if (!link_is_ready(&server->commands)) return server->commands.problem;
+    if (!link_is_ready(&server->feed)) return server->feed.problem;
+    return now_ms - server->probe_heard_ms >= PROBE_SILENCE_MS ? silence : NULL;
+}
