@@ -1,0 +1,65 @@
+// What a crash and a bad disk leave in the log files (storage/README.md, "A log file, byte
+// by byte"): half a batch behind the end, a flipped bit in what is durable.
+import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+
+const HEAD = 64, BATCH_HEAD = 40;
+
+/** The batches of a file, as far as their heads make a chain. */
+function batchesOf(path) {
+  const bytes = readFileSync(path), batches = [];
+  if (bytes.length < HEAD || bytes.toString('latin1', 0, 8) !== 'SLUICELG') return { bytes, batches, end: 0 };
+  let at = HEAD;
+  while (at + BATCH_HEAD <= bytes.length && bytes.toString('latin1', at, at + 4) === 'SLB1') {
+    const batch = { at, size: BATCH_HEAD + bytes.readUInt32LE(at + 4), log: bytes.readBigUInt64LE(at + 8),
+      number: bytes.readBigUInt64LE(at + 16), durable: bytes.readBigUInt64LE(at + 24) };
+    const last = batches.at(-1);
+    if (at + batch.size > bytes.length || (last && (batch.log !== last.log || batch.number !== last.number + 1n))) break;
+    batches.push(batch);
+    at += Math.ceil(batch.size / 8) * 8;
+  }
+  return { bytes, batches, end: at };
+}
+
+const logs = (data) => readdirSync(join(data, 'log')).filter((name) => name.endsWith('.log')).map((name) => join(data, 'log', name));
+
+function write(path, bytes, at) {
+  const file = openSync(path, 'r+');
+  writeSync(file, bytes, 0, bytes.length, at);
+  closeSync(file);
+}
+
+/** Half of a batch that was being written stands behind the last one of some logs; how many. */
+export function tear(data, random) {
+  let count = 0;
+  for (const path of logs(data)) {
+    const { bytes, batches, end } = batchesOf(path);
+    if (batches.length === 0 || random(2) === 0) continue;
+    const last = batches.at(-1);
+    const torn = Buffer.from(bytes.subarray(last.at, last.at + last.size));
+    torn.writeBigUInt64LE(last.number + 1n, 16);
+    torn[torn.length - 1 - random(torn.length - BATCH_HEAD)] ^= 1 << random(8);
+    const part = torn.subarray(0, 1 + random(torn.length));
+    if (end + part.length > bytes.length) continue;
+    write(path, part, end);
+    count++;
+  }
+  return count;
+}
+
+/** Flips a bit of a batch that a later one of its log knows durable; null when there is
+ *  none, else { path, undo }. */
+export function flip(data, random) {
+  const paths = logs(data), first = random(paths.length || 1);
+  for (let i = 0; i < paths.length; i++) {
+    const path = paths[(first + i) % paths.length];
+    const { bytes, batches } = batchesOf(path);
+    const durable = batches.length > 0 ? batches.at(-1).durable : 0n;
+    const victims = batches.filter((batch) => batch.number <= durable && batch !== batches.at(-1));
+    if (victims.length === 0) continue;
+    const victim = victims[random(victims.length)], at = victim.at + random(victim.size);
+    write(path, Buffer.from([bytes[at] ^ (1 << random(8))]), at);
+    return { path, undo: () => write(path, bytes.subarray(at, at + 1), at) };
+  }
+  return null;
+}
