@@ -107,6 +107,9 @@ struct store_append {
     struct bytes user; /* RECORD_CURSOR */
     uint64_t offset;   /* RECORD_CURSOR: read up to here */
     bool is_live_only; /* RECORD_PUBLICATION: deliver it, keep nothing but its key; offset 0 */
+    /* Answer, for the callback: what `offset` is of.  Empty: of the channel's epoch;
+     * else of the one that has followed it, and on_lost is on its way. */
+    struct bytes epoch;
     /* RECORD_REMOVE says nothing more: everything up to the head that the channel
      * has in the order of the appends; offsets, epoch, members and keys stay.
      * `offset`: of the publication (0 when live only), or the last one removed;

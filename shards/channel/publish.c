@@ -28,14 +28,15 @@ static void publish_on_appended(struct store_append *append, enum err err, uint6
         return;
     }
     metric_add(metrics, is_repeat ? METRIC_SUPPRESSED_IDEMPOTENCY : METRIC_PUBLISHED, 1);
-    call_answer_to(
-        channel->shard, op->to,
-        &(struct answer){
-            .call = op->call,
-            .offset = offset,
-            .epoch = offset == 0 ? BYTES_NONE : bytes_of_text(channel->stored->store.epoch),
-            .is_repeat = is_repeat,
-        });
+    struct bytes epoch =
+        append->epoch.size > 0 ? append->epoch : bytes_of_text(channel->stored->store.epoch);
+    call_answer_to(channel->shard, op->to,
+                   &(struct answer){
+                       .call = op->call,
+                       .offset = offset,
+                       .epoch = offset == 0 ? BYTES_NONE : epoch,
+                       .is_repeat = is_repeat,
+                   });
     op_end(op);
 }
 

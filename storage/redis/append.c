@@ -146,6 +146,9 @@ static void record_end(const struct append_call *call, struct append_record *rec
                1);
     redis->pending--;
     op->engine = NULL;
+    op->epoch = err == ERR_OK && has_offset && !bytes_equal_text(epoch, op->channel->epoch)
+                    ? epoch
+                    : BYTES_NONE;
     op->on_appended(op, err, err == ERR_OK && has_offset ? number : 0, is_repeat);
     if (err == ERR_OK && !is_repeat) {
         struct announcement announcement = {.kind = (enum announcement_kind)record->kind,

@@ -18,7 +18,7 @@
  *   <prefix>:{p<k>}:s:<ch>     stream: <offset>-0 d <publication>,
  *                              <head>-<revision> m <member list>
  *   <prefix>:{p<k>}:m:<ch>     hash: user ▶ "joined read"
- *   <prefix>:{p<k>}:k:<n>:<ch>:<n>:<scope><key>   "<offset>", for the horizon
+ *   <prefix>:{p<k>}:k:<letters>:<n>:<ch>:<n>:<scope><key>   "<offset>", for the horizon
  *   <prefix>:{p<k>}:c:<ch>     sharded pub/sub: announcements
  *   <prefix>:{p0}:probe:<boot> sharded pub/sub: ours alone, to see that it lives
  *   <prefix>:partitions        P

@@ -27,6 +27,9 @@
 -- <head>-<revision> for a member list (field m), so one XRANGE gives both in
 -- the order in which they happened.  Trimming by MINID keeps exactly the size.
 local horizon, origin = ARGV[5], ARGV[6]
+-- A key belongs to the epoch that it was answered in: what came before other
+-- letters is void, and its offsets are given again.
+local letters = string.match(epoch, '^%a+')
 local results = { '' }
 local metas = {}
 
@@ -130,7 +133,7 @@ for at = 7, #ARGV, 8 do
   check_loss(m.head, ARGV[at + 2], ARGV[at + 3])
   local name, seen
   if key ~= '' then
-    name = base .. 'k:' .. #channel .. ':' .. channel .. ':' .. key
+    name = base .. 'k:' .. letters .. ':' .. #channel .. ':' .. channel .. ':' .. key
     seen = call('GET', name)
   end
   if seen then

@@ -1,0 +1,122 @@
+// Redis in trouble under load, two gateways over it: what was acknowledged is
+// heard by everybody exactly once and in order, or everybody concerned is told.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import test from 'node:test';
+import { away } from './client.mjs';
+import { Gateway, sleep, until } from './gateway.mjs';
+import { Ledger } from './ledger.mjs';
+import { Proxy } from './proxy.mjs';
+import { Redis } from './redis.mjs';
+
+const CHANNELS = ['chat:a', 'chat:b', 'chat:c', 'chat:d'];
+
+/** Two gateways, a listener on each, traffic on every channel.  `wires`: through proxies. */
+async function stage(t, { wires = false, redis: more = {} } = {}) {
+  const redis = await new Redis().start();
+  t.after(() => redis.end());
+  const gateways = [], proxies = [];
+  for (const shards of [1, 3]) {
+    const proxy = wires ? await new Proxy(redis.port).start() : null;
+    const address = proxy ? `redis://127.0.0.1:${proxy.port}` : redis.address;
+    const gateway = new Gateway({ shards, config: { storage: { engine: 'redis' },
+      redis: { address, connect_timeout: '1s', io_timeout: '3s', ...more } } });
+    if (proxy) { proxies.push(proxy); t.after(() => proxy.end()); }
+    t.after(() => gateway.end());
+    gateways.push(await gateway.start());
+  }
+  const ledger = new Ledger(gateways, CHANNELS);
+  t.after(() => ledger.end());
+  for (const [i, gateway] of gateways.entries()) await ledger.listen(gateway, `listener${i}`);
+  ledger.start();
+  t.after(() => ledger.stop());
+  await ledger.more(100);
+  return { redis, gateways, proxies, ledger };
+}
+
+const isHealthy = async (gateway) => (await fetch(`${gateway.http}/health`)).status === 200;
+const say = (redis, ...words) => execFileSync('redis-cli', ['-p', String(redis.port), ...words], { encoding: 'utf8' });
+
+async function end(ledger, options) {
+  await ledger.more(100, 'publishing goes on');
+  await ledger.stop();
+  await ledger.settle();
+  return ledger.judge(options);
+}
+
+test('Redis stands still for ten seconds: health is red, nothing is lost, nothing comes twice', async (t) => {
+  const { redis, gateways, ledger } = await stage(t);
+  redis.child.kill('SIGSTOP');
+  t.after(() => redis.child.kill('SIGCONT'));
+  const began = Date.now();
+  await until(async () => !(await isHealthy(gateways[0])) && !(await isHealthy(gateways[1])), 'both say so');
+  assert.ok(Date.now() - began < 10000, 'found within ten seconds');
+  await sleep(10000 - (Date.now() - began));
+  redis.child.kill('SIGCONT');
+  await until(async () => await isHealthy(gateways[0]) && await isHealthy(gateways[1]), 'both are healthy again');
+  await end(ledger);
+});
+
+test('the scripts are forgotten: nobody notices', async (t) => {
+  const { redis, ledger } = await stage(t);
+  for (let i = 0; i < 5; i++) { say(redis, 'SCRIPT', 'FLUSH'); await ledger.more(40); }
+  assert.equal(ledger.refusals, 0);
+  await end(ledger);
+});
+
+test('a link that is up and says nothing is found, and what it held back is heard', async (t) => {
+  for (const direction of [{ up: false, down: true }, { up: true, down: false }]) {
+    await t.test(`nothing goes ${direction.up ? 'up' : 'down'}`, async (t) => {
+      const { gateways, proxies, ledger } = await stage(t, { wires: true });
+      proxies[0].hold(direction);
+      const began = Date.now();
+      await until(async () => !(await isHealthy(gateways[0])), 'health is red');
+      assert.ok(Date.now() - began < 10000, 'found within ten seconds');
+      assert.ok(await isHealthy(gateways[1]));
+      await sleep(2000); // the other gateway goes on meanwhile
+      proxies[0].release();
+      await until(() => isHealthy(gateways[0]), 'healthy again');
+      await end(ledger);
+    });
+  }
+});
+
+test('streams were evicted: what a gateway still has in memory is heard, what nobody has is told', async (t) => {
+  const { redis, ledger, gateways } = await stage(t);
+  const streams = () => say(redis, '--scan', '--pattern', '*:s:chat:*').trim().split('\n');
+  const travellers = [await ledger.listen(gateways[0], 'here'), await ledger.listen(gateways[1], 'there')];
+  const evict = async () => {
+    await ledger.more(40);
+    for (const key of streams()) say(redis, 'DEL', key);
+    await ledger.more(40);
+  };
+  await ledger.more(40);
+  await away(travellers[0].client, evict);
+  await away(travellers[1].client, async () => {
+    await evict();
+    await gateways[1].kill();
+    await gateways[1].start();
+  });
+  await ledger.stop();
+  await ledger.settle();
+  ledger.judge({ mayLose: true });
+  const isTold = ({ events }) => CHANNELS.map((channel) => events.get(channel).some((event) => event.isTold));
+  assert.deepEqual(isTold(travellers[0]), CHANNELS.map(() => false));
+  assert.deepEqual(isTold(travellers[1]), CHANNELS.map(() => true));
+  assert.deepEqual(isTold(ledger.listeners[0]), CHANNELS.map(() => false));
+});
+
+test('a partition was evicted: everybody is told of a new epoch', async (t) => {
+  const { redis, ledger, gateways } = await stage(t);
+  const traveller = await ledger.listen(gateways[1], 'traveller');
+  const before = ledger.last(CHANNELS[0]).epoch;
+  await away(traveller.client, async () => {
+    for (const key of say(redis, '--scan', '--pattern', '*:meta').trim().split('\n')) say(redis, 'DEL', key);
+    await ledger.more(400); // past every offset that the traveller knows
+  });
+  await ledger.stop();
+  await ledger.settle();
+  const { told } = ledger.judge({ mayLose: true });
+  assert.equal(told, CHANNELS.length * 3);
+  assert.notEqual(ledger.last(CHANNELS[0]).epoch, before);
+});
