@@ -146,7 +146,9 @@ void keys_load(struct keys *keys, struct key_owner *owner, struct bytes scope, s
 {
     uint8_t text[TEXT_SIZE_MAX];
     struct bytes name = keys_text(text, owner, scope, key);
-    if (map_find(&keys->map, name) != NULL) return;
+    struct key_entry *known = map_find(&keys->map, name);
+    if (known != NULL && (known->state != KEY_KNOWN || known->offset >= offset)) return;
+    if (known != NULL) keys_remove(keys, known);
     keys_make_room(keys, time_ms);
     struct key_entry *entry = keys_add(keys, owner, scope, name, time_ms);
     keys_end(entry, offset);

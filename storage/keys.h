@@ -72,7 +72,8 @@ must_use struct key_entry *keys_begin(struct keys *keys, struct key_owner *owner
 void keys_end(struct key_entry *entry, uint64_t offset);
 void keys_refuse(struct key_entry *entry);
 void keys_cancel(struct keys *keys, struct key_entry *entry);
-/* A KNOWN entry from the disk; a no-op when the key is present. */
+/* A KNOWN entry from the disk; a no-op when the key is present with a later offset,
+ * or not KNOWN. */
 void keys_load(struct keys *keys, struct key_owner *owner, struct bytes scope, struct bytes key,
                uint64_t offset, uint64_t time_ms);
 /* Forgets up to `count_max` entries at the old end whose horizon has ended. */

@@ -16,7 +16,7 @@
  * end), recover.c.
  *
  * Thread:  struct embed_store: owner shard.  struct embed_node: `index`,
- *          `applied`, `checkpointed` belong to the index writer's thread while
+ *          `applied`, `checkpointed` and the sweep belong to the index writer's thread while
  *          there are shards, else to the main thread; `readers` one per thread.
  */
 #pragma once
@@ -50,6 +50,7 @@
 #define EMBED_SWEEP_CHANNELS    256 /* in one transaction */
 #define EMBED_SWEEP_SLICES      16
 #define EMBED_SWEEP_NS          20000000ull
+#define EMBED_SHRINK_PAGES      256 /* in one transaction */
 /* A closed channel without history remembers its keys this long, because no
  * file does. */
 #define EMBED_LINGER_MS         300000
@@ -75,7 +76,10 @@ struct embed_node {
     struct index_reader *readers[EMBED_READERS_MAX];
     uint64_t applied[SHARDS_MAX];      /* newest batch committed to the index */
     uint64_t checkpointed[SHARDS_MAX]; /* the same, on disk; <= applied */
-    uint64_t sweep_ms;
+    uint64_t sweep_ns;     /* when the last sweep began */
+    uint32_t sweep_slices; /* that it may still begin */
+    bool is_sweeping;      /* it is not over */
+    bool is_shrunk;        /* pages were given back since the last whole checkpoint */
     struct embed_left left[SHARDS_MAX];
     bool is_failed; /* something could not be written: the logs stay */
 };
@@ -145,6 +149,7 @@ struct embed_apply {
     uint64_t bytes;
     bool wants_checkpoint;
     bool wants_sweep; /* run even when there is nothing to apply */
+    bool is_sweeping; /* as the job left it: a sweep has more to do */
     bool is_under_way;
     enum err err;
     uint64_t applied, checkpointed; /* as the job left them */

@@ -6,27 +6,47 @@
 #include "core/mem.h"
 #include "storage/embed/embed.h"
 
-/* Moves the WAL when it is large or when files wait for it. */
+/* Moves the WAL when it is large, when files wait for it, and when the database
+ * is to get shorter. */
 static enum err apply_checkpoint(struct embed_node *node, bool is_wanted)
 {
     uint64_t wal = index_wal_bytes(node->index);
-    bool is_whole = false;
-    if (wal < EMBED_WAL_PASSIVE && !is_wanted) return ERR_OK;
+    bool is_whole = false, is_shrunk = node->is_shrunk && !node->is_sweeping;
+    if (wal < EMBED_WAL_PASSIVE && !is_wanted && !is_shrunk) return ERR_OK;
     TRY(index_checkpoint(node->index, wal >= EMBED_WAL_TRUNCATE, &is_whole));
     if (!is_whole) return ERR_OK;
+    if (is_shrunk) node->is_shrunk = false;
     for (uint32_t i = 0; i < SHARDS_MAX; i++) node->checkpointed[i] = node->applied[i];
     return ERR_OK;
 }
 
-/* A pass of the sweep when one is due: slices for a bounded time. */
-static enum err apply_sweep(struct embed_node *node)
+/* A part of the sweep, for at most `budget_ns`.  Each EMBED_SWEEP_MS that many
+ * slices begin; one that had more to delete is none of them, so what is over
+ * goes at the pace at which it comes, job by job. */
+static enum err apply_sweep(struct embed_node *node, uint64_t budget_ns)
 {
-    uint64_t now_ms = clock_wall_ms(), start_ns = clock_mono_ns();
-    if (now_ms < node->sweep_ms + EMBED_SWEEP_MS && now_ms >= node->sweep_ms) return ERR_OK;
-    node->sweep_ms = now_ms;
-    for (uint32_t i = 0; i < EMBED_SWEEP_SLICES; i++) {
-        TRY(index_sweep(node->index, now_ms, node->horizon_ms, EMBED_SWEEP_CHANNELS));
-        if (clock_mono_ns() - start_ns >= EMBED_SWEEP_NS) break;
+    uint64_t start_ns = clock_mono_ns(), now_ms = clock_wall_ms();
+    if (!node->is_sweeping) {
+        if (start_ns < node->sweep_ns + EMBED_SWEEP_MS * 1000000ull) return ERR_OK;
+        node->is_sweeping = true;
+        node->sweep_ns = start_ns;
+        node->sweep_slices = EMBED_SWEEP_SLICES;
+    }
+    while (clock_mono_ns() - start_ns < budget_ns) {
+        struct index_swept swept;
+        bool is_more = false;
+        if (node->sweep_slices > 0) {
+            TRY(index_sweep(node->index, now_ms, node->horizon_ms, EMBED_SWEEP_CHANNELS, &swept));
+            node->sweep_slices = swept.is_round ? 0 : node->sweep_slices - !swept.is_short;
+            continue;
+        }
+        TRY(index_shrink(node->index, EMBED_SHRINK_PAGES, &is_more));
+        if (is_more) {
+            node->is_shrunk = true;
+            continue;
+        }
+        node->is_sweeping = false;
+        break;
     }
     return ERR_OK;
 }
@@ -34,12 +54,15 @@ static enum err apply_sweep(struct embed_node *node)
 enum err embed_apply_now(struct embed_node *node, uint32_t shard, uint64_t log,
                          const struct index_batch *batches, uint32_t count, bool wants_checkpoint)
 {
+    uint64_t start_ns = clock_mono_ns();
     if (count > 0) {
         check(batches[0].number > node->applied[shard]);
         TRY(index_apply(node->index, log, batches, count));
         node->applied[shard] = batches[count - 1].number;
     }
-    TRY(apply_sweep(node));
+    /* Deleting a row takes half as long as writing it. */
+    uint64_t spent_ns = clock_mono_ns() - start_ns;
+    TRY(apply_sweep(node, max_u64(EMBED_SWEEP_NS, spent_ns / 2)));
     return apply_checkpoint(node, wants_checkpoint);
 }
 
@@ -53,6 +76,7 @@ static void apply_run(struct job *job, uint32_t thread)
                                  apply->batches_count, apply->wants_checkpoint);
     apply->applied = store->node->applied[shard];
     apply->checkpointed = store->node->checkpointed[shard];
+    apply->is_sweeping = store->node->is_sweeping;
 }
 
 static void apply_drop(struct embed_store *store, struct log_batch *batch)
@@ -106,6 +130,7 @@ static void apply_done(struct job *job, void *shard)
     }
     store->is_index_failing = false;
     shardlog_recycle(&store->log, apply->checkpointed);
+    if (apply->is_sweeping) apply->wants_sweep = true;
     embed_apply_later(store);
 }
 
@@ -164,6 +189,8 @@ void embed_apply_later(struct embed_store *store)
     if (store->is_index_failing) return; /* its own timer is armed */
     if (store->log.kept_bytes >= EMBED_APPLY_BYTES)
         apply_start(store);
+    else if (store->apply.wants_sweep)
+        apply_arm(store, EMBED_BUSY_MS);
     else if (!list_is_empty(&store->log.kept))
         apply_arm(store, EMBED_APPLY_MS);
     else if (shardlog_has_full(&store->log))

@@ -149,7 +149,7 @@ enum err embed_node_open(const struct config *config, struct workers *workers,
     node->workers = workers;
     node->shards_count = shards_count;
     node->horizon_ms = config->storage_dedup_horizon_ms;
-    node->sweep_ms = clock_wall_ms(); /* the first one comes later, not into the start */
+    node->sweep_ns = clock_mono_ns(); /* the first one comes later, not into the start */
     node->lock = -1;
     enum err err = node_paths(node, config->storage_path);
     if (err == ERR_OK) err = node_start(node);

@@ -8,26 +8,39 @@
 #include "core/mem.h"
 
 /* Raised when a table changes; an older gateway then refuses the directory. */
-#define INDEX_FORMAT 1
+#define INDEX_FORMAT 2
 #define PAGE_SIZE    4096u
+/* Those before need no table but meta. */
+#define STATEMENTS_OF_TABLES STATEMENT_APPLIED_GET
+
+static const char schema_meta[] =
+    "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;";
+
+/* Keys stand in the order of their offsets, which is that of their times: they
+ * are added at the end of their channel, loaded newest first without a sort, and
+ * what is over is the beginning. */
+#define KEYS_TABLE                                                                                 \
+    "CREATE TABLE keys(channel INTEGER, offset INTEGER, time_ms INTEGER NOT NULL, scope BLOB,"     \
+    " key BLOB, PRIMARY KEY(channel, offset)) WITHOUT ROWID;"
 
 static const char schema[] =
-    "BEGIN IMMEDIATE;"
-    "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS applied(log INTEGER PRIMARY KEY, batch INTEGER NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS channels(id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE,"
+    "CREATE TABLE applied(log INTEGER PRIMARY KEY, batch INTEGER NOT NULL);"
+    "CREATE TABLE channels(id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE,"
     " epoch TEXT NOT NULL, head INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
-    " history_size INTEGER NOT NULL, ttl_ms INTEGER NOT NULL, meta_ttl_ms INTEGER NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS publications(channel INTEGER, offset INTEGER, time_ms INTEGER NOT "
-    "NULL,"
+    " history_size INTEGER NOT NULL, ttl_ms INTEGER NOT NULL, meta_ttl_ms INTEGER NOT NULL,"
+    " floor INTEGER NOT NULL);"
+    "CREATE TABLE publications(channel INTEGER, offset INTEGER, time_ms INTEGER NOT NULL,"
     " body BLOB NOT NULL, PRIMARY KEY(channel, offset)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS members(channel INTEGER, user BLOB, joined INTEGER NOT NULL,"
+    "CREATE TABLE members(channel INTEGER, user BLOB, joined INTEGER NOT NULL,"
     " read INTEGER NOT NULL, round INTEGER NOT NULL, PRIMARY KEY(channel, user)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS keys(channel INTEGER, scope BLOB, key BLOB, offset INTEGER NOT "
-    "NULL,"
-    " time_ms INTEGER NOT NULL, PRIMARY KEY(channel, scope, key)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS forgets(bucket INTEGER PRIMARY KEY, count INTEGER NOT NULL);"
-    "COMMIT;";
+    "CREATE TABLE forgets(bucket INTEGER PRIMARY KEY, count INTEGER NOT NULL);" KEYS_TABLE;
+
+/* From format 1. */
+static const char schema_from_1[] =
+    "ALTER TABLE channels ADD COLUMN floor INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE keys RENAME TO keys_1;" KEYS_TABLE
+    "INSERT OR IGNORE INTO keys SELECT channel, offset, time_ms, scope, key FROM keys_1;"
+    "DROP TABLE keys_1;";
 
 static const char *const statement_texts[] = {
 #define STATEMENT(id, text) text,
@@ -43,21 +56,45 @@ static int on_commit(void *context, sqlite3 *db, const char *name, int pages)
     return SQLITE_OK;
 }
 
-static enum err index_setup(struct index *index)
+static enum err index_prepare(struct index *index, enum statement first, enum statement after)
 {
-    TRY(sql_run(index->db, schema));
-    for (int i = 0; i < STATEMENT_COUNT; i++) {
+    for (enum statement i = first; i < after; i++) {
         TRY(sql_prepare(index->db, statement_texts[i], &index->statements[i]));
     }
-    uint64_t format = INDEX_FORMAT;
-    TRY(index_meta_get(index, "format", &format, sizeof format));
-    if (format != INDEX_FORMAT) {
+    return ERR_OK;
+}
+
+/* Brings the tables to our format, all or nothing. */
+static enum err index_reform(struct index *index, uint64_t format)
+{
+    static const uint64_t own = INDEX_FORMAT;
+    if (format > INDEX_FORMAT) {
         log_error("data directory was written by a newer release; start that one, or restore a "
                   "backup format=%llu known=%d",
                   (unsigned long long)format, INDEX_FORMAT);
         return ERR_UNSUPPORTED;
     }
-    return index_meta_put(index, "format", &format, sizeof format);
+    if (format == INDEX_FORMAT) return ERR_OK;
+    TRY(sql_do(index->statements[STATEMENT_BEGIN]));
+    TRY(sql_run(index->db, format == 0 ? schema : schema_from_1));
+    TRY(index_meta_put(index, "format", &own, sizeof own));
+    return sql_do(index->statements[STATEMENT_COMMIT]);
+}
+
+static enum err index_setup(struct index *index)
+{
+    enum err err;
+    uint64_t format = 0;
+    sqlite3_stmt *mode;
+    TRY(sql_run(index->db, schema_meta));
+    TRY(index_prepare(index, 0, STATEMENTS_OF_TABLES));
+    TRY(index_meta_get(index, "format", &format, sizeof format));
+    TRY(index_reform(index, format));
+    TRY(index_prepare(index, STATEMENTS_OF_TABLES, STATEMENT_COUNT));
+    TRY(sql_prepare(index->db, "PRAGMA auto_vacuum", &mode));
+    index->is_shrinkable = sql_row(mode, &err) && sql_u64(mode, 0) == 2;
+    sqlite3_finalize(mode);
+    return err;
 }
 
 enum err index_open(const char *path, struct index **index)

@@ -8,11 +8,16 @@
  *
  *   meta(name, value)             incarnation, generation, boot, …
  *   applied(log, batch)           newest batch of each log that is in here
- *   channels(id, name, epoch, head, time_ms, history_size, ttl_ms, meta_ttl_ms)
+ *   channels(id, name, epoch, head, time_ms, history_size, ttl_ms, meta_ttl_ms, floor)
  *   publications(channel, offset, time_ms, body)   within retention
  *   members(channel, user, joined, read, round)
- *   keys(channel, scope, key, offset, time_ms)     within the horizon
+ *   keys(channel, offset, time_ms, scope, key)     within the horizon
  *   forgets(bucket, count)        how many channels of a bucket were forgotten
+ *
+ * What retention ends is gone from every answer at once: nothing at or below a
+ * channel's `floor` is read.  Its rows go with the transaction that raised the
+ * floor when they are few; many go slice by slice in the sweep, so that no
+ * transaction is long, and then the file gives its room back.
  *
  * A channel that was never recorded has the epoch that its name, the count of
  * its bucket and the incarnation give, so telling it costs no write; when rows
@@ -63,10 +68,20 @@ must_use enum err index_checkpoint(struct index *index, bool is_truncating, bool
 /* All epochs are void: every channel takes the one that `incarnation` gives. */
 must_use enum err index_epochs_clear(struct index *index);
 
+/* What a slice of the sweep came to. */
+struct index_swept {
+    bool is_short; /* there was more that is over than one slice deletes */
+    bool is_round; /* the last channel was seen: the next slice begins anew */
+};
+
 /* Deletes what is over in the next `channels_max` channels: publications by
- * time, keys by horizon, channels by their last use. */
+ * floor and time, keys by horizon, channels by their last use. */
 must_use enum err index_sweep(struct index *index, uint64_t now_ms, uint64_t horizon_ms,
-                              uint32_t channels_max);
+                              uint32_t channels_max, struct index_swept *swept);
+/* Gives up to `pages_max` unused pages of the file back while they are more than
+ * a quarter of it; *is_more: there are more.  The file gets shorter with the
+ * next checkpoint. */
+must_use enum err index_shrink(struct index *index, uint32_t pages_max, bool *is_more);
 
 /* The derived epoch: 8 letters. */
 void index_epoch(const uint8_t incarnation[16], uint64_t forgets, struct bytes name,

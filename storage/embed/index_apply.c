@@ -4,7 +4,9 @@
  * Entries are sorted by channel, channels by their row id, so the B-trees are
  * walked once from left to right: 220,000 rows a second against 60,000 unsorted.
  * A publication that its own batch already pushes out of the history, or removes,
- * is not written at all.
+ * is not written at all.  What the batch pushes out of the rows that were there
+ * goes with it, unless that would make the transaction long: then only the
+ * channel's floor rises, and the sweep follows.
  */
 #include "storage/embed/index_private.h"
 
@@ -13,6 +15,9 @@
 #include "core/check.h"
 #include "core/mem.h"
 #include "storage/embed/entry.h"
+
+/* Rows that one channel may lose in a transaction beyond those it gains. */
+#define CUT_ROWS_MAX (VERIFY ? 8u : 4096u)
 
 /* One entry, by where it came in the log. */
 struct index_item {
@@ -23,6 +28,8 @@ struct index_item {
 /* The entries of one channel: items[first .. first + count). */
 struct index_group {
     uint64_t channel, head, time_ms;
+    uint64_t floor;    /* of the row: at or below it nothing is kept */
+    uint64_t rows_end; /* head of the row: above it there are no rows yet */
     uint32_t first, count;
 };
 
@@ -71,8 +78,9 @@ static enum err group_find(struct index *index, struct bytes name, struct index_
     sql_bind_bytes(get, 1, name);
     if (sql_row(get, &err)) {
         group->channel = sql_u64(get, 0);
-        group->head = sql_u64(get, 1);
+        group->head = group->rows_end = sql_u64(get, 1);
         group->time_ms = sql_u64(get, 2);
+        group->floor = sql_u64(get, 3);
         sqlite3_reset(get);
         return ERR_OK;
     }
@@ -81,7 +89,7 @@ static enum err group_find(struct index *index, struct bytes name, struct index_
     sql_bind_bytes(add, 1, name);
     TRY(sql_do(add));
     group->channel = (uint64_t)sqlite3_last_insert_rowid(index->db);
-    group->head = group->time_ms = 0;
+    group->head = group->rows_end = group->time_ms = group->floor = 0;
     return ERR_OK;
 }
 
@@ -106,10 +114,10 @@ static enum err apply_publication(struct index *index, const struct index_group 
     if (entry->key.size > 0) {
         sqlite3_stmt *put = index->statements[STATEMENT_KEY_PUT];
         sql_bind(put, 1, group->channel);
-        sql_bind_bytes(put, 2, entry->scope);
-        sql_bind_bytes(put, 3, entry->key);
-        sql_bind(put, 4, entry->offset);
-        sql_bind(put, 5, entry->time_ms);
+        sql_bind(put, 2, entry->offset);
+        sql_bind(put, 3, entry->time_ms);
+        sql_bind_bytes(put, 4, entry->scope);
+        sql_bind_bytes(put, 5, entry->key);
         TRY(sql_do(put));
     }
     if (entry->offset <= floor) return ERR_OK;
@@ -172,11 +180,15 @@ static enum err group_end(struct index *index, const struct index_group *group,
     sql_bind(put, 5, last->history_size);
     sql_bind(put, 6, last->history_ttl_ms);
     sql_bind(put, 7, last->meta_ttl_ms);
+    sql_bind(put, 8, max_u64(group->floor, floor));
     TRY(sql_do(put));
-    if (floor == 0) return ERR_OK;
+    uint64_t last_over = min_u64(floor, group->rows_end);
+    if (last_over <= group->floor) return ERR_OK;
+    if (last_over - group->floor > CUT_ROWS_MAX + group->count) return ERR_OK;
     sqlite3_stmt *cut = index->statements[STATEMENT_PUBLICATION_CUT];
     sql_bind(cut, 1, group->channel);
-    sql_bind(cut, 2, floor);
+    sql_bind(cut, 2, group->floor);
+    sql_bind(cut, 3, last_over);
     return sql_do(cut);
 }
 
@@ -193,6 +205,7 @@ static enum err group_apply(struct index *index, struct index_group *group)
         group->head = max_u64(group->head, items[i].entry.offset);
     }
     uint64_t floor = group->head > last->history_size ? group->head - last->history_size : 0;
+    floor = max_u64(floor, group->floor);
     for (uint32_t i = 0; i < group->count; i++)
         if (items[i].entry.type == RECORD_REMOVE) floor = max_u64(floor, items[i].entry.offset);
     for (uint32_t i = 0; i < group->count; i++) {

@@ -22,6 +22,7 @@ struct index {
     sqlite3 *db;
     sqlite3_stmt *statements[STATEMENT_COUNT];
     uint32_t wal_pages;
+    bool is_shrinkable;         /* made by a release that gives room back */
     uint64_t sweep_at;          /* channel id */
     struct index_group *groups; /* scratch of index_apply */
     struct index_item *items;
@@ -29,5 +30,3 @@ struct index {
 };
 
 uint64_t index_bucket(struct bytes name);
-/* Deletes publications up to the last one that is too old. */
-must_use enum err index_expire(struct index *index, uint64_t channel, uint64_t time_min_ms);

@@ -32,7 +32,7 @@ static const char *const read_texts[READ_COUNT] = {
     [READ_BEGIN] = "BEGIN",
     [READ_END] = "COMMIT",
     [READ_APPLIED] = "SELECT batch FROM applied WHERE log=?1",
-    [READ_CHANNEL] = "SELECT id, head, time_ms, epoch FROM channels WHERE name=?1",
+    [READ_CHANNEL] = "SELECT id, head, time_ms, epoch, floor FROM channels WHERE name=?1",
     [READ_FORGETS] = "SELECT count FROM forgets WHERE bucket=?1",
     [READ_FORWARD] = "SELECT body FROM publications WHERE channel=?1 AND offset>?2 AND time_ms>=?3"
                      " ORDER BY offset LIMIT ?4",
@@ -40,7 +40,7 @@ static const char *const read_texts[READ_COUNT] = {
                      " AND offset<?5 ORDER BY offset DESC LIMIT ?4",
     [READ_MEMBERS] = "SELECT user, joined, read FROM members WHERE channel=?1",
     [READ_KEYS] = "SELECT scope, key, offset, time_ms FROM keys WHERE channel=?1 AND time_ms>=?2"
-                  " ORDER BY time_ms DESC LIMIT ?3",
+                  " ORDER BY offset DESC LIMIT ?3",
 };
 
 struct index_reader {
@@ -99,11 +99,12 @@ static void *query_grow(void *items, uint32_t count, uint32_t *room, size_t item
 }
 
 static enum err query_publications(struct index_reader *reader, struct query *query,
-                                   uint64_t channel)
+                                   uint64_t channel, uint64_t floor)
 {
     enum err err;
     sqlite3_stmt *rows = reader->statements[query->is_reverse ? READ_REVERSE : READ_FORWARD];
-    uint64_t above = query->is_reverse ? query->floor : max_u64(query->floor, query->since);
+    uint64_t above = max_u64(floor, query->floor);
+    if (!query->is_reverse) above = max_u64(above, query->since);
     sql_bind(rows, 1, channel);
     sql_bind(rows, 2, min_u64(above, INT64_MAX));
     sql_bind(rows, 3, query->time_min_ms);
@@ -191,8 +192,9 @@ static enum err query_all(struct index_reader *reader, struct query *query)
     query->time_ms = sql_u64(get, 2);
     struct bytes epoch = sql_bytes(get, 3);
     if (epoch.size <= EPOCH_MAX && epoch.size > 0) memcpy(query->epoch, epoch.at, epoch.size);
+    uint64_t floor = sql_u64(get, 4);
     sqlite3_reset(get);
-    if (query->limit > 0) TRY(query_publications(reader, query, channel));
+    if (query->limit > 0) TRY(query_publications(reader, query, channel, floor));
     if (!query->is_open) return ERR_OK;
     TRY(query_members(reader, query, channel));
     return query_keys(reader, query, channel);

@@ -137,7 +137,11 @@ enum err sql_open(const char *path, bool is_writer, sqlite3 **db)
     }
     sqlite3_busy_timeout(*db, 2000);
     /* The log is the durable part: NORMAL syncs at checkpoints only. */
-    enum err err = sql_run(*db, "PRAGMA page_size=4096; PRAGMA journal_mode=WAL;"
+    enum err err = ERR_OK;
+    /* Before the first page is written; a reader that said it would write, too. */
+    if (is_writer) err = sql_run(*db, "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL;");
+    if (err == ERR_OK)
+        err = sql_run(*db, "PRAGMA journal_mode=WAL;"
                                 "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;"
                                 "PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF;"
                                 "PRAGMA journal_size_limit=67108864;");

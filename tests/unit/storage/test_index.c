@@ -24,6 +24,7 @@ static char directory[64], path[80];
 static struct index *index_;
 static struct index_reader *reader;
 static uint64_t number;
+static struct bytes data; /* of what put publishes */
 
 static int setup(void **state)
 {
@@ -37,6 +38,7 @@ static int setup(void **state)
     assert_int_equal(index_open(path, &index_), ERR_OK);
     assert_int_equal(index_reader_open(path, &reader), ERR_OK);
     number = 0;
+    data = BYTES_LITERAL("text");
     return 0;
 }
 
@@ -54,9 +56,8 @@ static int teardown(void **state)
 static enum err put(const char *name, uint64_t offset, uint64_t time_ms, uint32_t size,
                     uint64_t ttl_ms)
 {
-    uint8_t buffer[512];
-    struct publication publication = {
-        .offset = offset, .time_ms = time_ms, .data = BYTES_LITERAL("text")};
+    uint8_t buffer[2048];
+    struct publication publication = {.offset = offset, .time_ms = time_ms, .data = data};
     struct entry entry = {.type = RECORD_PUBLICATION,
                           .name = bytes_of_text(name),
                           .epoch = BYTES_LITERAL("abcdefgh"),
@@ -85,6 +86,31 @@ static struct query ask(const char *name)
                           .keys_max = 1000};
     assert_int_equal(index_query(reader, &query), ERR_OK);
     return query;
+}
+
+/* A whole round of the sweep. */
+static void sweep(uint64_t now_ms, uint64_t horizon_ms, uint32_t channels_max)
+{
+    struct index_swept swept;
+    do {
+        assert_int_equal(index_sweep(index_, now_ms, horizon_ms, channels_max, &swept), ERR_OK);
+    } while (!swept.is_round);
+}
+
+static uint64_t rows(const char *table)
+{
+    enum err err;
+    sqlite3 *db;
+    sqlite3_stmt *count;
+    char text[64];
+    snprintf(text, sizeof text, "SELECT count(*) FROM %s", table);
+    assert_int_equal(sql_open(path, false, &db), ERR_OK);
+    assert_int_equal(sql_prepare(db, text, &count), ERR_OK);
+    assert_true(sql_row(count, &err));
+    uint64_t found = sql_u64(count, 0);
+    sqlite3_finalize(count);
+    sql_close(db);
+    return found;
 }
 
 static void a_query_has_the_position_of_its_snapshot(void **state)
@@ -140,19 +166,152 @@ static void a_sweep_removes_what_is_over(void **state)
     struct query query = ask("unheard");
     uint64_t forgets = query.forgets;
     query_clear(&query);
-    assert_int_equal(index_sweep(index_, 1250, 5000, 100), ERR_OK);
+    sweep(1250, 5000, 100);
     query = ask("old");
     assert_int_equal(query.publications_count, 3); /* 800, 900, 1000 */
     assert_int_equal(query.head, 10);
+    assert_int_equal(query.keys_count, 10);
     query_clear(&query);
-    /* Both are past their last use by more than meta_ttl. */
-    assert_int_equal(index_sweep(index_, 2500, 5000, 1), ERR_OK);
-    assert_int_equal(index_sweep(index_, 2500, 5000, 1), ERR_OK);
-    assert_int_equal(index_sweep(index_, 2500, 5000, 1), ERR_OK);
+    /* Both are past their last use by more than meta_ttl; while a key is within
+     * its horizon, what it answers stays true. */
+    sweep(2500, 1501, 1);
+    query = ask("old");
+    assert_true(query.is_known);
+    assert_int_equal(query.publications_count, 0);
+    assert_int_equal(query.keys_count, 1);
+    query_clear(&query);
+    sweep(2500, 1499, 1);
     query = ask("old");
     assert_false(query.is_known);
     assert_int_equal(query.forgets, forgets + 1);
     query_clear(&query);
+}
+
+static void what_a_floor_ends_is_gone_at_once_and_its_rows_soon(void **state)
+{
+    (void)state;
+    struct index_swept swept;
+    const uint64_t count = 5000;
+    for (uint64_t i = 1; i <= count; i++) assert_int_equal(put("a", i, i, 10000, 1000), ERR_OK);
+    assert_int_equal(put("b", 1, 1, 10000, 1000), ERR_OK);
+    assert_int_equal(rows("publications"), count + 1);
+    /* The rule of the next publication keeps two. */
+    assert_int_equal(put("a", count + 1, 1, 2, 1000), ERR_OK);
+    assert_int_equal(rows("publications"), count + 2); /* too many for this transaction */
+    struct query query = ask("a");
+    assert_int_equal(query.publications_count, 2);
+    assert_int_equal(query.publications[0].offset, count);
+    query_clear(&query);
+    query.is_reverse = true;
+    query.since = count;
+    assert_int_equal(index_query(reader, &query), ERR_OK);
+    assert_int_equal(query.publications_count, 0);
+    query_clear(&query);
+    uint64_t before = rows("publications"), slices = 0;
+    do {
+        assert_int_equal(index_sweep(index_, 1, 1000, 100, &swept), ERR_OK);
+        assert_true(!swept.is_short || rows("publications") < before);
+        before = rows("publications");
+        slices++;
+    } while (!swept.is_round);
+    assert_true(slices > 1);
+    assert_int_equal(before, 3);
+    /* Few go with the transaction itself, also when a rule is wider again. */
+    assert_int_equal(put("a", count + 2, 1, 3, 1000), ERR_OK);
+    assert_int_equal(put("a", count + 3, 1, 3, 1000), ERR_OK);
+    assert_int_equal(put("a", count + 4, 1, 3, 1000), ERR_OK);
+    assert_int_equal(rows("publications"), 4);
+    query = ask("a");
+    assert_int_equal(query.publications[0].offset, count + 2);
+    query_clear(&query);
+}
+
+static void unused_room_goes_back_to_the_disk(void **state)
+{
+    (void)state;
+    bool is_more = true, is_whole;
+    static uint8_t filler[1800];
+    const uint64_t count = VERIFY ? 200 : 6000;
+    data = bytes_of(filler, sizeof filler);
+    for (uint64_t i = 1; i <= count; i++) {
+        assert_int_equal(put("a", i, i, 100000, 1000), ERR_OK);
+        if (i % 1000 == 0) assert_int_equal(index_checkpoint(index_, false, &is_whole), ERR_OK);
+    }
+    assert_int_equal(index_shrink(index_, 100, &is_more), ERR_OK);
+    assert_false(is_more); /* nothing is unused */
+    sweep(100000, 100, 100);
+    assert_int_equal(rows("publications"), 0);
+    assert_int_equal(index_checkpoint(index_, false, &is_whole), ERR_OK);
+    int64_t before = disk_size_at(path);
+    uint32_t slices = 0;
+    do {
+        assert_int_equal(index_shrink(index_, 100, &is_more), ERR_OK);
+        slices++;
+    } while (is_more);
+    assert_true(slices > 2);
+    assert_int_equal(index_checkpoint(index_, true, &is_whole), ERR_OK);
+    assert_true(is_whole);
+    assert_true(disk_size_at(path) < before / 2);
+}
+
+/* The tables of the format before: keys by their text, no floor. */
+static void format_1_is_brought_forward(void **state)
+{
+    (void)state;
+    sqlite3 *db;
+    index_reader_close(reader);
+    index_close(index_);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(sql_start(), ERR_OK);
+    assert_int_equal(sql_open(path, true, &db), ERR_OK);
+    assert_int_equal(
+        sql_run(db, "CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;"
+                    "INSERT INTO meta VALUES('format', x'0100000000000000');"
+                    "CREATE TABLE applied(log INTEGER PRIMARY KEY, batch INTEGER NOT NULL);"
+                    "CREATE TABLE channels(id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE,"
+                    " epoch TEXT NOT NULL, head INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
+                    " history_size INTEGER NOT NULL, ttl_ms INTEGER NOT NULL,"
+                    " meta_ttl_ms INTEGER NOT NULL);"
+                    "INSERT INTO channels VALUES(7, x'61', 'epoch', 2, 20, 100, 1000, 1000);"
+                    "CREATE TABLE publications(channel INTEGER, offset INTEGER,"
+                    " time_ms INTEGER NOT NULL, body BLOB NOT NULL,"
+                    " PRIMARY KEY(channel, offset)) WITHOUT ROWID;"
+                    "CREATE TABLE members(channel INTEGER, user BLOB, joined INTEGER NOT NULL,"
+                    " read INTEGER NOT NULL, round INTEGER NOT NULL,"
+                    " PRIMARY KEY(channel, user)) WITHOUT ROWID;"
+                    "CREATE TABLE keys(channel INTEGER, scope BLOB, key BLOB,"
+                    " offset INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
+                    " PRIMARY KEY(channel, scope, key)) WITHOUT ROWID;"
+                    "INSERT INTO keys VALUES(7, x'617069', x'6b31', 2, 20);"
+                    "INSERT INTO keys VALUES(7, x'617069', x'6b32', 1, 10);"
+                    "CREATE TABLE forgets(bucket INTEGER PRIMARY KEY, count INTEGER NOT NULL);"),
+        ERR_OK);
+    sql_close(db);
+    sql_stop();
+    for (int life = 0; life < 2; life++) {
+        assert_int_equal(index_open(path, &index_), ERR_OK);
+        assert_int_equal(index_reader_open(path, &reader), ERR_OK);
+        struct query query = ask("a");
+        assert_int_equal(query.head, 2);
+        assert_int_equal(query.keys_count, 2);
+        assert_int_equal(query.keys[0].offset, 2);
+        assert_true(bytes_equal_text(query.keys[0].key, "k1"));
+        query_clear(&query);
+        if (life > 0) break;
+        index_reader_close(reader);
+        index_close(index_);
+    }
+    assert_int_equal(put("a", 3, 30, 100, 1000), ERR_OK);
+}
+
+static void a_format_of_the_future_is_refused(void **state)
+{
+    (void)state;
+    struct index *other;
+    uint64_t format = 1000;
+    assert_int_equal(index_meta_put(index_, "format", &format, sizeof format), ERR_OK);
+    assert_int_equal(index_open(path, &other), ERR_UNSUPPORTED);
+    assert_null(other);
 }
 
 static void a_checkpoint_waits_for_nobody_and_is_whole_alone(void **state)
@@ -207,6 +366,10 @@ int main(void)
         CASE(a_gap_is_refused_and_leaves_nothing),
         CASE(history_keeps_its_size_and_an_answer_its_bytes),
         CASE(a_sweep_removes_what_is_over),
+        CASE(what_a_floor_ends_is_gone_at_once_and_its_rows_soon),
+        CASE(unused_room_goes_back_to_the_disk),
+        CASE(format_1_is_brought_forward),
+        CASE(a_format_of_the_future_is_refused),
         CASE(a_checkpoint_waits_for_nobody_and_is_whole_alone),
         cmocka_unit_test(the_derived_epoch_depends_on_all_it_should),
         CASE(meta_rows_come_back),

@@ -78,6 +78,20 @@ static void the_oldest_known_key_goes_at_the_capacity(void **state)
     keys_end(pending, 1);
 }
 
+static void of_a_key_used_twice_the_later_is_loaded(void **state)
+{
+    (void)state;
+    keys_load(&keys, &owner, SCOPE, KEY("a"), 5, 10);
+    keys_load(&keys, &owner, SCOPE, KEY("a"), 9, 20);
+    keys_load(&keys, &owner, SCOPE, KEY("a"), 7, 15);
+    assert_int_equal(keys_find(&keys, &owner, SCOPE, KEY("a"), 20)->offset, 9);
+    assert_int_equal(keys.map.count, 1);
+    struct key_entry *pending = keys_begin(&keys, &owner, SCOPE, KEY("b"), 20);
+    keys_load(&keys, &owner, SCOPE, KEY("b"), 3, 10);
+    assert_ptr_equal(keys_find(&keys, &owner, SCOPE, KEY("b"), 20), pending);
+    keys_end(pending, 10);
+}
+
 static void a_refused_key_stays_and_a_cancelled_one_goes(void **state)
 {
     (void)state;
@@ -107,6 +121,7 @@ int main(void)
         CASE(a_key_is_pending_then_known),
         CASE(a_key_is_over_at_its_horizon),
         CASE(the_oldest_known_key_goes_at_the_capacity),
+        CASE(of_a_key_used_twice_the_later_is_loaded),
         CASE(a_refused_key_stays_and_a_cancelled_one_goes),
         CASE(an_owner_takes_its_keys_along),
     };
