@@ -41,10 +41,9 @@ static void check_namespace(struct config_reader *reader, const struct config_na
     else
         snprintf(path, sizeof(path), "%s[%s]", CONFIG_NAMESPACES_PATH, space->name);
 
-    if ((space->history_size > 0) != (space->history_ttl_ms > 0))
+    if (space->history_ttl_ms > 0 && space->history_size == 0)
         config_error(reader, 0, path,
-                     "history needs both history_size and history_ttl; %s is not set",
-                     space->history_size > 0 ? "history_ttl" : "history_size");
+                     "history needs both history_size and history_ttl; history_size is not set");
     if (!config_has_history(space)) check_without_history(reader, space, path);
     char why[PATTERN_WHY_MAX];
     if (pattern_check(space->channel_regex, why) != ERR_OK)

@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "core/config_parts.h"
+#include "core/limits.h"
 
 enum { RELOAD_START, RELOAD_NOW };
 
@@ -322,11 +323,18 @@ void config_table_override(struct config_reader *reader, const struct config_ove
     reader->name = name;
 }
 
+static void namespace_finish(const struct config *config, struct config_namespace *space)
+{
+    if (space->history_meta_ttl_ms == 0)
+        space->history_meta_ttl_ms = config->channel_history_meta_ttl_ms;
+    /* A size alone would keep the last publications of every channel for ever. */
+    if (space->history_size > 0 && space->history_ttl_ms == 0)
+        space->history_ttl_ms = min_u64(HISTORY_TTL_MS, space->history_meta_ttl_ms);
+}
+
 void config_table_finish(struct config *config)
 {
-    if (config->without_namespace.history_meta_ttl_ms == 0)
-        config->without_namespace.history_meta_ttl_ms = config->channel_history_meta_ttl_ms;
+    namespace_finish(config, &config->without_namespace);
     for (uint32_t i = 0; i < config->namespaces_count; i++)
-        if (config->namespaces[i].history_meta_ttl_ms == 0)
-            config->namespaces[i].history_meta_ttl_ms = config->channel_history_meta_ttl_ms;
+        namespace_finish(config, &config->namespaces[i]);
 }

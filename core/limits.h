@@ -58,6 +58,9 @@
 #define MEMBERS_MAX         100000
 #define RECEIPT_OFFSETS_MAX 100
 
+/* How long publications are kept whose namespace names only their count. */
+#define HISTORY_TTL_MS (7u * 24 * 3600 * 1000)
+
 /* Publications that one history or API answer may carry in memory at once. */
 #define HISTORY_BYTES_MAX (64u << 20)
 

@@ -223,14 +223,28 @@ static void channels_find_their_namespace(void **state)
     config_destroy(config);
 }
 
+static void history_of_a_size_alone_is_kept_for_a_week(void **state)
+{
+    (void)state;
+    struct config *config =
+        good("channel:\n  without_namespace: {history_size: 5, history_meta_ttl: 1h}\n"
+             "  namespaces:\n    - {name: aa, history_size: 1}\n"
+             "    - {name: bb, history_size: 1, history_ttl: 1h}\n    - {name: cc}\n");
+    assert_int_equal(config->without_namespace.history_ttl_ms, 3600000);
+    assert_int_equal(config->namespaces[0].history_ttl_ms, 7 * 86400000u);
+    assert_int_equal(config->namespaces[1].history_ttl_ms, 3600000);
+    assert_int_equal(config->namespaces[2].history_ttl_ms, 0);
+    config_destroy(config);
+}
+
 static void rules_between_options_are_told(void **state)
 {
     (void)state;
     bad("client: {ping_interval: 5s, pong_timeout: 5s}",
         "c.yaml: client.pong_timeout: wants to be shorter than client.ping_interval");
-    bad("channel: {without_namespace: {history_size: 5}}",
+    bad("channel: {without_namespace: {history_ttl: 5s}}",
         "c.yaml: channel.without_namespace: history needs both history_size and history_ttl; "
-        "history_ttl is not set");
+        "history_size is not set");
     bad("channel: {namespaces: [{name: aa, force_recovery: true}]}",
         "c.yaml: channel.namespaces[aa]: force_recovery needs history; "
         "set history_size and history_ttl");
@@ -443,6 +457,7 @@ int main(void)
         cmocka_unit_test(a_name_that_stands_twice_is_refused),
         cmocka_unit_test(namespaces_need_good_names),
         cmocka_unit_test(channels_find_their_namespace),
+        cmocka_unit_test(history_of_a_size_alone_is_kept_for_a_week),
         cmocka_unit_test(rules_between_options_are_told),
         cmocka_unit_test(what_yaml_hides_is_refused_by_name),
         cmocka_unit_test(depth_and_size_have_limits),
