@@ -63,7 +63,7 @@ enum err publication_read(struct reader *reader, struct publication *publication
     if (has_chan && !has_info) return ERR_STORE_CORRUPT;
     publication->is_opaque = (flags & PUBLICATION_IS_OPAQUE) != 0;
     publication->offset = read_u64(reader);
-    publication->time_ms = read_u64(reader);
+    publication->time_ms = publication->taken_ms = read_u64(reader);
     publication->data = read_sized(reader);
     publication->tags = read_sized(reader);
     if (has_info) {

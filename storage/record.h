@@ -12,7 +12,8 @@
  *                 · [version: u64 number · sized epoch]
  *
  * Reading checks every length; an unknown version is ERR_STORE_CORRUPT.  Views
- * that come out point into the bytes that went in.
+ * that come out point into the bytes that went in; `taken_ms` is `time_ms` until
+ * an engine that knows better sets it.
  *
  * Thread:  any; pure.
  * Tests:   tests/unit/storage/test_record.c, tests/fuzz/fuzz_record.c
@@ -24,7 +25,8 @@
 
 struct publication {
     uint64_t offset;   /* 0: live only, not stored */
-    uint64_t time_ms;  /* Unix milliseconds of acceptance */
+    uint64_t time_ms;  /* Unix milliseconds of acceptance, for people */
+    uint64_t taken_ms; /* the same by the store's own time, for ages; not in the bytes */
     struct bytes data; /* raw, as given */
     bool is_opaque;    /* `data` is not JSON: only listeners of the Protobuf wire may see it */
     struct bytes tags; /* raw JSON object, may be empty */

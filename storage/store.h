@@ -203,7 +203,16 @@ struct store_node {
 struct store {
     const struct store_engine *engine;
     struct store_env env;
+    uint64_t age_base_ms; /* store time minus monotonic time; 0: wall time is the store's */
 };
+
+/* The time that history_rule.ttl_ms and publication.taken_ms are measured in: Unix
+ * milliseconds, unless the machine's clock jumped; then it goes on as if it had not. */
+static inline uint64_t store_now_ms(const struct store *store)
+{
+    const struct clock *clock = store->env.clock;
+    return store->age_base_ms == 0 ? clock->wall_ms : store->age_base_ms + clock_turn_ms(clock);
+}
 
 /* Opens the engine that config->storage_engine names; blocking: recovery and
  * its progress lines happen here.  Before shards start. */

@@ -171,7 +171,8 @@ void channel_trim(struct channel *channel)
 {
     check(channel->state == CHANNEL_LIVE);
     channel->stored->store.history = history_now(channel);
-    window_trim(&channel->stored->window, channel_rule(channel), channel->shard->clock.wall_ms);
+    window_trim(&channel->stored->window, channel_rule(channel),
+                store_now_ms(channel->shard->store));
 }
 
 static void channel_on_opened(struct store_open *op, enum err err,

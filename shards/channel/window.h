@@ -24,8 +24,8 @@
 #define WINDOW_BYTES_MAX (16u << 20)
 
 struct window_item {
-    uint64_t time_ms; /* Unix milliseconds, as in the record */
-    uint8_t *record;  /* publication_write bytes, owned */
+    uint64_t taken_ms; /* of the publication */
+    uint8_t *record;   /* publication_write bytes, owned */
     uint32_t size;
 };
 
@@ -63,8 +63,8 @@ static inline bool window_is_whole(const struct window *window)
 
 /* Appends the publication at head + 1. */
 void window_push(struct window *window, const struct publication *publication);
-/* Drops what the rule no longer keeps at `now_ms` (Unix) and what exceeds the
- * window's own size. */
+/* Drops what the rule no longer keeps at `now_ms` (store_now_ms) and what exceeds
+ * the window's own size. */
 void window_trim(struct window *window, struct window_rule rule, uint64_t now_ms);
 
 /* Everything up to `offset` is kept nowhere any more; offset <= head. */

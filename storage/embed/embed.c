@@ -19,6 +19,7 @@ static struct store *embed_attach(struct store_node *node, const struct store_en
     struct embed_store *store = mem_alloc(sizeof *store);
     store->store = (struct store){.engine = node->engine, .env = *env};
     store->node = (struct embed_node *)node;
+    store->store.age_base_ms = store->node->age_base_ms;
     check(env->shard < store->node->shards_count);
     uint64_t seed;
     entropy_fill(&seed, sizeof seed);
@@ -127,6 +128,7 @@ void record_publication(const struct embed_record *record, struct publication *p
     struct reader body = reader_of(entry.body);
     enum err err = publication_read(&body, publication);
     check(err == ERR_OK && publication->offset == record->offset);
+    publication->taken_ms = entry.time_ms;
 }
 
 void record_free(struct embed_store *store, struct embed_record *record)
@@ -159,8 +161,8 @@ static bool append_repeat(struct embed_store *store, struct store_append *op)
 {
     struct embed_channel *channel = op->channel->engine;
     if (op->key.size == 0) return false;
-    struct key_entry *key = keys_find(&store->keys, &channel->keys, op->scope, op->key,
-                                      store->store.env.clock->wall_ms);
+    struct key_entry *key =
+        keys_find(&store->keys, &channel->keys, op->scope, op->key, store_now_ms(&store->store));
     if (key == NULL) return false;
     if (key->state == KEY_PENDING) {
         list_append(&key->waiters, &op->link);
@@ -180,7 +182,7 @@ static struct key_entry *append_key(struct embed_store *store, struct store_appe
     struct embed_channel *channel = op->channel->engine;
     if (op->key.size == 0) return NULL;
     return keys_begin(&store->keys, &channel->keys, op->scope, op->key,
-                      store->store.env.clock->wall_ms);
+                      store_now_ms(&store->store));
 }
 
 /* A publication that nobody keeps goes to the feed with the next submit. */
@@ -192,7 +194,7 @@ static void append_live(struct embed_store *store, struct store_append *op)
     answer->is_live = true;
     answer->key = append_key(store, op);
     if (answer->key != NULL) {
-        channel->linger_ms = store->store.env.clock->wall_ms + EMBED_LINGER_MS;
+        channel->linger_ms = store_now_ms(&store->store) + EMBED_LINGER_MS;
     }
     answer->publication = op->publication;
     answer->publication.offset = 0;
@@ -216,14 +218,14 @@ static size_t append_body_size(const struct store_append *op)
 }
 
 static void append_write(struct writer *writer, const struct store_append *op,
-                         const struct entry *entry)
+                         const struct entry *entry, uint64_t wall_ms)
 {
     size_t body_size = append_body_size(op);
     entry_write(writer, entry, body_size);
     if (op->type == RECORD_PUBLICATION) {
         struct publication publication = op->publication;
         publication.offset = entry->offset;
-        publication.time_ms = entry->time_ms;
+        publication.time_ms = wall_ms;
         publication_write(writer, &publication);
     } else if (op->type == RECORD_CURSOR) {
         write_bytes(writer, op->user);
@@ -238,7 +240,7 @@ static void append_record(struct embed_store *store, struct store_append *op,
                           struct embed_record *record)
 {
     struct embed_channel *channel = op->channel->engine;
-    channel->time_ms = max_u64(channel->time_ms, store->store.env.clock->wall_ms);
+    channel->time_ms = max_u64(channel->time_ms, store_now_ms(&store->store));
     struct entry entry = {.type = op->type,
                           .name = channel->name,
                           .epoch = bytes_of_text(channel->epoch),
@@ -263,7 +265,7 @@ static void append_record(struct embed_store *store, struct store_append *op,
     record->size = entry_size(&entry, append_body_size(op));
     record->batch = shardlog_reserve(&store->log, record->size, &record->at);
     struct writer writer = writer_of(log_batch_at(record->batch, record->at), record->size);
-    append_write(&writer, op, &entry);
+    append_write(&writer, op, &entry, store->store.env.clock->wall_ms);
     list_append(&record->batch->items, &record->in_batch);
     list_append(&channel->records, &record->in_channel);
     store->pending++;
@@ -458,9 +460,10 @@ static void on_sweep(struct timer *timer)
     const struct store_env *env = &store->store.env;
     struct embed_channel *over[256];
     uint32_t at = 0, count = 0;
-    keys_expire(&store->keys, env->clock->wall_ms, 10000);
+    uint64_t now_ms = store_now_ms(&store->store);
+    keys_expire(&store->keys, now_ms, 10000);
     for (struct embed_channel *channel; (channel = map_next(&store->channels, &at)) != NULL;) {
-        bool is_over = channel->open == NULL && channel->linger_ms <= env->clock->wall_ms;
+        bool is_over = channel->open == NULL && channel->linger_ms <= now_ms;
         if (is_over && count < array_count(over)) over[count++] = channel;
     }
     for (uint32_t i = 0; i < count; i++) embed_channel_release(store, over[i]);

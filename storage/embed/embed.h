@@ -51,6 +51,10 @@
 #define EMBED_SWEEP_SLICES      16
 #define EMBED_SWEEP_NS          20000000ull
 #define EMBED_SHRINK_PAGES      256 /* in one transaction */
+/* At most that much of the time between two lives counts for ages: nothing but
+ * the machine's clock tells how long it was, and one that jumped would end
+ * everything that has an age. */
+#define EMBED_AWAY_MAX_MS       86400000
 /* A closed channel without history remembers its keys this long, because no
  * file does. */
 #define EMBED_LINGER_MS         300000
@@ -72,14 +76,15 @@ struct embed_node {
     uint8_t incarnation[16];
     uint64_t generation;
     uint64_t horizon_ms;
+    uint64_t age_base_ms; /* store time minus monotonic time; constant after the start */
     struct index *index;
     struct index_reader *readers[EMBED_READERS_MAX];
     uint64_t applied[SHARDS_MAX];      /* newest batch committed to the index */
     uint64_t checkpointed[SHARDS_MAX]; /* the same, on disk; <= applied */
-    uint64_t sweep_ns;     /* when the last sweep began */
-    uint32_t sweep_slices; /* that it may still begin */
-    bool is_sweeping;      /* it is not over */
-    bool is_shrunk;        /* pages were given back since the last whole checkpoint */
+    uint64_t sweep_ns;                 /* when the last sweep began */
+    uint32_t sweep_slices;             /* that it may still begin */
+    bool is_sweeping;                  /* it is not over */
+    bool is_shrunk;                    /* pages were given back since the last whole checkpoint */
     struct embed_left left[SHARDS_MAX];
     bool is_failed; /* something could not be written: the logs stay */
 };
@@ -95,7 +100,7 @@ struct embed_channel {
     uint64_t removed;  /* offsets up to it were removed; of records that may not be applied yet */
     uint64_t time_ms;
     uint64_t meta_ttl_ms;
-    uint64_t linger_ms;  /* wall time up to which it stays */
+    uint64_t linger_ms;  /* store time up to which it stays */
     uint64_t dropped;    /* newest batch of which a record left memory */
     struct list records; /* not applied, in order */
     uint32_t pins;       /* queries under way, callbacks running */
@@ -217,6 +222,13 @@ must_use enum err embed_recover(struct embed_node *node);
 must_use enum err embed_remove_logs(struct embed_node *node);
 
 /* embed_node.c */
+/* Store time, written down so that the next life goes on from it. */
+must_use enum err embed_age_keep(struct embed_node *node);
+/* Store time on threads that are no shard. */
+static inline uint64_t embed_now_ms(const struct embed_node *node)
+{
+    return node->age_base_ms + clock_mono_ns() / 1000000u;
+}
 enum err embed_node_open(const struct config *config, struct workers *workers,
                          uint32_t shards_count, struct store_node **node);
 void embed_node_close(struct store_node *node);

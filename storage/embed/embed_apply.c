@@ -25,9 +25,10 @@ static enum err apply_checkpoint(struct embed_node *node, bool is_wanted)
  * goes at the pace at which it comes, job by job. */
 static enum err apply_sweep(struct embed_node *node, uint64_t budget_ns)
 {
-    uint64_t start_ns = clock_mono_ns(), now_ms = clock_wall_ms();
+    uint64_t start_ns = clock_mono_ns(), now_ms = embed_now_ms(node);
     if (!node->is_sweeping) {
         if (start_ns < node->sweep_ns + EMBED_SWEEP_MS * 1000000ull) return ERR_OK;
+        TRY(embed_age_keep(node));
         node->is_sweeping = true;
         node->sweep_ns = start_ns;
         node->sweep_slices = EMBED_SWEEP_SLICES;

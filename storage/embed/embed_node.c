@@ -85,6 +85,37 @@ static enum err node_past(struct embed_node *node, struct node_past *past)
     return index_meta_put(node->index, "incarnation", node->incarnation, 16);
 }
 
+/* Ages go on where the life before wrote them down, with the time between as the
+ * machine's clock tells it, within reason; so neither a clock that jumps nor one
+ * that was set ends what is kept before its time. */
+struct node_age {
+    uint64_t age_ms, wall_ms;
+};
+
+enum err embed_age_keep(struct embed_node *node)
+{
+    struct node_age age = {embed_now_ms(node), clock_wall_ms()};
+    return index_meta_put(node->index, "age", &age, sizeof age);
+}
+
+static enum err node_age(struct embed_node *node)
+{
+    struct node_age last = {0};
+    uint64_t wall_ms = clock_wall_ms(), age_ms = wall_ms;
+    TRY(index_meta_get(node->index, "age", &last, sizeof last));
+    if (last.age_ms > 0) {
+        uint64_t away_ms = wall_ms > last.wall_ms ? wall_ms - last.wall_ms : 0;
+        age_ms = last.age_ms + min_u64(away_ms, EMBED_AWAY_MAX_MS);
+        if (away_ms > EMBED_AWAY_MAX_MS || wall_ms + 1000 < last.wall_ms) {
+            log_warn("clock is far from where the last life left it; ages of what is kept go on, "
+                     "at most a day later hours_ahead=%" PRId64,
+                     ((int64_t)wall_ms - (int64_t)last.wall_ms) / 3600000);
+        }
+    }
+    node->age_base_ms = age_ms - clock_mono_ns() / 1000000u;
+    return ERR_OK;
+}
+
 static enum err node_renew(struct embed_node *node)
 {
     log_warn("machine ended while storage.durability was written; publications may be lost, every "
@@ -107,6 +138,7 @@ static enum err node_begin(struct embed_node *node, const struct node_past *past
     TRY(index_meta_put(node->index, "durability", &durability, sizeof durability));
     TRY(index_meta_put(node->index, "clean", &is_clean, sizeof is_clean));
     TRY(index_meta_put(node->index, "boot", boot, 16));
+    TRY(embed_age_keep(node));
     TRY(index_checkpoint(node->index, true, &is_whole));
     if (!is_whole) {
         log_error("index cannot be checkpointed path=%s", node->index_path);
@@ -125,6 +157,7 @@ static enum err node_start(struct embed_node *node)
     TRY(node_directories(node));
     TRY(index_open(node->index_path, &node->index));
     TRY(node_past(node, &past));
+    TRY(node_age(node));
     TRY(embed_recover(node));
     TRY(node_begin(node, &past, boot));
     log_info("store is open path=%s generation=%" PRIu64 " after=%s", node->path, node->generation,
@@ -185,6 +218,7 @@ static enum err node_end(struct embed_node *node)
 {
     uint64_t is_clean = 1;
     bool is_whole = false;
+    TRY(embed_age_keep(node));
     if (!node->is_failed) {
         TRY(index_meta_put(node->index, "clean", &is_clean, sizeof is_clean));
     }

@@ -65,7 +65,7 @@ static uint32_t merge_kept(struct embed_store *store, struct embed_channel *chan
         if (record->offset > above && record->offset < below) {
             publications_reserve(store, count + 1u);
             record_publication(record, &store->publications[count]);
-            if (store->publications[count].time_ms >= time_min_ms) count++;
+            if (store->publications[count].taken_ms >= time_min_ms) count++;
         }
         struct list *next = is_reverse ? record->in_channel.prev : record->in_channel.next;
         record = record_from(channel, next, is_reverse);
@@ -88,8 +88,7 @@ static uint32_t merge_rows(struct embed_store *store, const struct query *query,
 static bool read_is_kept(const struct embed_store *store, struct embed_channel *channel,
                          const struct store_read *op)
 {
-    struct retention keep =
-        retention_of(op->channel, channel->head, store->store.env.clock->wall_ms);
+    struct retention keep = retention_of(op->channel, channel->head, store_now_ms(&store->store));
     if (op->limit == 0 || keep.floor == channel->head) return true;
     struct embed_record *first = record_first(channel);
     uint64_t lowest = first == NULL ? channel->head + 1 : first->offset;
@@ -167,7 +166,7 @@ bool embed_channel_release(struct embed_store *store, struct embed_channel *chan
 {
     bool is_needed = channel->open != NULL || channel->pins > 0 || channel->is_refused ||
                      !list_is_empty(&channel->records) ||
-                     channel->linger_ms > store->store.env.clock->wall_ms;
+                     channel->linger_ms > store_now_ms(&store->store);
     if (is_needed) return false;
     void *removed = map_remove(&store->channels, channel->name);
     check(removed == channel);
@@ -186,8 +185,8 @@ void embed_open(struct store *base, struct store_open *op)
     channel->open = op->channel;
     op->channel->engine = channel;
     struct embed_query *query = query_create(store, channel);
-    struct clock *clock = store->store.env.clock;
-    struct retention keep = retention_of(op->channel, 0, clock->wall_ms);
+    uint64_t now_ms = store_now_ms(base);
+    struct retention keep = retention_of(op->channel, 0, now_ms);
     query->open = op;
     query->query.is_open = true;
     query->query.is_reverse = true;
@@ -195,7 +194,7 @@ void embed_open(struct store *base, struct store_open *op)
     query->query.time_min_ms = keep.time_min_ms;
     query->query.keys_max = channel->is_loaded ? 0 : store->keys.count_max;
     uint64_t horizon_ms = store->keys.horizon_ms;
-    query->query.key_time_ms = clock->wall_ms > horizon_ms ? clock->wall_ms - horizon_ms : 0;
+    query->query.key_time_ms = now_ms > horizon_ms ? now_ms - horizon_ms : 0;
     query_submit(query);
 }
 
@@ -212,8 +211,7 @@ static void read_query(struct embed_store *store, struct store_read *op)
 {
     struct embed_channel *channel = op->channel->engine;
     struct embed_query *query = query_create(store, channel);
-    struct retention keep =
-        retention_of(op->channel, channel->head, store->store.env.clock->wall_ms);
+    struct retention keep = retention_of(op->channel, channel->head, store_now_ms(&store->store));
     query->read = op;
     query->query.is_reverse = op->is_reverse;
     query->query.since = op->since;
@@ -244,8 +242,7 @@ void embed_read_kept(struct embed_store *store, struct embed_answer *answer)
         read_query(store, op);
         return;
     }
-    struct retention keep =
-        retention_of(op->channel, channel->head, store->store.env.clock->wall_ms);
+    struct retention keep = retention_of(op->channel, channel->head, store_now_ms(&store->store));
     uint64_t above = op->is_reverse ? keep.floor : max_u64(keep.floor, op->since);
     uint64_t below = op->is_reverse && op->since > 0 ? op->since : UINT64_MAX;
     uint32_t count =
@@ -308,8 +305,7 @@ static void open_answer(struct embed_store *store, struct embed_query *query)
 {
     struct store_open *op = query->open;
     struct embed_channel *channel = query->channel;
-    struct retention keep =
-        retention_of(op->channel, channel->head, store->store.env.clock->wall_ms);
+    struct retention keep = retention_of(op->channel, channel->head, store_now_ms(&store->store));
     uint32_t count = merge_kept(store, channel, 0, keep.floor, UINT64_MAX, keep.time_min_ms, true,
                                 query->query.limit);
     uint64_t below = count == 0 ? UINT64_MAX : store->publications[count - 1].offset;

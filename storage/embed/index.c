@@ -8,8 +8,8 @@
 #include "core/mem.h"
 
 /* Raised when a table changes; an older gateway then refuses the directory. */
-#define INDEX_FORMAT 2
-#define PAGE_SIZE    4096u
+#define INDEX_FORMAT         2
+#define PAGE_SIZE            4096u
 /* Those before need no table but meta. */
 #define STATEMENTS_OF_TABLES STATEMENT_APPLIED_GET
 

@@ -34,10 +34,10 @@ static const char *const read_texts[READ_COUNT] = {
     [READ_APPLIED] = "SELECT batch FROM applied WHERE log=?1",
     [READ_CHANNEL] = "SELECT id, head, time_ms, epoch, floor FROM channels WHERE name=?1",
     [READ_FORGETS] = "SELECT count FROM forgets WHERE bucket=?1",
-    [READ_FORWARD] = "SELECT body FROM publications WHERE channel=?1 AND offset>?2 AND time_ms>=?3"
-                     " ORDER BY offset LIMIT ?4",
-    [READ_REVERSE] = "SELECT body FROM publications WHERE channel=?1 AND offset>?2 AND time_ms>=?3"
-                     " AND offset<?5 ORDER BY offset DESC LIMIT ?4",
+    [READ_FORWARD] = "SELECT body, time_ms FROM publications WHERE channel=?1 AND offset>?2 AND "
+                     "time_ms>=?3 ORDER BY offset LIMIT ?4",
+    [READ_REVERSE] = "SELECT body, time_ms FROM publications WHERE channel=?1 AND offset>?2 AND "
+                     "time_ms>=?3 AND offset<?5 ORDER BY offset DESC LIMIT ?4",
     [READ_MEMBERS] = "SELECT user, joined, read FROM members WHERE channel=?1",
     [READ_KEYS] = "SELECT scope, key, offset, time_ms FROM keys WHERE channel=?1 AND time_ms>=?2"
                   " ORDER BY offset DESC LIMIT ?3",
@@ -123,8 +123,10 @@ static enum err query_publications(struct index_reader *reader, struct query *qu
         query->publications = query_grow(query->publications, query->publications_count,
                                          &query->publications_room, sizeof *query->publications);
         struct reader bytes = reader_of(query_keep(query, body));
-        err = publication_read(&bytes, &query->publications[query->publications_count]);
+        struct publication *publication = &query->publications[query->publications_count];
+        err = publication_read(&bytes, publication);
         if (err != ERR_OK) break;
+        publication->taken_ms = sql_u64(rows, 1);
         query->publications_count++;
     }
     sqlite3_reset(rows);

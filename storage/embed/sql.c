@@ -142,9 +142,9 @@ enum err sql_open(const char *path, bool is_writer, sqlite3 **db)
     if (is_writer) err = sql_run(*db, "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL;");
     if (err == ERR_OK)
         err = sql_run(*db, "PRAGMA journal_mode=WAL;"
-                                "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;"
-                                "PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF;"
-                                "PRAGMA journal_size_limit=67108864;");
+                           "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;"
+                           "PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF;"
+                           "PRAGMA journal_size_limit=67108864;");
     if (err == ERR_OK) {
         err = sql_run(*db, is_writer ? "PRAGMA cache_size=-65536;"
                                      : "PRAGMA cache_size=-8192; PRAGMA query_only=ON;");

@@ -96,6 +96,7 @@ static struct store *memory_attach(struct store_node *node, const struct store_e
 {
     struct memory_store *memory = mem_alloc(sizeof *memory);
     memory->store = (struct store){.engine = node->engine, .env = *env};
+    memory->store.age_base_ms = env->clock->wall_ms - clock_turn_ms(env->clock);
     uint64_t seed;
     entropy_fill(&seed, sizeof seed);
     map_init(&memory->channels, seed);
@@ -133,7 +134,7 @@ static void channel_trim(struct memory_channel *channel, uint64_t now_ms)
     while (channel->count > 0) {
         const struct memory_entry *oldest = channel_at(channel, channel->head - channel->count + 1);
         bool is_over = !is_kept || channel->count > channel->history.size ||
-                       oldest->publication.time_ms + channel->history.ttl_ms <= now_ms;
+                       oldest->publication.taken_ms + channel->history.ttl_ms <= now_ms;
         if (!is_over) break;
         channel_shift(channel);
     }
@@ -235,7 +236,7 @@ static void memory_close(struct store *store, struct store_channel *channel)
     struct memory_channel *closed = channel->engine;
     check(closed != NULL && closed->open == channel);
     closed->history = channel->history;
-    closed->time_ms = max_u64(closed->time_ms, store->env.clock->wall_ms);
+    closed->time_ms = max_u64(closed->time_ms, store_now_ms(store));
     closed->open = NULL;
     channel->engine = NULL;
 }
@@ -281,7 +282,7 @@ static void memory_append(struct store *store, struct store_append *op)
     struct memory_store *memory = memory_of(store);
     struct memory_channel *channel = op->channel->engine;
     check(channel != NULL && op->on_appended != NULL);
-    uint64_t now_ms = store->env.clock->wall_ms;
+    uint64_t now_ms = store_now_ms(store);
     struct key_entry *key = NULL;
     if (op->key.size > 0) {
         key = keys_find(&memory->keys, &channel->keys, op->scope, op->key, now_ms);
@@ -301,8 +302,10 @@ static void memory_append(struct store *store, struct store_append *op)
         return;
     }
     entry_copy(entry, op, append_size(op));
-    entry->publication.time_ms =
-        op->type == RECORD_PUBLICATION ? max_u64(now_ms, channel->time_ms) : 0;
+    if (op->type == RECORD_PUBLICATION) {
+        entry->publication.time_ms = store->env.clock->wall_ms;
+        entry->publication.taken_ms = now_ms;
+    }
     if (op->key.size > 0) {
         entry->key = keys_begin(&memory->keys, &channel->keys, op->scope, op->key, now_ms);
     }
@@ -327,7 +330,7 @@ static void memory_answer_open(struct memory_store *memory, struct memory_entry 
     struct store_open *op = entry->op;
     struct memory_channel *channel = entry->channel;
     check(channel->open == op->channel);
-    channel_trim(channel, memory->store.env.clock->wall_ms);
+    channel_trim(channel, store_now_ms(&memory->store));
     uint32_t count = min_u32(channel->count, op->window_max);
     memory_reserve(memory, count);
     for (uint32_t i = 0; i < count; i++) {
@@ -347,7 +350,7 @@ static void memory_answer_read(struct memory_store *memory, struct memory_entry 
 {
     struct store_read *op = entry->op;
     struct memory_channel *channel = entry->channel;
-    channel_trim(channel, memory->store.env.clock->wall_ms);
+    channel_trim(channel, store_now_ms(&memory->store));
     uint64_t first = channel->head - channel->count + 1, after = channel->head + 1;
     if (op->is_reverse) {
         if (op->since > 0) after = max_u64(first, min_u64(after, op->since));
@@ -393,7 +396,7 @@ static bool memory_apply(struct memory_store *memory, struct memory_entry *entry
             sink->on_publication(sink->context, open, &entry->publication);
         }
         /* Last: it may free this very entry when the sink changed the rule. */
-        channel_trim(channel, memory->store.env.clock->wall_ms);
+        channel_trim(channel, store_now_ms(&memory->store));
         return is_kept;
     }
     if (type == RECORD_MEMBERS) {
@@ -429,7 +432,7 @@ static bool memory_answer_append(struct memory_store *memory, struct memory_entr
     if (type == RECORD_PUBLICATION) {
         if (history_is_kept(op->channel->history) && !op->is_live_only) {
             answer = ++channel->head;
-            channel->time_ms = entry->publication.time_ms;
+            channel->time_ms = entry->publication.taken_ms;
         }
         entry->publication.offset = answer;
     }
@@ -476,16 +479,17 @@ static void memory_on_sweep(struct timer *timer)
     struct memory_store *memory = container_of(timer, struct memory_store, sweep);
     const struct store_env *env = &memory->store.env;
     struct memory_channel *gone[1024];
+    uint64_t now_ms = store_now_ms(&memory->store);
     uint32_t at = 0, count = 0;
     for (struct memory_channel *channel; (channel = map_next(&memory->channels, &at)) != NULL;) {
-        channel_trim(channel, env->clock->wall_ms);
-        bool is_over =
-            channel->open == NULL && channel->count == 0 && channel->members.map.count == 0 &&
-            channel->time_ms + env->config->channel_history_meta_ttl_ms <= env->clock->wall_ms;
+        channel_trim(channel, now_ms);
+        bool is_over = channel->open == NULL && channel->count == 0 &&
+                       channel->members.map.count == 0 &&
+                       channel->time_ms + env->config->channel_history_meta_ttl_ms <= now_ms;
         if (is_over && count < array_count(gone)) gone[count++] = channel;
     }
     for (uint32_t i = 0; i < count; i++) channel_destroy(memory, gone[i]);
-    keys_expire(&memory->keys, env->clock->wall_ms, 10000);
+    keys_expire(&memory->keys, now_ms, 10000);
     wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + MEMORY_SWEEP_MS, memory_on_sweep);
 }
 

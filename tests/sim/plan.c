@@ -129,6 +129,7 @@ static void draw_world(struct plan *plan)
 static void draw_kills(struct plan *plan)
 {
     plan->active_ns = ONE_OF(2000000000, 4000000000, 6000000000);
+    plan->jump_ns = ONE_OF(0, 0, 200000000, 1000000000);
     plan->kills_count = (uint32_t)chance_below(KILLS_SIM_MAX + 1);
     for (uint32_t i = 0; i < plan->kills_count; i++) {
         plan->kills[i] = (struct plan_kill){
@@ -186,7 +187,7 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
         if (has_history)
             used += snprintf(
                 text + used, size - (uint32_t)used,
-                ",\"history_size\":%u,\"history_ttl\":\"24h\",\"force_recovery\":true,"
+                ",\"history_size\":%u,\"history_ttl\":\"168h\",\"force_recovery\":true,"
                 "\"allow_history_for_subscriber\":true,\"allow_history_for_anonymous\":true",
                 plan_history(plan, (enum channel_kind)kind));
         used += snprintf(text + used, size - (uint32_t)used, "%s", kind_presence[kind]);

@@ -81,6 +81,7 @@ struct plan {
     struct plan_kill kills[KILLS_SIM_MAX];
     uint32_t kills_count;
     uint32_t shards;
+    uint64_t jump_ns;        /* mean time between two jumps of the wall clock; 0: it never does */
     uint64_t turn_ns_max;    /* a turn takes up to that */
     uint32_t stall_permille; /* turns that take long */
     uint64_t stall_ns_max;

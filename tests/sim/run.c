@@ -20,6 +20,7 @@
 #include "world.h"
 
 #define CALM_NS_MAX 120000000000u
+#define JUMP_MS_MAX (20u * 86400000u)
 #define CHECK_NS    5000000u /* how often an end is looked for */
 
 static struct {
@@ -59,6 +60,16 @@ static void boot_now(void *context, uint64_t shards)
     host_boot((uint32_t)shards);
     if (run.kills_done < run.plan.kills_count)
         world_at(world.now_ns + run.plan.kills[run.kills_done].at_ns, kill_now, NULL, host_lives());
+}
+
+/* The wall clock is set, to anything within twenty days: what has an age of weeks,
+ * history and keys, must not notice. */
+static void jump_now(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    world.wall_start_ms = WALL_START_MS - JUMP_MS_MAX + chance_below(2 * JUMP_MS_MAX);
+    world_note(TRACE_JUMP, world.wall_start_ms, 0, 0);
+    world_at(world.now_ns + 1 + chance_below(2 * run.plan.jump_ns), jump_now, NULL, 0);
 }
 
 /* One step: what is due, then one thread of the gateway. */
@@ -124,6 +135,7 @@ static void run_active(void)
 {
     phase(1);
     run.is_active = true;
+    if (run.plan.jump_ns > 0) jump_now(NULL, 0);
     boot_now(NULL, run.plan.shards);
     clients_init(&run.plan);
     apis_init(&run.plan);

@@ -32,7 +32,7 @@ void world_init(uint64_t seed)
     rng_seed(&world.rng_disk, seed ^ 0x6469736bu);
     rng_seed(&world.rng_entropy, seed ^ 0x656e7472u);
     world.now_ns = 1000000000u;
-    world.wall_start_ms = 1800000000000u;
+    world.wall_start_ms = WALL_START_MS;
     world.trace_hash = seed;
 }
 

@@ -16,7 +16,8 @@
 #include "core/base.h"
 #include "core/rng.h"
 
-#define TRACE_LINES 48
+#define TRACE_LINES   48
+#define WALL_START_MS 1800000000000u
 
 /* What can happen, with the sentence that prints it; three numbers each. */
 #define TRACE_EVENTS(X)                                                                            \
@@ -48,6 +49,7 @@
     X(JOIN, "client %" PRIu64 " hears of another channel=%" PRIu64 " join=%" PRIu64)               \
     X(ANSWER, "client %" PRIu64 " command=%" PRIu64 " error=%" PRIu64)                             \
     X(FAULT, "planted fault strikes, time %" PRIu64)                                               \
+    X(JUMP, "wall clock jumps, was %" PRIu64 " ms at the start")                                   \
     X(PHASE, "phase %" PRIu64)
 
 enum trace_event {

@@ -18,7 +18,7 @@ static void push(struct window *window, uint64_t time_ms)
     int size = snprintf(text, sizeof text, "{\"n\":%llu}", (unsigned long long)window->head + 1);
     struct publication publication = {
         .offset = window->head + 1,
-        .time_ms = time_ms,
+        .taken_ms = time_ms,
         .data = bytes_of(text, (size_t)size),
     };
     window_push(window, &publication);
@@ -131,7 +131,7 @@ static void bytes_bound_the_window_but_one_always_stays(void **state)
     assert_non_null(data);
     for (uint64_t i = 1; i <= 3; i++) {
         struct publication publication = {
-            .offset = i, .time_ms = 1, .data = bytes_of(data, WINDOW_BYTES_MAX)};
+            .offset = i, .taken_ms = 1, .data = bytes_of(data, WINDOW_BYTES_MAX)};
         window_push(&window, &publication);
         window_trim(&window, wide, 1);
         assert_int_equal(window.count, 1);
