@@ -109,6 +109,10 @@ void config_check(struct config_reader *reader, const struct config *config)
     if (strpbrk(config->redis_prefix, "{} \t\r\n") != NULL)
         config_error(reader, 0, "redis.prefix",
                      "holds a brace or a space; braces choose cluster slots");
+    if (config->storage_engine != CONFIG_ENGINE_REDIS &&
+        (config->redis_streams_enabled || config->redis_streams_conversations))
+        config_warn(reader, 0, "redis.streams",
+                    "does nothing without Redis; set storage.engine to redis");
     uint16_t cpus[CONFIG_CPUS_MAX];
     uint32_t cpus_count;
     if (config_cpus(config->shards_cpus, cpus, &cpus_count) != ERR_OK)

@@ -39,6 +39,10 @@ struct append_call {
 /* The start of "<scope size>:<scope><key>": digits and a colon. */
 #define KEY_HEAD_MAX 24
 
+/* A conversation's stream is kept so long after its last entry: who reads it has
+ * been away for a week by then, and it holds a bounded number anyway. */
+#define CONVERSATION_IDLE_MS (7ull * 86400000)
+
 static struct bytes record_key(const struct append_record *record)
 {
     return bytes_of(record->bytes, record->key_size);
@@ -72,6 +76,27 @@ static void call_number(struct append_call *call, struct redis_server *server)
     call->started_ns = call->redis->store.env.clock->mono_ns;
 }
 
+/* What lua/streams.lua is told: nothing, or how long each stream is kept. */
+static void write_streams(const struct config *config, struct resp_out *out)
+{
+    char words[160] = "";
+    bool has_topics = config->redis_streams_enabled;
+    bool has_conversations = config->redis_streams_conversations;
+    if (has_topics || has_conversations) {
+        int used = snprintf(
+            words, sizeof words, "%llu %llu %llu %llu %llu %u %llu",
+            (unsigned long long)(has_topics ? config->redis_streams_group_msg_ms : 0),
+            (unsigned long long)(has_topics ? config->redis_streams_offline_msg_ms : 0),
+            (unsigned long long)(has_topics ? config->redis_streams_membership_change_ms : 0),
+            (unsigned long long)(has_topics ? config->redis_streams_read_receipt_ms : 0),
+            (unsigned long long)(has_conversations ? config->redis_streams_fanout_ms : 0),
+            has_conversations ? config->redis_streams_conversation_size : 0,
+            (unsigned long long)CONVERSATION_IDLE_MS);
+        check(used > 0 && (size_t)used < sizeof words);
+    }
+    resp_text(out, words);
+}
+
 static void call_write(struct link_call *base, struct link *link, struct resp_out *out)
 {
     struct append_call *call = container_of(base, struct append_call, call);
@@ -79,9 +104,10 @@ static void call_write(struct link_call *base, struct link *link, struct resp_ou
     char origin[64];
     call_number(call, link->owner);
     redis_write_script(call->server, out, SCRIPT_APPEND, call->partition,
-                       2 + call->records_count * 8);
+                       3 + call->records_count * 8);
     resp_number(out, redis->store.env.config->storage_dedup_horizon_ms);
     resp_bytes(out, call_origin(call, origin, sizeof origin));
+    write_streams(redis->store.env.config, out);
     list_each (node, &call->records) {
         struct append_record *record = container_of(node, struct append_record, link);
         resp_bytes(out, bytes_of(&record->kind, 1));

@@ -23,6 +23,8 @@
  *   <prefix>:{p0}:probe:<boot> sharded pub/sub: ours alone, to see that it lives
  *   <prefix>:partitions        P
  *
+ * and, as an option, streams that no gateway reads (lua/streams.lua).
+ *
  * The stream is the truth, announcements are news of it.  A channel of ours has
  * a position (head, revision); an announcement is taken when it is the next
  * step from there, dropped when it is behind, and otherwise the gap is read

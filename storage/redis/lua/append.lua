@@ -2,6 +2,7 @@
 --
 -- ARGV[5] horizon of the idempotency keys in ms
 -- ARGV[6] origin: names this call, so that the node knows its own records
+-- ARGV[7] the streams that others read (streams.lua)
 -- then for each record eight arguments:
 --   kind          p publication that is kept, l live publication, m members, c cursor,
 --                 r removal of everything up to the head
@@ -80,15 +81,23 @@ end
 
 local function append_members(channel, m, size, ttl, body)
   local hash = base .. 'm:' .. channel
-  local gone = {}
+  local gone, joined = {}, {}
   for _, user in ipairs(call('HKEYS', hash)) do gone[user] = true end
   local at, user = 1, nil
   local fresh = digits(m.head + 1) .. ' ' .. digits(m.head)
   while at <= #body do
     user, at = struct.unpack('<I4c0', body, at)
-    if gone[user] then gone[user] = nil else call('HSETNX', hash, user, fresh) end
+    if gone[user] then
+      gone[user] = nil
+    elseif call('HSETNX', hash, user, fresh) == 1 then
+      joined[#joined + 1] = user
+    end
   end
-  for name in pairs(gone) do call('HDEL', hash, name) end
+  local left = {}
+  for name in pairs(gone) do
+    call('HDEL', hash, name)
+    left[#left + 1] = name
+  end
   m.revision = m.revision + 1
   m.members = m.revision
   if size > 0 then
@@ -98,6 +107,7 @@ local function append_members(channel, m, size, ttl, body)
     call('PEXPIRE', stream, ttl)
   end
   save(channel, m)
+  copy_members(channel, joined, left)
   return m.head
 end
 
@@ -109,8 +119,11 @@ local function append_cursor(channel, m, offset, user)
   offset = math.min(offset, m.head)
   if value then
     local joined, read = string.match(value, '^(%d+) (%d+)$')
+    if offset > tonumber(read) then
+      call('HSET', hash, user, joined .. ' ' .. digits(offset))
+      copy_cursor(channel, user, offset)
+    end
     offset = math.max(offset, tonumber(read))
-    call('HSET', hash, user, joined .. ' ' .. digits(offset))
   end
   m.revision = m.revision + 1
   save(channel, m)
@@ -123,10 +136,11 @@ local function append_remove(channel, m)
   m.revision = m.revision + 1
   m.removed = m.head
   save(channel, m)
+  copy_remove(channel)
   return m.head
 end
 
-for at = 7, #ARGV, 8 do
+for at = 8, #ARGV, 8 do
   local kind, channel = ARGV[at], ARGV[at + 1]
   local a, b, key, body = tonumber(ARGV[at + 4]), ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
   local m = load(channel)
@@ -146,10 +160,12 @@ for at = 7, #ARGV, 8 do
     elseif kind == 'c' then offset = append_cursor(channel, m, a, body)
     elseif kind == 'r' then offset = append_remove(channel, m) end
     if name then call('SET', name, digits(offset), 'PX', horizon) end
+    if kind == 'p' then copy_publication(channel, m, offset, body) end
     announce(channel, kind, offset, m.revision, body)
     results[#results + 1] = offset * 2
     results[#results + 1] = m.revision
   end
 end
+copies_end()
 results[1] = epoch
 return results

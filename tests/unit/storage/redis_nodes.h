@@ -244,10 +244,12 @@ static inline enum err room_open(struct world *world, struct node *node, struct 
     return room->err;
 }
 
-static inline struct world *world_begin(void)
+/* `configure`: more options of each node, or NULL. */
+static inline struct world *world_begin_with(void (*configure)(struct config *config))
 {
     struct world *world = mem_alloc(sizeof *world);
     redis_begin(&world->redis, NULL);
+    for (uint32_t n = 0; n < NODES && configure != NULL; n++) configure(&world->nodes[n].config);
     for (uint32_t n = 0; n < NODES; n++) node_start(&world->nodes[n], &world->redis, 7 + n);
     for (uint32_t n = 0; n < NODES; n++) {
         for (uint32_t r = 0; r < ROOMS; r++) {
@@ -258,6 +260,11 @@ static inline struct world *world_begin(void)
         }
     }
     return world;
+}
+
+static inline struct world *world_begin(void)
+{
+    return world_begin_with(NULL);
 }
 
 static inline bool world_is_idle(const struct world *world)

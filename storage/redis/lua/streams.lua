@@ -1,0 +1,87 @@
+-- streams: what is appended, once more, for programs that are no gateway.
+--
+-- ARGV[7] '' for none, or seven numbers: how many ms group_msg, offline_msg,
+--         membership_change, read_receipt and the fan-out stream keep an entry
+--         (0: not written), how many entries a conversation's stream holds
+--         (0: not written), and how many ms it outlives the last one
+--
+--   <prefix>:{p<k>}:group_msg               every publication that is kept
+--   <prefix>:{p<k>}:offline_msg             those of channels with members
+--   <prefix>:{p<k>}:membership_change       what a new member list changed
+--   <prefix>:{p<k>}:read_receipt            each cursor that moved
+--   stream:conversation:{p<k>}:<channel>    the publications of one channel
+--   stream:fanout:{p<k>}:all-conversations  where in those streams each one stands
+--
+-- One step with the record itself: nothing is here that was not appended, and
+-- nothing twice.  Ids are the server's, "<ms>-<number>".  A stream without new
+-- entries vanishes when the last one is past its time.
+local group_ms, offline_ms, members_ms, receipts_ms, fanout_ms, conversation_size,
+      conversation_ms = string.match(ARGV[7], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+local has_copies = group_ms ~= nil
+local tag = string.match(base, '{p%d+}')
+local now = 0
+local copied = {}
+
+if has_copies then
+  local time = call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- '~' leaves up to a node of the stream, a hundred entries, past its time.
+local function copy(key, keep_ms, ...)
+  if keep_ms == '0' then return end
+  call('XADD', key, 'MINID', '~', digits(math.max(now - keep_ms, 0)), '*', ...)
+  copied[key] = keep_ms
+end
+
+-- The layout of the body stands in storage/record.h.
+local function copy_publication(channel, m, offset, body)
+  if not has_copies then return end
+  local payload, tags, at, sender = nil, nil, nil, ''
+  payload, at = struct.unpack('<I4c0', body, 19)
+  tags, at = struct.unpack('<I4c0', body, at)
+  if string.byte(body, 2) % 2 == 1 then sender = struct.unpack('<I4c0', body, at + 16) end
+  local fields = { 'conversation_id', channel, 'sequence_number', digits(offset), 'epoch', epoch,
+                   'timestamp', digits(struct.unpack('<I8', body, 11)), 'sender_id', sender,
+                   'payload', payload }
+  if tags ~= '' then
+    fields[#fields + 1] = 'tags'
+    fields[#fields + 1] = tags
+  end
+  copy(base .. 'group_msg', group_ms, unpack(fields))
+  if m.members > 0 and call('HLEN', base .. 'm:' .. channel) > 0 then
+    copy(base .. 'offline_msg', offline_ms, unpack(fields))
+  end
+  if conversation_size == '0' then return end
+  local stream = 'stream:conversation:' .. tag .. ':' .. channel
+  local id = call('XADD', stream, 'MAXLEN', '~', conversation_size, '*', unpack(fields))
+  copied[stream] = conversation_ms
+  copy('stream:fanout:' .. tag .. ':all-conversations', fanout_ms, 'conversation_id', channel,
+       'stream_key', stream, 'entry_id', id)
+end
+
+local function json_list(items)
+  if #items == 0 then return '[]' end
+  return cjson.encode(items)
+end
+
+local function copy_members(channel, joined, left)
+  if not has_copies or #joined + #left == 0 then return end
+  copy(base .. 'membership_change', members_ms, 'conversation_id', channel, 'epoch', epoch,
+       'timestamp', digits(now), 'joined', json_list(joined), 'left', json_list(left))
+end
+
+local function copy_cursor(channel, user, offset)
+  if not has_copies then return end
+  copy(base .. 'read_receipt', receipts_ms, 'conversation_id', channel, 'user_id', user,
+       'sequence_number', digits(offset), 'epoch', epoch, 'timestamp', digits(now))
+end
+
+-- What the worker streams hold of it goes with their time.
+local function copy_remove(channel)
+  if has_copies then call('UNLINK', 'stream:conversation:' .. tag .. ':' .. channel) end
+end
+
+local function copies_end()
+  for key, keep_ms in pairs(copied) do call('PEXPIRE', key, keep_ms) end
+end

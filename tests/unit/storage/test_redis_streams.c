@@ -1,0 +1,305 @@
+/*
+ * The streams for programs that are no gateway: what is in them is what was
+ * appended, once, in order, field by field, and not for longer than it should.
+ */
+#include "core/crypt.h"
+#include "unit/storage/redis_ask.h"
+#include "unit/storage/redis_nodes.h"
+
+#define PARTITIONS 64 /* redis_configure */
+
+static struct redis_asked asked;
+
+static void configure(struct config *config)
+{
+    config->redis_streams_enabled = true;
+    config->redis_streams_group_msg_ms = 3600000;
+    config->redis_streams_offline_msg_ms = 7 * DAY_MS;
+    config->redis_streams_membership_change_ms = 7 * DAY_MS;
+    config->redis_streams_read_receipt_ms = 7 * DAY_MS;
+    config->redis_streams_conversations = true;
+    config->redis_streams_conversation_size = 1000;
+    config->redis_streams_fanout_ms = 3600000;
+}
+
+static uint32_t partition_of(const char *name)
+{
+    return (uint32_t)(hash_bytes(bytes_of_text(name), 0) % PARTITIONS);
+}
+
+static uint64_t number_of(struct bytes text)
+{
+    uint64_t number = 0;
+    assert_true(bytes_to_u64(text, &number));
+    return number;
+}
+
+static bool is_appended;
+static enum err append_err;
+static uint64_t append_offset;
+static void on_appended(struct store_append *op, enum err err, uint64_t offset, bool is_repeat)
+{
+    (void)op, (void)is_repeat;
+    is_appended = true;
+    append_err = err;
+    append_offset = offset;
+}
+
+static void append(struct world *world, struct store_append op)
+{
+    op.on_appended = on_appended;
+    is_appended = false;
+    store_append(world->nodes[0].store, &op);
+    turn_until(world, is_appended);
+    assert_int_equal(append_err, ERR_OK);
+}
+
+/* The entries of the stream "<before>{p<k>}<behind>" of the partition of `channel`. */
+static const struct reply *entries(struct world *world, const char *before, const char *behind,
+                                   const char *channel)
+{
+    const struct reply *all = redis_ask(&world->redis, &asked, "XRANGE %s{p%u}%s - +", before,
+                                        partition_of(channel), behind);
+    assert_int_equal(all->type, REPLY_ARRAY);
+    return all;
+}
+
+#define assert_field(entry, name, value)                                                           \
+    do {                                                                                           \
+        struct bytes found_ = redis_field(entry, name);                                            \
+        if (!bytes_equal_text(found_, value))                                                      \
+            fail_msg("%s is '%.*s', not '%s'", name, (int)found_.size, (const char *)found_.at,    \
+                     value);                                                                       \
+    } while (0)
+
+static void an_entry_says_who_what_where_and_when(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_with(configure);
+    struct store_append op = {.channel = &world->rooms[0][0].channel,
+                              .type = RECORD_PUBLICATION,
+                              .publication = {.data = BYTES_LITERAL("17"),
+                                              .tags = BYTES_LITERAL("{\"k\":\"v\"}"),
+                                              .has_info = true,
+                                              .user = BYTES_LITERAL("ann"),
+                                              .conn_info = BYTES_LITERAL("{}"),
+                                              .chan_info = BYTES_LITERAL("1")}};
+    append(world, op);
+    op.publication = (struct publication){.data = BYTES_LITERAL("18")};
+    append(world, op);
+
+    static const char *const names[][2] = {{"test:", ":group_msg"},
+                                           {"stream:conversation:", ":room:0"}};
+    for (uint32_t i = 0; i < array_count(names); i++) {
+        const struct reply *all = entries(world, names[i][0], names[i][1], "room:0");
+        assert_int_equal(all->count, 2);
+        const struct reply *first = all->items[0], *second = all->items[1];
+        assert_field(first, "conversation_id", "room:0");
+        assert_field(first, "payload", "17");
+        assert_field(first, "sender_id", "ann");
+        assert_field(first, "sequence_number", "1");
+        assert_field(first, "epoch", world->rooms[0][0].channel.epoch);
+        assert_field(first, "tags", "{\"k\":\"v\"}");
+        assert_field(second, "payload", "18");
+        assert_field(second, "sender_id", "");
+        assert_field(second, "tags", "");
+        assert_field(second, "sequence_number", "2");
+        /* Both times are of this machine's clock; the entry's id is the later one. */
+        uint64_t time_ms = number_of(redis_field(first, "timestamp"));
+        struct bytes id = reply_text(reply_item(first, 0));
+        const uint8_t *dash = memchr(id.at, '-', id.size);
+        assert_non_null(dash);
+        uint64_t id_ms = number_of(bytes_of(id.at, (size_t)(dash - id.at)));
+        assert_true(time_ms <= id_ms && id_ms <= clock_wall_ms() && id_ms - time_ms < 60000);
+    }
+    redis_ask_end(&asked);
+    world_end(world);
+}
+
+static void a_pointer_leads_to_the_entry(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_with(configure);
+    append(world, (struct store_append){.channel = &world->rooms[0][1].channel,
+                                        .type = RECORD_PUBLICATION,
+                                        .publication = {.data = BYTES_LITERAL("5")}});
+    const struct reply *all = entries(world, "stream:fanout:", ":all-conversations", "room:1");
+    assert_int_equal(all->count, 1);
+    assert_field(all->items[0], "conversation_id", "room:1");
+    char key[100], id[40];
+    struct bytes text = redis_field(all->items[0], "stream_key");
+    snprintf(key, sizeof key, "%.*s", (int)text.size, (const char *)text.at);
+    text = redis_field(all->items[0], "entry_id");
+    snprintf(id, sizeof id, "%.*s", (int)text.size, (const char *)text.at);
+    all = redis_ask(&world->redis, &asked, "XRANGE %s %s %s", key, id, id);
+    assert_int_equal(all->count, 1);
+    assert_field(all->items[0], "payload", "5");
+    redis_ask_end(&asked);
+    world_end(world);
+}
+
+static void members_and_cursors_tell_what_changed(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_with(configure);
+    struct store_channel *channel = &world->rooms[0][2].channel;
+    struct store_append publish = {.channel = channel,
+                                   .type = RECORD_PUBLICATION,
+                                   .publication = {.data = BYTES_LITERAL("1")}};
+    append(world, publish); /* nobody belongs to it yet */
+    struct bytes users[] = {BYTES_LITERAL("ann"), BYTES_LITERAL("b\"n")};
+    struct store_append members = {
+        .channel = channel, .type = RECORD_MEMBERS, .users = users, .users_count = 2};
+    append(world, members);
+    append(world, members); /* the same list: no change */
+    append(world, publish);
+    struct store_append cursor = {
+        .channel = channel, .type = RECORD_CURSOR, .user = users[0], .offset = 2};
+    append(world, cursor);
+    append(world, cursor); /* no move */
+    cursor.user = BYTES_LITERAL("nobody");
+    append(world, cursor);
+    members.users_count = 1;
+    append(world, members);
+    members.users_count = 0;
+    append(world, members);
+    append(world, publish); /* nobody belongs to it any more */
+
+    const struct reply *all = entries(world, "test:", ":membership_change", "room:2");
+    assert_int_equal(all->count, 3);
+    assert_field(all->items[0], "conversation_id", "room:2");
+    assert_field(all->items[0], "joined", "[\"ann\",\"b\\\"n\"]");
+    assert_field(all->items[0], "left", "[]");
+    assert_field(all->items[1], "left", "[\"b\\\"n\"]");
+    assert_field(all->items[2], "joined", "[]");
+    assert_field(all->items[2], "left", "[\"ann\"]");
+    all = entries(world, "test:", ":read_receipt", "room:2");
+    assert_int_equal(all->count, 1);
+    assert_field(all->items[0], "user_id", "ann");
+    assert_field(all->items[0], "sequence_number", "2");
+    all = entries(world, "test:", ":offline_msg", "room:2");
+    assert_int_equal(all->count, 1);
+    assert_field(all->items[0], "sequence_number", "2");
+    redis_ask_end(&asked);
+    world_end(world);
+}
+
+static void a_removal_takes_the_conversations_stream_along(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_with(configure);
+    struct store_append op = {.channel = &world->rooms[0][3].channel,
+                              .type = RECORD_PUBLICATION,
+                              .publication = {.data = BYTES_LITERAL("1")}};
+    append(world, op);
+    op.type = RECORD_REMOVE;
+    append(world, op);
+    assert_int_equal(entries(world, "stream:conversation:", ":room:3", "room:3")->count, 0);
+    redis_ask_end(&asked);
+    world_end(world);
+}
+
+/* --- how long ------------------------------------------------------------------------------- */
+
+static void configure_short(struct config *config)
+{
+    configure(config);
+    config->redis_streams_group_msg_ms = 300;
+    config->redis_streams_offline_msg_ms = 0;
+    config->redis_streams_conversation_size = 10;
+}
+
+static void retention_ends_in_time_and_by_size(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_with(configure_short);
+    struct store_append op = {.channel = &world->rooms[0][0].channel,
+                              .type = RECORD_PUBLICATION,
+                              .publication = {.data = BYTES_LITERAL("1")}};
+    struct bytes user = BYTES_LITERAL("ann");
+    append(world,
+           (struct store_append){
+               .channel = op.channel, .type = RECORD_MEMBERS, .users = &user, .users_count = 1});
+    for (uint32_t i = 0; i < 250; i++) append(world, op);
+    assert_int_equal(entries(world, "test:", ":offline_msg", "room:0")->count, 0);
+    /* Whole nodes go, of a hundred entries. */
+    const struct reply *all = entries(world, "stream:conversation:", ":room:0", "room:0");
+    assert_in_range(all->count, 10, 110);
+    assert_field(all->items[all->count - 1], "sequence_number", "250");
+    turn_for(world, 400);
+    assert_int_equal(entries(world, "test:", ":group_msg", "room:0")->count, 0);
+    redis_ask_end(&asked);
+    world_end(world);
+}
+
+static void nothing_is_written_unless_asked_for(void **state)
+{
+    (void)state;
+    struct world *world = world_begin();
+    load(world, 60, NULL);
+    const struct reply *keys = redis_ask(&world->redis, &asked, "KEYS *_msg");
+    assert_int_equal(keys->count, 0);
+    keys = redis_ask(&world->redis, &asked, "KEYS stream:*");
+    assert_int_equal(keys->count, 0);
+    redis_ask_end(&asked);
+    world_end(world);
+}
+
+/* --- under load ------------------------------------------------------------------------------- */
+
+static void restart(struct world *world)
+{
+    redis_kill(&world->redis);
+    for (uint32_t i = 0; i < 20; i++) load_turn(world, ASKS_MAX);
+    redis_start(&world->redis);
+}
+
+/* Every acknowledged publication stands once in group_msg, in the order of its offsets. */
+static void check_stream(struct world *world)
+{
+    uint64_t heads[ROOMS] = {0};
+    uint32_t count = 0;
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        const struct reply *all =
+            redis_ask(&world->redis, &asked, "XRANGE test:{p%u}:group_msg - +", p);
+        for (uint32_t i = 0; i < all->count; i++) {
+            struct bytes name = redis_field(all->items[i], "conversation_id");
+            assert_int_equal(name.size, sizeof "room:0" - 1);
+            uint32_t room = name.at[name.size - 1] - (uint32_t)'0';
+            uint64_t offset = number_of(redis_field(all->items[i], "sequence_number"));
+            uint64_t number = number_of(redis_field(all->items[i], "payload"));
+            assert_int_equal(offset, ++heads[room]);
+            assert_int_equal(world->offsets[number], offset);
+            assert_int_equal(world->room_of[number], room);
+            count++;
+        }
+    }
+    assert_int_equal(count, world->answered);
+}
+
+static void the_stream_holds_what_was_acknowledged_over_a_kill(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_with(configure);
+    load(world, 600, NULL);
+    check_stream(world);
+    load(world, 600, restart);
+    check_exactly_once(world);
+    check_stream(world);
+    redis_ask_end(&asked);
+    world_end(world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_entry_says_who_what_where_and_when),
+        cmocka_unit_test(a_pointer_leads_to_the_entry),
+        cmocka_unit_test(members_and_cursors_tell_what_changed),
+        cmocka_unit_test(a_removal_takes_the_conversations_stream_along),
+        cmocka_unit_test(retention_ends_in_time_and_by_size),
+        cmocka_unit_test(nothing_is_written_unless_asked_for),
+        cmocka_unit_test(the_stream_holds_what_was_acknowledged_over_a_kill),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
