@@ -1,7 +1,6 @@
 // Redis in trouble under load, two gateways over it: what was acknowledged is
 // heard by everybody exactly once and in order, or everybody concerned is told.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import test from 'node:test';
 import { away } from './client.mjs';
 import { Gateway, sleep, until } from './gateway.mjs';
@@ -35,7 +34,6 @@ async function stage(t, { wires = false, redis: more = {} } = {}) {
 }
 
 const isHealthy = async (gateway) => (await fetch(`${gateway.http}/health`)).status === 200;
-const say = (redis, ...words) => execFileSync('redis-cli', ['-p', String(redis.port), ...words], { encoding: 'utf8' });
 
 async function end(ledger, options) {
   await ledger.more(100, 'publishing goes on');
@@ -59,7 +57,7 @@ test('Redis stands still for ten seconds: health is red, nothing is lost, nothin
 
 test('the scripts are forgotten: nobody notices', async (t) => {
   const { redis, ledger } = await stage(t);
-  for (let i = 0; i < 5; i++) { say(redis, 'SCRIPT', 'FLUSH'); await ledger.more(40); }
+  for (let i = 0; i < 5; i++) { redis.say('SCRIPT', 'FLUSH'); await ledger.more(40); }
   assert.equal(ledger.refusals, 0);
   await end(ledger);
 });
@@ -83,11 +81,11 @@ test('a link that is up and says nothing is found, and what it held back is hear
 
 test('streams were evicted: what a gateway still has in memory is heard, what nobody has is told', async (t) => {
   const { redis, ledger, gateways } = await stage(t);
-  const streams = () => say(redis, '--scan', '--pattern', '*:s:chat:*').trim().split('\n');
+  const streams = () => redis.say('--scan', '--pattern', '*:s:chat:*').split('\n');
   const travellers = [await ledger.listen(gateways[0], 'here'), await ledger.listen(gateways[1], 'there')];
   const evict = async () => {
     await ledger.more(40);
-    for (const key of streams()) say(redis, 'DEL', key);
+    for (const key of streams()) redis.say('DEL', key);
     await ledger.more(40);
   };
   await ledger.more(40);
@@ -111,7 +109,7 @@ test('a partition was evicted: everybody is told of a new epoch', async (t) => {
   const traveller = await ledger.listen(gateways[1], 'traveller');
   const before = ledger.last(CHANNELS[0]).epoch;
   await away(traveller.client, async () => {
-    for (const key of say(redis, '--scan', '--pattern', '*:meta').trim().split('\n')) say(redis, 'DEL', key);
+    for (const key of redis.say('--scan', '--pattern', '*:meta').split('\n')) redis.say('DEL', key);
     await ledger.more(400); // past every offset that the traveller knows
   });
   await ledger.stop();

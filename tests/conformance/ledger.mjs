@@ -121,5 +121,17 @@ export class Ledger {
     return { isTold, missing };
   }
 
+  /** What the store has at last: how many acknowledged are missing; nothing is there twice. */
+  async missing() {
+    let missing = 0;
+    for (const channel of this.channels) {
+      const { publications } = await this.gateways[0].ask('history', { channel, limit: -1 });
+      const kept = new Set(publications.map(({ data }) => data.n));
+      assert.equal(kept.size, publications.length, `${channel} holds something twice`);
+      missing += this.acknowledged.filter((one) => one.channel === channel && !kept.has(one.n)).length;
+    }
+    return missing;
+  }
+
   end() { for (const { client } of this.listeners) client.centrifuge.disconnect(); }
 }

@@ -1,5 +1,5 @@
 // A real redis-server of our own: free port, temporary directory, no service.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -20,15 +20,20 @@ const answers = (port) => new Promise((done) => {
 });
 
 export class Redis {
+  /** `arguments`: more of redis-server's own. */
+  constructor({ arguments: more = [] } = {}) { this.more = more; }
+
   async start() {
     this.dir ??= mkdtempSync(join(tmpdir(), 'sluice-redis-'));
     this.port ??= await freePort();
     this.child = spawn('redis-server', ['--port', String(this.port), '--dir', this.dir, '--save', '',
-      '--appendonly', 'yes', '--appendfsync', 'always', '--bind', '127.0.0.1'], { stdio: 'ignore' });
+      '--appendonly', 'yes', '--appendfsync', 'always', '--bind', '127.0.0.1', ...this.more], { stdio: 'ignore' });
     this.exited = new Promise((done) => this.child.once('exit', done));
     await until(() => answers(this.port), 'redis-server answers');
     return this;
   }
+  /** redis-cli's answer. */
+  say(...words) { return execFileSync('redis-cli', ['-p', String(this.port), ...words], { encoding: 'utf8' }).trim(); }
   get address() { return `redis://127.0.0.1:${this.port}`; }
   /** The options of a gateway: a machine that does much else may let it wait. */
   get options() { return { address: this.address, connect_timeout: '5s' }; }
