@@ -2,13 +2,15 @@
  * Appends through the Redis engine: publications a second with so many under
  * way, and what the shard's own thread pays for one.
  *
- *   bench_redis host:port      a Redis that may be written to; prefix "bench"
+ *   bench_redis host:port                  a Redis that may be written to; prefix "bench"
+ *   bench_redis host:port N [keys]         only with N under way (perf/redis)
  *
  * One shard, 100 channels of 1,000 publications, 200 bytes each, listening to
  * its own channels as a gateway does.  Server and client share the machine, so
  * the CPU time of this thread is the figure to compare.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "core/check.h"
@@ -187,11 +189,16 @@ static void round_of(uint32_t asks)
 int main(int argc, char **argv)
 {
     static const uint32_t sizes[] = {1, 16, 64, 256, 1024, 4096};
-    if (argc != 2) {
-        fprintf(stderr, "usage: bench_redis host:port\n");
+    if (argc < 2 || argc > 4) {
+        fprintf(stderr, "usage: bench_redis host:port [under-way [keys]]\n");
         return 2;
     }
     begin(argv[1]);
+    if (argc > 2) {
+        shard.has_keys = argc > 3;
+        round_of(min_u32((uint32_t)atoi(argv[2]), ASKS_MAX));
+        return 0;
+    }
     for (uint32_t keys = 0; keys < 2; keys++) {
         shard.has_keys = keys == 1;
         for (uint32_t i = 0; i < array_count(sizes); i++) round_of(sizes[i]);

@@ -79,6 +79,23 @@ bool cpu_time_read(pid_t pid, int cpu, struct cpu_time *time)
     return true;
 }
 
+uint64_t thread_cpu_ns(pid_t pid, const char *name)
+{
+    char path[320], line[64];
+    uint64_t ns = 0;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *tasks = opendir(path);
+    for (struct dirent *entry; tasks != NULL && (entry = readdir(tasks)) != NULL;) {
+        if (entry->d_name[0] == '.') continue;
+        snprintf(path, sizeof path, "/proc/%d/task/%s/comm", (int)pid, entry->d_name);
+        if (!read_line(path, line, sizeof line) || strncmp(line, name, strlen(name)) != 0) continue;
+        snprintf(path, sizeof path, "/proc/%d/task/%s", (int)pid, entry->d_name);
+        ns += schedstat_ns(path);
+    }
+    if (tasks != NULL) closedir(tasks);
+    return ns;
+}
+
 uint64_t resident_bytes(pid_t pid)
 {
     char path[64], line[128];

@@ -23,6 +23,8 @@ struct cpu_time {
 /* Reads the CPU time of `pid` and of ksoftirqd/`cpu` (cpu < 0: none); false when
  * the process is not there. */
 bool cpu_time_read(pid_t pid, int cpu, struct cpu_time *time);
+/* CPU nanoseconds of the threads of `pid` whose name begins like this; 0 when none. */
+uint64_t thread_cpu_ns(pid_t pid, const char *name);
 /* Resident anonymous bytes of `pid`, and of its kernel-side ring memory too
  * where it is mapped; 0 when unknown. */
 uint64_t resident_bytes(pid_t pid);

@@ -1,0 +1,313 @@
+/* A shard without connections: loop, clock, wheel, workers, and its store. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/loop.h"
+#include "core/mem.h"
+#include "perf/store/run.h"
+#include "storage/store.h"
+
+#define FLIGHTS_MAX  (1u << 18)
+#define CHANNELS_MAX 100000
+#define KEY_SIZE     22 /* 128 bits in base64 */
+
+struct flight {
+    struct store_append op; /* first */
+    uint64_t due_ns;
+    struct flight *next;
+    char key[KEY_SIZE];
+};
+
+static struct {
+    struct config config;
+    struct loop *loop;
+    struct inbox inbox;
+    struct wheel wheel;
+    struct clock clock;
+    struct rng rng;
+    struct metrics metrics;
+    struct workers *workers;
+    struct store_node *node;
+    struct store *store;
+    struct store_channel *channels;
+    struct store_open *opens;
+    char (*names)[16];
+    uint32_t channels_count, opened;
+    struct flight *flights, *idle;
+    uint32_t under_way;
+    uint8_t payload[4096];
+    struct run_result *result; /* NULL: not measuring */
+} bed;
+
+static void on_publication(void *context, struct store_channel *channel,
+                           const struct publication *publication)
+{
+    (void)context, (void)channel, (void)publication;
+}
+static void on_members(void *context, struct store_channel *channel, const struct bytes *users,
+                       uint32_t count)
+{
+    (void)context, (void)channel, (void)users, (void)count;
+}
+static void on_cursor(void *context, struct store_channel *channel, struct bytes user,
+                      uint64_t offset)
+{
+    (void)context, (void)channel, (void)user, (void)offset;
+}
+static void on_removed(void *context, struct store_channel *channel, uint64_t offset)
+{
+    (void)context, (void)channel, (void)offset;
+}
+static void on_lost(void *context, struct store_channel *channel)
+{
+    (void)context, (void)channel;
+}
+
+static void on_opened(struct store_open *op, enum err err, const struct store_snapshot *snapshot)
+{
+    (void)op, (void)snapshot;
+    if (err != ERR_OK) abort();
+    bed.opened++;
+}
+
+static void on_appended(struct store_append *op, enum err err, uint64_t offset, bool is_repeat)
+{
+    (void)offset;
+    struct flight *flight = (struct flight *)op;
+    if (is_repeat || (err != ERR_OK && err != ERR_STORE_LAG)) abort();
+    flight->next = bed.idle;
+    bed.idle = flight;
+    bed.under_way--;
+    if (bed.result == NULL) return;
+    if (err != ERR_OK) {
+        bed.result->refused++;
+        return;
+    }
+    uint64_t now = clock_mono_ns();
+    bed.result->acks++;
+    spread_add(&bed.result->spread, now > flight->due_ns ? now - flight->due_ns : 0);
+}
+
+/* A turn in the order of shards/shard.c; wake_ms 0: does not wait. */
+static void turn_begin(uint64_t wake_ms)
+{
+    loop_enter(bed.loop, wake_ms);
+    clock_turn(&bed.clock);
+    loop_run(bed.loop);
+    inbox_read(&bed.inbox, NULL);
+}
+static void turn_end(void)
+{
+    wheel_run(&bed.wheel, clock_turn_ms(&bed.clock), 1024);
+    store_submit(bed.store);
+}
+
+static void channels_open(const struct run_plan *plan)
+{
+    bed.channels_count = plan->channels;
+    bed.channels = mem_alloc(plan->channels * sizeof *bed.channels);
+    bed.opens = mem_alloc(plan->channels * sizeof *bed.opens);
+    bed.names = mem_alloc(plan->channels * sizeof *bed.names);
+    for (uint32_t i = 0; i < plan->channels; i++) {
+        snprintf(bed.names[i], sizeof bed.names[i], "room:%u", i);
+        bed.channels[i] = (struct store_channel){.name = bytes_of_text(bed.names[i]),
+                                                 .history = {plan->history, 7 * 86400000ull}};
+        bed.opens[i] = (struct store_open){
+            .channel = &bed.channels[i], .window_max = 1000, .on_opened = on_opened};
+        store_open(bed.store, &bed.opens[i]);
+    }
+    while (bed.opened < plan->channels) {
+        turn_begin(clock_turn_ms(&bed.clock) + 1);
+        turn_end();
+    }
+}
+
+static void bed_config(const struct run_plan *plan)
+{
+    static char path[512];
+    snprintf(path, sizeof path, "%s/data", plan->directory);
+    char command[600];
+    snprintf(command, sizeof command, "rm -rf '%s' && mkdir -p '%s'", path, plan->directory);
+    if (system(command) != 0) abort();
+    bed.config = (struct config){.storage_engine = CONFIG_ENGINE_EMBEDDED,
+                                 .storage_path = path,
+                                 .storage_durability = CONFIG_DURABLE,
+                                 .storage_index_lag_max_bytes = plan->lag_max,
+                                 .storage_dedup_horizon_ms = 7 * 86400000ull,
+                                 .storage_dedup_keys_max = 1000000,
+                                 .channel_history_meta_ttl_ms = 30 * 86400000ull};
+    bed.config.without_namespace.history_meta_ttl_ms = 30 * 86400000ull;
+}
+
+void bed_open(const struct run_plan *plan)
+{
+    if (plan->channels > CHANNELS_MAX || plan->payload > sizeof bed.payload) abort();
+    bed_config(plan);
+    bed.workers = workers_create();
+    if (store_node_open(&bed.config, bed.workers, 1, &bed.node) != ERR_OK) abort();
+    struct loop_options options = {.socks_max = 16,
+                                   .recv_buffers = 16,
+                                   .recv_buffer_size = 4096,
+                                   .sq_entries = 64,
+                                   .cq_entries = 256};
+    if (loop_create(&options, &bed.loop) != ERR_OK) abort();
+    loop_start(bed.loop);
+    inbox_init(&bed.inbox, bed.loop);
+    clock_turn(&bed.clock);
+    wheel_init(&bed.wheel, clock_turn_ms(&bed.clock));
+    rng_seed(&bed.rng, clock_mono_ns());
+    struct store_env env = {
+        .shards_count = 1,
+        .loop = bed.loop,
+        .inbox = &bed.inbox,
+        .wheel = &bed.wheel,
+        .clock = &bed.clock,
+        .rng = &bed.rng,
+        .metrics = &bed.metrics,
+        .workers = bed.workers,
+        .config = &bed.config,
+        .sink = {NULL, on_publication, on_members, on_cursor, on_removed, on_lost}};
+    bed.store = store_attach(bed.node, &env);
+    if (bed.store == NULL) abort();
+    bed.flights = mem_reserve(FLIGHTS_MAX * sizeof *bed.flights);
+    for (uint32_t i = FLIGHTS_MAX; i-- > 0;) {
+        bed.flights[i].next = bed.idle;
+        bed.idle = &bed.flights[i];
+    }
+    channels_open(plan);
+}
+
+static void ask(const struct run_plan *plan, uint64_t due_ns)
+{
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    struct flight *flight = bed.idle;
+    bed.idle = flight->next;
+    bed.under_way++;
+    flight->due_ns = due_ns;
+    flight->op = (struct store_append){
+        .channel = &bed.channels[rng_below(&bed.rng, bed.channels_count)],
+        .type = RECORD_PUBLICATION,
+        .publication = {.data = bytes_of(bed.payload, plan->payload)},
+        .on_appended = on_appended,
+    };
+    if (plan->has_keys) {
+        uint64_t bits = 0;
+        for (uint32_t i = 0; i < KEY_SIZE; i++, bits >>= 6) {
+            if (i % 10 == 0) bits = rng_next(&bed.rng);
+            flight->key[i] = letters[bits & 63];
+        }
+        flight->op.scope = BYTES_LITERAL("user1");
+        flight->op.key = bytes_of(flight->key, KEY_SIZE);
+    }
+    store_append(bed.store, &flight->op);
+}
+
+static uint64_t lag_bytes(void)
+{
+    return bed.metrics.values[METRIC_STORE_LAG_BYTES];
+}
+
+static void settle(void)
+{
+    while (store_pending(bed.store) > 0 || lag_bytes() > 0) {
+        turn_begin(clock_turn_ms(&bed.clock) + 1);
+        turn_end();
+    }
+}
+
+/* Waits like a shard would: for the disk, else for the next arrival. */
+static void rest(uint64_t due_ns)
+{
+    if (bed.under_way > 0) {
+        turn_begin(clock_turn_ms(&bed.clock) + 1);
+        return;
+    }
+    struct timespec time = {(time_t)(due_ns / 1000000000u), (long)(due_ns % 1000000000u)};
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
+    turn_begin(0);
+}
+
+/* What came since the line before. */
+static void line_while(const struct run_result *result, double at, double seconds)
+{
+    static struct spread before, since;
+    static uint64_t refused;
+    since = result->spread;
+    for (uint32_t i = 0; i < SPREAD_BUCKETS; i++) since.counts[i] -= before.counts[i];
+    since.total -= before.total;
+    printf("  %6.0f s  %9.0f acks/s  p50 %8.0f  p99 %8.0f  p99.9 %8.0f us  %6.1f MB behind  "
+           "%llu refused\n",
+           at, (double)since.total / seconds, spread_us(&since, 0.5), spread_us(&since, 0.99),
+           spread_us(&since, 0.999), (double)lag_bytes() / 1e6,
+           (unsigned long long)(result->refused - refused));
+    fflush(stdout);
+    before = result->spread;
+    refused = result->refused;
+}
+
+struct marks {
+    uint64_t start, measured, stop, reported;
+    uint64_t thread_ns, process_ns, commits;
+};
+
+static void measure(struct marks *marks, struct run_result *result, uint64_t now)
+{
+    marks->measured = marks->reported = now;
+    marks->thread_ns = run_thread_ns();
+    marks->process_ns = run_process_ns();
+    marks->commits = bed.metrics.values[METRIC_STORE_COMMITS];
+    bed.result = result;
+}
+
+void bed_run(const struct run_plan *plan, struct run_result *result)
+{
+    settle();
+    *result = (struct run_result){0};
+    double gap_ns = plan->rate > 0 ? 1e9 / plan->rate : 0;
+    uint64_t asked = 0;
+    struct marks marks = {.start = clock_mono_ns()};
+    marks.measured = marks.start + (uint64_t)(plan->warm_up * 1e9);
+    marks.stop = marks.measured + (uint64_t)(plan->seconds * 1e9);
+    for (uint64_t now = marks.start; now < marks.stop; now = clock_mono_ns()) {
+        if (bed.result == NULL && now >= marks.measured) measure(&marks, result, now);
+        if (plan->rate > 0) {
+            uint64_t due = (uint64_t)((double)(now - marks.start) / gap_ns) + 1;
+            while (asked < due && bed.idle != NULL)
+                ask(plan, marks.start + (uint64_t)((double)asked++ * gap_ns));
+        } else {
+            while (bed.under_way < plan->flights) ask(plan, now);
+        }
+        turn_end();
+        if (lag_bytes() > result->lag_bytes) result->lag_bytes = lag_bytes();
+        rest(marks.start + (uint64_t)((double)asked * gap_ns) + 1);
+        if (plan->report_every > 0 && bed.result != NULL &&
+            (double)(now - marks.reported) >= plan->report_every * 1e9) {
+            line_while(result, (double)(now - marks.measured) / 1e9,
+                       (double)(now - marks.reported) / 1e9);
+            marks.reported = now;
+        }
+    }
+    bed.result = NULL;
+    result->seconds = (double)(clock_mono_ns() - marks.measured) / 1e9;
+    result->thread_ns = run_thread_ns() - marks.thread_ns;
+    result->process_ns = run_process_ns() - marks.process_ns;
+    result->commits = bed.metrics.values[METRIC_STORE_COMMITS] - marks.commits;
+}
+
+void bed_close(void)
+{
+    settle();
+    for (uint32_t i = 0; i < bed.channels_count; i++) store_close(bed.store, &bed.channels[i]);
+    store_detach(bed.store);
+    store_node_close(bed.node);
+    workers_destroy(bed.workers);
+    inbox_fini(&bed.inbox);
+    loop_destroy(bed.loop);
+    mem_unreserve(bed.flights, FLIGHTS_MAX * sizeof *bed.flights);
+    mem_free(bed.channels);
+    mem_free(bed.opens);
+    mem_free(bed.names);
+}
