@@ -25,9 +25,8 @@ static void store(uint8_t *at, uint64_t word)
     memcpy(at, &word, sizeof(word));
 }
 
-/* Unmasks at[size] in place (RFC 6455 section 5.3).  Returns whether any byte is
- * beyond ASCII.  Four words a step: their loads do not wait for each other. */
-static bool unmask(uint8_t *at, size_t size, const uint8_t key[4])
+/* Four words a step: their loads do not wait for each other. */
+bool ws_unmask(uint8_t *at, size_t size, const uint8_t key[4])
 {
     uint64_t seen = 0, mask;
     memcpy(&mask, key, 4);
@@ -74,7 +73,7 @@ bool ws_fast(uint8_t **at, size_t *left, size_t message_max, struct ws_message *
     if (size > message_max || size > *left - header) return false;
 
     uint8_t *payload = *at + header;
-    bool beyond_ascii = unmask(payload, size, payload - 4);
+    bool beyond_ascii = ws_unmask(payload, size, payload - 4);
     *at += header + size;
     *left -= header + size;
     message->data = bytes_of(payload, size);

@@ -68,6 +68,9 @@ enum close ws_close_take(const uint8_t *payload, size_t used, size_t size, struc
 /* Reads a whole one. */
 enum close ws_close_payload(struct bytes payload, uint16_t *code);
 
+/* Unmasks at[size] in place (RFC 6455 section 5.3).  Returns whether any byte is
+ * beyond ASCII. */
+bool ws_unmask(uint8_t *at, size_t size, const uint8_t key[4]);
 /* The fast path: a whole, final, masked data frame at *at is unmasked in place
  * and given as *event.  False when the slow path must look: nothing was taken
  * or changed then. */

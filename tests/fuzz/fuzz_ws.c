@@ -2,7 +2,7 @@
  * fuzz_ws: the fast path against the slow one.
  *
  * The same bytes are fed whole (the fast path takes what it can), byte by byte
- * (wslay takes everything) and in pieces that the input itself chooses.  All must
+ * (nothing is whole) and in pieces that the input itself chooses.  All must
  * tell the same events with the same data, and the same fault.  The first byte
  * chooses between raw bytes and a script of frames, and the size limit.
  *

@@ -320,6 +320,35 @@ static void memory_follows_what_arrived(void **state)
     assert_int_equal(ws_pool_used(pool), 0);
 }
 
+/* The mask turns with each piece, wherever the frame was cut. */
+static void cut_frames_give_every_byte(void **state)
+{
+    (void)state;
+    static const uint8_t key[4] = {0xa5, 0x1c, 0x77, 0xe2};
+    uint8_t frame[8 + 150] = {0x82, 0xfe, 0, 150, key[0], key[1], key[2], key[3]}, plain[150];
+    for (size_t i = 0; i < sizeof plain; i++) {
+        plain[i] = (uint8_t)(i * 7);
+        frame[8 + i] = plain[i] ^ key[i % 4];
+    }
+    for (size_t first = 1; first < sizeof frame; first++)
+        for (size_t step = 1; step < 70; step += 3) {
+            uint8_t copy[sizeof frame];
+            struct ws ws = {0};
+            struct ws_message message;
+            enum ws_event event = WS_MORE;
+            memcpy(copy, frame, sizeof frame);
+            for (size_t at = 0; at < sizeof copy;) {
+                size_t left = min_u64(sizeof copy - at, at == 0 ? first : step);
+                uint8_t *piece = copy + at;
+                at += left;
+                event = ws_next(&ws, pool, &piece, &left, MESSAGE_MAX, &message);
+            }
+            assert_int_equal(event, WS_BINARY);
+            assert_int_equal(message.data.size, sizeof plain);
+            assert_memory_equal(message.data.at, plain, sizeof plain);
+        }
+}
+
 static void a_connection_between_messages_owns_nothing(void **state)
 {
     (void)state;
@@ -396,6 +425,7 @@ int main(void)
         TEST(the_limit_counts_all_fragments),
         TEST(flipped_bits_are_told_alike),
         TEST(memory_follows_what_arrived),
+        TEST(cut_frames_give_every_byte),
         TEST(a_connection_between_messages_owns_nothing),
         TEST(a_spent_pool_ends_only_who_needs_it),
         TEST(headers_take_their_shortest_form),
