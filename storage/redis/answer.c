@@ -41,7 +41,7 @@ enum err announcement_read(struct bytes message, struct announcement *announceme
     struct bytes line = bytes_of(message.at, (size_t)(end - message.at));
     announcement->body = bytes_of(end + 1, message.size - line.size - 1);
     struct bytes kind = word_take(&line);
-    if (kind.size != 1 || memchr("plmcr", kind.at[0], 5) == NULL) return ERR_STORE_CORRUPT;
+    if (kind.size != 1 || memchr("plmcrh", kind.at[0], 6) == NULL) return ERR_STORE_CORRUPT;
     announcement->kind = (enum announcement_kind)kind.at[0];
     if (!number_take(&line, &announcement->number)) return ERR_STORE_CORRUPT;
     announcement->epoch = word_take(&line);
@@ -100,12 +100,17 @@ enum err member_read(const struct reply *user, const struct reply *value,
     return is_good ? ERR_OK : ERR_STORE_CORRUPT;
 }
 
-enum err meta_read(struct bytes text, uint64_t *head, uint64_t *revision)
+enum err meta_read(struct bytes text, struct meta *meta)
 {
     uint64_t members_revision, removed;
-    bool is_good = number_take(&text, head) && number_take(&text, revision) &&
+    bool is_good = number_take(&text, &meta->head) && number_take(&text, &meta->revision) &&
                    number_take(&text, &members_revision) &&
-                   (text.size == 0 || (number_take(&text, &removed) && text.size == 0));
+                   (text.size == 0 || number_take(&text, &removed));
+    meta->confirmed_head = meta->head;
+    meta->confirmed_revision = meta->revision;
+    if (is_good && text.size > 0)
+        is_good = number_take(&text, &meta->confirmed_head) &&
+                  number_take(&text, &meta->confirmed_revision) && text.size == 0;
     return is_good ? ERR_OK : ERR_STORE_CORRUPT;
 }
 

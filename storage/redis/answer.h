@@ -20,16 +20,17 @@ enum announcement_kind {
     ANNOUNCEMENT_MEMBERS = 'm',
     ANNOUNCEMENT_CURSOR = 'c',
     ANNOUNCEMENT_REMOVE = 'r',
+    ANNOUNCEMENT_HEAD = 'h', /* the position that counts now; what is below it is to be read */
 };
 
-/* One line of words and a body (lua/append.lua). */
+/* One line of words and a body (lua/records.lua). */
 struct announcement {
     enum announcement_kind kind;
-    uint64_t number; /* offset; members, remove: the head at which it came into force */
+    uint64_t number; /* offset; members, remove: the head at which it came into force; head */
     struct bytes epoch;
     struct bytes boot; /* whose append it was … */
     uint64_t seq;      /* … and which */
-    uint64_t revision; /* members, cursors, removals */
+    uint64_t revision; /* members, cursors, removals, head */
     struct bytes body;
 };
 
@@ -60,8 +61,17 @@ must_use enum err stream_entry_read(const struct reply *reply, struct stream_ent
 /* A pair of the members' hash: the user, and "joined read". */
 must_use enum err member_read(const struct reply *user, const struct reply *value,
                               struct store_member *member);
-/* "head revision members-revision [removed]" of the meta hash. */
-must_use enum err meta_read(struct bytes text, uint64_t *head, uint64_t *revision);
+/* "head revision members-revision [removed [confirmed-head confirmed-revision]]" of the
+ * meta hash. */
+struct meta {
+    uint64_t head, revision;
+    uint64_t confirmed_head, confirmed_revision; /* the same but while something is held */
+};
+static inline bool meta_is_held(const struct meta *meta)
+{
+    return meta->confirmed_head < meta->head || meta->confirmed_revision < meta->revision;
+}
+must_use enum err meta_read(struct bytes text, struct meta *meta);
 /* "epoch.generation lineage" of the meta hash. */
 must_use enum err epoch_read(struct bytes text, struct bytes *epoch, struct bytes *lineage);
 /* The users of a member list; ERR_STORE_CORRUPT when it is malformed.  users[users_max]. */

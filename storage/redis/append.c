@@ -7,34 +7,14 @@
  * Every call takes a number when it is written (again when it is written
  * again), which its announcements carry: so the feed knows its own, which it
  * takes from the answer (feed_own). */
-#include "core/check.h"
-#include "core/log.h"
-#include "core/mem.h"
-#include "storage/redis/redis.h"
+#include "storage/redis/append.h"
 
 #include <stdio.h>
 
-struct append_record {
-    struct list link;
-    struct store_append *op;
-    char kind; /* as in lua/append.lua */
-    uint64_t a, b;
-    uint32_t key_size, body_size;
-    uint8_t bytes[]; /* key, body */
-};
-
-struct append_call {
-    struct link_call call;
-    struct list batch; /* in redis->batches until submitted */
-    struct redis_store *redis;
-    struct redis_server *server; /* to which it was written last */
-    struct list records;
-    uint32_t records_count;
-    uint32_t bytes;
-    uint32_t partition;
-    uint64_t seq;
-    uint64_t started_ns;
-};
+#include "core/check.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "storage/redis/confirm.h"
 
 /* The start of "<scope size>:<scope><key>": digits and a colon. */
 #define KEY_HEAD_MAX 24
@@ -47,14 +27,18 @@ static struct bytes record_key(const struct append_record *record)
 {
     return bytes_of(record->bytes, record->key_size);
 }
-static struct bytes record_body(const struct append_record *record)
+struct bytes append_body(const struct append_record *record)
 {
     return bytes_of(record->bytes + record->key_size, record->body_size);
+}
+struct bytes append_channel(const struct append_record *record)
+{
+    return record->op == NULL ? append_body(record) : record->op->channel->name;
 }
 
 /* --- writing ------------------------------------------------------------------------------ */
 
-static struct bytes call_origin(const struct append_call *call, char *origin, size_t size)
+struct bytes append_origin(const struct append_call *call, char *origin, size_t size)
 {
     int used = snprintf(origin, size, "%s:%llu", call->server->boot, (unsigned long long)call->seq);
     check(used > 0 && (size_t)used < size);
@@ -68,8 +52,7 @@ static uint64_t known_head(const struct store_append *op)
     return max_u64(op->channel->head, channel == NULL ? 0 : channel->acked_head);
 }
 
-/* Every time it is written it is another call, with a number of its own. */
-static void call_number(struct append_call *call, struct redis_server *server)
+void append_number(struct append_call *call, struct redis_server *server)
 {
     call->server = server;
     call->seq = ++server->seq_written;
@@ -77,7 +60,7 @@ static void call_number(struct append_call *call, struct redis_server *server)
 }
 
 /* What lua/streams.lua is told: nothing, or how long each stream is kept. */
-static void write_streams(const struct config *config, struct resp_out *out)
+void append_write_streams(const struct config *config, struct resp_out *out)
 {
     char words[160] = "";
     bool has_topics = config->redis_streams_enabled;
@@ -97,28 +80,34 @@ static void write_streams(const struct config *config, struct resp_out *out)
     resp_text(out, words);
 }
 
+static void record_write(const struct append_record *record, struct resp_out *out)
+{
+    bool is_touch = record->op == NULL;
+    resp_bytes(out, bytes_of(&record->kind, 1));
+    resp_bytes(out, append_channel(record));
+    resp_text(out, is_touch ? "" : record->op->channel->epoch);
+    resp_number(out, is_touch ? 0 : known_head(record->op));
+    resp_number(out, record->a);
+    resp_number(out, record->b);
+    resp_bytes(out, record_key(record));
+    resp_bytes(out, is_touch ? BYTES_NONE : append_body(record));
+}
+
 static void call_write(struct link_call *base, struct link *link, struct resp_out *out)
 {
     struct append_call *call = container_of(base, struct append_call, call);
     struct redis_store *redis = call->redis;
     char origin[64];
-    call_number(call, link->owner);
-    redis_write_script(call->server, out, SCRIPT_APPEND, call->partition,
-                       3 + call->records_count * 8);
+    append_number(call, link->owner);
+    call->connection = call->server->publish_connection;
+    call->order = ++call->server->publish_order;
+    redis_write_script(link, out, SCRIPT_APPEND, call->partition, 4 + call->records_count * 8);
+    resp_bytes(out, append_origin(call, origin, sizeof origin));
+    append_write_streams(redis->store.env.config, out);
     resp_number(out, redis->store.env.config->storage_dedup_horizon_ms);
-    resp_bytes(out, call_origin(call, origin, sizeof origin));
-    write_streams(redis->store.env.config, out);
-    list_each (node, &call->records) {
-        struct append_record *record = container_of(node, struct append_record, link);
-        resp_bytes(out, bytes_of(&record->kind, 1));
-        resp_bytes(out, record->op->channel->name);
-        resp_text(out, record->op->channel->epoch);
-        resp_number(out, known_head(record->op));
-        resp_number(out, record->a);
-        resp_number(out, record->b);
-        resp_bytes(out, record_key(record));
-        resp_bytes(out, record_body(record));
-    }
+    resp_text(out, call->flight != NULL ? "1" : "0");
+    list_each (node, &call->records)
+        record_write(container_of(node, struct append_record, link), out);
 }
 
 /* A live publication: nothing is kept, so nothing needs the script. */
@@ -128,15 +117,15 @@ static void live_write(struct link_call *base, struct link *link, struct resp_ou
     struct redis_store *redis = call->redis;
     struct append_record *record = container_of(call->records.next, struct append_record, link);
     char origin[64], line[160], key[REDIS_KEY_MAX];
-    call_number(call, link->owner);
-    struct bytes name = call_origin(call, origin, sizeof origin);
+    append_number(call, link->owner);
+    struct bytes name = append_origin(call, origin, sizeof origin);
     int used = snprintf(line, sizeof line, "l 0 %s %.*s\n", record->op->channel->epoch,
                         (int)name.size, (const char *)name.at);
     check(used > 0 && (size_t)used < sizeof line);
     resp_begin(out, 3);
     resp_text(out, "SPUBLISH");
     resp_bytes(out, redis_key(redis, key, call->partition, "c:", record->op->channel->name));
-    resp_pair(out, bytes_of(line, (size_t)used), record_body(record));
+    resp_pair(out, bytes_of(line, (size_t)used), append_body(record));
 }
 
 /* --- answers ------------------------------------------------------------------------------- */
@@ -154,16 +143,31 @@ static void note_epoch(struct redis_store *redis, struct store_channel *channel,
     }
 }
 
+/* Ours, from the answer; the channel may have been closed by on_appended. */
+static void record_feed(const struct append_call *call, const struct append_record *record,
+                        struct handle channel)
+{
+    struct announcement announcement = {.kind = (enum announcement_kind)record->kind,
+                                        .number = record->result / 2,
+                                        .epoch = bytes_of_text(call->epoch),
+                                        .boot = bytes_of_text(call->server->boot),
+                                        .seq = call->seq,
+                                        .revision = record->revision,
+                                        .body = append_body(record)};
+    feed_own(call->server, channel, &announcement);
+}
+
 /* on_appended first, then the feed; between the two the channel may be closed. */
-static void record_end(const struct append_call *call, struct append_record *record, enum err err,
-                       struct bytes epoch, uint64_t result, uint64_t revision)
+static void record_end(const struct append_call *call, const struct append_record *record,
+                       enum err err)
 {
     struct redis_store *redis = call->redis;
     struct store_append *op = record->op;
     struct redis_channel *channel = op->channel->engine;
     struct handle handle = slab_handle(&redis->channels, channel);
-    uint64_t number = result / 2;
-    bool is_repeat = (result & 1) != 0;
+    uint64_t number = record->result / 2;
+    struct bytes epoch = bytes_of_text(call->epoch);
+    bool is_repeat = append_is_repeat(record);
     bool has_offset = record->kind == 'p' || record->kind == 'l' || record->kind == 'r';
     if (err == ERR_OK && record->kind == 'p' && !is_repeat)
         note_epoch(redis, op->channel, epoch, number);
@@ -176,32 +180,48 @@ static void record_end(const struct append_call *call, struct append_record *rec
                     ? epoch
                     : BYTES_NONE;
     op->on_appended(op, err, err == ERR_OK && has_offset ? number : 0, is_repeat);
-    if (err == ERR_OK && !is_repeat) {
-        struct announcement announcement = {.kind = (enum announcement_kind)record->kind,
-                                            .number = number,
-                                            .epoch = epoch,
-                                            .boot = bytes_of_text(call->server->boot),
-                                            .seq = call->seq,
-                                            .revision = revision,
-                                            .body = record_body(record)};
-        feed_own(call->server, handle, &announcement);
-    }
-    mem_free(record);
+    /* A live one is out as soon as the script has run, whatever the replicas do. */
+    bool is_out = err == ERR_OK || (record->kind == 'l' && call->is_answered);
+    if (is_out && !is_repeat) record_feed(call, record, handle);
 }
 
-/* The answer of the script holds two numbers for each record; anything else
- * means that it stopped somewhere in the middle. */
-static bool answer_is_whole(const struct append_call *call, const struct reply *reply)
+/* What others held is confirmed, by us or by somebody else. */
+static void touch_end(struct redis_store *redis, const struct append_record *record, enum err err)
 {
-    if (reply->type != REPLY_ARRAY || reply->count != call->records_count * 2 + 1) return false;
-    for (uint32_t i = 1; i < reply->count; i++) {
-        const struct reply *item = reply->items[i];
-        if (item->type != REPLY_INTEGER || item->integer < 0) return false;
-    }
-    return reply->items[0]->type == REPLY_TEXT;
+    struct redis_channel *channel = map_find(&redis->channels_by_name, append_channel(record));
+    if (channel == NULL) return;
+    channel->is_touching = false;
+    if (err == ERR_OK && channel->state == CHANNEL_LIVE) read_fill(redis, channel);
 }
 
-/* Its number is behind us; a call that was never written has none. */
+bool append_answer(struct append_call *call, const struct reply *reply)
+{
+    uint32_t each = call->flight == NULL ? 2 : 3, at = 1;
+    struct bytes epoch = reply_text(reply_item(reply, 0));
+    bool is_whole = reply->type == REPLY_ARRAY && reply->count == call->records_count * each + 1 &&
+                    epoch.size > 0 && epoch.size <= EPOCH_MAX;
+    for (uint32_t i = 1; is_whole && i < reply->count; i++)
+        is_whole = reply->items[i]->type == REPLY_INTEGER && reply->items[i]->integer >= 0;
+    if (!is_whole) {
+        log_error("Redis could not run an append to its end: %.*s",
+                  (int)min_u64(reply->text.size, 200), (const char *)reply->text.at);
+        return false;
+    }
+    list_each (node, &call->records) {
+        struct append_record *record = container_of(node, struct append_record, link);
+        record->result = (uint64_t)reply->items[at]->integer;
+        record->revision = (uint64_t)reply->items[at + 1]->integer;
+        record->head = each == 3 ? (uint64_t)reply->items[at + 2]->integer : 0;
+        at += each;
+    }
+    memcpy(call->epoch, epoch.at, epoch.size);
+    call->epoch[epoch.size] = 0;
+    call->is_answered = true;
+    return true;
+}
+
+/* Its number is behind us; a call that was never written has none.  A live publication
+ * does not pass through the link of the others: it says nothing of them. */
 static void call_note_end(const struct append_call *call, enum err err)
 {
     struct redis_server *server = call->server;
@@ -210,20 +230,21 @@ static void call_note_end(const struct append_call *call, enum err err)
         if (call->seq != server->unknown_last + 1) server->unknown_first = call->seq;
         server->unknown_last = call->seq;
     }
-    server->seq_answered = max_u64(server->seq_answered, call->seq);
+    if (!call->is_plain) server->seq_answered = max_u64(server->seq_answered, call->seq);
 }
 
-/* `reply`: the whole answer of the script, or NULL. */
-static void call_end(struct append_call *call, enum err err, const struct reply *reply)
+void append_end(struct append_call *call, enum err err)
 {
     struct redis_store *redis = call->redis;
-    struct bytes epoch = reply == NULL ? BYTES_NONE : reply->items[0]->text;
     struct list *node;
-    for (uint32_t at = 1; (node = list_take(&call->records)) != NULL; at += 2) {
+    while ((node = list_take(&call->records)) != NULL) {
         struct append_record *record = container_of(node, struct append_record, link);
-        uint64_t result = reply == NULL ? 0 : (uint64_t)reply->items[at]->integer;
-        uint64_t revision = reply == NULL ? 0 : (uint64_t)reply->items[at + 1]->integer;
-        record_end(call, record, err, epoch, result, revision);
+        if (record->op != NULL) {
+            record_end(call, record, err);
+        } else {
+            touch_end(redis, record, err);
+        }
+        mem_free(record);
     }
     if (err == ERR_OK) {
         redis->latency_us = (redis->store.env.clock->mono_ns - call->started_ns) / 1000;
@@ -237,19 +258,19 @@ static void call_end(struct append_call *call, enum err err, const struct reply 
 static void call_on_end(struct link_call *base, enum err err, const struct reply *reply)
 {
     struct append_call *call = container_of(base, struct append_call, call);
-    if (err == ERR_OK && !answer_is_whole(call, reply)) {
-        log_error("Redis could not run an append to its end: %.*s",
-                  (int)min_u64(reply->text.size, 200), (const char *)reply->text.at);
-        err = ERR_STORE_UNKNOWN;
+    if (call->flight != NULL) {
+        confirm_on_appended(call, err, reply);
+        return;
     }
-    call_end(call, err, err == ERR_OK ? reply : NULL);
+    if (err == ERR_OK && !append_answer(call, reply)) err = ERR_STORE_UNKNOWN;
+    append_end(call, err);
 }
 
 static void live_on_end(struct link_call *base, enum err err, const struct reply *reply)
 {
     struct append_call *call = container_of(base, struct append_call, call);
     if (err == ERR_OK && reply->type != REPLY_INTEGER) err = ERR_STORE_UNKNOWN;
-    call_end(call, err, NULL);
+    append_end(call, err);
 }
 
 /* --- taking records ------------------------------------------------------------------------ */
@@ -319,6 +340,7 @@ static struct append_call *call_create(struct redis_store *redis, uint32_t parti
     struct append_call *call = mem_alloc(sizeof *call);
     call->redis = redis;
     call->partition = partition;
+    call->is_plain = !is_script;
     call->call.write = is_script ? call_write : live_write;
     call->call.on_end = is_script ? call_on_end : live_on_end;
     list_init(&call->records);
@@ -355,13 +377,58 @@ void redis_append(struct store *store, struct store_append *op)
     redis->pending++;
 }
 
-void append_submit(struct redis_store *redis)
+void append_touch(struct redis_store *redis, uint32_t partition, struct bytes channel)
+{
+    struct append_record *record = mem_alloc(sizeof *record + channel.size);
+    record->kind = 't';
+    record->body_size = (uint32_t)channel.size;
+    memcpy(record->bytes, channel.at, channel.size);
+    struct append_call *call = call_for(redis, partition, record->body_size);
+    list_append(&call->records, &record->link);
+    call->records_count++;
+    call->bytes += record->body_size;
+}
+
+void append_abandon(struct redis_store *redis)
 {
     struct list *node;
+    check(redis->pending == 0);
+    while ((node = list_take(&redis->batches)) != NULL)
+        append_end(container_of(node, struct append_call, batch), ERR_STORE_DOWN);
+}
+
+/* Hands the call to its link, or to a flight; false: it must wait. */
+static bool call_submit(struct redis_store *redis, struct append_call *call)
+{
+    struct redis_server *server = redis_server_of(redis, call->partition);
+    bool must_wait = redis->node->options.wait_replicas > 0 && !call->is_plain;
+    if (must_wait && !confirm_board(server, call)) return false;
+    if (redis->partitions[call->partition].filling == call)
+        redis->partitions[call->partition].filling = NULL;
+    if (!must_wait) redis_call(redis, call->partition, &call->call);
+    return true;
+}
+
+/* The replicas are far behind what is asked for. */
+static void call_refuse(struct redis_store *redis, struct append_call *call)
+{
+    list_remove(&call->batch);
+    if (redis->partitions[call->partition].filling == call)
+        redis->partitions[call->partition].filling = NULL;
+    append_end(call, ERR_BACKLOG);
+}
+
+void append_submit(struct redis_store *redis)
+{
+    struct list waiting, *node;
+    uint32_t count = 0;
+    list_init(&waiting);
     while ((node = list_take(&redis->batches)) != NULL) {
         struct append_call *call = container_of(node, struct append_call, batch);
-        if (redis->partitions[call->partition].filling == call)
-            redis->partitions[call->partition].filling = NULL;
-        redis_call(redis, call->partition, &call->call);
+        if (call_submit(redis, call)) continue;
+        list_append(&waiting, node);
+        if (++count > LINK_CALLS_MAX) call_refuse(redis, call);
     }
+    while ((node = list_take(&waiting)) != NULL) list_append(&redis->batches, node);
+    for (uint32_t i = 0; i < redis->servers_count; i++) confirm_submit(redis->servers[i]);
 }

@@ -103,7 +103,8 @@ static bool is_own(const struct redis_server *server, const struct announcement 
 static bool is_own_unanswered(const struct redis_server *server,
                               const struct announcement *announcement)
 {
-    return announcement->seq > server->seq_answered && is_own(server, announcement);
+    bool is_live = announcement->kind == ANNOUNCEMENT_LIVE;
+    return !is_live && announcement->seq > server->seq_answered && is_own(server, announcement);
 }
 
 /* Fed from its answer, which is lost for these only. */
@@ -126,14 +127,16 @@ static bool is_next(const struct redis_channel *channel, const struct announceme
     case ANNOUNCEMENT_MEMBERS:
     case ANNOUNCEMENT_REMOVE: return is_next_revision && announcement->number == head;
     case ANNOUNCEMENT_CURSOR: return is_next_revision;
+    case ANNOUNCEMENT_HEAD: return false; /* what it stands for is to be read */
     }
     impossible("announcement_read lets only these kinds pass");
 }
 
 static bool is_behind(const struct redis_channel *channel, const struct announcement *announcement)
 {
-    if (announcement->kind == ANNOUNCEMENT_PUBLICATION)
-        return announcement->number <= channel->channel->head;
+    bool is_head_old = announcement->number <= channel->channel->head;
+    if (announcement->kind == ANNOUNCEMENT_PUBLICATION) return is_head_old;
+    if (announcement->kind == ANNOUNCEMENT_HEAD && !is_head_old) return false;
     return announcement->kind != ANNOUNCEMENT_LIVE && announcement->revision <= channel->revision;
 }
 
@@ -159,7 +162,9 @@ static void announcement_feed(struct redis_store *redis, struct redis_channel *c
         channel->revision = announcement->revision;
         sink->on_cursor(sink->context, channel->channel, announcement->body, announcement->number);
         return;
+    case ANNOUNCEMENT_HEAD: break;
     }
+    impossible("it is never the next step");
 }
 
 /* Nothing keeps it waiting and it is the oldest. */

@@ -13,14 +13,11 @@ enum step {
     STEP_INFO,
     STEP_CONFIG,
     STEP_PARTITIONS,
-    STEP_LOAD_APPEND,
-    STEP_LOAD_READ,
-    STEP_COUNT,
+    STEP_LOAD, /* one for each script */
+    STEP_COUNT = STEP_LOAD + SCRIPT_COUNT,
 };
 
 static_assert(STEP_COUNT <= array_count(((struct hello *)NULL)->steps), "a flag per step");
-static_assert(STEP_LOAD_READ - STEP_LOAD_APPEND == SCRIPT_READ - SCRIPT_APPEND,
-              "one load per script");
 
 /* The oldest release with sharded pub/sub and SET NX GET. */
 #define VERSION_LEAST 7
@@ -74,23 +71,21 @@ static void write_step(enum step step, const struct redis_options *options, stru
         resp_text(out, "appendfsync");
         return;
     case STEP_PARTITIONS: write_partitions(options, out); return;
-    case STEP_LOAD_APPEND:
-    case STEP_LOAD_READ:
+    default:
+        check(step >= STEP_LOAD && step < STEP_COUNT);
         resp_begin(out, 3);
         resp_text(out, "SCRIPT");
         resp_text(out, "LOAD");
-        resp_bytes(out, script_text((enum script)(step - STEP_LOAD_APPEND)));
+        resp_bytes(out, script_text((enum script)(step - STEP_LOAD)));
         return;
-    case STEP_COUNT: break;
     }
-    impossible("every step has its command");
 }
 
 void hello_write(struct hello *hello, const struct redis_options *options,
                  const struct redis_place *place, enum link_role role, bool is_again,
                  struct resp_out *out)
 {
-    bool is_commands = role == LINK_COMMANDS;
+    bool is_commands = role != LINK_FEED;
     *hello = (struct hello){.options = options, .place = place, .role = role, .is_again = is_again};
     hello->steps[STEP_AUTH] = !is_again && (options->password[0] != 0 || options->user[0] != 0);
     hello->steps[STEP_SELECT] = !is_again && options->db != 0;
@@ -98,8 +93,7 @@ void hello_write(struct hello *hello, const struct redis_options *options,
     hello->steps[STEP_INFO] = true;
     hello->steps[STEP_CONFIG] = is_commands;
     hello->steps[STEP_PARTITIONS] = is_commands;
-    hello->steps[STEP_LOAD_APPEND] = is_commands;
-    hello->steps[STEP_LOAD_READ] = is_commands;
+    for (uint32_t i = STEP_LOAD; i < STEP_COUNT; i++) hello->steps[i] = is_commands;
     for (uint32_t i = 0; i < STEP_COUNT; i++) {
         if (hello->steps[i]) write_step((enum step)i, options, out);
     }
@@ -227,9 +221,9 @@ enum err hello_take(struct hello *hello, const struct reply *reply)
     case STEP_INFO: TRY(take_info(hello, reply)); break;
     case STEP_CONFIG: take_config(hello, reply); break;
     case STEP_PARTITIONS: TRY(take_partitions(hello, reply)); break;
-    case STEP_LOAD_APPEND: TRY(take_digest(hello, SCRIPT_APPEND, reply)); break;
-    case STEP_LOAD_READ: TRY(take_digest(hello, SCRIPT_READ, reply)); break;
-    default: break;
+    default:
+        if (step >= STEP_LOAD) TRY(take_digest(hello, (enum script)(step - STEP_LOAD), reply));
+        break;
     }
     do hello->step++;
     while (hello->step < STEP_COUNT && !hello->steps[hello->step]);

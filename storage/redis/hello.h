@@ -34,10 +34,13 @@ struct redis_options {
     uint32_t partitions;
     uint64_t connect_timeout_ms;
     uint64_t io_timeout_ms;
+    uint32_t wait_replicas;   /* that have it before it is acknowledged; 0: none is waited for */
+    uint64_t wait_timeout_ms; /* below io_timeout_ms */
 };
 
 enum link_role {
     LINK_COMMANDS, /* questions and answers */
+    LINK_PUBLISH,  /* the same where WAIT may keep what follows waiting */
     LINK_FEED,     /* subscriptions: RESP2 allows nothing else on such a connection */
 };
 
@@ -54,7 +57,7 @@ struct hello {
     const struct redis_place *place;
     enum link_role role;
     bool is_again; /* on a connection that said it before: only what may have changed */
-    bool steps[16];
+    bool steps[32];
     uint32_t step; /* whose reply comes next */
     struct hello_server server;
     char problem[HELLO_PROBLEM_MAX]; /* after an error: a sentence that says what to do */

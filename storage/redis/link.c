@@ -19,6 +19,9 @@
 #define TICK_MS          50
 #define STOP_MS          1000
 
+static const char *const role_names[] = {
+    [LINK_COMMANDS] = "commands", [LINK_PUBLISH] = "publish", [LINK_FEED] = "feed"};
+
 static uint64_t link_now_ms(const struct link *link)
 {
     return clock_turn_ms(link->links->clock);
@@ -86,7 +89,7 @@ static void calls_expire(struct link *link, uint64_t now_ms)
 void link_call(struct link *link, struct link_call *call, uint64_t due_ms)
 {
     check(call->write != NULL && call->on_end != NULL);
-    check(link->role == LINK_COMMANDS);
+    check(link->role != LINK_FEED);
     call->due_ms = due_ms;
     list_append(link->calls_count < LINK_CALLS_MAX ? &link->waiting : &link->refused, &call->link);
     link->calls_count++;
@@ -179,7 +182,7 @@ void link_drop(struct link *link, const char *problem)
     if (problem != NULL) link_say(link, problem);
     if (!link->is_stopping && (was_up || link->attempts == 0))
         log_warn("the link to Redis is lost address=%s role=%s reason=\"%s\"", link->place->text,
-                 link->role == LINK_FEED ? "feed" : "commands", link->problem);
+                 role_names[link->role], link->problem);
     link->attempts++;
     if (was_up) link->down_ms = link_now_ms(link);
     link_move(link, LINK_CLOSING);
@@ -291,8 +294,7 @@ static void take_hello(struct link *link, const struct reply *reply)
     link_move(link, LINK_READY);
     calls_put_back(&link->again, &link->waiting);
     if (is_again) return;
-    log_info("linked to Redis address=%s role=%s", link->place->text,
-             link->role == LINK_FEED ? "feed" : "commands");
+    log_info("linked to Redis address=%s role=%s", link->place->text, role_names[link->role]);
     link->attempts = 0;
     link->down_ms = 0;
     link->problem[0] = 0;

@@ -60,7 +60,7 @@ static void call_write_to(struct read_call *call, struct store_channel *channel,
 {
     struct redis_store *redis = call->redis;
     bool is_kept = history_is_kept(channel->history);
-    redis_write_script(link->owner, out, SCRIPT_READ, call->partition, 10);
+    redis_write_script(link, out, SCRIPT_READ, call->partition, 10);
     resp_bytes(out, channel->name);
     resp_text(out, epoch);
     resp_number(out, head);
@@ -299,7 +299,7 @@ static void fill_on_end(struct link_call *base, enum err err, const struct reply
     }
     err = answer_parse(err, reply, &answer);
     if (err == ERR_OK && fill_take(call, &answer)) {
-        redis_call(redis, call->partition, base);
+        redis_call_behind(redis, call->partition, base);
         return;
     }
     if (call->has_filled) metric_add(redis->store.env.metrics, METRIC_STORE_GAPS, 1);
@@ -324,7 +324,7 @@ void read_fill(struct redis_store *redis, struct redis_channel *channel)
     struct read_call *call = call_create(redis, READ_FILL, channel->channel, fill_on_end);
     call->channel = slab_handle(&redis->channels, channel);
     call->revision = channel->revision;
-    redis_call(redis, call->partition, &call->call);
+    redis_call_behind(redis, call->partition, &call->call);
 }
 
 /* --- history ------------------------------------------------------------------------------- */

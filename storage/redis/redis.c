@@ -46,11 +46,12 @@ static void turn_letters(char letters[REDIS_BOOT_SIZE + 1])
     }
 }
 
-void redis_write_script(struct redis_server *server, struct resp_out *out, enum script script,
+void redis_write_script(struct link *link, struct resp_out *out, enum script script,
                         uint32_t partition, uint32_t count)
 {
+    const struct redis_server *server = link->owner;
     struct redis_store *redis = server->redis;
-    const struct hello_server *said = server_said(server);
+    const struct hello_server *said = &link->hello.server;
     char key[REDIS_KEY_MAX];
     turn_letters(redis->letters);
     resp_begin(out, 4 + 4 + count);
@@ -61,7 +62,7 @@ void redis_write_script(struct redis_server *server, struct resp_out *out, enum 
     resp_text(out, said->lineage);
     resp_text(out, said->is_durable ? "1" : "0");
     resp_text(out, redis->letters);
-    resp_text(out, link_is_lineage_fresh(&server->commands) ? "1" : "0");
+    resp_text(out, link_is_lineage_fresh(link) ? "1" : "0");
 }
 
 uint32_t redis_partition_of(const struct redis_store *redis, struct bytes name)
@@ -86,6 +87,14 @@ struct redis_server *redis_server_of(const struct redis_store *redis, uint32_t p
 void redis_call(struct redis_store *redis, uint32_t partition, struct link_call *call)
 {
     struct link *link = &redis_server_of(redis, partition)->commands;
+    link_call(link, call, link_due_ms(link));
+}
+
+void redis_call_behind(struct redis_store *redis, uint32_t partition, struct link_call *call)
+{
+    struct redis_server *server = redis_server_of(redis, partition);
+    bool is_waiting = redis->node->options.wait_replicas > 0;
+    struct link *link = is_waiting ? &server->publish : &server->commands;
     link_call(link, call, link_due_ms(link));
 }
 
@@ -138,6 +147,8 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
     options->partitions = config->redis_partitions;
     options->connect_timeout_ms = config->redis_connect_timeout_ms;
     options->io_timeout_ms = config->redis_io_timeout_ms;
+    options->wait_replicas = config->redis_wait_replicas;
+    options->wait_timeout_ms = config->redis_wait_timeout_ms;
     enum err err = address_parse(config->redis_address, &opened->place);
     if (err != ERR_OK) {
         log_error("redis.address cannot be used; write host:port of a server that can be found "
@@ -145,6 +156,10 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
                   opened->place.text);
     } else if (strlen(options->prefix) > 128 || strpbrk(options->prefix, "{} ") != NULL) {
         log_error("redis.prefix must be at most 128 characters, none of them a brace or a space");
+        err = ERR_BAD_REQUEST;
+    } else if (options->wait_replicas > 0 && options->wait_timeout_ms >= options->io_timeout_ms) {
+        log_error("redis.wait_timeout must be shorter than redis.io_timeout: what waits for "
+                  "replicas must not be taken for silence");
         err = ERR_BAD_REQUEST;
     } else {
         err = ask_hello(options, &opened->place, options->connect_timeout_ms, &opened->server,
@@ -199,6 +214,7 @@ static void redis_detach(struct store *store)
     check(redis->pending == 0);
     check(redis->channels_by_name.count == 0);
     links_fini(&redis->links);
+    append_abandon(redis);
     wheel_disarm(store->env.wheel, &redis->sweep_timer);
     for (uint32_t i = 0; i < redis->servers_count; i++) {
         server_fini(redis->servers[i]);

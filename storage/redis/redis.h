@@ -4,6 +4,7 @@
  *   redis.c    the node, the store of a shard, health
  *   server.c   a primary: its links and the probe
  *   append.c   records in: batches by partition, answers
+ *   confirm.c  the same when replicas are waited for
  *   read.c     a channel opened, a gap filled, history read
  *   subscribe.c   channels opened and closed, the feed link
  *   feed.c     announcements and their order
@@ -14,9 +15,11 @@
  * Redis holds, P partitions of k = hash(name) mod P, per partition:
  *
  *   <prefix>:{p<k>}:meta       hash: '' ▶ "epoch.generation lineage",
- *                              channel ▶ "head revision members-revision [removed]"
+ *                              channel ▶ "head revision members-revision [removed
+ *                              [confirmed-head confirmed-revision]]"
  *   <prefix>:{p<k>}:s:<ch>     stream: <offset>-0 d <publication>,
  *                              <head>-<revision> m <member list>
+ *   <prefix>:{p<k>}:w:<ch>     list: changes that wait for replicas
  *   <prefix>:{p<k>}:m:<ch>     hash: user ▶ "joined read"
  *   <prefix>:{p<k>}:k:<letters>:<n>:<ch>:<n>:<scope><key>   "<offset>", for the horizon
  *   <prefix>:{p<k>}:c:<ch>     sharded pub/sub: announcements
@@ -86,6 +89,9 @@ struct redis_channel {
     uint64_t acked_head;    /* largest offset that an answer told us, in this epoch */
     uint64_t suspect_head;  /* seen by the sweep before it was announced */
     uint64_t suspect_revision;
+    uint64_t held_head, held_revision; /* what the sweep saw confirmed below what was held */
+    bool was_held;
+    bool is_touching;    /* we are about to confirm what is held */
     uint64_t due_ms;     /* SUBSCRIBING: the open fails then */
     struct list link;    /* in its partition */
     struct list queue;   /* to be subscribed */
@@ -154,7 +160,7 @@ static inline uint64_t redis_now_ms(const struct redis_store *redis)
 struct bytes redis_key(const struct redis_store *redis, char *key, uint32_t partition,
                        const char *kind, struct bytes name);
 /* The first words of a script call: digest, key and lineage; `count` further words follow. */
-void redis_write_script(struct redis_server *server, struct resp_out *out, enum script script,
+void redis_write_script(struct link *link, struct resp_out *out, enum script script,
                         uint32_t partition, uint32_t count);
 /* Eight letters, from the shard's secrets. */
 void redis_draw_letters(char letters[REDIS_BOOT_SIZE + 1]);
@@ -163,6 +169,9 @@ struct redis_server *redis_server_of(const struct redis_store *redis, uint32_t p
 /* Puts `call` in line at the primary of the partition, where its write finds it as the
  * link's owner; it may wait unwritten while the link comes back. */
 void redis_call(struct redis_store *redis, uint32_t partition, struct link_call *call);
+/* The same behind everything that was appended before, so that what it finds of our own
+ * is answered already. */
+void redis_call_behind(struct redis_store *redis, uint32_t partition, struct link_call *call);
 uint32_t redis_partition_of(const struct redis_store *redis, struct bytes name);
 /* Room for `count` publications in redis->publications. */
 void redis_reserve(struct redis_store *redis, uint32_t count);
@@ -171,6 +180,10 @@ void redis_reserve(struct redis_store *redis, uint32_t count);
 void redis_append(struct store *store, struct store_append *op);
 /* Hands the batches of this turn to the link. */
 void append_submit(struct redis_store *redis);
+/* After links_fini: what did not leave yet, which nobody asked for, goes. */
+void append_abandon(struct redis_store *redis);
+/* Writes something to the partition and confirms what is held of the channel. */
+void append_touch(struct redis_store *redis, uint32_t partition, struct bytes channel);
 
 /* read.c */
 void read_open(struct redis_store *redis, struct redis_channel *channel);

@@ -7,6 +7,9 @@
 static const uint8_t append_text[] = {
 #include "storage/redis/lua/append.lua.inc"
 };
+static const uint8_t confirm_text[] = {
+#include "storage/redis/lua/confirm.lua.inc"
+};
 static const uint8_t read_text[] = {
 #include "storage/redis/lua/read.lua.inc"
 };
@@ -15,6 +18,7 @@ struct bytes script_text(enum script script)
 {
     switch (script) {
     case SCRIPT_APPEND: return bytes_of(append_text, sizeof append_text);
+    case SCRIPT_CONFIRM: return bytes_of(confirm_text, sizeof confirm_text);
     case SCRIPT_READ: return bytes_of(read_text, sizeof read_text);
     case SCRIPT_COUNT: break;
     }

@@ -1,9 +1,9 @@
 /*
  * script: the Lua that runs inside Redis, carried in the binary.
  *
- * Each script is lua/partition.lua followed by its own file, joined at build
- * time.  Links load them when they connect and call them by the digest that
- * SCRIPT LOAD answers.
+ * Each script is lua/partition.lua, for those that write lua/records.lua, and its
+ * own file, joined at build time.  Links load them when they connect and call
+ * them by the digest that SCRIPT LOAD answers.
  *
  * Thread:  any; constant.
  * Source:  the files in lua, tools/embed.cmake
@@ -14,8 +14,9 @@
 #include "core/bytes.h"
 
 enum script {
-    SCRIPT_APPEND, /* lua/append.lua: records in */
-    SCRIPT_READ,   /* lua/read.lua: a look at a channel */
+    SCRIPT_APPEND,  /* lua/append.lua: records in */
+    SCRIPT_CONFIRM, /* lua/confirm.lua: replicas have them */
+    SCRIPT_READ,    /* lua/read.lua: a look at a channel */
     SCRIPT_COUNT,
 };
 

@@ -1,8 +1,11 @@
-/* Both links and the probe through the whole path: published by the one, heard
+/* The links and the probe through the whole path: published by the one, heard
  * by the other. */
 #include "storage/redis/server.h"
 
+#include <stdio.h>
+
 #include "core/check.h"
+#include "storage/redis/confirm.h"
 #include "storage/redis/redis.h"
 
 #define PROBE_MS         1000
@@ -41,6 +44,11 @@ void server_on_probe(struct redis_server *server, struct bytes token)
     server->probe_heard_ms = redis_now_ms(server->redis);
 }
 
+static bool server_waits(const struct redis_server *server)
+{
+    return server->redis->node->options.wait_replicas > 0;
+}
+
 static void probe_on_timer(struct timer *timer)
 {
     struct redis_server *server = container_of(timer, struct redis_server, probe_timer);
@@ -55,6 +63,7 @@ static void probe_on_timer(struct timer *timer)
         server->is_probe_calling = true;
         link_call(&server->commands, &server->probe_call, link_due_ms(&server->commands));
     }
+    if (server_waits(server)) confirm_probe(server);
     wheel_arm(redis->store.env.wheel, timer, now_ms + PROBE_MS, probe_on_timer);
 }
 
@@ -77,6 +86,15 @@ static const struct link_events commands_events = {
     .on_ready = commands_on_ready,
     .on_lost = commands_on_lost,
 };
+static void publish_on_ready(struct link *link)
+{
+    (void)link; /* calls wait for it by themselves */
+}
+
+static const struct link_events publish_events = {
+    .on_ready = publish_on_ready,
+    .on_lost = confirm_on_lost,
+};
 static const struct link_events feed_events = {
     .on_ready = feed_on_ready,
     .on_lost = feed_on_lost,
@@ -98,18 +116,23 @@ void server_start(struct redis_server *server, struct redis_store *redis,
                &commands_events, server);
     link_start(&server->feed, &redis->links, options, &server->place, LINK_FEED, &feed_events,
                server);
+    if (server_waits(server))
+        link_start(&server->publish, &redis->links, options, &server->place, LINK_PUBLISH,
+                   &publish_events, server);
+    server->replicas = options->wait_replicas; /* until a WAIT says otherwise */
     wheel_arm(redis->store.env.wheel, &server->probe_timer, redis_now_ms(redis) + PROBE_MS,
               probe_on_timer);
 }
 
 void server_fini(struct redis_server *server)
 {
-    check(!server->is_probe_calling);
+    check(!server->is_probe_calling && server->flight == NULL);
     wheel_disarm(server->redis->store.env.wheel, &server->probe_timer);
 }
 
 void server_flush(struct redis_server *server)
 {
+    if (server_waits(server)) link_flush(&server->publish);
     link_flush(&server->commands);
     link_flush(&server->feed);
 }
@@ -123,11 +146,25 @@ static bool server_is_beginning(const struct redis_server *server)
     return !has_failed && !was_ready;
 }
 
-const char *server_problem(const struct redis_server *server)
+/* What keeps publications from being confirmed; NULL: nothing. */
+static const char *server_replicas_problem(struct redis_server *server)
+{
+    uint32_t wanted = server->redis->node->options.wait_replicas;
+    if (wanted == 0) return NULL;
+    if (!link_is_ready(&server->publish)) return server->publish.problem;
+    if (server->replicas >= wanted) return NULL;
+    snprintf(server->replicas_problem, sizeof server->replicas_problem,
+             "%u of the %u replicas that redis.wait_replicas asks for have what was published last",
+             server->replicas, wanted);
+    return server->replicas_problem;
+}
+
+const char *server_problem(struct redis_server *server)
 {
     uint64_t now_ms = redis_now_ms(server->redis);
     if (server_is_beginning(server)) return NULL;
     if (!link_is_ready(&server->commands)) return server->commands.problem;
     if (!link_is_ready(&server->feed)) return server->feed.problem;
-    return now_ms - server->probe_heard_ms >= PROBE_SILENCE_MS ? silence : NULL;
+    if (now_ms - server->probe_heard_ms >= PROBE_SILENCE_MS) return silence;
+    return server_replicas_problem(server);
 }

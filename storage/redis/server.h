@@ -1,5 +1,5 @@
 /*
- * server: one primary as a shard knows it: where it is, the two links to it, the
+ * server: one primary as a shard knows it: where it is, the links to it, the
  * probe that shows that what is published comes back, what it confirmed.
  *
  * Every partition has a server (redis_server_of); all links of the engine hang
@@ -21,10 +21,17 @@ struct redis_server {
     struct redis_store *redis;
     struct redis_place place;
     struct link commands, feed;     /* their owner is this server */
+    struct link publish;            /* only with replicas to wait for */
     char boot[REDIS_BOOT_SIZE + 1]; /* names us in announcements */
     /* append.c */
     uint64_t seq_written, seq_answered;
     uint64_t unknown_first, unknown_last; /* calls of the last loss, ended without an answer */
+    /* confirm.c */
+    struct flight *flight;       /* boarding or on its way */
+    uint64_t publish_connection; /* rises with every loss of the link */
+    uint64_t publish_order;      /* of what is written to it */
+    uint32_t replicas;           /* as WAIT counted them last */
+    char replicas_problem[160];
     /* subscribe.c */
     struct list subscribes; /* channels to be subscribed */
     uint64_t subscribes_sent, subscribes_confirmed;
@@ -49,7 +56,7 @@ void server_flush(struct redis_server *server);
 void server_on_probe(struct redis_server *server, struct bytes token);
 /* NULL: it works, or is about to be reached for the first time; else what is wrong, as a
  * sentence for people. */
-const char *server_problem(const struct redis_server *server);
+const char *server_problem(struct redis_server *server);
 /* What it said of itself last; the lineage is empty before the first time. */
 static inline const struct hello_server *server_said(const struct redis_server *server)
 {

@@ -3,7 +3,9 @@
  *
  * A head ahead of ours is usually an announcement on its way.  So it is noted
  * first and filled when the next look finds us still below it; after a link's
- * return it is filled at once. */
+ * return it is filled at once.  Likewise records that wait for replicas: whoever
+ * appended them confirms them, but when the next look finds them where they were,
+ * we do (append_touch). */
 #include "core/check.h"
 #include "core/log.h"
 #include "core/mem.h"
@@ -65,16 +67,33 @@ static void partitions_restore(struct redis_store *redis)
     redis_call(redis, 0, call);
 }
 
+static void compare_held(struct redis_store *redis, struct redis_channel *channel,
+                         const struct meta *meta, bool is_urgent)
+{
+    bool is_held = meta_is_held(meta);
+    bool has_stayed = is_held && channel->was_held && channel->held_head == meta->confirmed_head &&
+                      channel->held_revision == meta->confirmed_revision;
+    channel->was_held = is_held;
+    channel->held_head = meta->confirmed_head;
+    channel->held_revision = meta->confirmed_revision;
+    if (!has_stayed && !(is_held && is_urgent)) return;
+    if (channel->is_touching) return;
+    channel->is_touching = true;
+    append_touch(redis, channel->partition, channel->channel->name);
+}
+
 static void compare(struct redis_store *redis, struct redis_channel *channel, struct bytes epoch,
                     struct bytes text, bool is_urgent)
 {
-    uint64_t head = 0, revision = 0;
+    struct meta meta = {0};
     const struct store_channel *of = channel->channel;
     if (channel->state != CHANNEL_LIVE || channel->is_filling) return;
-    if (text.size > 0 && meta_read(text, &head, &revision) != ERR_OK) return;
+    if (text.size > 0 && meta_read(text, &meta) != ERR_OK) return;
+    uint64_t head = meta.confirmed_head, revision = meta.confirmed_revision;
     bool is_same = bytes_equal_text(epoch, of->epoch);
-    bool is_lower = head < of->head || revision < channel->revision;
+    bool is_lower = meta.head < of->head || meta.revision < channel->revision;
     bool is_higher = head > of->head || revision > channel->revision;
+    compare_held(redis, channel, &meta, is_urgent);
     bool is_missed =
         channel->suspect_head > of->head || channel->suspect_revision > channel->revision;
     /* What is held waits for an answer to our own append, and the fill comes behind it:

@@ -22,7 +22,7 @@ static void try_text(struct bytes text)
 {
     struct announcement announcement;
     struct bytes first, second;
-    uint64_t head, revision;
+    struct meta meta;
     if (announcement_read(text, &announcement) == ERR_OK) {
         check(announcement.body.size < text.size);
         uint32_t most = users_most(announcement.body), count;
@@ -31,7 +31,9 @@ static void try_text(struct bytes text)
         mem_free(users);
     }
     if (epoch_read(text, &first, &second) == ERR_OK) check(first.size <= EPOCH_MAX);
-    if (meta_read(text, &head, &revision) == ERR_OK) digest_add(&head, sizeof head);
+    if (meta_read(text, &meta) == ERR_OK) {
+        digest_add(&meta, sizeof meta);
+    }
 }
 
 /* Touches every byte and tries every parser. */

@@ -1,11 +1,12 @@
 -- append: takes many records of one partition, in order.
 --
--- ARGV[5] horizon of the idempotency keys in ms
--- ARGV[6] origin: names this call, so that the node knows its own records
--- ARGV[7] the streams that others read (streams.lua)
+-- ARGV[5] origin: names this call, so that the node knows its own records
+-- ARGV[6] the streams that others read (streams.lua)
+-- ARGV[7] horizon of the idempotency keys in ms
+-- ARGV[8] '1': hold what is appended, the caller confirms it when enough replicas have it
 -- then for each record eight arguments:
 --   kind          p publication that is kept, l live publication, m members, c cursor,
---                 r removal of everything up to the head
+--                 r removal of everything up to the head, t nothing: to confirm what is held
 --   channel
 --   known epoch, known head
 --   a, b          p, m: history size and ttl in ms; c: the offset read up to, 0
@@ -15,48 +16,22 @@
 --
 -- Answers { epoch, offset, revision … }: for each record 2 * offset, plus 1 for
 -- a repeat, and the revision that anything but a publication made; the offset of
--- a member list or a removal is the head at which it came into force.
---
--- Announced on "<prefix>:{p<k>}:c:<channel>" as one line and the body:
---   p <offset> <epoch> <origin>          a publication
---   l 0 <epoch> <origin>
---   m <head> <epoch> <origin> <revision>
---   c <offset> <epoch> <origin> <revision>
---   r <head> <epoch> <origin> <revision>
+-- a member list or a removal is the head at which it came into force.  With
+-- ARGV[8] three numbers a record: the last two are the position to be confirmed,
+-- revision and head.
 --
 -- A stream entry's id is <offset>-0 for a publication (field d) and
 -- <head>-<revision> for a member list (field m), so one XRANGE gives both in
 -- the order in which they happened.  Trimming by MINID keeps exactly the size.
-local horizon, origin = ARGV[5], ARGV[6]
+--
+-- A live publication is announced at once in any case: nothing of it is kept, only
+-- its key waits for replicas.
+local horizon, must_hold = ARGV[7], ARGV[8] == '1'
 -- A key belongs to the epoch that it was answered in: what came before other
 -- letters is void, and its offsets are given again.
 local letters = string.match(epoch, '^%a+')
 local results = { '' }
-local metas = {}
-
-local function load(channel)
-  local m = metas[channel]
-  if not m then
-    m = {}
-    m.head, m.revision, m.members, m.removed = read_meta(channel)
-    metas[channel] = m
-  end
-  return m
-end
-
-local function save(channel, m)
-  local value = digits(m.head) .. ' ' .. digits(m.revision) .. ' ' .. digits(m.members)
-  if m.removed > 0 then value = value .. ' ' .. digits(m.removed) end
-  call('HSET', meta, channel, value)
-end
-
--- The last step of a record: what is written is written, and the sweep of each
--- node finds what it was not told.
-local function announce(channel, kind, number, revision, body)
-  local line = kind .. ' ' .. digits(number) .. ' ' .. epoch .. ' ' .. origin
-  if kind == 'm' or kind == 'c' or kind == 'r' then line = line .. ' ' .. digits(revision) end
-  redis.pcall('SPUBLISH', base .. 'c:' .. channel, line .. '\n' .. body)
-end
+local must_write = false
 
 -- The stream may be left over from a meta hash that vanished: then its last id
 -- is not below ours.  What it holds belongs to an epoch that has ended.
@@ -75,97 +50,87 @@ local function append_publication(channel, m, size, ttl, body)
   add(stream, digits(offset) .. '-0', digits(math.max(offset - size + 1, 0)) .. '-0', 'd', body)
   call('PEXPIRE', stream, ttl)
   m.head = offset
-  save(channel, m)
   return offset
 end
 
-local function append_members(channel, m, size, ttl, body)
-  local hash = base .. 'm:' .. channel
-  local gone, joined = {}, {}
-  for _, user in ipairs(call('HKEYS', hash)) do gone[user] = true end
-  local at, user = 1, nil
-  local fresh = digits(m.head + 1) .. ' ' .. digits(m.head)
-  while at <= #body do
-    user, at = struct.unpack('<I4c0', body, at)
-    if gone[user] then
-      gone[user] = nil
-    elseif call('HSETNX', hash, user, fresh) == 1 then
-      joined[#joined + 1] = user
-    end
-  end
-  local left = {}
-  for name in pairs(gone) do
-    call('HDEL', hash, name)
-    left[#left + 1] = name
-  end
+-- A cursor never passes the head.
+local function append_change(channel, m, kind, a, b, body)
+  local number = m.head
+  if kind == 'c' then number = math.min(a, number) end
   m.revision = m.revision + 1
-  m.members = m.revision
-  if size > 0 then
+  if kind == 'm' and a > 0 then
     local stream = base .. 's:' .. channel
     add(stream, digits(m.head) .. '-' .. digits(m.revision),
-        digits(math.max(m.head - size + 1, 0)) .. '-0', 'm', body)
-    call('PEXPIRE', stream, ttl)
+        digits(math.max(m.head - a + 1, 0)) .. '-0', 'm', body)
+    call('PEXPIRE', stream, b)
   end
-  save(channel, m)
-  copy_members(channel, joined, left)
-  return m.head
+  if must_hold then
+    hold(channel, m, kind, number, body)
+  else
+    number = apply(channel, m, kind, m.revision, number, body)
+  end
+  return number
 end
 
--- A cursor only grows and never passes the head.  It is announced in any case:
--- whoever sent it waits for that.
-local function append_cursor(channel, m, offset, user)
-  local hash = base .. 'm:' .. channel
-  local value = call('HGET', hash, user)
-  offset = math.min(offset, m.head)
-  if value then
-    local joined, read = string.match(value, '^(%d+) (%d+)$')
-    if offset > tonumber(read) then
-      call('HSET', hash, user, joined .. ' ' .. digits(offset))
-      copy_cursor(channel, user, offset)
-    end
-    offset = math.max(offset, tonumber(read))
+local function append(channel, m, kind, a, b, body)
+  local offset = 0
+  if kind == 'p' then
+    offset = append_publication(channel, m, a, b, body)
+  elseif kind ~= 'l' then
+    offset = append_change(channel, m, kind, a, b, body)
   end
-  m.revision = m.revision + 1
-  save(channel, m)
+  if not must_hold then m.confirmed_head, m.confirmed_revision = m.head, m.revision end
+  if kind ~= 'l' then save(channel, m) end
   return offset
 end
 
--- The stream goes, the place where offsets go on stays.
-local function append_remove(channel, m)
-  call('UNLINK', base .. 's:' .. channel)
-  m.revision = m.revision + 1
-  m.removed = m.head
+-- A node that does not wait goes on behind what others hold: that is confirmed with it.
+local function settle(channel, m)
+  confirm(channel, m, m.head, m.revision)
   save(channel, m)
-  copy_remove(channel)
-  return m.head
+  announce(channel, 'h', m.head, m.revision, '')
 end
 
-for at = 8, #ARGV, 8 do
+for at = 9, #ARGV, 8 do
   local kind, channel = ARGV[at], ARGV[at + 1]
   local a, b, key, body = tonumber(ARGV[at + 4]), ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
   local m = load(channel)
   check_loss(m.head, ARGV[at + 2], ARGV[at + 3])
+  if not must_hold and is_held(m) then settle(channel, m) end
   local name, seen
   if key ~= '' then
     name = base .. 'k:' .. letters .. ':' .. #channel .. ':' .. channel .. ':' .. key
     seen = call('GET', name)
   end
+  local revision = 0
   if seen then
     results[#results + 1] = tonumber(seen) * 2 + 1
+    must_write = true
+  elseif kind == 't' then
     results[#results + 1] = 0
+    must_write = true
   else
-    local offset = 0
-    if kind == 'p' then offset = append_publication(channel, m, a, b, body)
-    elseif kind == 'm' then offset = append_members(channel, m, a, b, body)
-    elseif kind == 'c' then offset = append_cursor(channel, m, a, body)
-    elseif kind == 'r' then offset = append_remove(channel, m) end
+    local offset = append(channel, m, kind, a, b, body)
     if name then call('SET', name, digits(offset), 'PX', horizon) end
-    if kind == 'p' then copy_publication(channel, m, offset, body) end
-    announce(channel, kind, offset, m.revision, body)
+    if not must_hold then
+      if kind == 'p' then copy_publication(channel, m, offset, body) end
+      announce(channel, kind, offset, m.revision, body)
+    elseif kind == 'l' then
+      announce(channel, kind, offset, m.revision, body)
+    end
     results[#results + 1] = offset * 2
+    revision = m.revision
+  end
+  if must_hold then
     results[#results + 1] = m.revision
+    results[#results + 1] = m.head
+  else
+    results[#results + 1] = revision
   end
 end
 copies_end()
+-- WAIT speaks of what its own connection has written: whoever repeats what another
+-- wrote must write something behind it.
+if must_hold and must_write then write_epoch() end
 results[1] = epoch
 return results

@@ -3,8 +3,9 @@
 -- A partition is the unit that lives and dies together: its keys share one tag
 -- and therefore one server.  KEYS[1] is its meta hash, "<prefix>:{p<k>}:meta".
 -- The field '' holds "<epoch>.<generation> <lineage>"; every other field is a
--- channel and holds "<head> <revision> <members revision>", and behind it the
--- offset up to which publications were removed, if any were.
+-- channel and holds "<head> <revision> <members revision>", behind it the offset up
+-- to which publications were removed, if any were, and behind that the confirmed head
+-- and revision while they are below the others (records.lua).
 --
 -- The epoch is drawn when the hash is made.  The generation rises whenever data
 -- that somebody was told of may have vanished: the server is another one than
@@ -44,13 +45,16 @@ elseif lineage ~= ARGV[1] then
   if ARGV[2] == '1' then write_epoch() else raise_generation() end
 end
 
--- head, revision, members revision and removed offset of a channel; zeros when it
--- has none.
+-- head, revision, members revision, removed offset, confirmed head and revision of a
+-- channel; zeros when it has none.
 local function read_meta(channel)
   local value = call('HGET', meta, channel)
-  if not value then return 0, 0, 0, 0 end
-  local head, revision, members, removed = string.match(value, '^(%d+) (%d+) (%d+) ?(%d*)$')
-  return tonumber(head), tonumber(revision), tonumber(members), tonumber(removed) or 0
+  if not value then return 0, 0, 0, 0, 0, 0 end
+  local head, revision, members, removed, confirmed_head, confirmed_revision =
+    string.match(value, '^(%d+) (%d+) (%d+) ?(%d*) ?(%d*) ?(%d*)$')
+  head, revision = tonumber(head), tonumber(revision)
+  return head, revision, tonumber(members), tonumber(removed) or 0,
+    tonumber(confirmed_head) or head, tonumber(confirmed_revision) or revision
 end
 
 -- A node that saw a higher head in this very epoch proves a loss.

@@ -12,10 +12,15 @@
 --
 -- Answers { epoch, head, revision, members revision, entries, members, removed }:
 -- entries as XRANGE gives them, members as HGETALL does, removed the offset up to
--- which everything was removed.
+-- which everything was removed.  What is held ends it all: head and revision are the
+-- confirmed ones.
 local channel, mode = ARGV[5], ARGV[8]
-local head, revision, members_revision, removed = read_meta(channel)
-check_loss(head, ARGV[6], ARGV[7])
+local stored_head, stored_revision, members_revision, removed, head, revision = read_meta(channel)
+check_loss(stored_head, ARGV[6], ARGV[7])
+local last = '+'
+if head < stored_head or revision < stored_revision then
+  last = string.format('%.0f-%.0f', head, revision)
+end
 
 local stream = base .. 's:' .. channel
 local size, ttl, now = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
@@ -53,7 +58,7 @@ local function trim_expired()
 end
 
 if mode == 'fill' then
-  entries = call('XRANGE', stream, '(' .. ARGV[9], '+', 'COUNT', count)
+  entries = call('XRANGE', stream, '(' .. ARGV[9], last, 'COUNT', count)
   if ARGV[10] ~= digits(revision) then members = call('HGETALL', base .. 'm:' .. channel) end
 else
   if mode == 'open' then members = call('HGETALL', base .. 'm:' .. channel) end
@@ -64,7 +69,10 @@ else
     local since = tonumber(ARGV[9])
     if mode == 'forward' then
       least = math.max(least, since + 1)
-      entries = call('XRANGE', stream, digits(least) .. '-0', '(' .. digits(least + count) .. '-0')
+      local most = math.min(least + count - 1, head)
+      if least <= most then
+        entries = call('XRANGE', stream, digits(least) .. '-0', '(' .. digits(most + 1) .. '-0')
+      end
     else
       local most = head
       if mode == 'reverse' and since > 0 then most = math.min(head, since - 1) end

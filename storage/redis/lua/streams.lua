@@ -1,6 +1,6 @@
 -- streams: what is appended, once more, for programs that are no gateway.
 --
--- ARGV[7] '' for none, or seven numbers: how many ms group_msg, offline_msg,
+-- ARGV[6] '' for none, or seven numbers: how many ms group_msg, offline_msg,
 --         membership_change, read_receipt and the fan-out stream keep an entry
 --         (0: not written), how many entries a conversation's stream holds
 --         (0: not written), and how many ms it outlives the last one
@@ -16,7 +16,7 @@
 -- nothing twice.  Ids are the server's, "<ms>-<number>".  A stream without new
 -- entries vanishes when the last one is past its time.
 local group_ms, offline_ms, members_ms, receipts_ms, fanout_ms, conversation_size,
-      conversation_ms = string.match(ARGV[7], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+      conversation_ms = string.match(ARGV[6], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
 local has_copies = group_ms ~= nil
 local tag = string.match(base, '{p%d+}')
 local now = 0

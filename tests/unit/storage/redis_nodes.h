@@ -71,6 +71,7 @@ struct ask {
 
 struct world {
     struct redis_world redis;
+    struct redis_world replica; /* with wait_replicas */
     struct node nodes[NODES];
     struct room rooms[NODES][ROOMS];
     struct ask asks[ASKS_MAX];
@@ -245,10 +246,12 @@ static inline enum err room_open(struct world *world, struct node *node, struct 
 }
 
 /* `configure`: more options of each node, or NULL. */
-static inline struct world *world_begin_with(void (*configure)(struct config *config))
+static inline struct world *world_begin_as(const struct redis_world *redis,
+                                           void (*configure)(struct config *config))
 {
     struct world *world = mem_alloc(sizeof *world);
-    redis_begin(&world->redis, NULL);
+    redis_begin_with(&world->redis, redis);
+    if (redis->wait_replicas > 0) redis_begin_replica(&world->replica, &world->redis);
     for (uint32_t n = 0; n < NODES && configure != NULL; n++) configure(&world->nodes[n].config);
     for (uint32_t n = 0; n < NODES; n++) node_start(&world->nodes[n], &world->redis, 7 + n);
     for (uint32_t n = 0; n < NODES; n++) {
@@ -262,9 +265,20 @@ static inline struct world *world_begin_with(void (*configure)(struct config *co
     return world;
 }
 
+static inline struct world *world_begin_with(void (*configure)(struct config *config))
+{
+    return world_begin_as(&(struct redis_world){0}, configure);
+}
+
+static inline struct world *world_begin_waiting(uint32_t wait_replicas, uint64_t timeout_ms)
+{
+    return world_begin_as(
+        &(struct redis_world){.wait_replicas = wait_replicas, .wait_timeout_ms = timeout_ms}, NULL);
+}
+
 static inline struct world *world_begin(void)
 {
-    return world_begin_with(NULL);
+    return world_begin_as(&(struct redis_world){0}, NULL);
 }
 
 static inline bool world_is_idle(const struct world *world)
@@ -283,6 +297,7 @@ static inline void world_end(struct world *world)
             store_close(world->nodes[n].store, &world->rooms[n][r].channel);
         node_stop(&world->nodes[n]);
     }
+    if (world->replica.port != 0) redis_end(&world->replica);
     redis_end(&world->redis);
     mem_free(world);
 }

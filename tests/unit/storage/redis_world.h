@@ -1,6 +1,7 @@
 /*
  * redis_world: a real redis-server of our own, on a free port of loopback with
- * a directory of its own, that a test may kill, stop and start again.
+ * a directory of its own, that a test may kill, stop and start again; and one
+ * that replicates another.
  *
  * Thread:  one.
  */
@@ -27,7 +28,10 @@ struct redis_world {
     char path[48];
     char address[64]; /* "redis://127.0.0.1:port" */
     const char *password;
-    bool is_everysec; /* fsync each second instead of before each answer */
+    bool is_everysec;       /* fsync each second instead of before each answer */
+    uint16_t primary_port;  /* of the server that it replicates; 0: none */
+    uint32_t wait_replicas; /* for redis_configure */
+    uint64_t wait_timeout_ms;
 };
 
 static inline int redis_connect(const struct redis_world *redis)
@@ -75,9 +79,11 @@ static inline const char *redis_say(const struct redis_world *redis, const char 
 /* Starts the server with what its directory holds, and waits until it answers. */
 static inline void redis_start(struct redis_world *redis)
 {
-    char port[16];
+    char port[16], primary[16];
+    bool is_replica = redis->primary_port != 0;
     check(redis->pid == 0);
     snprintf(port, sizeof port, "%u", redis->port);
+    snprintf(primary, sizeof primary, "%u", redis->primary_port);
     redis->pid = fork();
     check(redis->pid >= 0);
     if (redis->pid == 0) {
@@ -87,7 +93,9 @@ static inline void redis_start(struct redis_world *redis)
         execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir",
                redis->path, "--save", "", "--appendonly", "yes", "--appendfsync",
                redis->is_everysec ? "everysec" : "always", "--enable-debug-command", "yes",
-               "--requirepass", redis->password == NULL ? "" : redis->password, (char *)NULL);
+               "--requirepass", redis->password == NULL ? "" : redis->password,
+               "--repl-diskless-sync-delay", "0", "--replicaof", is_replica ? "127.0.0.1" : "no",
+               is_replica ? primary : "one", (char *)NULL);
         _exit(127);
     }
     uint64_t end_ns = clock_mono_ns() + 20000000000ull;
@@ -106,11 +114,11 @@ static inline void redis_kill(struct redis_world *redis)
     redis->pid = 0;
 }
 
-static inline void redis_begin(struct redis_world *redis, const char *password)
+static inline void redis_begin_with(struct redis_world *redis, const struct redis_world *options)
 {
     struct net_address address;
     char command[128];
-    *redis = (struct redis_world){.password = password};
+    *redis = *options;
     check(net_address_parse("127.0.0.1", 0, &address) == ERR_OK);
     int listener = net_listen(&address, false);
     check(listener >= 0);
@@ -121,6 +129,24 @@ static inline void redis_begin(struct redis_world *redis, const char *password)
     snprintf(command, sizeof command, "rm -rf %s && mkdir %s", redis->path, redis->path);
     check(system(command) == 0);
     redis_start(redis);
+}
+
+static inline void redis_begin(struct redis_world *redis, const char *password)
+{
+    redis_begin_with(redis, &(struct redis_world){.password = password});
+}
+
+/* Until the primary counts on its replica. */
+static inline void redis_await_replica(const struct redis_world *primary)
+{
+    uint64_t end_ns = clock_mono_ns() + 30000000000ull;
+    while (strcmp(redis_say(primary, "WAIT 1 100"), ":1") != 0) check(clock_mono_ns() < end_ns);
+}
+
+static inline void redis_begin_replica(struct redis_world *redis, const struct redis_world *primary)
+{
+    redis_begin_with(redis, &(struct redis_world){.primary_port = primary->port});
+    redis_await_replica(primary);
 }
 
 static inline void redis_end(struct redis_world *redis)
@@ -143,4 +169,6 @@ static inline void redis_configure(const struct redis_world *redis, struct confi
     config->redis_db = 0;
     config->redis_connect_timeout_ms = 1000;
     config->redis_io_timeout_ms = 4000;
+    config->redis_wait_replicas = redis->wait_replicas;
+    config->redis_wait_timeout_ms = redis->wait_timeout_ms;
 }

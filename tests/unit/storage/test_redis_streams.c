@@ -290,6 +290,34 @@ static void the_stream_holds_what_was_acknowledged_over_a_kill(void **state)
     world_end(world);
 }
 
+/* The copies are made when a record is confirmed, whoever confirms it. */
+static void what_a_replica_lacks_is_not_copied_before_it_has_it(void **state)
+{
+    (void)state;
+    struct redis_world redis = {.wait_replicas = 1, .wait_timeout_ms = 200};
+    struct world *world = world_begin_as(&redis, configure);
+    struct store_append op = {.channel = &world->rooms[0][0].channel,
+                              .type = RECORD_PUBLICATION,
+                              .publication = {.data = BYTES_LITERAL("1")},
+                              .on_appended = on_appended};
+    kill(world->replica.pid, SIGSTOP);
+    for (uint32_t i = 0; i < 3; i++) {
+        is_appended = false;
+        store_append(world->nodes[0].store, &op);
+        turn_until(world, is_appended);
+        assert_int_equal(append_err, ERR_STORE_UNKNOWN);
+    }
+    assert_int_equal(entries(world, "test:", ":group_msg", "room:0")->count, 0);
+    kill(world->replica.pid, SIGCONT);
+    turn_until(world, world->rooms[1][0].channel.head == 3);
+    const struct reply *all = entries(world, "test:", ":group_msg", "room:0");
+    assert_int_equal(all->count, 3);
+    assert_field(all->items[2], "sequence_number", "3");
+    for (uint32_t n = 0; n < NODES; n++) turn_until(world, world->rooms[n][0].count == 3);
+    redis_ask_end(&asked);
+    world_end(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +328,7 @@ int main(void)
         cmocka_unit_test(retention_ends_in_time_and_by_size),
         cmocka_unit_test(nothing_is_written_unless_asked_for),
         cmocka_unit_test(the_stream_holds_what_was_acknowledged_over_a_kill),
+        cmocka_unit_test(what_a_replica_lacks_is_not_copied_before_it_has_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

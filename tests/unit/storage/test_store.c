@@ -1,6 +1,7 @@
 /*
  * The contract of storage/store.h, run on every engine of this machine: the
- * same cases on memory, on the embedded log and on a redis-server of our own.
+ * same cases on memory, on the embedded log and on a redis-server of our own,
+ * alone and with a replica to wait for.
  * Each case starts a node on an empty directory; the restart cases are for
  * engines that keep what they have.
  */
@@ -378,8 +379,18 @@ int main(void)
         CASES(EMBEDDED),
         CASE(everything_is_there_after_a_restart, EMBEDDED),
     };
+    const struct CMUnitTest waiting[] = {
+        CASES(REDIS),
+        CASE(everything_is_there_after_a_restart, REDIS),
+    };
+    struct redis_world replica;
     redis_begin(&redis, NULL);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    redis_begin_replica(&replica, &redis);
+    redis.wait_replicas = 1;
+    redis.wait_timeout_ms = 3000;
+    failed += cmocka_run_group_tests_name("with a replica", waiting, NULL, NULL);
+    redis_end(&replica);
     redis_end(&redis);
     void *none = NULL;
     setup_path(&none);

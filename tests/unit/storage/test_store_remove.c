@@ -147,8 +147,18 @@ int main(void)
         CASES(EMBEDDED),
         CASE(the_removed_stays_removed_after_a_restart, EMBEDDED),
     };
+    const struct CMUnitTest waiting[] = {
+        CASES(REDIS),
+        CASE(the_removed_stays_removed_after_a_restart, REDIS),
+    };
+    struct redis_world replica;
     redis_begin(&redis, NULL);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    redis_begin_replica(&replica, &redis);
+    redis.wait_replicas = 1;
+    redis.wait_timeout_ms = 3000;
+    failed += cmocka_run_group_tests_name("with a replica", waiting, NULL, NULL);
+    redis_end(&replica);
     redis_end(&redis);
     void *none = NULL;
     setup_path(&none);

@@ -1,0 +1,32 @@
+-- confirm: enough replicas have these records; now they count and are announced.
+--
+-- ARGV[5] origin
+-- ARGV[6] the streams that others read (streams.lua)
+-- then for each record five arguments:
+--   kind            as in append; h: only the position
+--   channel
+--   head, revision  the position after the record
+--   body            p: the encoded publication
+--
+-- Answers { epoch, number … }: what was announced of a cursor as its number.
+-- What another node has confirmed meanwhile is announced already.
+local results = { '' }
+
+for at = 7, #ARGV, 5 do
+  local kind, channel, body = ARGV[at], ARGV[at + 1], ARGV[at + 4]
+  local head, revision = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local m = load(channel)
+  local head_before, revision_before = m.confirmed_head, m.confirmed_revision
+  local numbers = confirm(channel, m, head, revision, kind == 'p' and body)
+  local has_moved = m.confirmed_head > head_before
+  if has_moved or m.confirmed_revision > revision_before then save(channel, m) end
+  if has_moved and kind == 'p' then
+    announce(channel, 'p', head, revision, body)
+  elseif has_moved then
+    announce(channel, 'h', m.confirmed_head, m.confirmed_revision, '')
+  end
+  results[#results + 1] = kind == 'c' and numbers[revision] or head
+end
+copies_end()
+results[1] = epoch
+return results
