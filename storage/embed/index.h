@@ -55,6 +55,10 @@ struct index_batch {
  * error nothing of it is there. */
 must_use enum err index_apply(struct index *index, uint64_t log, const struct index_batch *batches,
                               uint32_t batches_count);
+/* What is applied from now on will be over up to these; NULL: nothing is known.
+ * Borrowed until the next call. */
+struct floors;
+void index_expect(struct index *index, const struct floors *floors);
 /* The newest batch of `log` that is in the index; 0: none. */
 must_use enum err index_applied(struct index *index, uint64_t log, uint64_t *number);
 /* Drops the positions of every log. */

@@ -22,9 +22,10 @@ struct index {
     sqlite3 *db;
     sqlite3_stmt *statements[STATEMENT_COUNT];
     uint32_t wal_pages;
-    bool is_shrinkable;         /* made by a release that gives room back */
-    uint64_t sweep_at;          /* channel id */
-    struct index_group *groups; /* scratch of index_apply */
+    bool is_shrinkable;          /* made by a release that gives room back */
+    uint64_t sweep_at;           /* channel id */
+    const struct floors *floors; /* NULL but for a start */
+    struct index_group *groups;  /* scratch of index_apply */
     struct index_item *items;
     size_t items_max;
 };

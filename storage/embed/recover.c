@@ -13,6 +13,11 @@
  *     knew it durable      naming the file, the place and the way out
  *   a later number that    "written" durability after an end of the machine: the
  *     did not              log ends here
+ *
+ * The logs are read twice: the first time to know what of them will be over in
+ * the end (floors.h), and to refuse before anything was changed; the second time
+ * they are applied, in transactions that are large and checkpoints that keep
+ * SQLite's own log short.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -22,9 +27,11 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "storage/embed/embed.h"
+#include "storage/embed/floors.h"
 
-#define RECOVER_APPLY_BYTES (16u << 20)
-#define RECOVER_SAY_NS      3000000000ull
+/* SQLite looks for a page in its log by tables of 4,096 pages, newest first. */
+#define RECOVER_WAL_BYTES (64u << 20)
+#define RECOVER_SAY_NS    3000000000ull
 
 struct recover_file {
     struct segment segment; /* generation, shard, number, size, path */
@@ -35,6 +42,10 @@ struct recover {
     struct recover_file *files;
     uint32_t files_count, files_room;
     uint64_t bytes_total, bytes_done, batches_done, said_ns;
+    uint8_t *bytes; /* of the file under way, one block for all */
+    uint64_t bytes_room;
+    struct floors floors;
+    bool is_first; /* the first reading */
     /* The log under way. */
     uint64_t log, wanted; /* the next batch that is not in the index */
     bool is_ended;        /* nothing later of this log counts */
@@ -92,19 +103,29 @@ static enum err recover_list(struct recover *recover)
     return ERR_OK;
 }
 
+static void recover_say(struct recover *recover, uint64_t at)
+{
+    uint64_t now_ns = clock_mono_ns();
+    if (now_ns - recover->said_ns < RECOVER_SAY_NS) return;
+    recover->said_ns = now_ns;
+    uint64_t done = recover->bytes_done + at;
+    log_info("recovery goes on step=\"%s\" read_mib=%" PRIu64 " of_mib=%" PRIu64 " percent=%" PRIu64
+             " batches=%" PRIu64,
+             recover->is_first ? "logs are read" : "logs are applied", done >> 20,
+             recover->bytes_total >> 20, done * 100 / max_u64(1, recover->bytes_total),
+             recover->batches_done);
+}
+
 static enum err recover_flush(struct recover *recover)
 {
+    bool is_whole;
     if (recover->batches_count == 0) return ERR_OK;
-    TRY(index_apply(recover->node->index, recover->log, recover->batches, recover->batches_count));
+    struct index *index = recover->node->index;
+    TRY(index_apply(index, recover->log, recover->batches, recover->batches_count));
+    if (index_wal_bytes(index) >= RECOVER_WAL_BYTES) TRY(index_checkpoint(index, false, &is_whole));
     recover->batches_done += recover->batches_count;
     recover->batches_count = 0;
     recover->batches_bytes = 0;
-    uint64_t now_ns = clock_mono_ns();
-    if (now_ns - recover->said_ns >= RECOVER_SAY_NS) {
-        recover->said_ns = now_ns;
-        log_info("recovery goes on read_mib=%" PRIu64 " of_mib=%" PRIu64 " batches=%" PRIu64,
-                 recover->bytes_done >> 20, recover->bytes_total >> 20, recover->batches_done);
-    }
     return ERR_OK;
 }
 
@@ -112,6 +133,9 @@ static enum err recover_take(struct recover *recover, const struct batch_head *h
                              struct bytes payload)
 {
     check(head->number == recover->wanted);
+    recover->wanted++;
+    recover->is_bad = recover->is_torn = false;
+    if (recover->is_first) return floors_note(&recover->floors, payload);
     if (recover->batches_count == recover->batches_room) {
         recover->batches_room = max_u32(256, recover->batches_room * 2);
         recover->batches =
@@ -119,9 +143,7 @@ static enum err recover_take(struct recover *recover, const struct batch_head *h
     }
     recover->batches[recover->batches_count++] = (struct index_batch){head->number, payload};
     recover->batches_bytes += payload.size;
-    recover->wanted++;
-    recover->is_bad = recover->is_torn = false;
-    return recover->batches_bytes >= RECOVER_APPLY_BYTES ? recover_flush(recover) : ERR_OK;
+    return recover->batches_bytes >= EMBED_APPLY_BYTES_MAX ? recover_flush(recover) : ERR_OK;
 }
 
 /* A whole batch with a number beyond the wanted one, or in a file whose head,
@@ -132,11 +154,12 @@ static enum err recover_gap(struct recover *recover, const struct segment *segme
     const char *path = recover->is_bad ? recover->bad_path : segment->path;
     uint64_t bad_at = recover->is_bad ? recover->bad_at : at;
     if (is_whole && head->durable < recover->wanted) {
+        recover->is_ended = true;
+        recover->is_bad = false;
+        if (recover->is_first) return ERR_OK;
         log_warn("log ends at a batch that never reached the disk file=%s offset=%" PRIu64
                  " batch=%" PRIu64,
                  path, bad_at, recover->wanted);
-        recover->is_ended = true;
-        recover->is_bad = false;
         return ERR_OK;
     }
     log_error("log is damaged where acknowledged data stood; restore the data directory from a "
@@ -165,6 +188,17 @@ static void recover_mark(struct recover *recover, const struct segment *segment,
     recover->is_torn = size > 0 && memcmp(rest.at, zeroes, size) != 0 && !is_stale;
 }
 
+/* Whole batches, and yet they cannot be: written by something else, or behind an
+ * index that is not theirs. */
+static enum err recover_nonsense(struct recover *recover, const struct segment *segment, size_t at)
+{
+    log_error("log does not follow what the index has; restore the whole data directory from one "
+              "backup, or move the files of log %" PRIx64 " out of the directory and lose what "
+              "they hold file=%s offset=%zu batch=%" PRIu64,
+              recover->log, segment->path, at, recover->wanted - 1);
+    return ERR_STORE_CORRUPT;
+}
+
 static enum err recover_file(struct recover *recover, const struct segment *segment,
                              struct bytes bytes)
 {
@@ -187,22 +221,32 @@ static enum err recover_file(struct recover *recover, const struct segment *segm
             break;
         }
         if (head.number == recover->wanted) {
-            if (recover->is_bad && strcmp(recover->bad_path, segment->path) == 0) {
+            bool is_here = recover->is_bad && strcmp(recover->bad_path, segment->path) == 0;
+            if (is_here && !recover->is_first) {
                 log_warn("log is damaged where the index has everything file=%s offset=%" PRIu64,
                          segment->path, recover->bad_at);
             }
             struct bytes payload = bytes_of(bytes.at + at + BATCH_HEAD, head.payload_size);
-            TRY(recover_take(recover, &head, payload));
+            enum err err = recover_take(recover, &head, payload);
+            if (err == ERR_STORE_CORRUPT) return recover_nonsense(recover, segment, at);
+            TRY(err);
         }
         at += batch_size(head.payload_size);
+        recover_say(recover, at);
     }
-    return recover_flush(recover);
+    enum err err = recover_flush(recover);
+    return err == ERR_STORE_CORRUPT ? recover_nonsense(recover, segment, at) : err;
 }
 
 static enum err recover_segment(struct recover *recover, const struct segment *segment)
 {
     int file = disk_open(segment->path, DISK_READ);
-    uint8_t *bytes = mem_alloc(segment->size + 1);
+    if (recover->bytes_room < segment->size) {
+        mem_free(recover->bytes);
+        recover->bytes_room = segment->size;
+        recover->bytes = mem_alloc(segment->size);
+    }
+    uint8_t *bytes = recover->bytes;
     int64_t got = file < 0 ? file : disk_read(file, bytes, segment->size, 0);
     enum err err = ERR_OK;
     if (got < 0) {
@@ -219,7 +263,6 @@ static enum err recover_segment(struct recover *recover, const struct segment *s
     }
     recover->bytes_done += segment->size;
     if (file >= 0) disk_close(file);
-    mem_free(bytes);
     return err;
 }
 
@@ -234,7 +277,7 @@ static enum err recover_log(struct recover *recover, uint32_t first, uint32_t af
     for (uint32_t i = first; i < after && !recover->is_ended; i++) {
         TRY(recover_segment(recover, &recover->files[i].segment));
     }
-    if (recover->is_bad && recover->is_torn) {
+    if (recover->is_bad && recover->is_torn && !recover->is_first) {
         log_warn("log ends in a batch that was not written whole, it is cut file=%s offset=%" PRIu64
                  " batch=%" PRIu64,
                  recover->bad_path, recover->bad_at, recover->wanted);
@@ -242,10 +285,10 @@ static enum err recover_log(struct recover *recover, uint32_t first, uint32_t af
     return ERR_OK;
 }
 
-static enum err recover_logs(struct recover *recover)
+static enum err recover_read(struct recover *recover, bool is_first)
 {
-    TRY(recover_list(recover));
-    uint64_t began_ns = recover->said_ns = clock_mono_ns();
+    recover->is_first = is_first;
+    recover->bytes_done = 0;
     for (uint32_t first = 0, after; first < recover->files_count; first = after) {
         const struct segment *segment = &recover->files[first].segment;
         after = first;
@@ -256,6 +299,18 @@ static enum err recover_logs(struct recover *recover)
         }
         TRY(recover_log(recover, first, after));
     }
+    return ERR_OK;
+}
+
+static enum err recover_logs(struct recover *recover)
+{
+    TRY(recover_list(recover));
+    uint64_t began_ns = recover->said_ns = clock_mono_ns();
+    TRY(recover_read(recover, true));
+    index_expect(recover->node->index, &recover->floors);
+    enum err err = recover_read(recover, false);
+    index_expect(recover->node->index, NULL);
+    TRY(err);
     if (recover->files_count > 0) {
         log_info("recovery is done files=%u batches=%" PRIu64 " ms=%" PRIu64, recover->files_count,
                  recover->batches_done, (clock_mono_ns() - began_ns) / 1000000);
@@ -266,7 +321,10 @@ static enum err recover_logs(struct recover *recover)
 enum err embed_recover(struct embed_node *node)
 {
     struct recover recover = {.node = node};
+    floors_init(&recover.floors);
     enum err err = recover_logs(&recover);
+    floors_fini(&recover.floors);
+    mem_free(recover.bytes);
     mem_free(recover.files);
     mem_free(recover.batches);
     return err;
