@@ -42,6 +42,7 @@ enum err fetch_get(struct fetch *fetch)
 {
     check(fetch->tries >= 1);
     check(fetch_url_is_fine(fetch->url));
+    check(fetch->post_type == NULL);
     enum err err = ERR_IO;
     for (uint32_t i = 0; i < fetch->tries && err != ERR_OK; i++) {
         fetch->body = NULL;
@@ -53,5 +54,18 @@ enum err fetch_get(struct fetch *fetch)
         bool may_go_better = fetch->status == 0 || fetch->status == 429 || fetch->status >= 500;
         if (err == ERR_LIMIT_SIZE || !may_go_better) break;
     }
+    return err;
+}
+
+enum err fetch_post(struct fetch *fetch)
+{
+    check(fetch_url_is_fine(fetch->url));
+    check(fetch->post_type != NULL);
+    fetch->body = NULL;
+    fetch->size = 0;
+    fetch->status = 0;
+    fetch->why[0] = '\0';
+    enum err err = fetch_once(fetch);
+    check((err == ERR_OK) == (fetch->body != NULL));
     return err;
 }

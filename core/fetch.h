@@ -1,12 +1,12 @@
 /*
  * fetch: asks another server by HTTP, and waits.
  *
- * GET only, http and https only, redirects within that and never from https to
- * http; a bounded answer; a time limit for each try.  Blocks, so it belongs to a
- * FETCHER worker (core/worker.def).
+ * http and https only; a bounded answer; a time limit for each try.  A GET follows
+ * redirects, but never from https to http.  Blocks, so it belongs to a FETCHER
+ * worker (core/worker.def) or to a command of its own.
  *
  * Memory:  the answer's body is the caller's: mem_free.
- * Thread:  a worker.
+ * Thread:  a worker, or the main thread of a command.
  * Source:  fetch.c (rules, tries), fetch_os.c (one try, on libcurl);
  *          tests/sim/fetch_sim.c
  * Tests:   tests/unit/core/test_fetch.c, tests/conformance/jwks.test.mjs
@@ -25,6 +25,8 @@ struct fetch {
     uint32_t timeout_ms; /* of one try */
     uint32_t tries;      /* >= 1 */
     size_t body_max;
+    struct bytes post;     /* fetch_post: what is sent, */
+    const char *post_type; /* and its media type; NULL: fetch_get */
     /* The answer. */
     uint8_t *body; /* with ERR_OK: mem_free it; else NULL */
     size_t size;
@@ -35,6 +37,9 @@ struct fetch {
 /* ERR_OK with the body of a 200; ERR_LIMIT_SIZE above body_max; ERR_IO for all
  * else.  What may go better is tried again: no answer, 429 and 5xx. */
 must_use enum err fetch_get(struct fetch *fetch);
+
+/* POSTs once; any status from 200 to 299 is ERR_OK, and a redirect is none of them. */
+must_use enum err fetch_post(struct fetch *fetch);
 
 /* An absolute http or https address without spaces and control characters. */
 bool fetch_url_is_fine(const char *url);

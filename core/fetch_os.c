@@ -53,6 +53,22 @@ static bool set_up(CURL *curl, struct sink *sink)
            curl_easy_setopt(curl, CURLOPT_WRITEDATA, sink) == CURLE_OK;
 }
 
+/* `headers` is the caller's to free once the try is over. */
+static bool set_up_post(CURL *curl, const struct fetch *fetch, struct curl_slist **headers)
+{
+    char type[128];
+    snprintf(type, sizeof(type), "Content-Type: %s", fetch->post_type);
+    /* No question before a large body: some servers let it wait for a second. */
+    *headers = curl_slist_append(curl_slist_append(NULL, type), "Expect:");
+    check(*headers != NULL);
+    return curl_easy_setopt(curl, CURLOPT_POST, 1L) == CURLE_OK &&
+           curl_easy_setopt(curl, CURLOPT_POSTFIELDS, fetch->post.at) == CURLE_OK &&
+           curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)fetch->post.size) ==
+               CURLE_OK &&
+           curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+           curl_easy_setopt(curl, CURLOPT_HTTPHEADER, *headers) == CURLE_OK;
+}
+
 /* Why, in words that never hold the address: it may carry a password. */
 static enum err failed(struct fetch *fetch, const struct sink *sink, CURLcode code)
 {
@@ -77,12 +93,17 @@ enum err fetch_once(struct fetch *fetch)
     CURL *curl = curl_easy_init();
     check(curl != NULL);
     CURLcode code = CURLE_FAILED_INIT;
+    struct curl_slist *headers = NULL;
     long status = 0;
-    if (set_up(curl, &sink)) code = curl_easy_perform(curl);
+    bool is_ready = set_up(curl, &sink);
+    if (is_ready && fetch->post_type != NULL) is_ready = set_up_post(curl, fetch, &headers);
+    if (is_ready) code = curl_easy_perform(curl);
     if (code == CURLE_OK) (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_cleanup(curl);
+    curl_slist_free_all(headers);
     fetch->status = (uint32_t)status;
-    if (code != CURLE_OK || status != 200) return failed(fetch, &sink, code);
+    bool is_good = fetch->post_type != NULL ? status / 100 == 2 : status == 200;
+    if (code != CURLE_OK || !is_good) return failed(fetch, &sink, code);
     if (fetch->body == NULL) fetch->body = mem_alloc(1); /* an empty answer is one */
     return ERR_OK;
 }

@@ -31,6 +31,21 @@ const struct cli_option cli_option_rows[OPTION_COUNT] = {
     [OPTION_KEY] = {"--key", "K", "the key, when it is not in the file", NULL},
     [OPTION_RECOVER] = {"--recover", "AT", "go on behind this position, OFFSET/EPOCH", NULL},
     [OPTION_HISTORY] = {"--history", "N", "print up to N kept publications first", NULL},
+    [OPTION_GROUP] = {"--group", "G",
+                      "consumer group; each entry goes to one of it (default sluice)", NULL},
+    [OPTION_CONSUMER] = {"--consumer", "NAME", "name in the group (default host and process)",
+                         NULL},
+    [OPTION_EXEC] = {"--exec", "COMMAND", "give batches to this shell command's standard input",
+                     NULL},
+    [OPTION_POST] = {"--post", "URL", "or POST them there", NULL},
+    [OPTION_BATCH] = {"--batch", "N", "entries of a batch, at most (default 100)", NULL},
+    [OPTION_WAIT] = {"--wait", "TIME", "time that a smaller batch waits for more (default 5s)",
+                     NULL},
+    [OPTION_IDLE] = {"--idle", "TIME",
+                     "take over what nobody acknowledged for so long (default 1m)", NULL},
+    [OPTION_DELIVERIES] = {"--deliveries", "N",
+                           "tries of an entry before it is a dead letter (default 5)", NULL},
+    [OPTION_ONCE] = {"--once", NULL, "end when nothing is left", NULL},
     [OPTION_FULL] = {"--full", NULL, "every option with its default", NULL},
 };
 
@@ -85,6 +100,20 @@ static const struct command commands[] = {
      "  sluice pub chat:general '\"hello\"' --url http://127.0.0.1:8000 --key \"$KEY\"\n"
      "  tail -f events.ndjson | sluice pub events - --config config.yaml\n",
      "CHANNEL JSON", 2, 2},
+    {"work", "hand what the worker streams hold to a command or a server", cli_work,
+     BIT(CONFIG) | BIT(GROUP) | BIT(CONSUMER) | BIT(EXEC) | BIT(POST) | BIT(BATCH) | BIT(WAIT) |
+         BIT(IDLE) | BIT(DELIVERIES) | BIT(ONCE),
+     "Topics: group_msg, offline_msg, membership_change, read_receipt; written by gateways\n"
+     "with redis.streams.enabled.  A batch is JSON lines, one entry each.  It is done when\n"
+     "the command ends with 0 or the server answers 2xx, and then acknowledged.  Exit code\n"
+     "75 and statuses 408, 429 and 5xx: the same batch again, a little later.  Anything\n"
+     "else: its entries again, one by one; one that fails comes back after --idle, and\n"
+     "after --deliveries tries it goes to the stream TOPIC:dead.  Run as many as you like.\n\n"
+     "  sluice work offline_msg --config config.yaml --group push --exec ./push\n"
+     "  sluice work group_msg --config config.yaml --group search --post "
+     "http://127.0.0.1:9000/index\n"
+     "  sluice work read_receipt --config config.yaml --once --exec 'cat >> receipts.ndjson'\n",
+     "TOPIC", 1, 1},
     {"gen-config", "print a configuration to begin with", cli_gen_config, BIT(FULL),
      "YAML with comments and fresh random keys.  --full is every option with its default.\n\n"
      "  (umask 077 && sluice gen-config > config.yaml)\n"

@@ -22,6 +22,15 @@ enum option {
     OPTION_KEY,
     OPTION_RECOVER,
     OPTION_HISTORY,
+    OPTION_GROUP,
+    OPTION_CONSUMER,
+    OPTION_EXEC,
+    OPTION_POST,
+    OPTION_BATCH,
+    OPTION_WAIT,
+    OPTION_IDLE,
+    OPTION_DELIVERIES,
+    OPTION_ONCE,
     OPTION_FULL,
     OPTION_COUNT,
 };
@@ -54,3 +63,4 @@ int cli_gen_token(const struct cli_call *call);
 int cli_options(const struct cli_call *call);
 int cli_sub(const struct cli_call *call);
 int cli_pub(const struct cli_call *call);
+int cli_work(const struct cli_call *call);

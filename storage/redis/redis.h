@@ -10,6 +10,7 @@
  *   feed.c     announcements and their order
  *   sweep.c    the periodic look for what no announcement told
  *   answer.c   what scripts and announcements say, parsed
+ *   work.c, work_ask.c   a consumer of the worker streams, beside the store
  *   link.c, hello.c, ask.c, resp.c, script.c   the way to Redis
  *
  * Redis holds, P partitions of k = hash(name) mod P, per partition:

@@ -1,0 +1,186 @@
+// sluice work: what gateways publish reaches a command or a server, at least once, over
+// failures of both and the death of a worker.
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { join } from 'node:path';
+import test from 'node:test';
+import { range } from './client.mjs';
+import { BINARY, Gateway, until } from './gateway.mjs';
+import { Redis } from './redis.mjs';
+
+test('sluice work', async (t) => {
+  const redis = await new Redis().start();
+  t.after(() => redis.end());
+  const gateway = new Gateway({ config: { storage: { engine: 'redis' },
+    redis: { ...redis.patient, partitions: 128, streams: { enabled: true, conversations: true } } } });
+  t.after(() => gateway.end());
+  await gateway.start({ shards: 2 });
+  const file = join(gateway.dir, 'config.json'); // where Gateway writes it
+  const path = (name) => join(gateway.dir, name);
+  const publish = (channel, data, more) => gateway.ask('publish', { channel, data, ...more });
+  const workers = [];
+  t.after(() => { for (const worker of workers) worker.child.kill('SIGKILL'); });
+
+  function work(...args) {
+    const worker = { out: '', err: '' };
+    worker.child = spawn(BINARY, ['work', ...args, '--config', file], { stdio: ['ignore', 'pipe', 'pipe'] });
+    worker.child.stdout.on('data', (bytes) => { worker.out += bytes; });
+    worker.child.stderr.on('data', (bytes) => { worker.err += bytes; });
+    worker.ended = new Promise((done) => worker.child.once('exit', (code, signal) => done(code ?? signal)));
+    workers.push(worker);
+    return worker;
+  }
+  const finish = async (...args) => {
+    const worker = work(...args);
+    const closed = new Promise((done) => worker.child.once('close', done)); // all it said is here
+    const code = await worker.ended;
+    await closed;
+    return { code, out: worker.out, err: worker.err };
+  };
+  const lines = (name) => (existsSync(path(name)) ? readFileSync(path(name), 'utf8') : '').split('\n').filter(Boolean)
+    .map((line) => JSON.parse(line));
+  const cli = (...words) => execFileSync('redis-cli', ['-p', String(redis.port), ...words], { encoding: 'utf8' });
+  const keys = (pattern) => cli('KEYS', pattern).split('\n').filter(Boolean);
+  const pending = (group, topic = 'group_msg') => keys(`*}:${topic}`)
+    .reduce((sum, key) => sum + Number(cli('XPENDING', key, group).split('\n')[0]) || sum, 0);
+
+  await t.test('a command gets every publication as a line, and the group has nothing left', async () => {
+    for (const n of range(1, 30)) await publish(`chat:${n % 3}`, { n }, n === 1 ? { tags: { k: 'v' } } : {});
+    const done = await finish('group_msg', '--group', 'search', '--once', '--exec', `cat >> ${path('search')}`);
+    assert.deepEqual([done.code, done.out], [0, '']);
+    assert.match(done.err, /30 done, 0 failed, 0 put aside/);
+    const got = lines('search');
+    assert.deepEqual(got.map((line) => line.payload.n).sort((a, b) => a - b), range(1, 30));
+    for (const channel of range(0, 2).map((n) => `chat:${n}`)) {
+      const of = got.filter((line) => line.conversation_id === channel);
+      assert.deepEqual(of.map((line) => line.sequence_number), range(1, 10));
+    }
+    const first = got.find((line) => line.payload.n === 1);
+    assert.deepEqual(first.tags, { k: 'v' });
+    assert.deepEqual([first.topic, first.deliveries, first.sender_id], ['group_msg', 1, '']);
+    assert.match(first.id, /^\d{13}-\d+$/);
+    assert.ok(Math.abs(first.timestamp - Date.now()) < 600000);
+    assert.equal(pending('search'), 0);
+    assert.match((await finish('group_msg', '--group', 'search', '--once', '--exec', 'false')).err, /0 done/);
+  });
+
+  await t.test('the streams of conversations and their pointers are there for others', async () => {
+    const [key] = keys('stream:conversation:*}:chat:1');
+    assert.match(key, /^stream:conversation:\{p\d+\}:chat:1$/);
+    assert.equal(Number(cli('XLEN', key)), 10);
+    const pointers = keys('stream:fanout:*').reduce((sum, name) => sum + Number(cli('XLEN', name)), 0);
+    assert.equal(pointers, 30);
+  });
+
+  await t.test('one that fails is tried alone, and put aside in the end', async () => {
+    await publish('chat:bad', { n: 0, bad: true });
+    for (const n of range(1, 5)) await publish('chat:bad', { n });
+    const command = `t=$(mktemp -p ${gateway.dir}); cat > $t; ! grep -q '"bad":true' $t && cat $t >> ${path('kept')}`;
+    const args = ['group_msg', '--group', 'picky', '--idle', '1s', '--deliveries', '2', '--exec', command];
+    const worker = work(...args, '--wait', '100ms');
+    await until(() => /entry \d+-\d+ failed, 2 of 2 times: the command ended with exit code 1/.test(worker.err), 'it failed twice');
+    await until(() => keys('*}:group_msg:dead').length === 1, 'it is a dead letter');
+    worker.child.kill('SIGTERM');
+    assert.equal(await worker.ended, 0);
+    assert.match(worker.err, /35 done, 2 failed, 1 put aside as dead letters/);
+    assert.equal(lines('kept').length, 35);
+    assert.equal(pending('picky'), 0);
+    assert.match(cli('XRANGE', keys('*}:group_msg:dead')[0], '-', '+'), /"bad":true[^]*dead_group\npicky/);
+  });
+
+  await t.test('trouble that passes holds the batch, and no other goes before it', async () => {
+    writeFileSync(path('trouble'), '');
+    const command = `test -e ${path('trouble')} && exit 75; cat >> ${path('later')}`;
+    const worker = work('group_msg', '--group', 'later', '--wait', '100ms', '--idle', '1s', '--exec', command);
+    await until(() => /a batch waits: the command ended with exit code 75; it is tried again/.test(worker.err), 'it waits');
+    await publish('chat:new', { late: true });
+    execFileSync('rm', [path('trouble')]);
+    await until(() => lines('later').length === 37, 'all came');
+    await until(() => pending('later') === 0, 'all is acknowledged');
+    assert.ok(lines('later').every((line) => line.deliveries === 1), 'held, not taken over');
+    worker.child.kill('SIGTERM');
+    assert.equal(await worker.ended, 0);
+  });
+
+  await t.test('a killed worker leaves its entries to another', async () => {
+    const first = work('group_msg', '--group', 'heirs', '--wait', '100ms', '--exec', `touch ${path('begun')}; until test -e ${path('ended')}; do sleep 0.05; done`);
+    await until(() => existsSync(path('begun')), 'it works');
+    assert.ok(pending('heirs') > 0);
+    first.child.kill('SIGKILL');
+    await first.ended;
+    writeFileSync(path('ended'), ''); // its command knows nothing of that
+    const second = work('group_msg', '--group', 'heirs', '--wait', '100ms', '--idle', '1s', '--exec', `cat >> ${path('heirs')}`);
+    await until(() => lines('heirs').length === 37 && pending('heirs') === 0, 'everything is done', 60000);
+    assert.ok(lines('heirs').some((line) => line.deliveries === 2));
+    second.child.kill('SIGINT');
+    assert.equal(await second.ended, 0);
+  });
+
+  await t.test('a server gets them by POST; 5xx waits, 4xx fails', async () => {
+    const got = [], statuses = [503, 429, 200];
+    const server = createServer((request, response) => {
+      let body = '';
+      request.on('data', (bytes) => { body += bytes; });
+      request.on('end', () => {
+        const status = statuses.shift() ?? 200;
+        if (status === 200) got.push(...body.split('\n').filter(Boolean).map((line) => JSON.parse(line)));
+        assert.equal(request.headers['content-type'], 'application/x-ndjson');
+        response.writeHead(status).end();
+      });
+    });
+    await new Promise((done) => server.listen(0, '127.0.0.1', done));
+    t.after(() => server.close());
+    const url = `http://127.0.0.1:${server.address().port}/events`;
+    const done = await finish('group_msg', '--group', 'web', '--once', '--batch', '10', '--post', url);
+    assert.match(done.err, /a batch waits: the server answered 503/);
+    assert.match(done.err, /37 done, 0 failed/);
+    assert.equal(got.length, 37);
+    statuses.push(...range(1, 100).map(() => 422));
+    await publish('chat:web', { n: 1 });
+    const refused = await finish('group_msg', '--group', 'web', '--once', '--post', url);
+    assert.equal(refused.code, 1);
+    assert.match(refused.err, /failed, 1 of 5 times: the server answered 422/);
+    assert.equal(pending('web'), 1);
+  });
+
+  await t.test('a worker outlives Redis', async () => {
+    const worker = work('group_msg', '--group', 'patient', '--wait', '100ms', '--exec', `cat >> ${path('patient')}`);
+    await until(() => lines('patient').length === 38, 'it works');
+    await redis.kill();
+    await until(() => /the link to Redis is lost/.test(worker.err), 'it says so');
+    await redis.start();
+    await until(() => publish('chat:after', { n: 1 }).then(() => true, () => false), 'publishing works again');
+    await until(() => lines('patient').some((line) => line.conversation_id === 'chat:after'), 'it goes on');
+    worker.child.kill('SIGTERM');
+    assert.equal(await worker.ended, 0);
+  });
+
+  await t.test('mistakes are told with the way out', async () => {
+    const embedded = new Gateway();
+    t.after(() => embedded.end());
+    writeFileSync(join(embedded.dir, 'config.json'), JSON.stringify(embedded.config()));
+    for (const [args, code, pattern] of [
+      [['group_msgs', '--exec', 'true'], 2, /'group_msgs' is no topic; there are group_msg, offline_msg/],
+      [['group_msg'], 2, /wants either --exec COMMAND or --post URL/],
+      [['group_msg', '--exec', 'true', '--post', 'http://a'], 2, /wants either/],
+      [['group_msg', '--post', 'localhost:80'], 2, /--post wants an address such as/],
+      [['group_msg', '--exec', 'true', '--batch', '0'], 2, /--batch wants a number from 1 to 10000/],
+      [['group_msg', '--exec', 'true', '--batch', '10001'], 2, /--batch wants/],
+      [['group_msg', '--exec', 'true', '--idle', '999ms'], 2, /--idle wants at least 1000ms/],
+      [['group_msg', '--exec', 'true', '--wait', '5'], 2, /--wait: /],
+      [['group_msg', '--exec', 'true', '--group', 'a b'], 2, /--group wants up to 64 letters/],
+      [[], 2, /work wants TOPIC/],
+    ]) {
+      const said = await finish(...args);
+      assert.match(said.err, pattern, args.join(' '));
+      assert.equal(said.code, code, args.join(' '));
+    }
+    const worker = spawn(BINARY, ['work', 'group_msg', '--exec', 'true', '--config', join(embedded.dir, 'config.json')]);
+    let err = '';
+    worker.stderr.on('data', (bytes) => { err += bytes; });
+    assert.equal(await new Promise((done) => worker.once('close', done)), 2);
+    assert.match(err, /work reads streams in Redis; set storage.engine to redis/);
+  });
+});
