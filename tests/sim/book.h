@@ -69,8 +69,8 @@ void check_acked(uint32_t number, uint64_t offset, const char *epoch);
 void check_refused(uint32_t number, uint32_t code);
 /* A position that an answer told; `head_before` is book head when it was asked. */
 void check_position(uint32_t channel, uint64_t offset, uint64_t head_before);
-/* A cursor that an answer told. */
-void check_cursor(uint32_t channel, uint32_t user, uint64_t asked, uint64_t told);
+/* A cursor that an answer told; `least`: what was asked for, and what was told before. */
+void check_cursor(uint32_t channel, uint32_t user, uint64_t least, uint64_t told);
 /* At the end, history was read whole: everything acknowledged is in it. */
 void check_complete(uint32_t channel, uint64_t first, uint64_t head);
 /* At the end: readers and eligible ones of `offset` by the gateway's count. */

@@ -241,7 +241,8 @@ static void hear_result(struct client_sim *client, const struct ask *ask, struct
     case ASK_READ:
         if (!peek_get(result, "data", &data))
             world_fail("a receipt is answered", "client %u", client->number);
-        check_cursor(ask->channel, client->user, ask->offset, peek_number(data, "offset", 0));
+        check_cursor(ask->channel, client->user, max_u64(ask->offset, ask->floor),
+                     peek_number(data, "offset", 0));
         break;
     case ASK_SEND: hear_sent(client, ask, result); break;
     case ASK_COUNTS: hear_counts(ask, result); break;

@@ -243,6 +243,7 @@ bool client_say_read(struct client_sim *client, uint32_t channel, uint64_t offse
     uint64_t *asked = &book.channels[channel].read_asked[client->user];
     *asked = max_u64(*asked, offset);
     ask->offset = offset;
+    ask->floor = book.channels[channel].read_acked[client->user];
     say_text(client, text,
              snprintf(text, sizeof(text),
                       "{\"id\":%u,\"rpc\":{\"method\":\"receipt.read\",\"data\":{\"channel\":\"%"

@@ -40,6 +40,7 @@ struct ask {
     uint32_t number;      /* of the message */
     uint64_t offset;      /* since, or read up to */
     uint64_t head_before; /* what the book knew */
+    uint64_t floor;       /* the cursor that was told before it was asked */
     bool is_forbidden;    /* must be answered with an error */
     bool is_recovering;
 };

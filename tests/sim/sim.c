@@ -33,7 +33,7 @@ struct options {
 
 static const char usage[] =
     "usage: sluice_sim --seed N | --seeds A..B [--jobs N] [--steps N] [--trace] [--log]\n"
-    "                  [--memory] [--fault drop-letter|early-ack]\n";
+    "                  [--memory] [--fault NAME, as in world.h]\n";
 
 /* A killed life leaves behind what libraries had from the C library's heap; the
  * gateway's own memory is counted by mem_sim.c. */
@@ -75,13 +75,8 @@ static bool parse_range(const char *text, struct options *options)
 
 static bool parse_fault(const char *name)
 {
-    if (strcmp(name, "drop-letter") == 0)
-        world.fault = FAULT_DROP_LETTER;
-    else if (strcmp(name, "early-ack") == 0)
-        world.fault = FAULT_EARLY_ACK;
-    else
-        return false;
-    return true;
+    world.fault = fault_of(name);
+    return world.fault != FAULT_NONE;
 }
 
 static bool parse(int count, char **words, struct options *options)

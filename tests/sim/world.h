@@ -64,8 +64,28 @@ struct trace_line {
     enum trace_event event;
 };
 
-/* Planted faults, by name on the command line: each must be found. */
-enum sim_fault { FAULT_NONE, FAULT_DROP_LETTER, FAULT_EARLY_ACK };
+/* Planted faults, by name on the command line: each must be found.  fault.c has all
+ * but early-ack, which is in loop_sim_write.c. */
+#define SIM_FAULTS(X)                                                                              \
+    X(DROP_LETTER, "drop-letter")   /* a frame vanishes between two shards */                      \
+    X(EARLY_ACK, "early-ack")       /* acknowledged before it is written */                        \
+    X(FORGET_KEY, "forget-key")     /* an idempotency key is remembered under another name */      \
+    X(DEAF, "deaf")                 /* one listener is passed over */                              \
+    X(TWICE, "twice")               /* one listener gets a publication twice */                    \
+    X(STALE_PAST, "stale-past")     /* the window keeps a publication as the one before it */      \
+    X(GHOST, "ghost")               /* who left stays listed */                                    \
+    X(STILL_CURSOR, "still-cursor") /* a cursor that is said to have moved stands still */
+
+enum sim_fault {
+    FAULT_NONE,
+#define X(name, text) FAULT_##name,
+    SIM_FAULTS(X)
+#undef X
+        FAULT_COUNT,
+};
+const char *fault_name(enum sim_fault fault);
+/* FAULT_NONE when there is none of that name. */
+enum sim_fault fault_of(const char *name);
 
 struct event;
 typedef void (*event_fn)(void *context, uint64_t number);
