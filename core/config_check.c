@@ -86,6 +86,35 @@ static void check_prefix(struct config_reader *reader, const char *path, const c
                      "with one, and has no '?', '#', '%%' or spaces");
 }
 
+/* The form only: what a key file holds is looked at by the start. */
+static void check_keys(struct config_reader *reader, const struct config *config)
+{
+    const struct {
+        const char *path, *text;
+    } keys[] = {{"storage.key", config->storage_key},
+                {"storage.previous_keys", config->storage_previous_keys}};
+    for (size_t i = 0; i < array_count(keys); i++) {
+        const char *at = keys[i].text;
+        for (size_t size; *at != 0; at += size + strspn(at + size, ", ")) {
+            size = strspn(at, "0123456789abcdefABCDEF");
+            bool is_end = at[size] == 0 || (i > 0 && strchr(", ", at[size]) != NULL);
+            if (size == 64 && is_end) continue;
+            config_error(reader, 0, keys[i].path,
+                         "wants 64 hexadecimal digits, as openssl rand -hex 32 prints them");
+            break;
+        }
+    }
+    bool has_key = keys[0].text[0] != 0 || keys[1].text[0] != 0;
+    bool has_file = config->storage_key_file[0] != 0;
+    if (has_key && has_file)
+        config_error(reader, 0, "storage.key_file",
+                     "stands in place of storage.key and storage.previous_keys, not beside them");
+    if ((has_key || has_file) && config->storage_engine == CONFIG_ENGINE_MEMORY)
+        config_warn(reader, 0, "storage.key", "does nothing: storage.engine memory stores nothing");
+    if ((has_key || has_file) && config->storage_engine == CONFIG_ENGINE_REDIS)
+        config_error(reader, 0, "storage.key", "seals the embedded store only");
+}
+
 void config_check(struct config_reader *reader, const struct config *config)
 {
     check(config != NULL);
@@ -113,6 +142,7 @@ void config_check(struct config_reader *reader, const struct config *config)
         (config->redis_streams_enabled || config->redis_streams_conversations))
         config_warn(reader, 0, "redis.streams",
                     "does nothing without Redis; set storage.engine to redis");
+    check_keys(reader, config);
     uint16_t cpus[CONFIG_CPUS_MAX];
     uint32_t cpus_count;
     if (config_cpus(config->shards_cpus, cpus, &cpus_count) != ERR_OK)

@@ -136,3 +136,15 @@ void crypt_hex(struct bytes data, char *text)
     }
     text[2 * data.size] = 0;
 }
+
+bool crypt_hex_decode(struct bytes text, uint8_t *out, size_t size)
+{
+    if (text.size != 2 * size) return false;
+    for (size_t i = 0; i < size; i++) {
+        uint8_t high, low;
+        if (!bytes_hex_digit(text.at[2 * i], &high) || !bytes_hex_digit(text.at[2 * i + 1], &low))
+            return false;
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}

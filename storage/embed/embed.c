@@ -33,6 +33,7 @@ static struct store *embed_attach(struct store_node *node, const struct store_en
     struct log_hooks hooks = {store, on_durable, on_failed};
     shardlog_init(&store->log, &store->store.env, &hooks, store->node->log_path,
                   store->node->incarnation, store->node->generation);
+    embed_seal_init(store);
     store->apply.store = store;
     wheel_arm(env->wheel, &store->sweep, clock_turn_ms(env->clock) + EMBED_SWEEP_MS, on_sweep);
     return &store->store;
@@ -79,6 +80,7 @@ static void embed_detach(struct store *base)
     keys_fini(&store->keys);
     map_fini(&store->channels);
     arena_fini(&store->arena);
+    embed_seal_fini(store);
     mem_free(store->apply.batches);
     mem_free(store->publications);
     mem_free(store);
@@ -118,17 +120,6 @@ void record_read(const struct embed_record *record, struct entry *entry)
     struct reader reader = reader_of(record_entry(record));
     enum err err = entry_read(&reader, entry);
     check(err == ERR_OK && reader.left == 0); /* we wrote it */
-}
-
-void record_publication(const struct embed_record *record, struct publication *publication)
-{
-    struct entry entry;
-    record_read(record, &entry);
-    check(entry.type == RECORD_PUBLICATION);
-    struct reader body = reader_of(entry.body);
-    enum err err = publication_read(&body, publication);
-    check(err == ERR_OK && publication->offset == record->offset);
-    publication->taken_ms = entry.time_ms;
 }
 
 void record_free(struct embed_store *store, struct embed_record *record)
@@ -206,9 +197,9 @@ static void append_live(struct embed_store *store, struct store_append *op)
     answer->publication.chan_info = arena_copy(&store->arena, op->publication.chan_info);
 }
 
-static size_t append_body_size(const struct store_append *op)
+static size_t append_body_size(const struct embed_store *store, const struct store_append *op)
 {
-    if (op->type == RECORD_PUBLICATION) return publication_size(&op->publication);
+    if (op->type == RECORD_PUBLICATION) return embed_publication_size(store, op);
     if (op->type == RECORD_CURSOR) return op->user.size;
     if (op->type == RECORD_REMOVE) return 0;
     check(op->type == RECORD_MEMBERS);
@@ -217,16 +208,12 @@ static size_t append_body_size(const struct store_append *op)
     return size;
 }
 
-static void append_write(struct writer *writer, const struct store_append *op,
-                         const struct entry *entry, uint64_t wall_ms)
+static void append_write(struct embed_store *store, struct writer *writer,
+                         const struct store_append *op, const struct entry *entry)
 {
-    size_t body_size = append_body_size(op);
-    entry_write(writer, entry, body_size);
+    entry_write(writer, entry, append_body_size(store, op));
     if (op->type == RECORD_PUBLICATION) {
-        struct publication publication = op->publication;
-        publication.offset = entry->offset;
-        publication.time_ms = wall_ms;
-        publication_write(writer, &publication);
+        embed_publication_write(store, writer, op, entry);
     } else if (op->type == RECORD_CURSOR) {
         write_bytes(writer, op->user);
     } else if (op->type == RECORD_MEMBERS) {
@@ -262,10 +249,10 @@ static void append_record(struct embed_store *store, struct store_append *op,
     record->channel = channel;
     record->op = op;
     record->key = append_key(store, op);
-    record->size = entry_size(&entry, append_body_size(op));
+    record->size = entry_size(&entry, append_body_size(store, op));
     record->batch = shardlog_reserve(&store->log, record->size, &record->at);
     struct writer writer = writer_of(log_batch_at(record->batch, record->at), record->size);
-    append_write(&writer, op, &entry, store->store.env.clock->wall_ms);
+    append_write(store, &writer, op, &entry);
     list_append(&record->batch->items, &record->in_batch);
     list_append(&channel->records, &record->in_channel);
     store->pending++;
@@ -353,9 +340,10 @@ static void record_feed(struct embed_store *store, struct embed_record *record)
     if (channel->open == NULL) return;
     if (record->type == RECORD_PUBLICATION) {
         struct publication publication;
-        record_publication(record, &publication);
+        record_publication(store, record, &publication);
         channel->open->head = channel->head;
         sink->on_publication(sink->context, channel->open, &publication);
+        arena_reset(&store->opened);
         return;
     }
     if (record->type == RECORD_REMOVE) {

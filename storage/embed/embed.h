@@ -12,12 +12,12 @@
  * query is asked again.
  *
  * Private to storage/embed; files: embed.c (append, feed, submit), embed_read.c
- * (open, close, read), embed_apply.c (the index follows), embed_node.c (start,
- * end), recover.c.
+ * (open, close, read), embed_apply.c (the index follows), embed_seal.c (bytes of
+ * publications), embed_node.c (start, end), recover.c.
  *
- * Thread:  struct embed_store: owner shard.  struct embed_node: `index`,
- *          `applied`, `checkpointed` and the sweep belong to the index writer's thread while
- *          there are shards, else to the main thread; `readers` one per thread.
+ * Thread:  struct embed_store: owner shard.  struct embed_node: `index`, `applied`,
+ *          `checkpointed`, `reseal` and the sweep belong to the index writer's thread
+ *          while there are shards, else to the main thread; `readers` one per thread.
  */
 #pragma once
 
@@ -26,6 +26,7 @@
 #include "storage/embed/entry.h"
 #include "storage/embed/index.h"
 #include "storage/embed/log.h"
+#include "storage/embed/seals.h"
 #include "storage/engines.h"
 #include "storage/keys.h"
 
@@ -50,6 +51,8 @@
 #define EMBED_SWEEP_CHANNELS    256 /* in one transaction */
 #define EMBED_SWEEP_SLICES      16
 #define EMBED_SWEEP_NS          20000000ull
+#define EMBED_RESEAL_NS         100000000ull
+#define EMBED_RESEAL_ROWS       512 /* in one transaction */
 #define EMBED_SHRINK_PAGES      256 /* in one transaction */
 /* At most that much of the time between two lives counts for ages: nothing but
  * the machine's clock tells how long it was, and one that jumped would end
@@ -77,6 +80,8 @@ struct embed_node {
     uint64_t generation;
     uint64_t horizon_ms;
     uint64_t age_base_ms; /* store time minus monotonic time; constant after the start */
+    struct seals seals;
+    struct reseal reseal;
     struct index *index;
     struct index_reader *readers[EMBED_READERS_MAX];
     uint64_t applied[SHARDS_MAX];      /* newest batch committed to the index */
@@ -168,6 +173,9 @@ struct embed_store {
     struct keys keys;
     struct shardlog log;
     struct arena arena; /* of the answers */
+    struct sealer sealer;
+    struct opener opener; /* for what memory keeps, into … */
+    struct arena opened;  /* … until the callback that it is for has run */
     struct list answers, queries;
     struct embed_apply apply;
     struct timer wake, apply_timer, sweep;
@@ -188,12 +196,24 @@ static inline struct bytes record_entry(const struct embed_record *record)
     return bytes_of(log_batch_at(record->batch, record->at), record->size);
 }
 void record_read(const struct embed_record *record, struct entry *entry);
-void record_publication(const struct embed_record *record, struct publication *publication);
 void record_free(struct embed_store *store, struct embed_record *record);
 struct embed_answer *embed_answer(struct embed_store *store, struct embed_channel *channel);
 /* Makes sure that a turn follows, at `due_ms`. */
 void embed_wake(struct embed_store *store, uint64_t due_ms);
 uint64_t embed_lag(const struct embed_store *store);
+
+/* embed_seal.c */
+void embed_seal_init(struct embed_store *store);
+void embed_seal_fini(struct embed_store *store);
+/* The bytes of a publication in the log: sealed when the node seals. */
+size_t embed_publication_size(const struct embed_store *store, const struct store_append *op);
+void embed_publication_write(struct embed_store *store, struct writer *writer,
+                             const struct store_append *op, const struct entry *entry);
+/* Views last until store->opened is reset. */
+void record_publication(struct embed_store *store, const struct embed_record *record,
+                        struct publication *publication);
+/* Seals a slice anew when that is needed; on the index writer's thread. */
+must_use enum err embed_reseal(struct embed_node *node);
 
 /* embed_read.c */
 void embed_open(struct store *store, struct store_open *op);

@@ -49,7 +49,7 @@ static enum err apply_sweep(struct embed_node *node, uint64_t budget_ns)
         node->is_sweeping = false;
         break;
     }
-    return ERR_OK;
+    return embed_reseal(node);
 }
 
 enum err embed_apply_now(struct embed_node *node, uint32_t shard, uint64_t log,

@@ -139,6 +139,7 @@ static enum err node_begin(struct embed_node *node, const struct node_past *past
     TRY(index_meta_put(node->index, "clean", &is_clean, sizeof is_clean));
     TRY(index_meta_put(node->index, "boot", boot, 16));
     TRY(embed_age_keep(node));
+    TRY(seals_begin(&node->seals, node->index, node->generation));
     TRY(index_checkpoint(node->index, true, &is_whole));
     if (!is_whole) {
         log_error("index cannot be checkpointed path=%s", node->index_path);
@@ -146,7 +147,8 @@ static enum err node_begin(struct embed_node *node, const struct node_past *past
     }
     /* Only now: until here everything in them might be needed again. */
     TRY(embed_remove_logs(node));
-    return index_applied_clear(node->index);
+    TRY(index_applied_clear(node->index));
+    return reseal_init(&node->reseal, &node->seals, node->index);
 }
 
 static enum err node_start(struct embed_node *node)
@@ -158,6 +160,7 @@ static enum err node_start(struct embed_node *node)
     TRY(index_open(node->index_path, &node->index));
     TRY(node_past(node, &past));
     TRY(node_age(node));
+    TRY(seals_open(&node->seals, node->config, node->index));
     TRY(embed_recover(node));
     TRY(node_begin(node, &past, boot));
     log_info("store is open path=%s generation=%" PRIu64 " after=%s", node->path, node->generation,
@@ -169,6 +172,8 @@ static void node_free(struct embed_node *node)
 {
     for (uint32_t i = 0; i < EMBED_READERS_MAX; i++) index_reader_close(node->readers[i]);
     index_close(node->index);
+    reseal_fini(&node->reseal);
+    seals_fini(&node->seals);
     if (node->lock >= 0) disk_close(node->lock);
     mem_free(node);
 }

@@ -64,7 +64,7 @@ static uint32_t merge_kept(struct embed_store *store, struct embed_channel *chan
         if (is_reverse ? record->offset <= above : record->offset >= below) break;
         if (record->offset > above && record->offset < below) {
             publications_reserve(store, count + 1u);
-            record_publication(record, &store->publications[count]);
+            record_publication(store, record, &store->publications[count]);
             if (store->publications[count].taken_ms >= time_min_ms) count++;
         }
         struct list *next = is_reverse ? record->in_channel.prev : record->in_channel.next;
@@ -144,6 +144,8 @@ static void query_run(struct job *job, uint32_t thread)
     query->err = ERR_OK;
     if (node->readers[thread] == NULL) {
         query->err = index_reader_open(node->index_path, &node->readers[thread]);
+        if (query->err == ERR_OK)
+            index_reader_unseal(node->readers[thread], seals_find, &node->seals);
     }
     if (query->err == ERR_OK) query->err = index_query(node->readers[thread], &query->query);
 }
@@ -248,6 +250,7 @@ void embed_read_kept(struct embed_store *store, struct embed_answer *answer)
     uint32_t count =
         merge_kept(store, channel, 0, above, below, keep.time_min_ms, op->is_reverse, op->limit);
     op->on_read(op, ERR_OK, store->publications, count);
+    arena_reset(&store->opened);
 }
 
 /* First sight of a channel in this process. */
@@ -392,6 +395,7 @@ static void query_done(struct job *job, void *shard)
         read_answer(store, query);
     }
     query_clear(&query->query);
+    arena_reset(&store->opened);
     mem_free(query);
     channel->pins--;
     embed_channel_release(store, channel);

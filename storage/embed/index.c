@@ -7,14 +7,14 @@
 #include "core/log.h"
 #include "core/mem.h"
 
-/* Raised when a table changes; an older gateway then refuses the directory. */
-#define INDEX_FORMAT         2
 #define PAGE_SIZE            4096u
 /* Those before need no table but meta. */
 #define STATEMENTS_OF_TABLES STATEMENT_APPLIED_GET
 
 static const char schema_meta[] =
-    "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;";
+    "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS seals(generation INTEGER PRIMARY KEY, salt BLOB NOT NULL,"
+    " key BLOB NOT NULL);";
 
 /* Keys stand in the order of their offsets, which is that of their times: they
  * are added at the end of their channel, loaded newest first without a sort, and
@@ -68,13 +68,13 @@ static enum err index_prepare(struct index *index, enum statement first, enum st
 static enum err index_reform(struct index *index, uint64_t format)
 {
     static const uint64_t own = INDEX_FORMAT;
-    if (format > INDEX_FORMAT) {
+    if (format > INDEX_FORMAT_SEALED) {
         log_error("data directory was written by a newer release; start that one, or restore a "
                   "backup format=%llu known=%d",
-                  (unsigned long long)format, INDEX_FORMAT);
+                  (unsigned long long)format, INDEX_FORMAT_SEALED);
         return ERR_UNSUPPORTED;
     }
-    if (format == INDEX_FORMAT) return ERR_OK;
+    if (format >= INDEX_FORMAT) return ERR_OK;
     TRY(sql_do(index->statements[STATEMENT_BEGIN]));
     TRY(sql_run(index->db, format == 0 ? schema : schema_from_1));
     TRY(index_meta_put(index, "format", &own, sizeof own));
@@ -95,6 +95,11 @@ static enum err index_setup(struct index *index)
     index->is_shrinkable = sql_row(mode, &err) && sql_u64(mode, 0) == 2;
     sqlite3_finalize(mode);
     return err;
+}
+
+enum err index_format_put(struct index *index, uint64_t format)
+{
+    return index_meta_put(index, "format", &format, sizeof format);
 }
 
 enum err index_open(const char *path, struct index **index)

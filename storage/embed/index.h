@@ -13,6 +13,7 @@
  *   members(channel, user, joined, read, round)
  *   keys(channel, offset, time_ms, scope, key)     within the horizon
  *   forgets(bucket, count)        how many channels of a bucket were forgotten
+ *   seals(generation, salt, key)  what records are sealed with (seals.h)
  *
  * What retention ends is gone from every answer at once: nothing at or below a
  * channel's `floor` is read.  Its rows go with the transaction that raised the
@@ -32,6 +33,7 @@
 
 #include "core/bytes.h"
 #include "core/err.h"
+#include "storage/seal.h"
 #include "storage/store.h"
 
 struct index;
@@ -127,6 +129,8 @@ struct query {
 };
 
 must_use enum err index_reader_open(const char *path, struct index_reader **reader);
+/* Queries open what is sealed; until then such a publication is ERR_STORE_CORRUPT. */
+void index_reader_unseal(struct index_reader *reader, seal_find_fn find, void *context);
 /* Accepts NULL. */
 void index_reader_close(struct index_reader *reader);
 must_use enum err index_query(struct index_reader *reader, struct query *query);

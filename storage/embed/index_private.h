@@ -11,6 +11,10 @@
 /* Channels that were forgotten are counted in this many buckets. */
 #define FORGETS_BUCKETS 4096
 
+/* Raised when a table changes; an older gateway then refuses the directory. */
+#define INDEX_FORMAT        2
+#define INDEX_FORMAT_SEALED 3 /* from the first start that seals on */
+
 enum statement {
 #define STATEMENT(id, text) STATEMENT_##id,
 #include "storage/embed/statement.def"
@@ -30,4 +34,5 @@ struct index {
     size_t items_max;
 };
 
+must_use enum err index_format_put(struct index *index, uint64_t format);
 uint64_t index_bucket(struct bytes name);

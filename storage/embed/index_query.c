@@ -34,10 +34,12 @@ static const char *const read_texts[READ_COUNT] = {
     [READ_APPLIED] = "SELECT batch FROM applied WHERE log=?1",
     [READ_CHANNEL] = "SELECT id, head, time_ms, epoch, floor FROM channels WHERE name=?1",
     [READ_FORGETS] = "SELECT count FROM forgets WHERE bucket=?1",
-    [READ_FORWARD] = "SELECT body, time_ms FROM publications WHERE channel=?1 AND offset>?2 AND "
-                     "time_ms>=?3 ORDER BY offset LIMIT ?4",
-    [READ_REVERSE] = "SELECT body, time_ms FROM publications WHERE channel=?1 AND offset>?2 AND "
-                     "time_ms>=?3 AND offset<?5 ORDER BY offset DESC LIMIT ?4",
+    [READ_FORWARD] =
+        "SELECT body, time_ms, offset FROM publications WHERE channel=?1 AND offset>?2 AND "
+        "time_ms>=?3 ORDER BY offset LIMIT ?4",
+    [READ_REVERSE] =
+        "SELECT body, time_ms, offset FROM publications WHERE channel=?1 AND offset>?2 AND "
+        "time_ms>=?3 AND offset<?5 ORDER BY offset DESC LIMIT ?4",
     [READ_MEMBERS] = "SELECT user, joined, read FROM members WHERE channel=?1",
     [READ_KEYS] = "SELECT scope, key, offset, time_ms FROM keys WHERE channel=?1 AND time_ms>=?2"
                   " ORDER BY offset DESC LIMIT ?3",
@@ -46,6 +48,7 @@ static const char *const read_texts[READ_COUNT] = {
 struct index_reader {
     sqlite3 *db;
     sqlite3_stmt *statements[READ_COUNT];
+    struct opener opener;
 };
 
 enum err index_reader_open(const char *path, struct index_reader **reader)
@@ -65,29 +68,54 @@ enum err index_reader_open(const char *path, struct index_reader **reader)
     return ERR_OK;
 }
 
+void index_reader_unseal(struct index_reader *reader, seal_find_fn find, void *context)
+{
+    opener_fini(&reader->opener);
+    opener_init(&reader->opener, find, context);
+}
+
 void index_reader_close(struct index_reader *reader)
 {
     if (reader == NULL) return;
+    opener_fini(&reader->opener);
     for (int i = 0; i < READ_COUNT; i++) sqlite3_finalize(reader->statements[i]);
     sql_close(reader->db);
     mem_free(reader);
     sql_stop();
 }
 
-static struct bytes query_keep(struct query *query, struct bytes bytes)
+static uint8_t *query_room(struct query *query, size_t wanted)
 {
     struct query_block *block = query->blocks;
-    if (block == NULL || block->size - block->used < bytes.size) {
-        size_t size = max_u64(BLOCK_SIZE, bytes.size);
+    if (block == NULL || block->size - block->used < wanted) {
+        size_t size = max_u64(BLOCK_SIZE, wanted);
         block = mem_alloc(sizeof *block + size);
         block->size = size;
         block->next = query->blocks;
         query->blocks = block;
     }
     uint8_t *at = block->bytes + block->used;
+    block->used += wanted;
+    return at;
+}
+
+static struct bytes query_keep(struct query *query, struct bytes bytes)
+{
+    uint8_t *at = query_room(query, bytes.size);
     if (bytes.size > 0) memcpy(at, bytes.at, bytes.size);
-    block->used += bytes.size;
     return bytes_of(at, bytes.size);
+}
+
+/* A copy of what was stored, opened. */
+static enum err query_publication(struct index_reader *reader, struct query *query,
+                                  struct bytes body, struct publication *publication)
+{
+    uint8_t *room = NULL;
+    if (seal_is_on(body))
+        room = query_room(query, body.size);
+    else
+        body = query_keep(query, body);
+    return publication_open(&reader->opener, query->name, body, room, publication);
 }
 
 /* Room for one more of `item_size` in an array that doubles. */
@@ -122,9 +150,9 @@ static enum err query_publications(struct index_reader *reader, struct query *qu
         query->bytes += body.size;
         query->publications = query_grow(query->publications, query->publications_count,
                                          &query->publications_room, sizeof *query->publications);
-        struct reader bytes = reader_of(query_keep(query, body));
         struct publication *publication = &query->publications[query->publications_count];
-        err = publication_read(&bytes, publication);
+        err = query_publication(reader, query, body, publication);
+        if (err == ERR_OK && publication->offset != sql_u64(rows, 2)) err = ERR_STORE_CORRUPT;
         if (err != ERR_OK) break;
         publication->taken_ms = sql_u64(rows, 1);
         query->publications_count++;

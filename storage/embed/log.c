@@ -252,11 +252,12 @@ static void shardlog_prepare(struct shardlog *log, uint64_t needed)
     made->file = -1;
     made->generation = log->generation;
     made->shard = log->env->shard;
+    made->salt = log->salt;
     made->number = before + 1;
     made->size = SEGMENT_SIZE_MAX;
     if (before < 8)
         made->size = min_u64(SEGMENT_SIZE_MAX, (uint64_t)SEGMENT_SIZE_MIN << 2 * before);
-    made->size = max_u64(made->size, round_up(needed + SEGMENT_HEAD, 4096));
+    made->size = max_u64(made->size, round_up(needed + SEGMENT_HEAD_MAX, 4096));
     log->files.made = made;
     struct list *spare = list_is_empty(&log->spare) ? NULL : log->spare.next;
     if (spare != NULL && container_of(spare, struct segment, link)->size == made->size) {
@@ -305,7 +306,7 @@ static bool shardlog_room(struct shardlog *log, uint64_t size)
     if (log->next != NULL) {
         /* Made before such a big batch came, it may be too small: then it is
          * passed over, empty. */
-        is_ready = log->next->size - SEGMENT_HEAD >= size;
+        is_ready = log->next->size - log->next->used >= size;
         if (log->current != NULL) list_append(&log->full, &log->current->link);
         log->current = log->next;
         log->next = NULL;

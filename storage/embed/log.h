@@ -77,9 +77,10 @@ struct shardlog {
     const char *directory;
     const uint8_t *incarnation;
     uint64_t generation;
-    bool is_durable;  /* false: "written" */
-    bool is_failed;   /* a write failed: no more writes */
-    bool is_retrying; /* a file could not be made; refused until retry_ms */
+    const uint8_t *salt; /* of what is sealed in it, else NULL; set after the init */
+    bool is_durable;     /* false: "written" */
+    bool is_failed;      /* a write failed: no more writes */
+    bool is_retrying;    /* a file could not be made; refused until retry_ms */
     uint64_t retry_ms;
     struct list waiting; /* batches; the last one collects */
     struct log_batch *writing;

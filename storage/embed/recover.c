@@ -203,10 +203,8 @@ static enum err recover_file(struct recover *recover, const struct segment *segm
                              struct bytes bytes)
 {
     struct batch_head head;
-    bool is_whole =
-        bytes.size >= SEGMENT_HEAD &&
-        segment_check(bytes_of(bytes.at, SEGMENT_HEAD), segment, recover->node->incarnation);
-    size_t at = is_whole ? SEGMENT_HEAD : 0;
+    bool is_whole = segment_check(bytes, segment, recover->node->incarnation);
+    size_t at = is_whole ? segment_first(segment) : 0;
     while (!recover->is_ended && at < bytes.size) {
         struct bytes rest = bytes_of(bytes.at + at, bytes.size - at);
         if (!batch_open(rest, recover->log, &head) ||
@@ -256,6 +254,7 @@ static enum err recover_segment(struct recover *recover, const struct segment *s
         /* The head says how big the file was made: a file that was cut short
          * later is damage like any other, found by what is missing. */
         struct segment made = *segment;
+        made.salt = seals_salt(&recover->node->seals, made.generation);
         struct reader reader = reader_of(bytes_of(bytes, (size_t)got));
         (void)read_bytes(&reader, 32);
         made.size = read_u64(&reader);

@@ -9,9 +9,10 @@
 #include "core/hash.h"
 #include "core/log.h"
 
-#define SEGMENT_MAGIC   "SLUICELG"
-#define SEGMENT_VERSION 1
-#define BATCH_MAGIC     0x31424c53u /* "SLB1" */
+#define SEGMENT_MAGIC  "SLUICELG"
+#define VERSION_PLAIN  1
+#define VERSION_SEALED 2
+#define BATCH_MAGIC    0x31424c53u /* "SLB1" */
 
 void segment_path(char path[SEGMENT_PATH_SIZE], const char *directory, uint64_t generation,
                   uint32_t shard, uint64_t number)
@@ -33,27 +34,34 @@ bool segment_parse(const char *name, uint64_t *generation, uint32_t *shard, uint
     return strcmp(again + 2, name) == 0;
 }
 
-static void segment_head(uint8_t head[SEGMENT_HEAD], const struct segment *segment,
-                         const uint8_t incarnation[16])
+/* The head's size. */
+static size_t segment_head(uint8_t head[SEGMENT_HEAD_MAX], const struct segment *segment,
+                           const uint8_t incarnation[16])
 {
-    struct writer writer = writer_of(head, SEGMENT_HEAD);
+    static const uint8_t zeroes[SEGMENT_HEAD_MAX - SEGMENT_HEAD - SEGMENT_SALT];
+    struct writer writer = writer_of(head, segment_first(segment));
     write_text(&writer, SEGMENT_MAGIC);
-    write_u32(&writer, SEGMENT_VERSION);
+    write_u32(&writer, segment->salt == NULL ? VERSION_PLAIN : VERSION_SEALED);
     write_u32(&writer, segment->shard);
     write_u64(&writer, segment->generation);
     write_u64(&writer, segment->number);
     write_u64(&writer, segment->size);
     write_bytes(&writer, bytes_of(incarnation, 16));
+    if (segment->salt != NULL) {
+        write_bytes(&writer, bytes_of(segment->salt, SEGMENT_SALT));
+        write_bytes(&writer, bytes_of(zeroes, sizeof zeroes));
+    }
     write_u32(&writer, 0);
     write_u32(&writer, hash_crc32c(0, head, writer.used));
-    check(!writer.failed && writer.used == SEGMENT_HEAD);
+    check(!writer.failed && writer.used == writer.size);
+    return writer.used;
 }
 
-bool segment_check(struct bytes head, const struct segment *segment, const uint8_t incarnation[16])
+bool segment_check(struct bytes bytes, const struct segment *segment, const uint8_t incarnation[16])
 {
-    uint8_t wanted[SEGMENT_HEAD];
-    segment_head(wanted, segment, incarnation);
-    return bytes_equal(head, bytes_of(wanted, sizeof wanted));
+    uint8_t wanted[SEGMENT_HEAD_MAX];
+    size_t size = segment_head(wanted, segment, incarnation);
+    return bytes.size >= size && bytes_equal(bytes_of(bytes.at, size), bytes_of(wanted, size));
 }
 
 static enum err segment_fail(struct segment *segment, const char *what, int64_t result)
@@ -69,7 +77,7 @@ static enum err segment_fail(struct segment *segment, const char *what, int64_t 
 enum err segment_prepare(struct segment *segment, const char *directory,
                          const uint8_t incarnation[16], struct segment *recycled)
 {
-    uint8_t head[SEGMENT_HEAD];
+    uint8_t head[SEGMENT_HEAD_MAX];
     int64_t result = 0;
     segment_path(segment->path, directory, segment->generation, segment->shard, segment->number);
     if (recycled != NULL) {
@@ -87,14 +95,14 @@ enum err segment_prepare(struct segment *segment, const char *directory,
         result = disk_allocate(segment->file, segment->size);
         if (result < 0) return segment_fail(segment, "allocate", result);
     }
-    segment_head(head, segment, incarnation);
-    result = disk_write(segment->file, head, sizeof head, 0);
+    size_t size = segment_head(head, segment, incarnation);
+    result = disk_write(segment->file, head, size, 0);
     if (result < 0) return segment_fail(segment, "write", result);
     result = disk_sync(segment->file);
     if (result < 0) return segment_fail(segment, "sync", result);
     result = disk_sync_dir(directory);
     if (result < 0) return segment_fail(segment, "sync of the directory", result);
-    segment->used = SEGMENT_HEAD;
+    segment->used = size;
     segment->last = 0;
     return ERR_OK;
 }

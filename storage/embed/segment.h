@@ -2,8 +2,9 @@
  * segment: one file of a shard's log, and the batches in it.
  *
  *   <generation>-<shard>-<number>.log, hexadecimal, of a fixed size:
- *     64 bytes head: "SLUICELG" · u32 version · u32 shard · u64 generation
+ *     64 bytes head: "SLUICELG" · u32 version (1) · u32 shard · u64 generation
  *                    · u64 number · u64 size · 16 incarnation · u32 0 · u32 CRC32C
+ *       or, sealed:  128 bytes, version 2, and 32 salt · 32 zeroes before the last two
  *     batches, each at a multiple of 8:
  *       u32 magic · u32 payload bytes · u64 log id · u64 number
  *       · u64 last batch known durable · u32 0 · u32 CRC32C of all, itself as 0
@@ -23,6 +24,8 @@
 #include "core/list.h"
 
 #define SEGMENT_HEAD      64
+#define SEGMENT_HEAD_MAX  128 /* of a sealed log */
+#define SEGMENT_SALT      32
 #define BATCH_HEAD        40
 #define SEGMENT_NAME_SIZE 48
 #define SEGMENT_PATH_SIZE 512
@@ -38,14 +41,21 @@ struct segment {
     uint32_t shard;
     uint64_t number; /* from 1 within its log */
     uint64_t size;
-    uint64_t used; /* where the next batch goes */
-    uint64_t last; /* newest batch in it; 0: none */
+    uint64_t used;       /* where the next batch goes */
+    uint64_t last;       /* newest batch in it; 0: none */
+    const uint8_t *salt; /* of a sealed log, else NULL */
     char path[SEGMENT_PATH_SIZE];
 };
 
 static inline uint64_t log_id(uint64_t generation, uint32_t shard)
 {
     return generation << 8 | shard;
+}
+
+/* Where the first batch stands. */
+static inline uint64_t segment_first(const struct segment *segment)
+{
+    return segment->salt == NULL ? SEGMENT_HEAD : SEGMENT_HEAD_MAX;
 }
 
 /* "…/<name>"; parses and makes the names of segments. */
@@ -60,8 +70,8 @@ must_use enum err segment_prepare(struct segment *segment, const char *directory
                                   const uint8_t incarnation[16], struct segment *recycled);
 /* Closes and removes. */
 void segment_discard(struct segment *segment);
-/* True when `head` begins the file that `segment` names. */
-must_use bool segment_check(struct bytes head, const struct segment *segment,
+/* True when `bytes` are the start of the file that `segment` names, up to segment_first. */
+must_use bool segment_check(struct bytes bytes, const struct segment *segment,
                             const uint8_t incarnation[16]);
 
 struct batch_head {

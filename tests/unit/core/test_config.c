@@ -237,6 +237,26 @@ static void history_of_a_size_alone_is_kept_for_a_week(void **state)
     config_destroy(config);
 }
 
+#define DIGITS "0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789ABCDEF"
+
+static void keys_of_the_store_are_looked_at(void **state)
+{
+    (void)state;
+    bad("storage: {key: '" DIGITS "0'}",
+        "c.yaml: storage.key: wants 64 hexadecimal digits, as openssl rand -hex 32 prints them");
+    bad("storage: {key: '" DIGITS "," DIGITS "'}",
+        "c.yaml: storage.key: wants 64 hexadecimal digits, as openssl rand -hex 32 prints them");
+    bad("storage: {previous_keys: '" DIGITS ", secret'}",
+        "c.yaml: storage.previous_keys: wants 64 hexadecimal digits, as openssl rand -hex 32 "
+        "prints them");
+    bad("storage: {key: '" DIGITS "', key_file: keys}",
+        "c.yaml: storage.key_file: stands in place of storage.key and storage.previous_keys, not "
+        "beside them");
+    bad("storage: {engine: redis, key: '" DIGITS "'}",
+        "c.yaml: storage.key: seals the embedded store only");
+    config_destroy(good("storage: {key: '" DIGITS "', previous_keys: '" DIGITS ", " DIGITS "'}"));
+}
+
 static void rules_between_options_are_told(void **state)
 {
     (void)state;
@@ -459,6 +479,7 @@ int main(void)
         cmocka_unit_test(channels_find_their_namespace),
         cmocka_unit_test(history_of_a_size_alone_is_kept_for_a_week),
         cmocka_unit_test(rules_between_options_are_told),
+        cmocka_unit_test(keys_of_the_store_are_looked_at),
         cmocka_unit_test(what_yaml_hides_is_refused_by_name),
         cmocka_unit_test(depth_and_size_have_limits),
         cmocka_unit_test(overrides_win_over_the_file),
