@@ -114,6 +114,15 @@ static const struct command commands[] = {
      "http://127.0.0.1:9000/index\n"
      "  sluice work read_receipt --config config.yaml --once --exec 'cat >> receipts.ndjson'\n",
      "TOPIC", 1, 1},
+    {"backup", "copy the data directory of a running gateway", cli_backup, BIT(CONFIG) | BIT(DATA),
+     "DIR is made, and becomes a data directory: everything that was acknowledged when the\n"
+     "command began is in it, sealed as it was.  Start on it with --data DIR; it then goes\n"
+     "on as a store of its own, so clients of the original are told that they cannot\n"
+     "recover there.  Run it on the gateway's machine as the gateway's user; it shows how\n"
+     "far it is, and the gateway goes on meanwhile.\n\n"
+     "  sluice backup /backups/monday --config config.yaml\n"
+     "  sluice serve --config config.yaml --data /backups/monday\n",
+     "DIR", 1, 1},
     {"gen-config", "print a configuration to begin with", cli_gen_config, BIT(FULL),
      "YAML with comments and fresh random keys.  --full is every option with its default.\n\n"
      "  (umask 077 && sluice gen-config > config.yaml)\n"

@@ -1,7 +1,8 @@
 /*
  * cli: the command line.
  *
- *   sluice serve | sub | pub | work | gen-config | gen-token | check-config | options | version
+ *   sluice serve | sub | pub | work | backup | gen-config | gen-token | check-config
+ *          | options | version | help
  *
  * One table of commands and options (cli.c) is what is parsed, what --help
  * prints and what mistakes are compared with, so the three cannot disagree.
@@ -12,7 +13,7 @@
  * Thread:  the main thread, before any other.
  * Source:  cli.c (tables, parsing), cli_config.c, cli_gen.c (a first configuration),
  *          cli_sub.c, cli_hear.c, cli_pub.c, cli_wire.c (their side of HTTP and WebSocket),
- *          cli_work.c, cli_effect.c (worker streams)
+ *          cli_work.c, cli_effect.c (worker streams), cli_backup.c
  * Tests:   tests/unit/shards/test_cli.c, tests/conformance/cli.test.mjs
  */
 #pragma once

@@ -64,3 +64,4 @@ int cli_options(const struct cli_call *call);
 int cli_sub(const struct cli_call *call);
 int cli_pub(const struct cli_call *call);
 int cli_work(const struct cli_call *call);
+int cli_backup(const struct cli_call *call);

@@ -36,6 +36,9 @@ static struct store *embed_attach(struct store_node *node, const struct store_en
     embed_seal_init(store);
     store->apply.store = store;
     wheel_arm(env->wheel, &store->sweep, clock_turn_ms(env->clock) + EMBED_SWEEP_MS, on_sweep);
+    if (env->shard == 0)
+        wheel_arm(env->wheel, &store->backup, clock_turn_ms(env->clock) + BACKUP_LOOK_MS,
+                  embed_on_backup_timer);
     return &store->store;
 }
 
@@ -67,6 +70,7 @@ static void embed_detach(struct store *base)
     wheel_disarm(base->env.wheel, &store->wake);
     wheel_disarm(base->env.wheel, &store->apply_timer);
     wheel_disarm(base->env.wheel, &store->sweep);
+    wheel_disarm(base->env.wheel, &store->backup);
     embed_leave(store);
     for (uint32_t at = 0; store->channels.count > 0; at = 0) {
         struct embed_channel *channel = map_next(&store->channels, &at);

@@ -16,13 +16,14 @@
  * publications), embed_node.c (start, end), recover.c.
  *
  * Thread:  struct embed_store: owner shard.  struct embed_node: `index`, `applied`,
- *          `checkpointed`, `reseal` and the sweep belong to the index writer's thread
+ *          `checkpointed`, `reseal`, `backup` and the sweep belong to the index writer's thread
  *          while there are shards, else to the main thread; `readers` one per thread.
  */
 #pragma once
 
 #include "core/arena.h"
 #include "core/slab.h"
+#include "storage/embed/backup.h"
 #include "storage/embed/entry.h"
 #include "storage/embed/index.h"
 #include "storage/embed/log.h"
@@ -82,6 +83,7 @@ struct embed_node {
     uint64_t age_base_ms; /* store time minus monotonic time; constant after the start */
     struct seals seals;
     struct reseal reseal;
+    struct backup backup;
     struct index *index;
     struct index_reader *readers[EMBED_READERS_MAX];
     uint64_t applied[SHARDS_MAX];      /* newest batch committed to the index */
@@ -159,6 +161,7 @@ struct embed_apply {
     uint64_t bytes;
     bool wants_checkpoint;
     bool wants_sweep; /* run even when there is nothing to apply */
+    bool is_copying;  /* a backup has more to do */
     bool is_sweeping; /* as the job left it: a sweep has more to do */
     bool is_under_way;
     enum err err;
@@ -179,7 +182,8 @@ struct embed_store {
     struct list answers, queries;
     struct embed_apply apply;
     struct timer wake, apply_timer, sweep;
-    uint64_t wake_ms; /* while `wake` is armed */
+    struct timer backup; /* of shard 0 */
+    uint64_t wake_ms;    /* while `wake` is armed */
     uint32_t pending;
     bool is_submitting, is_index_failing;
     struct publication *publications; /* scratch of one answer */
@@ -230,6 +234,8 @@ void embed_apply_later(struct embed_store *store);
 /* The index looks for what is over. */
 void embed_apply_sweep(struct embed_store *store);
 void embed_on_apply_timer(struct timer *timer);
+/* Looks for a backup that is asked for, or goes on with it. */
+void embed_on_backup_timer(struct timer *timer);
 /* One transaction and what follows it; on the index writer's thread. */
 must_use enum err embed_apply_now(struct embed_node *node, uint32_t shard, uint64_t log,
                                   const struct index_batch *batches, uint32_t count,

@@ -75,6 +75,8 @@ static void apply_run(struct job *job, uint32_t thread)
     uint32_t shard = store->store.env.shard;
     apply->err = embed_apply_now(store->node, shard, shardlog_id(&store->log), apply->batches,
                                  apply->batches_count, apply->wants_checkpoint);
+    /* Behind the rest: it wants the log to be as the index has it. */
+    apply->is_copying = apply->err == ERR_OK && embed_backup_run(store->node);
     apply->applied = store->node->applied[shard];
     apply->checkpointed = store->node->checkpointed[shard];
     apply->is_sweeping = store->node->is_sweeping;
@@ -178,6 +180,15 @@ void embed_apply_sweep(struct embed_store *store)
 {
     store->apply.wants_sweep = true;
     if (!store->is_index_failing) apply_start(store);
+}
+
+void embed_on_backup_timer(struct timer *timer)
+{
+    struct embed_store *store = container_of(timer, struct embed_store, backup);
+    const struct store_env *env = &store->store.env;
+    uint64_t rest_ms = store->apply.is_copying ? BACKUP_SLICE_MS : BACKUP_LOOK_MS;
+    embed_apply_sweep(store);
+    wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + rest_ms, embed_on_backup_timer);
 }
 
 void embed_on_apply_timer(struct timer *timer)

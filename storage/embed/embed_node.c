@@ -61,6 +61,7 @@ static enum err node_directories(struct embed_node *node)
 struct node_past {
     uint8_t boot[16];
     uint64_t is_clean, durability, generation;
+    uint64_t is_backup; /* started for the first time */
 };
 
 /* True when the machine ended while the kernel still held what we had called
@@ -80,6 +81,7 @@ static enum err node_past(struct embed_node *node, struct node_past *past)
     TRY(index_meta_get(node->index, "clean", &past->is_clean, sizeof past->is_clean));
     TRY(index_meta_get(node->index, "durability", &past->durability, sizeof past->durability));
     TRY(index_meta_get(node->index, "boot", past->boot, sizeof past->boot));
+    TRY(index_meta_get(node->index, "backup", &past->is_backup, sizeof past->is_backup));
     if (memcmp(node->incarnation, none, 16) != 0) return ERR_OK;
     entropy_fill(node->incarnation, 16);
     return index_meta_put(node->index, "incarnation", node->incarnation, 16);
@@ -116,11 +118,15 @@ static enum err node_age(struct embed_node *node)
     return ERR_OK;
 }
 
-static enum err node_renew(struct embed_node *node)
+static enum err node_renew(struct embed_node *node, bool is_backup)
 {
-    log_warn("machine ended while storage.durability was written; publications may be lost, every "
-             "channel gets a new epoch path=%s",
-             node->path);
+    if (is_backup)
+        log_info("backup is started for the first time, every channel gets a new epoch path=%s",
+                 node->path);
+    else
+        log_warn("machine ended while storage.durability was written; publications may be lost, "
+                 "every channel gets a new epoch path=%s",
+                 node->path);
     entropy_fill(node->incarnation, 16);
     TRY(index_epochs_clear(node->index));
     return index_meta_put(node->index, "incarnation", node->incarnation, 16);
@@ -130,10 +136,13 @@ static enum err node_renew(struct embed_node *node)
 static enum err node_begin(struct embed_node *node, const struct node_past *past,
                            const uint8_t boot[16])
 {
-    uint64_t durability = node->config->storage_durability, is_clean = 0;
+    uint64_t durability = node->config->storage_durability, is_clean = 0, is_backup = 0;
     bool is_whole = false;
     node->generation = past->generation + 1;
-    if (past_lost_data(past, boot)) TRY(node_renew(node));
+    if (past->is_backup != 0 || past_lost_data(past, boot))
+        TRY(node_renew(node, past->is_backup != 0));
+    if (past->is_backup != 0)
+        TRY(index_meta_put(node->index, "backup", &is_backup, sizeof is_backup));
     TRY(index_meta_put(node->index, "generation", &node->generation, sizeof node->generation));
     TRY(index_meta_put(node->index, "durability", &durability, sizeof durability));
     TRY(index_meta_put(node->index, "clean", &is_clean, sizeof is_clean));
@@ -157,6 +166,8 @@ static enum err node_start(struct embed_node *node)
     uint8_t boot[16];
     if (disk_boot_id(boot) < 0) memset(boot, 0, sizeof boot);
     TRY(node_directories(node));
+    TRY(embed_backup_check(node));
+    embed_backup_forget(node);
     TRY(index_open(node->index_path, &node->index));
     TRY(node_past(node, &past));
     TRY(node_age(node));
@@ -235,6 +246,7 @@ static enum err node_end(struct embed_node *node)
 void embed_node_close(struct store_node *base)
 {
     struct embed_node *node = (struct embed_node *)base;
+    embed_backup_end(node); /* it holds the database */
     for (uint32_t i = 0; i < EMBED_READERS_MAX; i++) {
         index_reader_close(node->readers[i]);
         node->readers[i] = NULL;

@@ -7,7 +7,6 @@
 #include "core/log.h"
 #include "core/mem.h"
 
-#define PAGE_SIZE            4096u
 /* Those before need no table but meta. */
 #define STATEMENTS_OF_TABLES STATEMENT_APPLIED_GET
 
@@ -175,7 +174,7 @@ enum err index_epochs_clear(struct index *index)
 
 uint64_t index_wal_bytes(const struct index *index)
 {
-    return (uint64_t)index->wal_pages * PAGE_SIZE;
+    return (uint64_t)index->wal_pages * INDEX_PAGE_SIZE;
 }
 
 enum err index_checkpoint(struct index *index, bool is_truncating, bool *is_whole)

@@ -11,6 +11,8 @@
 /* Channels that were forgotten are counted in this many buckets. */
 #define FORGETS_BUCKETS 4096
 
+#define INDEX_PAGE_SIZE 4096u
+
 /* Raised when a table changes; an older gateway then refuses the directory. */
 #define INDEX_FORMAT        2
 #define INDEX_FORMAT_SEALED 3 /* from the first start that seals on */

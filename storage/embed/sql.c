@@ -125,16 +125,31 @@ enum err sql_failed(sqlite3 *db, const char *what)
     return is_corrupt ? ERR_STORE_CORRUPT : ERR_IO;
 }
 
-enum err sql_open(const char *path, bool is_writer, sqlite3 **db)
+static enum err sql_open_file(const char *path, bool is_made, sqlite3 **db)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    if (is_writer) flags |= SQLITE_OPEN_CREATE;
-    if (sqlite3_open_v2(path, db, flags, VFS_NAME) != SQLITE_OK) {
-        enum err err = sql_failed(*db, "open");
-        sqlite3_close(*db);
-        *db = NULL;
-        return err;
-    }
+    if (is_made) flags |= SQLITE_OPEN_CREATE;
+    if (sqlite3_open_v2(path, db, flags, VFS_NAME) == SQLITE_OK) return ERR_OK;
+    enum err err = sql_failed(*db, "open");
+    sqlite3_close(*db);
+    *db = NULL;
+    return err;
+}
+
+enum err sql_open_plain(const char *path, sqlite3 **db)
+{
+    TRY(sql_open_file(path, true, db));
+    enum err err = sql_run(*db, "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+                                "PRAGMA cache_size=-1024;");
+    if (err == ERR_OK) return ERR_OK;
+    sqlite3_close(*db);
+    *db = NULL;
+    return err;
+}
+
+enum err sql_open(const char *path, bool is_writer, sqlite3 **db)
+{
+    TRY(sql_open_file(path, is_writer, db));
     sqlite3_busy_timeout(*db, 2000);
     /* The log is the durable part: NORMAL syncs at checkpoints only. */
     enum err err = ERR_OK;

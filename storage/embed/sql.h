@@ -26,6 +26,8 @@ void embed_sqlite_forget(void);
 
 /* Opens with the pragmas of the house; a reader cannot change anything. */
 must_use enum err sql_open(const char *path, bool is_writer, sqlite3 **db);
+/* A file that is worth nothing until it is complete: no journal, no sync. */
+must_use enum err sql_open_plain(const char *path, sqlite3 **db);
 /* Accepts NULL. */
 void sql_close(sqlite3 *db);
 
