@@ -48,6 +48,8 @@
 struct loop;
 struct store;
 struct store_node;
+struct store_peers;
+struct store_peer_sink;
 
 /* How much of a channel is kept; from its namespace.  size or ttl_ms 0: none,
  * publications are live only and get offset 0. */
@@ -154,6 +156,7 @@ struct store_sink {
     /* The epoch changed under us; positions before are void.  channel->epoch and
      * head are the new ones; the owner tells its listeners and reopens. */
     void (*on_lost)(void *context, struct store_channel *channel);
+    const struct store_peer_sink *peers; /* what other nodes say (storage/peers.h); or NULL */
 };
 
 /* What a shard lends its store. */
@@ -180,8 +183,9 @@ struct store_health {
 
 /* What an engine is. */
 struct store_engine {
-    const char *name; /* storage.engine */
-    bool has_others;  /* other nodes write too: only an open channel hears them */
+    const char *name;                /* storage.engine */
+    bool has_others;                 /* other nodes write too: only an open channel hears them */
+    const struct store_peers *peers; /* what they do besides (storage/peers.h); NULL: alone */
     enum err (*node_open)(const struct config *config, struct workers *workers,
                           uint32_t shards_count, struct store_node **node);
     void (*node_close)(struct store_node *node);

@@ -41,14 +41,14 @@ enum err announcement_read(struct bytes message, struct announcement *announceme
     struct bytes line = bytes_of(message.at, (size_t)(end - message.at));
     announcement->body = bytes_of(end + 1, message.size - line.size - 1);
     struct bytes kind = word_take(&line);
-    if (kind.size != 1 || memchr("plmcrh", kind.at[0], 6) == NULL) return ERR_STORE_CORRUPT;
+    if (kind.size != 1 || memchr("plmcrhjg", kind.at[0], 8) == NULL) return ERR_STORE_CORRUPT;
     announcement->kind = (enum announcement_kind)kind.at[0];
     if (!number_take(&line, &announcement->number)) return ERR_STORE_CORRUPT;
     announcement->epoch = word_take(&line);
     if (!pair_read(word_take(&line), ':', &announcement->boot, &announcement->seq))
         return ERR_STORE_CORRUPT;
     bool has_revision =
-        announcement->kind != ANNOUNCEMENT_PUBLICATION && announcement->kind != ANNOUNCEMENT_LIVE;
+        announcement->kind != ANNOUNCEMENT_PUBLICATION && !announcement_is_live(announcement);
     if (has_revision && !number_take(&line, &announcement->revision)) return ERR_STORE_CORRUPT;
     if (announcement->kind == ANNOUNCEMENT_PUBLICATION && announcement->number == 0)
         return ERR_STORE_CORRUPT;

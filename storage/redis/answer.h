@@ -21,6 +21,8 @@ enum announcement_kind {
     ANNOUNCEMENT_CURSOR = 'c',
     ANNOUNCEMENT_REMOVE = 'r',
     ANNOUNCEMENT_HEAD = 'h', /* the position that counts now; what is below it is to be read */
+    ANNOUNCEMENT_JOIN = 'j', /* and the next: lua/presence.lua */
+    ANNOUNCEMENT_GONE = 'g',
 };
 
 /* One line of words and a body (lua/records.lua). */
@@ -33,6 +35,13 @@ struct announcement {
     uint64_t revision; /* members, cursors, removals, head */
     struct bytes body;
 };
+
+/* It has no place in the channel's order: a live publication, a join, a leave. */
+static inline bool announcement_is_live(const struct announcement *announcement)
+{
+    return announcement->kind == ANNOUNCEMENT_LIVE || announcement->kind == ANNOUNCEMENT_JOIN ||
+           announcement->kind == ANNOUNCEMENT_GONE;
+}
 
 must_use enum err announcement_read(struct bytes message, struct announcement *announcement);
 

@@ -78,6 +78,7 @@ void feed_reset(struct redis_store *redis, struct redis_channel *channel,
 {
     const struct store_sink *sink = &redis->store.env.sink;
     struct store_channel *lost = channel->channel;
+    presence_note_epoch(redis, channel->partition, answer->epoch);
     log_warn("what Redis holds of a channel no longer follows what was delivered; listeners are "
              "told epoch_before=%s epoch=%.*s",
              lost->epoch, (int)answer->epoch.size, (const char *)answer->epoch.at);
@@ -122,7 +123,9 @@ static bool is_next(const struct redis_channel *channel, const struct announceme
     uint64_t head = channel->channel->head;
     bool is_next_revision = announcement->revision == channel->revision + 1;
     switch (announcement->kind) {
-    case ANNOUNCEMENT_LIVE: return true;
+    case ANNOUNCEMENT_LIVE:
+    case ANNOUNCEMENT_JOIN:
+    case ANNOUNCEMENT_GONE: return true;
     case ANNOUNCEMENT_PUBLICATION: return announcement->number == head + 1;
     case ANNOUNCEMENT_MEMBERS:
     case ANNOUNCEMENT_REMOVE: return is_next_revision && announcement->number == head;
@@ -137,7 +140,7 @@ static bool is_behind(const struct redis_channel *channel, const struct announce
     bool is_head_old = announcement->number <= channel->channel->head;
     if (announcement->kind == ANNOUNCEMENT_PUBLICATION) return is_head_old;
     if (announcement->kind == ANNOUNCEMENT_HEAD && !is_head_old) return false;
-    return announcement->kind != ANNOUNCEMENT_LIVE && announcement->revision <= channel->revision;
+    return !announcement_is_live(announcement) && announcement->revision <= channel->revision;
 }
 
 /* To the sink; it is the next step. */
@@ -148,6 +151,8 @@ static void announcement_feed(struct redis_store *redis, struct redis_channel *c
     check(is_next(channel, announcement));
     switch (announcement->kind) {
     case ANNOUNCEMENT_LIVE: feed_publication(redis, channel, 0, announcement->body); return;
+    case ANNOUNCEMENT_JOIN:
+    case ANNOUNCEMENT_GONE: presence_take(redis, channel, announcement); return;
     case ANNOUNCEMENT_PUBLICATION:
         feed_publication(redis, channel, announcement->number, announcement->body);
         return;
@@ -172,7 +177,7 @@ static void announcement_take(struct redis_store *redis, struct redis_channel *c
                               const struct announcement *announcement)
 {
     /* Another epoch: the fill finds it too, and says so. */
-    bool is_same = announcement->kind == ANNOUNCEMENT_LIVE ||
+    bool is_same = announcement_is_live(announcement) ||
                    bytes_equal_text(announcement->epoch, channel->channel->epoch);
     if (is_same && is_behind(channel, announcement)) return;
     if (is_same && is_next(channel, announcement)) {
@@ -222,7 +227,7 @@ void feed_take(struct redis_server *server, struct redis_channel *channel, struc
         log_error("an announcement from Redis is malformed and is passed over");
         return;
     }
-    if (is_own_live_fed(server, &announcement)) return;
+    if (is_own_live_fed(server, &announcement) || presence_is_own(redis, &announcement)) return;
     if (!is_own(server, &announcement)) lag_observe(redis, &announcement);
     bool is_place = is_own_unanswered(server, &announcement);
     bool must_wait = is_place || channel->state != CHANNEL_LIVE || channel->is_filling ||

@@ -175,6 +175,7 @@ static enum err open_take(struct redis_store *redis, struct redis_channel *chann
         channel->revision = answer->revision;
         channel->removed = answer->removed;
         channel->acked_head = 0;
+        presence_note_epoch(redis, channel->partition, answer->epoch);
         feed_begin(redis, channel);
         struct store_snapshot snapshot = {redis->publications, count, members, members_count};
         op->on_opened(op, ERR_OK, &snapshot);

@@ -11,6 +11,7 @@
 #include "core/mem.h"
 #include "storage/engines.h"
 #include "storage/redis/ask.h"
+#include "storage/redis/peers_parts.h"
 
 /* --- words that several files write ---------------------------------------------------------- */
 
@@ -140,6 +141,7 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
     char problem[HELLO_PROBLEM_MAX];
     opened->node.engine = &store_engine_redis;
     opened->config = config;
+    redis_draw_letters(opened->letters);
     options->user = config->redis_user;
     options->password = config->redis_password;
     options->prefix = config->redis_prefix;
@@ -204,6 +206,7 @@ static struct store *redis_attach(struct store_node *base, const struct store_en
     redis->servers[redis->servers_count++] = server;
     server_start(server, redis, &node->place);
     for (uint32_t i = 0; i < node->options.partitions; i++) redis->partitions[i].server = server;
+    redis_peers_start(redis);
     sweep_start(redis);
     return &redis->store;
 }
@@ -220,6 +223,7 @@ static void redis_detach(struct store *store)
         server_fini(redis->servers[i]);
         mem_free(redis->servers[i]);
     }
+    redis_peers_fini(redis);
     check(redis->sweep_calls == 0 && list_is_empty(&redis->batches));
     map_fini(&redis->channels_by_name);
     slab_fini(&redis->channels);
@@ -233,12 +237,14 @@ static void redis_submit(struct store *store)
     struct redis_store *redis = redis_of(store);
     append_submit(redis);
     feed_submit(redis);
+    redis_peers_submit(redis);
     for (uint32_t i = 0; i < redis->servers_count; i++) server_flush(redis->servers[i]);
 }
 
 static uint32_t redis_pending(const struct store *store)
 {
-    return ((const struct redis_store *)store)->pending;
+    const struct redis_store *redis = (const struct redis_store *)store;
+    return redis->pending + redis_peers_pending(redis);
 }
 
 static void redis_health(const struct store *store, struct store_health *health)
@@ -261,6 +267,7 @@ static void redis_health(const struct store *store, struct store_health *health)
 
 const struct store_engine store_engine_redis = {
     .has_others = true,
+    .peers = &redis_peers_table,
     .name = "redis",
     .node_open = redis_node_open,
     .node_close = redis_node_close,

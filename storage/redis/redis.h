@@ -11,6 +11,7 @@
  *   sweep.c    the periodic look for what no announcement told
  *   answer.c   what scripts and announcements say, parsed
  *   work.c, work_ask.c   a consumer of the worker streams, beside the store
+ *   peers.c, nodes.c, presence.c, tell.c   other nodes (peers_parts.h)
  *   link.c, hello.c, ask.c, resp.c, script.c   the way to Redis
  *
  * Redis holds, P partitions of k = hash(name) mod P, per partition:
@@ -66,7 +67,8 @@ struct redis_node {
     const struct config *config;
     struct redis_options options;
     struct redis_place place;
-    struct hello_server server; /* as it was at the start of the node */
+    struct hello_server server;        /* as it was at the start of the node */
+    char letters[REDIS_BOOT_SIZE + 1]; /* name this process to other nodes */
 };
 
 enum channel_state {
@@ -129,6 +131,7 @@ struct redis_store {
     struct slab channels;
     struct redis_partition *partitions;
     uint32_t pending;
+    struct redis_peers *peers; /* other nodes (peers_parts.h) */
     /* append.c */
     struct list batches; /* struct append_call of this turn */
     uint64_t latency_us;
@@ -226,6 +229,27 @@ void feed_remove(struct redis_store *redis, struct redis_channel *channel, uint6
 /* Positions before are void: tells the sink and goes on from there. */
 void feed_reset(struct redis_store *redis, struct redis_channel *channel,
                 const struct read_answer *answer);
+
+/* peers.c */
+void redis_peers_start(struct redis_store *redis);
+/* After links_fini. */
+void redis_peers_fini(struct redis_store *redis);
+void redis_peers_submit(struct redis_store *redis);
+/* What still has to reach Redis before this shard may end. */
+uint32_t redis_peers_pending(const struct redis_store *redis);
+void redis_peers_on_feed_lost(struct redis_server *server);
+/* Takes a push of the feed unless it is about an open channel or the probe; `name`
+ * is what follows the tag of the key. */
+must_use bool redis_peers_on_push(struct redis_server *server, struct bytes kind, struct bytes key,
+                                  struct bytes name, struct bytes message);
+
+/* presence.c */
+/* The epoch under which something of the partition was just read or written. */
+void presence_note_epoch(struct redis_store *redis, uint32_t partition, struct bytes epoch);
+/* A join or a leave that this shard announced itself: its listeners know. */
+bool presence_is_own(const struct redis_store *redis, const struct announcement *announcement);
+void presence_take(struct redis_store *redis, struct redis_channel *channel,
+                   const struct announcement *announcement);
 
 /* sweep.c */
 void sweep_start(struct redis_store *redis);

@@ -13,6 +13,15 @@ static const uint8_t confirm_text[] = {
 static const uint8_t read_text[] = {
 #include "storage/redis/lua/read.lua.inc"
 };
+static const uint8_t nodes_text[] = {
+#include "storage/redis/lua/nodes.lua.inc"
+};
+static const uint8_t presence_text[] = {
+#include "storage/redis/lua/presence.lua.inc"
+};
+static const uint8_t users_text[] = {
+#include "storage/redis/lua/users.lua.inc"
+};
 
 struct bytes script_text(enum script script)
 {
@@ -20,6 +29,9 @@ struct bytes script_text(enum script script)
     case SCRIPT_APPEND: return bytes_of(append_text, sizeof append_text);
     case SCRIPT_CONFIRM: return bytes_of(confirm_text, sizeof confirm_text);
     case SCRIPT_READ: return bytes_of(read_text, sizeof read_text);
+    case SCRIPT_NODES: return bytes_of(nodes_text, sizeof nodes_text);
+    case SCRIPT_PRESENCE: return bytes_of(presence_text, sizeof presence_text);
+    case SCRIPT_USERS: return bytes_of(users_text, sizeof users_text);
     case SCRIPT_COUNT: break;
     }
     impossible("every script has its text");

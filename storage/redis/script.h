@@ -14,9 +14,12 @@
 #include "core/bytes.h"
 
 enum script {
-    SCRIPT_APPEND,  /* lua/append.lua: records in */
-    SCRIPT_CONFIRM, /* lua/confirm.lua: replicas have them */
-    SCRIPT_READ,    /* lua/read.lua: a look at a channel */
+    SCRIPT_APPEND,   /* lua/append.lua: records in */
+    SCRIPT_CONFIRM,  /* lua/confirm.lua: replicas have them */
+    SCRIPT_READ,     /* lua/read.lua: a look at a channel */
+    SCRIPT_NODES,    /* lua/nodes.lua: leases */
+    SCRIPT_PRESENCE, /* lua/presence.lua: who attends */
+    SCRIPT_USERS,    /* lua/users.lua: what is said about users */
     SCRIPT_COUNT,
 };
 

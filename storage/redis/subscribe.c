@@ -185,6 +185,7 @@ void feed_on_lost(struct link *link)
         }
     }
     server->is_resubscribing = true;
+    redis_peers_on_feed_lost(server);
 }
 
 static void on_subscribed(struct redis_server *server, struct bytes name)
@@ -237,6 +238,9 @@ void feed_on_push(struct link *link, const struct reply *reply)
                   "Redis refuses a subscription; the user needs the channels of redis.prefix");
         return;
     }
+    if (redis_peers_on_push(server, kind, reply_text(reply_item(reply, 1)), name,
+                            reply_text(reply_item(reply, 2))))
+        return;
     bool is_channel = bytes_skip(&name, "c:");
     bool is_probe = !is_channel && bytes_skip(&name, "probe:");
     if (bytes_equal_text(kind, "ssubscribe") && is_channel) {
