@@ -10,6 +10,7 @@
 
 #include "core/arena.h"
 #include "core/check.h"
+#include "shards/api/fleet.h"
 #include "shards/call.h"
 #include "shards/channel/channel.h"
 #include "shards/conn/door.h"

@@ -53,7 +53,7 @@ struct letter_leave {
     uint8_t wire;                                /* as it subscribed */
     uint8_t client[16]; /* with one of the first two; the home knows more */
 };
-/* A question of nothing but a channel; CHANNELS: a glob. */
+/* A question of nothing but a channel; CHANNELS: a glob; PEERS: what they are asked. */
 struct letter_ask {
     struct handle call;
     struct bytes channel;
@@ -111,7 +111,7 @@ struct arena;
 struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
                                      const struct letter_subscribe *in);
 struct letter *letter_pack_leave(struct post *post, uint32_t to, const struct letter_leave *in);
-/* HISTORY_REMOVE, PRESENCE, PRESENCE_STATS, CHANNELS. */
+/* HISTORY_REMOVE, PRESENCE, PRESENCE_STATS, CHANNELS, PEERS. */
 struct letter *letter_pack_ask(struct post *post, uint32_t to, enum letter_kind kind,
                                const struct letter_ask *in);
 struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in);
@@ -156,7 +156,8 @@ struct channel_row {
 struct answer {
     struct handle call;
     enum err err;
-    struct bytes epoch; /* subscribe, history, publish; user_enter, REVOKED: reason */
+    /* subscribe, history, publish; user_enter, REVOKED: reason; peers: sized answers */
+    struct bytes epoch;
     /* subscribe: position; history: head; publish: offset; read: cursor; user_enter: session,
      * or with REVOKED the close code */
     uint64_t offset;

@@ -7,11 +7,13 @@
 #include "core/entropy.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "shards/api/fleet.h"
 #include "shards/cmd/connecting.h"
 #include "shards/cmd/subscription.h"
 #include "shards/node.h"
 #include "shards/ops/drain.h"
 #include "shards/token/token.h"
+#include "storage/peers.h"
 
 /* Kernel buffers for receiving: 2 MiB a shard; starvation re-arms by itself. */
 #define RECV_BUFFERS     1024
@@ -114,12 +116,20 @@ static void on_tick(struct timer *timer)
     wheel_arm(&shard->wheel, &shard->tick, now - now % phase_ms + phase_ms, on_tick);
 }
 
+static const struct store_peer_sink peer_sink = {
+    .on_join = channel_on_join,
+    .on_reenter = channel_on_reenter,
+    .on_question = fleet_on_question,
+    .on_told = user_on_told,
+};
+
 enum err shard_start(struct shard *shard)
 {
     check_context(shard->index, 0);
     log_take_level();
     loop_start(shard->loop);
     clock_turn(&shard->clock);
+    shard->started_ns = shard->clock.mono_ns;
     struct store_env env = {
         .shard = shard->index,
         .shards_count = shard->shards_count,
@@ -136,7 +146,8 @@ enum err shard_start(struct shard *shard)
                  .on_members = channel_on_members,
                  .on_cursor = channel_on_cursor,
                  .on_removed = channel_on_removed,
-                 .on_lost = channel_on_lost},
+                 .on_lost = channel_on_lost,
+                 .peers = &peer_sink},
     };
     shard->store = store_attach(shard->node->store, &env);
     if (shard->store == NULL) return ERR_STORE_DOWN;

@@ -126,6 +126,7 @@ struct shard {
     uint32_t ping_wheel[PING_WHEEL_SLOTS * PING_PHASES];
     uint64_t ping_phase; /* last phase that was run, since the clock's 0 */
 
+    uint64_t started_ns; /* mono; no connection is older */
     uint64_t turn;
     uint64_t letters_left; /* 1: the last read was full, do not sleep */
     int listener;          /* or -1 */

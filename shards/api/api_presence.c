@@ -2,7 +2,7 @@
  * api_presence: presence and presence_stats.
  *
  * {"channel"} → {"presence":{"<client id>":{"user","client","conn_info","chan_info"}}}
- * and {"num_clients","num_users"}: of the clients of this node.
+ * and {"num_clients","num_users"}: of the clients of all nodes.
  */
 #include "core/check.h"
 #include "proto/codec.h"

@@ -1,15 +1,14 @@
 /*
  * api_users: calls about a user: subscribe, unsubscribe, disconnect, refresh.
  *
- * {"user", "client"?, "session"?, …} → {} once every addressed connection of the
- * node has acted (user/user_home.h).  The empty user is every anonymous client.  A
- * client id that is none addresses nobody, and so does a session: only emulated
- * transports have one.
+ * {"user", "client"?, "session"?, …} → {} once every addressed connection of this
+ * node has acted and the other nodes will (user/user_home.h).  The empty user is every
+ * anonymous client.  A client id that is none addresses nobody, and so does a session:
+ * only emulated transports have one.
  */
 #include "core/check.h"
 #include "core/crypt.h"
 #include "core/limits.h"
-#include "core/mem.h"
 #include "proto/close.h"
 #include "proto/codec.h"
 #include "proto/json.h"
@@ -210,52 +209,6 @@ static void on_acted(struct shard *shard, struct call *call, struct conn *conn,
         api_reply(shard, conn, &call->sink, BYTES_LITERAL("{}"));
 }
 
-/* Of a call to every shard. */
-struct act_run {
-    uint32_t left;
-    enum err err; /* the first that came */
-};
-
-static void on_shard_acted(struct shard *shard, struct call *call, struct conn *conn,
-                           const struct answer *answer)
-{
-    struct act_run *run = call->context;
-    check(run->left > 0);
-    if (run->err == ERR_OK) run->err = answer->err;
-    if (--run->left > 0) return;
-    if (run->err != ERR_OK)
-        api_fail(shard, conn, &call->sink, run->err);
-    else
-        api_reply(shard, conn, &call->sink, BYTES_LITERAL("{}"));
-    mem_free(run);
-}
-
-/* Anonymous clients have no home, so every shard looks for its own; clients whose connect is
- * under way are not among them.  Half of it may be done when it fails: every act may be
- * asked for again. */
-static enum err post_to_anonymous(const struct api *api, const struct act *act)
-{
-    struct shard *shard = api->shard;
-    size_t size = act_size(act);
-    struct writer writer = writer_of(arena_get(&shard->arena, size), size);
-    act_write(&writer, act);
-    struct letter_user_do question = {.packed = writer_bytes(&writer), .is_anonymous = true};
-    struct act_run *run = mem_alloc(sizeof *run);
-    for (uint32_t to = 0; to < shard->shards_count; to++) {
-        struct call *call;
-        run->err = api_call_to(api, to, on_shard_acted, &call, &question.call);
-        if (run->err != ERR_OK) break;
-        call->context = run;
-        run->left++;
-        call_post(shard, letter_pack_user_do(shard->post, to, &question));
-        metric_add(&shard->metrics, METRIC_MESSAGES_SENT_CONTROL, 1);
-    }
-    if (run->left > 0) return ERR_OK;
-    enum err err = run->err;
-    mem_free(run);
-    return err;
-}
-
 static enum err post_act(const struct api *api, const struct api_user_ask *ask, struct act *act)
 {
     struct shard *shard = api->shard;
@@ -267,7 +220,6 @@ static enum err post_act(const struct api *api, const struct api_user_ask *ask, 
     }
     act->user = ask->user;
     act->client = bytes_of(client, has_client ? 16 : 0);
-    if (ask->user.size == 0) return post_to_anonymous(api, act);
     struct letter_user_act question = {.act = *act};
     struct call *call;
     uint32_t home = home_of_user(ask->user, shard->shards_count);

@@ -239,6 +239,7 @@ static void channel_on_opened(struct store_open *op, enum err err,
     check(channel->state == CHANNEL_OPENING);
     if (err == ERR_OK) {
         channel_load(channel, snapshot);
+        attend_again(channel, true);
     } else {
         char quoted[64];
         struct bytes name = channel_name(channel);

@@ -155,6 +155,11 @@ void channel_on_cursor(void *shard, struct store_channel *channel, struct bytes 
                        uint64_t offset);
 void channel_on_removed(void *shard, struct store_channel *channel, uint64_t offset);
 void channel_on_lost(void *shard, struct store_channel *channel);
+/* Of other nodes (struct store_peer_sink). */
+struct store_present;
+void channel_on_join(void *shard, struct store_channel *channel, const struct store_present *who,
+                     bool is_leave);
+void channel_on_reenter(void *shard, struct store_channel *channel);
 
 /* Channels of this home that have listeners and match; rows in the arena.
  * ERR_LIMIT_LISTED when there are more than `rows_max`.  O(channels). */

@@ -97,6 +97,8 @@ void channel_trim(struct channel *channel);
 void attend_enter(struct channel *channel, const struct letter_subscribe *in);
 /* After the listener was taken off: ends the entry, tells the leave. */
 void attend_leave(struct channel *channel, const struct letter_leave *in);
+/* With other nodes: the store is told of everyone again; `is_quiet`: nobody else is. */
+void attend_again(struct channel *channel, bool is_quiet);
 
 /* version.c: of a publication whose version is above 0. */
 /* *is_covered: it is older than what the channel shows, or the same; else it is under

@@ -247,6 +247,18 @@ void presence_remove(struct presences *all, struct presence *presence, const uin
     intern_give(&all->texts, info);
 }
 
+bool presence_next(const struct presences *all, const struct presence *presence, uint32_t *at,
+                   struct wire_info *who, uint32_t *flags)
+{
+    uint32_t number = compact_next(&presence->clients, at);
+    if (number == 0) return false;
+    const struct entry *entry = entry_at(all, number);
+    info_read(all, entry, who);
+    *flags = (is_listed_entry(entry) ? PRESENCE_LISTED : 0) |
+             (entry->info & NAME_FLAG ? PRESENCE_TOLD : 0);
+    return true;
+}
+
 const struct wire_info *presence_list(const struct presences *all, const struct presence *presence,
                                       struct arena *arena)
 {

@@ -19,7 +19,8 @@
  * A client that left and came back before the first answer has two entries for a
  * moment; it is listed and counted once.
  *
- * Entries are of this node's memory only: with several nodes each lists its own.
+ * Entries are this node's.  With other nodes the store holds those of all, and is asked
+ * who attends (attend.c).
  *
  * Thread:  home shard of the channel.
  * Bound:   all O(1) amortised, but presence_list: O(entries).
@@ -73,6 +74,9 @@ static inline uint32_t presence_users(const struct presence *presence)
 {
     return presence->users.count;
 }
+/* One entry after the other, in no order: begins with *at 0, false at the end. */
+must_use bool presence_next(const struct presences *all, const struct presence *presence,
+                            uint32_t *at, struct wire_info *who, uint32_t *flags);
 /* Everyone listed, each client once, presence_clients in all; views valid until
  * the next change. */
 const struct wire_info *presence_list(const struct presences *all, const struct presence *presence,

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "shards/shard.h"
 #include "shards/token/token.h"
+#include "storage/peers.h"
 
 #define DRAIN_STEP_MS        20
 /* One client a millisecond and shard is a pace that a successor can take in. */
@@ -149,6 +150,8 @@ void drain_on_stop(void *context, struct letter *letter)
     shard->drain_round++;
     shard->is_quiet_told = false;
     shard->is_leaving = shard->drain_round > ROUND_QUESTIONS;
+    if (shard->is_leaving && store_has_peers(shard->store) && shard->drain_round < ROUND_COUNT)
+        store_goodbye(shard->store);
     if (shard->drain_round != ROUND_QUESTIONS) return;
     loop_listen_end(shard->loop);
     shard->drain_http_ms = clock_turn_ms(&shard->clock) + DRAIN_HTTP_MS;

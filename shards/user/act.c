@@ -25,8 +25,9 @@ void act_write(struct writer *writer, const struct act *act)
     check(act->client.size == 0 || act->client.size == 16);
     check(act->whitelist.size % 16 == 0);
     write_u8(writer, act->verb);
-    write_u8(writer, (uint8_t)(act->is_expired | act->has_info << 1 | act->recovers << 2 |
-                               act->info.is_opaque << 3 | act->data.is_opaque << 4));
+    write_u8(writer,
+             (uint8_t)(act->is_expired | act->has_info << 1 | act->recovers << 2 |
+                       act->info.is_opaque << 3 | act->data.is_opaque << 4 | act->is_single << 5));
     write_u8(writer, act->override.presence);
     write_u8(writer, act->override.join_leave);
     write_u8(writer, act->override.force_push_join_leave);
@@ -45,16 +46,16 @@ void act_write(struct writer *writer, const struct act *act)
     write_sized(writer, act->epoch);
 }
 
-void act_read(struct reader *reader, struct act *act)
+bool act_parse(struct reader *reader, struct act *act)
 {
     *act = (struct act){.verb = read_u8(reader)};
-    check(act->verb < ACT_VERB_COUNT);
     uint8_t flags = read_u8(reader);
     act->is_expired = flags & 1;
     act->has_info = flags >> 1 & 1;
     act->recovers = flags >> 2 & 1;
     act->info.is_opaque = flags >> 3 & 1;
     act->data.is_opaque = flags >> 4 & 1;
+    act->is_single = flags >> 5 & 1;
     act->override.presence = read_u8(reader);
     act->override.join_leave = read_u8(reader);
     act->override.force_push_join_leave = read_u8(reader);
@@ -71,8 +72,14 @@ void act_read(struct reader *reader, struct act *act)
     act->info.bytes = read_sized(reader);
     act->data.bytes = read_sized(reader);
     act->epoch = read_sized(reader);
-    check(act->client.size == 0 || act->client.size == 16);
-    check(act->whitelist.size % 16 == 0);
+    return !reader->failed && act->verb < ACT_VERB_COUNT && act->epoch.size <= EPOCH_MAX &&
+           (act->client.size == 0 || act->client.size == 16) && act->whitelist.size % 16 == 0;
+}
+
+void act_read(struct reader *reader, struct act *act)
+{
+    bool is_act = act_parse(reader, act);
+    check(is_act);
 }
 
 /* --- letters -------------------------------------------------------------------- */

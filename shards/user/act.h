@@ -35,6 +35,7 @@ struct act {
     uint16_t code; /* DISCONNECT: close code; UNSUBSCRIBE: of the push */
     struct bytes reason;
     struct bytes channel;          /* UNSUBSCRIBE: empty is every one */
+    bool is_single;                /* DISCONNECT: another connection took their place */
     bool is_expired;               /* REFRESH */
     bool has_info;                 /* REFRESH: `info` replaces the connection's */
     uint32_t expires_s;            /* SUBSCRIBE, REFRESH: Unix second; 0: never */
@@ -49,6 +50,8 @@ struct act {
 size_t act_size(const struct act *act);
 void act_write(struct writer *writer, const struct act *act);
 void act_read(struct reader *reader, struct act *act);
+/* The same for bytes that another node wrote: false when they are none. */
+must_use bool act_parse(struct reader *reader, struct act *act);
 
 /* A connection asks its user's home to be registered; answered with the name of the
  * session in `offset`; ERR_REVOKED: with a close code in `offset` and a reason in `epoch`. */
@@ -67,8 +70,7 @@ struct letter_user_act {
     struct handle call;
     struct act act;
 };
-/* Without a call (generation 0) it is told, not asked.  Anonymous clients have no home: the
- * API's shard asks every shard itself. */
+/* Without a call (generation 0) it is told, not asked. */
 struct letter_user_do {
     struct handle call;
     struct bytes packed; /* an act */

@@ -4,11 +4,13 @@
 #include "shards/user/user_home.h"
 
 #include "core/check.h"
+#include "core/log.h"
 #include "core/mem.h"
 #include "shards/call.h"
 #include "shards/home.h"
 #include "shards/shard.h"
 #include "shards/user/act.h"
+#include "storage/peers.h"
 
 /* A connect ends as stale after client.stale_close_delay, give or take a tick. */
 #define CONNECT_SLACK_MS 5000
@@ -48,6 +50,7 @@ void user_home_tick(struct shard *shard)
 struct addressed {
     struct handle *conns; /* of all, in the arena */
     uint32_t first[SHARDS_MAX + 1];
+    bool is_anonymous; /* in their place every client without a user */
 };
 
 /* Counting sort by shard; `is_ending`: marks them as told to end, and leaves out those
@@ -86,6 +89,7 @@ static void post_do(struct shard *shard, uint32_t to, const struct addressed *ad
         .packed = packed,
         .conns = addressed->conns + addressed->first[to],
         .conns_count = addressed->first[to + 1] - addressed->first[to],
+        .is_anonymous = addressed->is_anonymous,
     };
     metric_add(&shard->metrics, METRIC_MESSAGES_SENT_CONTROL, 1);
     if (call == NULL) {
@@ -184,22 +188,64 @@ static enum err enter_user(struct shard *shard, const struct letter_user_enter *
     return users_enter(users, enter->user, &place, session);
 }
 
+static void enter_finish(struct shard *shard, const struct letter_user_enter *enter, uint32_t from)
+{
+    struct answer answer = {.call = enter->call};
+    if (!is_revoked(shard, enter, &answer)) {
+        uint32_t session = SESSION_NONE;
+        answer.err = enter_user(shard, enter, from, &session);
+        answer.offset = session;
+    }
+    call_answer_to(shard, from, &answer);
+    if (answer.err == ERR_OK) act_late(shard, enter, from);
+    account(shard);
+}
+
+/* With other nodes the newest connection of a user is the one whose command comes last in
+ * the order that they share: it enters in that place, and ends those before it. */
+struct enter_tell {
+    struct store_tell op;
+    struct shard *shard;
+    uint32_t from;
+    struct letter_user_enter enter;
+    uint8_t user[];
+};
+
+static void enter_on_told(struct store_tell *op, enum err err)
+{
+    struct enter_tell *tell = container_of(op, struct enter_tell, op);
+    struct shard *shard = tell->shard;
+    if (err == ERR_OK)
+        enter_finish(shard, &tell->enter, tell->from);
+    else
+        call_answer_to(shard, tell->from, &(struct answer){.call = tell->enter.call, .err = err});
+    mem_free(tell);
+}
+
+static void enter_tell(struct shard *shard, const struct letter_user_enter *enter, uint32_t from)
+{
+    struct act act = {.verb = ACT_DISCONNECT, .user = enter->user, .is_single = true};
+    struct enter_tell *tell = mem_alloc(sizeof *tell + enter->user.size);
+    memcpy(tell->user, enter->user.at, enter->user.size);
+    tell->shard = shard;
+    tell->from = from;
+    tell->enter = *enter;
+    tell->enter.user = bytes_of(tell->user, enter->user.size);
+    tell->op = (struct store_tell){
+        .user = tell->enter.user, .text = packed_act(shard, &act), .on_end = enter_on_told};
+    store_tell(shard->store, &tell->op);
+}
+
 void user_on_enter(void *context, struct letter *letter)
 {
     struct shard *shard = context;
     struct letter_user_enter enter;
     letter_read_user_enter(letter, &enter);
     check(home_of_user(enter.user, shard->shards_count) == shard->index);
-
-    struct answer answer = {.call = enter.call};
-    if (!is_revoked(shard, &enter, &answer)) {
-        uint32_t session = SESSION_NONE;
-        answer.err = enter_user(shard, &enter, letter->from, &session);
-        answer.offset = session;
-    }
-    call_answer(shard, letter, &answer);
-    if (answer.err == ERR_OK) act_late(shard, &enter, letter->from);
-    account(shard);
+    if (is_single(shard->config) && store_has_peers(shard->store))
+        enter_tell(shard, &enter, letter->from);
+    else
+        enter_finish(shard, &enter, letter->from);
 }
 
 void user_on_leave(void *context, struct letter *letter)
@@ -234,13 +280,19 @@ static void on_done(struct shard *shard, struct call *call, struct conn *conn,
     mem_free(run);
 }
 
+/* Has the shard to be asked?  Anonymous clients are registered nowhere, so every shard is. */
+static bool is_asked(const struct addressed *addressed, uint32_t to)
+{
+    return addressed->is_anonymous || addressed->first[to + 1] > addressed->first[to];
+}
+
 /* All calls or none: half a ban would be worse than a refused one. */
 static enum err begin_all(struct shard *shard, const struct addressed *addressed,
                           struct act_run *run, struct handle handles[SHARDS_MAX])
 {
     struct call *calls[SHARDS_MAX] = {NULL};
     for (uint32_t to = 0; to < shard->shards_count; to++) {
-        if (addressed->first[to + 1] == addressed->first[to]) continue;
+        if (!is_asked(addressed, to)) continue;
         enum err err = call_begin(shard, NULL, to, on_done, &calls[to], &handles[to]);
         if (err != ERR_OK) {
             for (uint32_t i = 0; i < to; i++)
@@ -253,18 +305,27 @@ static enum err begin_all(struct shard *shard, const struct addressed *addressed
     return ERR_OK;
 }
 
-static enum err act_on_sessions(struct shard *shard, const struct letter *letter,
-                                const struct letter_user_act *in, struct bytes packed,
-                                bool *is_under_way)
+/* Who is addressed.  False: nobody. */
+static bool address_act(struct shard *shard, const struct act *act, struct addressed *addressed)
+{
+    if (act->user.size == 0) {
+        *addressed = (struct addressed){.is_anonymous = true};
+        return true;
+    }
+    address(shard, users_find(&shard->user_home.users, act->user), false, addressed);
+    return addressed->first[SHARDS_MAX] > 0;
+}
+
+static enum err act_on_sessions(struct shard *shard, uint32_t from, struct handle call,
+                                const struct act *act, struct bytes packed, bool *is_under_way)
 {
     struct addressed addressed;
-    address(shard, users_find(&shard->user_home.users, in->act.user), false, &addressed);
-    *is_under_way = addressed.first[SHARDS_MAX] > 0;
+    *is_under_way = address_act(shard, act, &addressed);
     if (!*is_under_way) return ERR_OK;
 
     struct act_run *run = mem_alloc(sizeof *run);
-    run->call = in->call;
-    run->api = letter->from;
+    run->call = call;
+    run->api = from;
     struct handle handles[SHARDS_MAX];
     enum err err = begin_all(shard, &addressed, run, handles);
     if (err != ERR_OK) {
@@ -272,9 +333,67 @@ static enum err act_on_sessions(struct shard *shard, const struct letter *letter
         return err;
     }
     for (uint32_t to = 0; to < shard->shards_count; to++)
-        if (addressed.first[to + 1] > addressed.first[to])
-            post_do(shard, to, &addressed, packed, &handles[to]);
+        if (is_asked(&addressed, to)) post_do(shard, to, &addressed, packed, &handles[to]);
     return ERR_OK;
+}
+
+/* A client id is told with the connect reply: nobody can mean one under way.  The turn's
+ * reading is too old here: a connect that another shard read since then would seem to
+ * have begun after this call.  Anonymous clients are registered nowhere. */
+static void revoke(struct shard *shard, const struct act *act, struct bytes packed)
+{
+    if (act->client.size > 0 || act->user.size == 0) return;
+    revocations_add(&shard->user_home.revocations, act->user, packed, clock_mono_ns());
+}
+
+static void act_here(struct shard *shard, uint32_t from, struct handle call, const struct act *act,
+                     struct bytes packed)
+{
+    bool is_under_way = false;
+    enum err err = act_on_sessions(shard, from, call, act, packed, &is_under_way);
+    if (err == ERR_OK) revoke(shard, act, packed);
+    if (err != ERR_OK || !is_under_way)
+        call_answer_to(shard, from, &(struct answer){.call = call, .err = err});
+    account(shard);
+}
+
+/* With other nodes a call first takes its place in the order that they share, so every
+ * node acts in that order. */
+struct act_tell {
+    struct store_tell op;
+    struct shard *shard;
+    uint32_t from;
+    struct handle call;
+    size_t size;
+    uint8_t packed[];
+};
+
+static void act_on_told(struct store_tell *op, enum err err)
+{
+    struct act_tell *tell = container_of(op, struct act_tell, op);
+    struct bytes packed = bytes_of(tell->packed, tell->size);
+    struct reader reader = reader_of(packed);
+    struct act act;
+    act_read(&reader, &act);
+    if (err == ERR_OK)
+        act_here(tell->shard, tell->from, tell->call, &act, packed);
+    else
+        call_answer_to(tell->shard, tell->from, &(struct answer){.call = tell->call, .err = err});
+    mem_free(tell);
+}
+
+static void act_tell(struct shard *shard, uint32_t from, const struct letter_user_act *in,
+                     struct bytes packed)
+{
+    struct act_tell *tell = mem_alloc(sizeof *tell + packed.size);
+    memcpy(tell->packed, packed.at, packed.size);
+    tell->size = packed.size;
+    tell->shard = shard;
+    tell->from = from;
+    tell->call = in->call;
+    tell->op = (struct store_tell){
+        .user = in->act.user, .text = bytes_of(tell->packed, tell->size), .on_end = act_on_told};
+    store_tell(shard->store, &tell->op);
 }
 
 void user_on_act(void *context, struct letter *letter)
@@ -286,16 +405,34 @@ void user_on_act(void *context, struct letter *letter)
     check(home_of_user(in.act.user, shard->shards_count) == shard->index);
 
     struct bytes packed = packed_act(shard, &in.act);
-    bool is_under_way = false;
-    enum err err = act_on_sessions(shard, letter, &in, packed, &is_under_way);
-    /* A client id is told with the connect reply: nobody can mean one under way.  The
-     * turn's reading is too old here: a connect that another shard read since then would
-     * seem to have begun after this call. */
-    if (err == ERR_OK && in.act.client.size == 0)
-        revocations_add(&shard->user_home.revocations, in.act.user, packed, clock_mono_ns());
-    if (err != ERR_OK || !is_under_way) {
-        struct answer answer = {.call = in.call, .err = err};
-        call_answer(shard, letter, &answer);
+    if (store_has_peers(shard->store))
+        act_tell(shard, letter->from, &in, packed);
+    else
+        act_here(shard, letter->from, in.call, &in.act, packed);
+}
+
+/* What another node was asked to do, in its place. */
+void user_on_told(void *context, struct bytes user, struct bytes packed, uint64_t age_ms)
+{
+    struct shard *shard = context;
+    struct reader reader = reader_of(packed);
+    struct act act;
+    if (home_of_user(user, shard->shards_count) != shard->index) return;
+    metric_add(&shard->metrics, METRIC_MESSAGES_RECEIVED_CONTROL, 1);
+    /* Said before this shard was there: it has no connection from before that. */
+    if (age_ms * 1000000 >= shard->clock.mono_ns - shard->started_ns) return;
+    if (!act_parse(&reader, &act) || !bytes_equal(act.user, user)) {
+        log_error("a command of another node about a user is malformed and is passed over");
+        return;
     }
+    struct addressed addressed;
+    if (act.is_single) {
+        struct user *found = users_find(&shard->user_home.users, user);
+        if (found != NULL) end_others(shard, found);
+    } else if (address_act(shard, &act, &addressed)) {
+        for (uint32_t to = 0; to < shard->shards_count; to++)
+            if (is_asked(&addressed, to)) post_do(shard, to, &addressed, packed, NULL);
+    }
+    if (!act.is_single) revoke(shard, &act, packed);
     account(shard);
 }

@@ -8,7 +8,12 @@
  *   USER_LEAVE  a registered connection has ended.
  *   USER_ACT    a backend speaks of the user.  Every shard with an addressed session
  *               is asked to act, and the backend is answered when all have; the
- *               call stays as a revocation for connects that are under way.
+ *               call stays as a revocation for connects that are under way.  The empty
+ *               user, at the home of that name, is every client without one.
+ *
+ * With other nodes a call, and the entrance of a connection that is to be the only one, first
+ * takes its place in an order that all homes of the user share (storage/peers.h): every
+ * node acts in that order, and of two new connections on two nodes exactly one stays.
  *
  * Letters of one shard to another are one FIFO, so whom this home has answered yes
  * knows it before a USER_DO about it arrives, and a leave is known here before the
@@ -38,3 +43,5 @@ void user_home_tick(struct shard *shard);
 void user_on_enter(void *shard, struct letter *letter);
 void user_on_leave(void *shard, struct letter *letter);
 void user_on_act(void *shard, struct letter *letter);
+/* Of another node (struct store_peer_sink). */
+void user_on_told(void *shard, struct bytes user, struct bytes packed, uint64_t age_ms);
