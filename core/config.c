@@ -35,6 +35,9 @@ static void say(struct config_reader *reader, enum config_voice voice, uint32_t 
         used += snprintf(sentence + used, sizeof(sentence) - (size_t)used, "%.300s: ", path);
     check(used > 0 && (size_t)used < sizeof(sentence));
     vsnprintf(sentence + used, sizeof(sentence) - (size_t)used, format, values);
+    /* Keys are the file's: a sentence is one line whatever they hold. */
+    for (char *at = sentence; *at != 0; at++)
+        if ((unsigned char)*at < ' ' || *at == 127) *at = '?';
     if (reader->say != NULL) reader->say(reader->context, voice, sentence);
 }
 

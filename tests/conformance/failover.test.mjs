@@ -1,6 +1,6 @@
 // The primary dies and its replica takes over, two gateways above.  Redis copies to
 // replicas after it has answered, so what was answered last may be missing then:
-// everybody concerned is told.
+// with redis.wait_replicas nothing is, without it everybody concerned is told.
 //
 // The replica copies over a wire that the test holds (a partition), and the
 // gateways reach "the primary" over wires that the test turns (an address that moves).
@@ -82,3 +82,13 @@ for (const isAway of [false, true])
     assert.equal(told, CHANNELS.length * ledger.listeners.length);
     assert.ok(await ledger.missing() > 0, 'there was something to tell of');
   });
+
+test(`redis.wait_replicas: a partition of ${PARTITION_MS} ms, then the primary's death: nothing is lost`, async (t) => {
+  const { copying, ledger, failOver } = await stage(t, { wait_replicas: 1, wait_timeout: '200ms' });
+  copying.hold();
+  await sleep(PARTITION_MS);
+  await failOver();
+  await end(ledger, 100);
+  ledger.judge({ mayLose: true }); // another primary is another generation: positions are void
+  assert.equal(await ledger.missing(), 0);
+});

@@ -246,6 +246,8 @@ static void an_unknown_name_is_answered_with_the_nearest(void **state)
         "c.yaml:1: elsewhere: unknown option; allowed here: client, http_api, health, "
         "prometheus, debug, log, http_server, websocket, channel, storage, redis, shards, "
         "shutdown, node");
+    bad("health: {\"som\\ne\": 1}",
+        "c.yaml:1: health.som?e: unknown option; allowed here: enabled");
     bad("health: {some_thing_else: 1}",
         "c.yaml:1: health.some_thing_else: unknown option; allowed here: enabled");
     bad("channel:\n  namespaces:\n    - name: chat\n      histroy_size: 10\n",
