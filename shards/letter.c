@@ -401,7 +401,8 @@ struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kin
 
 /* answer · call · u32 err · u8 flags · u64 offset · sized epoch
  *        · u32 n, n publications · u32 n, n × (u32 readers, u32 eligible)
- *        · u8 survey? · [metrics · 3 × u64 · sized hashes · u8 ok · sized detail · 2 × u64]
+ *        · u8 survey? · [metrics · 3 × u64 · sized hashes · u8 ok · sized detail · 2 × u64
+ *          · u8 · u64 · sized groups]
  *        · lists (letter_who.h) */
 struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct answer *in)
 {
@@ -411,7 +412,7 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
         size += publication_size(&in->publications[i]);
     if (in->metrics != NULL)
         size += sizeof *in->metrics + 3 * 8 + SIZED(in->user_hashes) + 1 + SIZED(in->store_detail) +
-                2 * 8 + 1 + 8;
+                2 * 8 + 1 + 8 + SIZED(in->store_groups);
     size += lists_size(in);
 
     struct writer w;
@@ -443,6 +444,7 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
         write_u64(&w, in->store_latency_us);
         write_u8(&w, in->keys_state);
         write_u64(&w, in->keys_latency_us);
+        write_sized(&w, in->store_groups);
     }
     lists_write(&w, in);
     return packed(letter, &w);
@@ -464,6 +466,7 @@ static void read_answer_survey(struct reader *r, struct arena *arena, struct ans
     out->store_latency_us = read_u64(r);
     out->keys_state = read_u8(r);
     out->keys_latency_us = read_u64(r);
+    out->store_groups = read_sized(r);
 }
 
 void letter_read_answer(const struct letter *letter, struct arena *arena, struct answer *out)

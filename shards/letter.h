@@ -179,7 +179,8 @@ struct answer {
     bool store_ok;
     struct bytes store_detail;
     uint64_t store_lag_bytes, store_latency_us, keys_latency_us;
-    uint8_t keys_state; /* enum keys_state; shard 0 alone has one */
+    uint8_t keys_state;        /* enum keys_state; shard 0 alone has one */
+    struct bytes store_groups; /* struct store_group, one after another */
 };
 struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct answer *in);
 /* Arrays come from `arena`, views point into the letter. */

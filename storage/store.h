@@ -173,12 +173,25 @@ struct store_env {
     struct store_sink sink;
 };
 
+/* How far a consumer group of the worker streams is behind, all partitions together;
+ * of shard 0, where there are such streams. */
+#define STORE_GROUPS_MAX     16
+#define STORE_GROUP_NAME_MAX 63
+struct store_group {
+    char topic[24];
+    char name[STORE_GROUP_NAME_MAX + 1]; /* '_' for what is not printable, quotes, backslashes */
+    uint64_t lag;                        /* entries that the group has not read */
+    uint64_t pending;                    /* read and not acknowledged */
+};
+
 struct store_health {
-    bool is_ok;             /* appends can become durable now */
-    char detail[160];       /* one sentence for people */
-    uint64_t lag_bytes;     /* embedded: log not yet applied */
-    uint64_t latency_us;    /* of the last commit or round trip */
-    const char *durability; /* "durable", "written" or "memory" */
+    bool is_ok;                       /* appends can become durable now */
+    char detail[160];                 /* one sentence for people */
+    uint64_t lag_bytes;               /* embedded: log not yet applied */
+    uint64_t latency_us;              /* of the last commit or round trip */
+    const char *durability;           /* "durable", "written" or "memory" */
+    const struct store_group *groups; /* valid for the turn */
+    uint32_t groups_count;
 };
 
 /* What an engine is. */

@@ -52,6 +52,15 @@ static void take_users(struct survey_run *run, struct bytes hashes)
     run->users_count += count;
 }
 
+/* One shard has them all. */
+static void take_groups(struct survey *survey, struct bytes groups)
+{
+    if (groups.size == 0) return;
+    check(groups.size % sizeof survey->groups[0] == 0 && groups.size <= sizeof survey->groups);
+    memcpy(survey->groups, groups.at, groups.size);
+    survey->groups_count = (uint32_t)(groups.size / sizeof survey->groups[0]);
+}
+
 static void take_shard(struct survey *survey, uint32_t index, const struct answer *answer)
 {
     struct survey_shard *shard = &survey->shards[index];
@@ -71,6 +80,7 @@ static void take_shard(struct survey *survey, uint32_t index, const struct answe
     size_t size = min_u64(answer->store_detail.size, sizeof shard->store_detail - 1);
     if (size > 0) memcpy(shard->store_detail, answer->store_detail.at, size);
     metrics_sum(&survey->metrics, answer->metrics);
+    take_groups(survey, answer->store_groups);
 }
 
 static void on_answer(struct shard *shard, struct call *call, struct conn *conn,
@@ -153,6 +163,7 @@ void survey_on_letter(void *context, struct letter *letter)
         .store_latency_us = health.latency_us,
         .keys_state = keys_state,
         .keys_latency_us = keys_latency_us,
+        .store_groups = bytes_of(health.groups, health.groups_count * sizeof health.groups[0]),
     };
     call_answer(shard, letter, &answer);
 }

@@ -19,6 +19,7 @@
 #include "core/err.h"
 #include "core/limits.h"
 #include "core/metric.h"
+#include "storage/store.h"
 
 struct shard;
 struct conn;
@@ -40,6 +41,8 @@ struct survey {
     uint64_t users;   /* distinct non-empty user ids; with SURVEY_WITH_USERS */
     struct survey_shard shards[SHARDS_MAX];
     struct metrics metrics; /* summed over the shards that answered */
+    struct store_group groups[STORE_GROUPS_MAX];
+    uint32_t groups_count;
 };
 
 enum survey_depth { SURVEY_COUNTERS, SURVEY_WITH_USERS };

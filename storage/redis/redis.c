@@ -208,6 +208,7 @@ static struct store *redis_attach(struct store_node *base, const struct store_en
     for (uint32_t i = 0; i < node->options.partitions; i++) redis->partitions[i].server = server;
     redis_peers_start(redis);
     sweep_start(redis);
+    if (env->shard == 0 && env->config->redis_streams_enabled) groups_start(redis);
     return &redis->store;
 }
 
@@ -219,6 +220,7 @@ static void redis_detach(struct store *store)
     links_fini(&redis->links);
     append_abandon(redis);
     wheel_disarm(store->env.wheel, &redis->sweep_timer);
+    groups_stop(redis);
     for (uint32_t i = 0; i < redis->servers_count; i++) {
         server_fini(redis->servers[i]);
         mem_free(redis->servers[i]);
@@ -260,7 +262,9 @@ static void redis_health(const struct store *store, struct store_health *health)
     }
     *health = (struct store_health){.is_ok = problem == NULL,
                                     .latency_us = redis->latency_us,
-                                    .durability = is_durable ? "durable" : "written"};
+                                    .durability = is_durable ? "durable" : "written",
+                                    .groups = redis->groups.rows,
+                                    .groups_count = redis->groups.count};
     snprintf(health->detail, sizeof health->detail, "%.*s", (int)sizeof health->detail - 1,
              problem == NULL ? "Redis answers" : problem);
 }

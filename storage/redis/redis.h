@@ -10,6 +10,7 @@
  *   feed.c     announcements and their order
  *   sweep.c    the periodic look for what no announcement told
  *   answer.c   what scripts and announcements say, parsed
+ *   groups.c   how far consumers of the worker streams are behind
  *   work.c, work_ask.c   a consumer of the worker streams, beside the store
  *   peers.c, nodes.c, presence.c, tell.c   other nodes (peers_parts.h)
  *   link.c, hello.c, ask.c, resp.c, script.c   the way to Redis
@@ -120,6 +121,16 @@ struct redis_partition {
     struct append_call *filling; /* takes records of this turn */
 };
 
+/* groups.c: what the last sweep over the worker streams found, and the one under way. */
+struct redis_groups {
+    struct store_group rows[STORE_GROUPS_MAX], next[STORE_GROUPS_MAX];
+    uint32_t count, next_count;
+    uint32_t partition; /* the next one to ask */
+    uint32_t calls;
+    bool is_incomplete; /* one of them failed: the sweep does not count */
+    struct timer timer;
+};
+
 struct redis_store {
     struct store store; /* first: a store is cast back */
     struct redis_node *node;
@@ -140,6 +151,7 @@ struct redis_store {
     struct list holding;
     struct list refused; /* opens for which no channel was left */
     /* sweep.c */
+    struct redis_groups groups;
     struct timer sweep_timer;
     uint32_t sweep_next; /* partition */
     uint32_t sweep_calls;
@@ -255,3 +267,8 @@ void presence_take(struct redis_store *redis, struct redis_channel *channel,
 void sweep_start(struct redis_store *redis);
 /* Looks at every partition now, and fills what differs. */
 void sweep_soon(struct redis_store *redis);
+
+/* groups.c */
+void groups_start(struct redis_store *redis);
+/* A no-op when it was not started. */
+void groups_stop(struct redis_store *redis);

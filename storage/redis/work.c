@@ -304,6 +304,7 @@ static void attach(struct work *work, const struct config *config)
     struct store *store = store_attach(work->node, &env);
     check(store != NULL); /* this engine always can */
     work->redis = redis_of(store);
+    groups_stop(work->redis); /* gateways tell */
     work->partitions = work->redis->node->options.partitions;
     work->read_next = 0;
 }

@@ -318,6 +318,67 @@ static void what_a_replica_lacks_is_not_copied_before_it_has_it(void **state)
     world_end(world);
 }
 
+/* --- who reads them ------------------------------------------------------------------------- */
+
+static const struct store_group *group_of(struct world *world, const char *topic, const char *name)
+{
+    struct store_health health;
+    store_health(world->nodes[0].store, &health);
+    for (uint32_t i = 0; i < health.groups_count; i++) {
+        const struct store_group *group = &health.groups[i];
+        if (strcmp(group->topic, topic) == 0 && strcmp(group->name, name) == 0) return group;
+    }
+    return NULL;
+}
+
+static bool group_is(struct world *world, const char *name, uint64_t lag, uint64_t pending)
+{
+    const struct store_group *group = group_of(world, "group_msg", name);
+    return group != NULL && group->lag == lag && group->pending == pending;
+}
+
+static void what_groups_have_not_done_is_counted(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_with(configure);
+    struct store_append op = {.channel = &world->rooms[0][0].channel,
+                              .type = RECORD_PUBLICATION,
+                              .publication = {.data = BYTES_LITERAL("1")}};
+    uint32_t k[] = {partition_of("room:0"), partition_of("room:1")};
+    assert_int_not_equal(k[0], k[1]);
+    for (uint32_t i = 0; i < 7; i++) append(world, op);
+    op.channel = &world->rooms[0][1].channel;
+    for (uint32_t i = 0; i < 4; i++) append(world, op);
+    for (uint32_t i = 0; i < 2; i++) {
+        redis_ask(&world->redis, &asked, "XGROUP CREATE test:{p%u}:group_msg push 0", k[i]);
+        redis_ask(&world->redis, &asked, "XGROUP CREATE test:{p%u}:group_msg a\"b 0", k[i]);
+    }
+    turn_until(world, group_is(world, "push", 11, 0) && group_is(world, "a_b", 11, 0));
+    redis_ask(&world->redis, &asked,
+              "XREADGROUP GROUP push me COUNT 3 STREAMS test:{p%u}:group_msg >", k[0]);
+    turn_until(world, group_is(world, "push", 8, 3));
+    /* Gone with its streams. */
+    for (uint32_t i = 0; i < 2; i++)
+        redis_ask(&world->redis, &asked, "DEL test:{p%u}:group_msg", k[i]);
+    turn_until(world, group_of(world, "group_msg", "push") == NULL);
+    redis_ask_end(&asked);
+    world_end(world);
+}
+
+static void only_so_many_groups_are_told(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_with(configure);
+    struct store_health health;
+    for (uint32_t i = 0; i < STORE_GROUPS_MAX + 1; i++)
+        redis_ask(&world->redis, &asked, "XGROUP CREATE test:{p0}:read_receipt g%u 0 MKSTREAM", i);
+    turn_until(world, (store_health(world->nodes[0].store, &health), health.groups_count > 0));
+    assert_int_equal(health.groups_count, STORE_GROUPS_MAX);
+    assert_non_null(group_of(world, "read_receipt", "g0"));
+    redis_ask_end(&asked);
+    world_end(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +388,8 @@ int main(void)
         cmocka_unit_test(a_removal_takes_the_conversations_stream_along),
         cmocka_unit_test(retention_ends_in_time_and_by_size),
         cmocka_unit_test(nothing_is_written_unless_asked_for),
+        cmocka_unit_test(what_groups_have_not_done_is_counted),
+        cmocka_unit_test(only_so_many_groups_are_told),
         cmocka_unit_test(the_stream_holds_what_was_acknowledged_over_a_kill),
         cmocka_unit_test(what_a_replica_lacks_is_not_copied_before_it_has_it),
     };
