@@ -55,6 +55,8 @@
 #define EMBED_RESEAL_NS         100000000ull
 #define EMBED_RESEAL_ROWS       512 /* in one transaction */
 #define EMBED_SHRINK_PAGES      256 /* in one transaction */
+/* Less room than that on the disk is named as what stopped a start. */
+#define EMBED_FREE_MIN          (1 << 20)
 /* At most that much of the time between two lives counts for ages: nothing but
  * the machine's clock tells how long it was, and one that jumped would end
  * everything that has an age. */

@@ -160,6 +160,21 @@ static enum err node_begin(struct embed_node *node, const struct node_past *past
     return reseal_init(&node->reseal, &node->seals, node->index);
 }
 
+/* SQLite said what failed; this is what to do. */
+static enum err node_advise(const struct embed_node *node, enum err err)
+{
+    int64_t free_bytes = disk_free(node->path);
+    if (err == ERR_STORE_CORRUPT) {
+        log_error("index is damaged; restore the data directory from a backup file=%s",
+                  node->index_path);
+    } else if (err == ERR_IO && free_bytes >= 0 && free_bytes < EMBED_FREE_MIN) {
+        log_error("disk of the data directory is full; make room and start again path=%s "
+                  "free_kib=%" PRId64,
+                  node->path, free_bytes >> 10);
+    }
+    return err;
+}
+
 static enum err node_start(struct embed_node *node)
 {
     struct node_past past;
@@ -168,12 +183,12 @@ static enum err node_start(struct embed_node *node)
     TRY(node_directories(node));
     TRY(embed_backup_check(node));
     embed_backup_forget(node);
-    TRY(index_open(node->index_path, &node->index));
+    TRY(node_advise(node, index_open(node->index_path, &node->index)));
     TRY(node_past(node, &past));
     TRY(node_age(node));
     TRY(seals_open(&node->seals, node->config, node->index));
     TRY(embed_recover(node));
-    TRY(node_begin(node, &past, boot));
+    TRY(node_advise(node, node_begin(node, &past, boot)));
     log_info("store is open path=%s generation=%" PRIu64 " after=%s", node->path, node->generation,
              past.is_clean ? "a clean end" : "a crash");
     return ERR_OK;

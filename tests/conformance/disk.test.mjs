@@ -1,0 +1,162 @@
+// A disk that is full, and one on which writes fail, under the real program: what is refused
+// and with which word, that reads and listeners go on, what /health says, and what the next
+// start finds: everything that was acknowledged, and nothing else.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, unlinkSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { connect, offsets, range, subscribe } from './client.mjs';
+import { Gateway, until } from './gateway.mjs';
+
+const health = async (gateway) => {
+  const answer = await fetch(`${gateway.http}/health`);
+  return { status: answer.status, store: (await answer.json()).store };
+};
+
+/** Publishes until it is refused; how many were taken. */
+async function fill(gateway, channel, data, first) {
+  for (let n = first; ; n++) {
+    const { result, error } = await gateway.api('publish', { channel, data: { n, data }, idempotency_key: `${channel}${n}` });
+    if (error) return { count: n - first, error };
+    assert.equal(result.offset, n);
+  }
+}
+
+async function holds(gateway, channel, count) {
+  const all = await gateway.ask('history', { channel, limit: -1 });
+  assert.deepEqual(offsets(all.publications), range(1, count));
+  assert.deepEqual(all.publications.map((p) => p.data.n), range(1, count));
+}
+
+/** A small file system of its own, or why there is none. */
+function mountAt(path) {
+  mkdirSync(path);
+  if (process.getuid() !== 0 || !existsSync('/usr/bin/mount')) return 'needs root';
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=10m', 'none', path], { stdio: 'ignore' });
+    return null;
+  } catch {
+    return 'no file system may be mounted here';
+  }
+}
+
+test('a full disk refuses, and goes on when there is room', async (t) => {
+  const gateway = new Gateway({ shards: 1 });
+  const data = join(gateway.dir, 'data'), filler = join(data, 'filler');
+  const why = mountAt(data);
+  t.after(async () => {
+    if (gateway.child?.exitCode === null) await gateway.kill();
+    if (!why) execFileSync('umount', [data]);
+    await gateway.end();
+  });
+  if (why) return t.skip(why);
+  await gateway.start();
+  const bob = await connect(gateway, 'bob');
+  t.after(() => bob.centrifuge.disconnect());
+  const feed = await subscribe(bob, 'chat:a');
+  await gateway.ask('publish', { channel: 'chat:a', data: { n: 1 }, idempotency_key: 'first' });
+  const file = openSync(filler, 'w'), chunk = Buffer.alloc(1 << 16);
+  // In ever smaller pieces, until nothing fits.
+  for (let size = chunk.length; size >= 512; size /= 2)
+    for (;;) try { if (writeSync(file, chunk, 0, size) < size) break; } catch { break; }
+  closeSync(file);
+
+  const { count, error } = await fill(gateway, 'chat:a', 'x'.repeat(30000), 2);
+  const head = 1 + count;
+  assert.equal(error.code, 100);
+  const red = await health(gateway);
+  assert.equal(red.status, 503);
+  assert.match(red.store.detail, /make room on the disk/);
+  await holds(gateway, 'chat:a', head);
+  await until(() => feed.publications.length === head, 'what was acknowledged was delivered, nothing more');
+
+  unlinkSync(filler);
+  const after = await until(async () => (await gateway.api('publish', { channel: 'chat:a', data: { n: head + 1 }, idempotency_key: 'after' })).result, 'there is room');
+  assert.equal(after.offset, head + 1);
+  await until(async () => (await health(gateway)).status === 200, 'health is green');
+  await until(() => feed.publications.length === head + 1, 'bob heard it');
+  await gateway.kill();
+  await gateway.start({ shards: 2 });
+  await holds(gateway, 'chat:a', head + 1);
+  assert.equal((await gateway.ask('publish', { channel: 'chat:a', data: {}, idempotency_key: 'after' })).offset, head + 1);
+});
+
+test('a start on a full disk says so', async (t) => {
+  const gateway = new Gateway({ shards: 1 });
+  const data = join(gateway.dir, 'data'), filler = join(data, 'filler');
+  const why = mountAt(data);
+  t.after(async () => {
+    if (gateway.child?.exitCode === null) await gateway.kill();
+    if (!why) execFileSync('umount', [data]);
+    await gateway.end();
+  });
+  if (why) return t.skip(why);
+  await gateway.start();
+  await gateway.ask('publish', { channel: 'chat:a', data: { n: 1 } });
+  await gateway.kill();
+  const file = openSync(filler, 'w'), chunk = Buffer.alloc(1 << 16);
+  for (let size = chunk.length; size >= 512; size /= 2)
+    for (;;) try { if (writeSync(file, chunk, 0, size) < size) break; } catch { break; }
+  closeSync(file);
+  await assert.rejects(gateway.start(), /"code":1[^]*error disk of the data directory is full; make room and start again path=\S+ free_kib=\d/);
+  unlinkSync(filler);
+  await gateway.start();
+  await holds(gateway, 'chat:a', 1);
+});
+
+test('writes that fail: their shard refuses until a restart, others and reads go on', async (t) => {
+  if (!existsSync('/usr/bin/prlimit')) return t.skip('needs prlimit');
+  const gateway = new Gateway({ shards: 4 });
+  t.after(() => gateway.end());
+  await gateway.start();
+  const limit = (size) => execFileSync('prlimit', ['--pid', String(gateway.child.pid), `--fsize=${size}:unlimited`]);
+  const bob = await connect(gateway, 'bob');
+  t.after(() => bob.centrifuge.disconnect());
+  const feed = await subscribe(bob, 'chat:full');
+  // Writes behind the first 200 kB of a file fail: of this log, not of one with little in it.
+  const data = 'x'.repeat(30000);
+  for (let n = 1; n <= 10; n++)
+    await gateway.ask('publish', { channel: 'chat:full', data: { n, data }, idempotency_key: `chat:full${n}` });
+  // A channel of another shard: its log is another file.
+  const logs = () => readdirSync(join(gateway.dir, 'data', 'log')).map((name) => name.split('-')[1]);
+  const before = new Set(logs());
+  let other;
+  for (let i = 0; !other; i++) {
+    await gateway.ask('publish', { channel: `chat:other${i}`, data: { n: 1 } });
+    if (logs().some((shard) => !before.has(shard))) other = `chat:other${i}`;
+  }
+  await until(async () => await gateway.metric('store_index_lag_bytes') === 0, 'the index has everything');
+  limit(200000);
+  const unknown = await gateway.api('publish', { channel: 'chat:full', data: { n: 11, data }, idempotency_key: 'chat:full11' });
+  assert.deepEqual(unknown.error, { code: 100, message: 'unknown outcome, retry with the same key' });
+  const refused = await gateway.api('publish', { channel: 'chat:full', data: { n: 11 } });
+  assert.deepEqual(refused.error, { code: 100, message: 'store refuses writes' });
+  // Its key stays refused here, never a definitive no.
+  const again = await gateway.api('publish', { channel: 'chat:full', data: { n: 11, data }, idempotency_key: 'chat:full11' });
+  assert.equal(again.error.message, 'unknown outcome, retry with the same key');
+  assert.equal((await gateway.ask('publish', { channel: other, data: { n: 2 } })).offset, 2);
+  const red = await health(gateway);
+  assert.equal(red.status, 503);
+  assert.match(red.store.detail, /a write to the log failed; mend the disk and restart/);
+  await holds(gateway, 'chat:full', 10);
+  await holds(gateway, other, 2);
+  const carol = await connect(gateway, 'carol');
+  t.after(() => carol.centrifuge.disconnect());
+  const late = await subscribe(carol, 'chat:full', { since: { offset: 3, epoch: feed.subscribed[0].streamPosition.epoch } });
+  await until(() => late.publications.length === 7, 'carol recovers what she missed');
+  assert.equal(late.subscribed[0].recovered, true);
+  assert.deepEqual(offsets(feed.publications), range(1, 10), 'nobody saw what was not durable');
+
+  // With the disk mended this shard still refuses: only a restart knows what is on it.
+  limit('unlimited');
+  assert.equal((await gateway.api('publish', { channel: 'chat:full', data: { n: 11 } })).error.message, 'store refuses writes');
+  await gateway.stop();
+  await gateway.start({ shards: 3 });
+  assert.equal((await health(gateway)).status, 200);
+  await holds(gateway, 'chat:full', 10);
+  await holds(gateway, other, 2);
+  const answer = await gateway.ask('publish', { channel: 'chat:full', data: { n: 11, data }, idempotency_key: 'chat:full11' });
+  assert.equal(answer.offset, 11);
+  await until(() => feed.publications.length === 11, 'bob came back and heard it');
+});
