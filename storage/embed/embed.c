@@ -472,15 +472,21 @@ static uint32_t embed_pending(const struct store *base)
 /* What is wrong, as a sentence that says what to do, or NULL. */
 static const char *embed_trouble(const struct embed_store *store)
 {
-    enum err err;
     if (store->log.is_failed) return "a write to the log failed; mend the disk and restart";
-    if (shardlog_refuses(&store->log, &err)) {
+    if (shardlog_is_short(&store->log)) {
         return "the next log file cannot be made; make room on the disk";
     }
     if (store->log.kept_bytes >= embed_lag_max(store)) {
         return "the index lags beyond storage.index_lag_max; publications wait";
     }
     return store->is_index_failing ? "the index cannot be written; make room on the disk" : NULL;
+}
+
+/* What will be wrong soon, or that all is well. */
+static const char *embed_comment(const struct embed_store *store)
+{
+    if (!store->log.is_retrying) return "publications become durable";
+    return "publications become durable; the next log file cannot be made, make room on the disk";
 }
 
 static void embed_health(const struct store *base, struct store_health *health)
@@ -492,7 +498,7 @@ static void embed_health(const struct store *base, struct store_health *health)
                                     .latency_us = store->log.latency_us,
                                     .durability = store->log.is_durable ? "durable" : "written"};
     snprintf(health->detail, sizeof health->detail, "%s",
-             trouble != NULL ? trouble : "publications become durable");
+             trouble != NULL ? trouble : embed_comment(store));
 }
 
 const struct store_engine store_engine_embed = {

@@ -168,11 +168,31 @@ struct log_batch *shardlog_reserve(struct shardlog *log, size_t size, size_t *at
     return batch;
 }
 
+/* True while the next file could not be made and it is too soon to try again. */
+static bool shardlog_waits(const struct shardlog *log)
+{
+    return log->is_retrying && clock_turn_ms(log->env->clock) < log->retry_ms;
+}
+
+/* The next file is made while this one is half full; what fits here needs it not. */
+static bool shardlog_fits(const struct shardlog *log)
+{
+    const struct segment *current = log->current;
+    uint64_t waiting = log->waiting_bytes + BATCH_HEAD + 8;
+    return current != NULL && current->used + waiting <= current->size;
+}
+
+bool shardlog_is_short(const struct shardlog *log)
+{
+    const struct segment *current = log->current;
+    if (!log->is_retrying) return false;
+    return current == NULL || current->size - current->used < LOG_SHORT;
+}
+
 bool shardlog_refuses(const struct shardlog *log, enum err *err)
 {
     *err = ERR_STORE_READONLY;
-    if (log->is_failed) return true;
-    return log->is_retrying && clock_turn_ms(log->env->clock) < log->retry_ms;
+    return log->is_failed || (shardlog_waits(log) && !shardlog_fits(log));
 }
 
 /* Refuses everything that waits; nothing of it has reached a file. */
@@ -225,8 +245,7 @@ static void files_done(struct job *job, void *shard)
     log->is_retrying = true;
     log->retry_ms = clock_turn_ms(log->env->clock) + LOG_RETRY_MS;
     metric_add(log->env->metrics, METRIC_STORE_ERRORS, 1);
-    /* What waits needs this file only when the current one has no room. */
-    if (log->writing == NULL) shardlog_refuse_waiting(log);
+    if (log->writing == NULL && !shardlog_fits(log)) shardlog_refuse_waiting(log);
 }
 
 static bool files_submit(struct shardlog *log)
@@ -245,8 +264,8 @@ static bool files_submit(struct shardlog *log)
 /* Asks for the file after the current one, big enough for `needed` bytes. */
 static void shardlog_prepare(struct shardlog *log, uint64_t needed)
 {
-    enum err err;
-    if (log->files.is_under_way || log->next != NULL || shardlog_refuses(log, &err)) return;
+    if (log->files.is_under_way || log->next != NULL) return;
+    if (log->is_failed || shardlog_waits(log)) return;
     struct segment *made = mem_alloc(sizeof *made);
     uint64_t before = log->current == NULL ? 0 : log->current->number;
     made->file = -1;
@@ -317,13 +336,14 @@ static bool shardlog_room(struct shardlog *log, uint64_t size)
 
 void shardlog_submit(struct shardlog *log)
 {
+    /* Also when nobody asks: a health that stays red keeps those away who would. */
+    if (log->is_retrying) shardlog_prepare(log, 0);
     if (log->writing != NULL || log->is_failed || list_is_empty(&log->waiting)) return;
     struct log_batch *batch = container_of(log->waiting.next, struct log_batch, link);
     uint32_t payload_size = (uint32_t)(batch->size - BATCH_HEAD);
     uint32_t size = batch_size(payload_size);
     if (!shardlog_room(log, size)) {
-        enum err err;
-        if (!log->files.is_under_way && shardlog_refuses(log, &err)) shardlog_refuse_waiting(log);
+        if (!log->files.is_under_way && shardlog_waits(log)) shardlog_refuse_waiting(log);
         return;
     }
     bool is_last = batch == batch_last(log);

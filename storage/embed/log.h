@@ -17,8 +17,8 @@
  *
  * Files are made and removed by jobs on the index readers, ahead of need.  A
  * failed write or sync ends the log: what was under way is unknown, everything
- * later is refused.  A file that cannot be made refuses what waits for it and
- * is tried again a second later.
+ * later is refused.  A file that cannot be made is tried again a second later, and
+ * refuses what does not fit into the current one.
  *
  * Thread:  owner shard.
  * Tests:   tests/unit/storage/test_embed_log.c, tests/crash/
@@ -33,6 +33,9 @@
 /* A collecting batch that is this big is closed and the next one begun. */
 #define LOG_BATCH_MAX (VERIFY ? 4u << 10 : 1u << 20)
 #define LOG_RETRY_MS  1000
+/* With less than that in the current file, and no next one to be had, not every
+ * append finds room. */
+#define LOG_SHORT     LOG_BATCH_MAX
 
 struct log_chunk {
     uint8_t *bytes;
@@ -115,6 +118,8 @@ static inline uint8_t *log_batch_at(const struct log_batch *batch, size_t at)
     return batch->chunk->bytes + batch->at + at;
 }
 
+/* True when the disk is full and the current file nearly so. */
+bool shardlog_is_short(const struct shardlog *log);
 /* True when an append would be refused, and with what. */
 must_use bool shardlog_refuses(const struct shardlog *log, enum err *err);
 /* Starts the next commit when none is under way. */
