@@ -230,6 +230,9 @@ static void call_note_end(const struct append_call *call, enum err err)
         if (call->seq != server->unknown_last + 1) server->unknown_first = call->seq;
         server->unknown_last = call->seq;
     }
+    /* Refused, for want of rights, memory or a disk: the link says why. */
+    if (err == ERR_STORE_DOWN) server->is_refusing = true;
+    if (err == ERR_OK) server->is_refusing = false;
     if (!call->is_plain) server->seq_answered = max_u64(server->seq_answered, call->seq);
 }
 

@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "storage/redis/wrap.h"
 
 #define ASK_PAUSE_MS 50
 
@@ -42,72 +43,108 @@ static int ask_connect(const struct redis_place *place, int fd, uint64_t due_ms)
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
 }
 
-static int ask_send(int fd, struct bytes bytes, uint64_t due_ms)
+/* A conversation over one connection. */
+struct ask {
+    const struct redis_options *options;
+    const struct redis_place *place;
+    int fd;
+    int error; /* 0, or a positive errno: the connection failed */
+    uint64_t due_ms;
+    struct wrap wrap;
+    struct hello hello;
+    struct resp_in *in;
+    char problem[HELLO_PROBLEM_MAX]; /* of TLS, or "" */
+};
+
+static void ask_send(struct ask *ask, struct resp_out *out)
 {
-    for (size_t at = 0; at < bytes.size;) {
-        int error = ask_wait(fd, POLLOUT, due_ms);
-        if (error != 0) return error;
-        ssize_t sent = send(fd, bytes.at + at, bytes.size - at, MSG_NOSIGNAL);
-        if (sent < 0 && errno != EAGAIN && errno != EINTR) return errno;
+    struct bytes bytes = wrap_seal(&ask->wrap, out);
+    for (size_t at = 0; at < bytes.size && ask->error == 0;) {
+        ask->error = ask_wait(ask->fd, POLLOUT, ask->due_ms);
+        if (ask->error != 0) return;
+        ssize_t sent = send(ask->fd, bytes.at + at, bytes.size - at, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN && errno != EINTR) ask->error = errno;
         if (sent > 0) at += (size_t)sent;
     }
-    return 0;
+    wrap_clear(&ask->wrap);
 }
 
-/* Feeds what comes; 0 or a positive errno. */
-static int ask_recv(int fd, struct resp_in *in, uint64_t due_ms)
+static bool ask_hear(void *context, struct bytes plain)
+{
+    struct ask *ask = context;
+    if (resp_feed(ask->in, plain.at, plain.size) != ERR_OK) ask->error = EPROTO;
+    return ask->error == 0;
+}
+
+static void ask_recv(struct ask *ask)
 {
     uint8_t buffer[4096];
-    int error = ask_wait(fd, POLLIN, due_ms);
-    if (error != 0) return error;
-    ssize_t got = recv(fd, buffer, sizeof buffer, 0);
-    if (got == 0) return ECONNRESET;
-    if (got < 0) return errno == EAGAIN || errno == EINTR ? 0 : errno;
-    return resp_feed(in, buffer, (size_t)got) == ERR_OK ? 0 : EPROTO;
+    ask->error = ask_wait(ask->fd, POLLIN, ask->due_ms);
+    if (ask->error != 0) return;
+    ssize_t got = recv(ask->fd, buffer, sizeof buffer, 0);
+    if (got == 0) ask->error = ECONNRESET;
+    if (got < 0 && errno != EAGAIN && errno != EINTR) ask->error = errno;
+    if (got <= 0) return;
+    enum secure_result result = wrap_open(&ask->wrap, bytes_of(buffer, (size_t)got), ask_hear, ask,
+                                          ask->place, ask->problem);
+    if (result == SECURE_FAILED) ask->error = EPROTO;
+    if (result == SECURE_ENDED) ask->error = ECONNRESET;
 }
 
-static enum err ask_dialogue(int fd, struct hello *hello, const struct redis_options *options,
-                             const struct redis_place *place, struct resp_in *in, uint64_t due_ms,
-                             int *error)
+/* Both sides of the handshake of TLS, until words can be sent. */
+static void ask_shake(struct ask *ask)
+{
+    struct resp_out none = {0};
+    ask_send(ask, &none);
+    while (ask->error == 0 && !wrap_is_open(&ask->wrap)) {
+        ask_recv(ask);
+        if (ask->error == 0) ask_send(ask, &none);
+    }
+}
+
+static enum err ask_dialogue(struct ask *ask)
 {
     struct resp_out out = {0};
-    hello_write(hello, options, place, LINK_COMMANDS, false, &out);
-    *error = ask_send(fd, bytes_of(out.at, out.used), due_ms);
+    if (!wrap_begin(&ask->wrap, ask->options, ask->place)) return ERR_LIMIT_MEMORY;
+    ask_shake(ask);
+    if (ask->error != 0) return ERR_STORE_DOWN;
+    hello_write(&ask->hello, ask->options, ask->place, LINK_COMMANDS, false, &out);
+    ask_send(ask, &out);
     resp_fini(&out);
-    while (*error == 0 && !hello_is_done(hello)) {
+    while (ask->error == 0 && !hello_is_done(&ask->hello)) {
         const struct reply *reply;
-        if (resp_next(in, &reply) != ERR_OK) {
-            *error = EPROTO;
+        if (resp_next(ask->in, &reply) != ERR_OK) {
+            ask->error = EPROTO;
         } else if (reply != NULL) {
-            TRY(hello_take(hello, reply));
+            TRY(hello_take(&ask->hello, reply));
         } else {
-            *error = ask_recv(fd, in, due_ms);
+            ask_recv(ask);
         }
     }
-    return *error == 0 ? ERR_OK : ERR_STORE_DOWN;
+    return ask->error == 0 ? ERR_OK : ERR_STORE_DOWN;
 }
 
-static enum err ask_once(const struct redis_options *options, const struct redis_place *place,
-                         struct hello_server *server, char problem[HELLO_PROBLEM_MAX])
+static enum err ask_once(struct ask *ask, char problem[HELLO_PROBLEM_MAX])
 {
-    uint64_t due_ms = now_ms() + options->connect_timeout_ms;
-    struct hello hello = {0};
-    struct resp_in *in = resp_in_create();
     enum err err = ERR_STORE_DOWN;
-    int fd =
-        socket(place->address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int error = fd < 0 ? errno : ask_connect(place, fd, due_ms);
-    if (error == 0) err = ask_dialogue(fd, &hello, options, place, in, due_ms, &error);
-    if (fd >= 0) close(fd);
-    resp_in_destroy(in);
-    if (error != 0) {
+    problem[0] = 0;
+    ask->due_ms = now_ms() + ask->options->connect_timeout_ms;
+    ask->in = resp_in_create();
+    ask->fd = socket(ask->place->address.storage.ss_family,
+                     SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    ask->error = ask->fd < 0 ? errno : ask_connect(ask->place, ask->fd, ask->due_ms);
+    if (ask->error == 0) err = ask_dialogue(ask);
+    if (ask->fd >= 0) close(ask->fd);
+    resp_in_destroy(ask->in);
+    wrap_end(&ask->wrap);
+    if (ask->problem[0] != 0) {
+        memcpy(problem, ask->problem, HELLO_PROBLEM_MAX);
+    } else if (ask->error != 0) {
         snprintf(problem, HELLO_PROBLEM_MAX,
                  "cannot reach Redis at %s: %s; start it, or set redis.address to where it runs",
-                 place->text, strerror(error));
-    } else if (err == ERR_OK) {
-        *server = hello.server;
-    } else {
-        memcpy(problem, hello.problem, HELLO_PROBLEM_MAX);
+                 ask->place->text, strerror(ask->error));
+    } else if (err != ERR_OK) {
+        memcpy(problem, ask->hello.problem, HELLO_PROBLEM_MAX);
     }
     return err;
 }
@@ -119,7 +156,9 @@ enum err ask_hello(const struct redis_options *options, const struct redis_place
     uint64_t started_ms = now_ms();
     bool was_told = false;
     for (;;) {
-        enum err err = ask_once(options, place, server, problem);
+        struct ask ask = {.options = options, .place = place};
+        enum err err = ask_once(&ask, problem);
+        if (err == ERR_OK) *server = ask.hello.server;
         bool is_loading = err == ERR_STARTING;
         uint64_t limit_ms = is_loading ? ASK_LOADING_MS : patience_ms;
         if (err != ERR_STORE_DOWN && !is_loading) return err;

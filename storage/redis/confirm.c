@@ -249,9 +249,3 @@ void confirm_on_lost(struct link *link)
     struct redis_server *server = link->owner;
     server->publish_connection++;
 }
-
-void confirm_probe(struct redis_server *server)
-{
-    bool is_idle = server->flight == NULL && link_is_ready(&server->publish);
-    if (is_idle) append_touch(server->redis, server->probe_partition, BYTES_LITERAL("probe"));
-}

@@ -39,7 +39,5 @@ bool confirm_board(struct redis_server *server, struct append_call *call);
 void confirm_submit(struct redis_server *server);
 /* The script of a call of a flight has ended. */
 void confirm_on_appended(struct append_call *call, enum err err, const struct reply *reply);
-/* Looks whether the replicas are there, when nothing else does. */
-void confirm_probe(struct redis_server *server);
 /* The publish link is gone: what it carried proves nothing on another connection. */
 void confirm_on_lost(struct link *link);

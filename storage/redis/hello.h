@@ -34,6 +34,8 @@ struct redis_options {
     uint32_t partitions;
     uint64_t connect_timeout_ms;
     uint64_t io_timeout_ms;
+    struct secure_context *secure; /* of redis.tls; NULL: without */
+    const char *server_name;       /* in the servers' certificates; empty: their hosts */
     uint32_t wait_replicas;   /* that have it before it is acknowledged; 0: none is waited for */
     uint64_t wait_timeout_ms; /* below io_timeout_ms */
 };

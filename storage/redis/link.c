@@ -2,6 +2,8 @@
  * CLOSING), on_connect (▶ HELLO), take_hello (▶ READY), refuse (READY ▶ AGAIN),
  * link_drop (▶ CLOSING), on_closed (▶ WAITING).
  *
+ * With TLS its handshake is part of CONNECTING.
+ *
  * Invariant: pending holds calls only in READY and AGAIN, in the order of their
  * bytes on the wire; so the first reply belongs to the first of them. */
 #include "storage/redis/link.h"
@@ -114,12 +116,14 @@ static void link_write_calls(struct link *link)
 static void link_send(struct link *link)
 {
     struct resp_out *out = &link->outs[link->filling];
-    if (link->is_sending || out->used == 0 || link->sock == SOCK_NONE) return;
-    check(out->used <= UINT32_MAX);
+    if (link->is_sending || link->sock == SOCK_NONE) return;
+    struct bytes bytes = wrap_seal(&link->wrap, out);
+    if (bytes.size == 0) return;
+    check(bytes.size <= UINT32_MAX);
     link->is_sending = true;
-    link->filling ^= 1;
+    if (!wrap_is_on(&link->wrap)) link->filling ^= 1;
     link->unsent_count = 0;
-    loop_send_wait(link->links->loop, link->sock, out->at, (uint32_t)out->used);
+    loop_send_wait(link->links->loop, link->sock, bytes.at, (uint32_t)bytes.size);
 }
 
 void link_flush(struct link *link)
@@ -323,6 +327,18 @@ static struct link *links_find(struct links *links, uint32_t sock)
     return NULL;
 }
 
+/* Says hello as soon as words can be sent; until then the handshake goes on. */
+static void link_begin(struct link *link)
+{
+    check(link->state == LINK_CONNECTING);
+    if (wrap_is_open(&link->wrap)) {
+        link_move(link, LINK_HELLO);
+        link_hello(link, false);
+    } else {
+        link_send(link);
+    }
+}
+
 static void links_on_connect(void *owner, uint32_t sock, int error)
 {
     struct link *link = links_find(owner, sock);
@@ -331,23 +347,40 @@ static void links_on_connect(void *owner, uint32_t sock, int error)
         link_drop_errno(link, "cannot reach Redis", error);
         return;
     }
-    link_move(link, LINK_HELLO);
+    if (!wrap_begin(&link->wrap, link->options, link->place)) {
+        link_drop(link, "no memory for TLS with Redis");
+        return;
+    }
     loop_recv_arm(link->links->loop, sock);
-    link_hello(link, false);
+    link_begin(link);
+}
+
+/* Bytes as Redis meant them; false: the link is over. */
+static bool link_hear(void *context, struct bytes plain)
+{
+    struct link *link = context;
+    if (link->state == LINK_CONNECTING) link_begin(link);
+    enum err err = resp_feed(link->in, plain.at, plain.size);
+    while (err == ERR_OK && link->state != LINK_CLOSING) {
+        const struct reply *reply;
+        err = resp_next(link->in, &reply);
+        if (err == ERR_OK && reply == NULL) return true;
+        if (err == ERR_OK) link_take(link, reply);
+    }
+    if (err != ERR_OK) link_drop(link, "what the server says is not the Redis protocol");
+    return false;
 }
 
 static void links_on_recv(void *owner, uint32_t sock, uint8_t *data, uint32_t size)
 {
     struct link *link = links_find(owner, sock);
-    if (link == NULL) return;
-    enum err err = resp_feed(link->in, data, size);
-    while (err == ERR_OK && link->state != LINK_CLOSING) {
-        const struct reply *reply;
-        err = resp_next(link->in, &reply);
-        if (err == ERR_OK && reply == NULL) return;
-        if (err == ERR_OK) link_take(link, reply);
-    }
-    if (err != ERR_OK) link_drop(link, "what the server says is not the Redis protocol");
+    char problem[HELLO_PROBLEM_MAX];
+    if (link == NULL || link->state == LINK_CLOSING) return;
+    enum secure_result result =
+        wrap_open(&link->wrap, bytes_of(data, size), link_hear, link, link->place, problem);
+    if (link->state == LINK_CONNECTING) link_begin(link);
+    if (result == SECURE_FAILED) link_drop(link, problem);
+    if (result == SECURE_ENDED) link_drop_errno(link, "lost Redis", 0);
 }
 
 static void links_on_end(void *owner, uint32_t sock, int error)
@@ -362,6 +395,7 @@ static void links_on_send(void *owner, uint32_t sock, uint32_t sent, int error)
     struct link *link = links_find(owner, sock);
     if (link == NULL) return;
     link->is_sending = false;
+    wrap_clear(&link->wrap);
     resp_clear(&link->outs[link->filling ^ 1]);
     if (link->state == LINK_CLOSING) return;
     if (error != 0) {
@@ -379,6 +413,7 @@ static void links_on_closed(void *owner, uint32_t sock)
     link->sock = SOCK_NONE;
     link->is_sending = false;
     link->unsent_count = 0;
+    wrap_end(&link->wrap);
     resp_clear(&link->outs[0]);
     resp_clear(&link->outs[1]);
     resp_in_reset(link->in);
@@ -504,6 +539,7 @@ void links_fini(struct links *links)
         calls_end(link, &link->waiting, ERR_STORE_DOWN);
         calls_end(link, &link->refused, ERR_STORE_DOWN);
         wheel_disarm(links->wheel, &link->timer);
+        wrap_end(&link->wrap);
         resp_in_destroy(link->in);
         resp_fini(&link->outs[0]);
         resp_fini(&link->outs[1]);

@@ -28,6 +28,7 @@
 #include "core/rng.h"
 #include "core/wheel.h"
 #include "storage/redis/hello.h"
+#include "storage/redis/wrap.h"
 
 struct loop;
 struct link;
@@ -90,6 +91,7 @@ struct link {
     struct timer timer;
     struct hello hello;
     uint64_t lineage_ms; /* when the lineage was read */
+    struct wrap wrap;
     struct resp_in *in;
     struct resp_out outs[2]; /* one is filled while the other is with the kernel */
     uint32_t filling;

@@ -149,6 +149,7 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
     options->partitions = config->redis_partitions;
     options->connect_timeout_ms = config->redis_connect_timeout_ms;
     options->io_timeout_ms = config->redis_io_timeout_ms;
+    options->server_name = config->redis_tls_server_name;
     options->wait_replicas = config->redis_wait_replicas;
     options->wait_timeout_ms = config->redis_wait_timeout_ms;
     enum err err = address_parse(config->redis_address, &opened->place);
@@ -164,11 +165,15 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
                   "replicas must not be taken for silence");
         err = ERR_BAD_REQUEST;
     } else {
+        err = wrap_context(config, &options->secure);
+    }
+    if (err == ERR_OK) {
         err = ask_hello(options, &opened->place, options->connect_timeout_ms, &opened->server,
                         problem);
         if (err != ERR_OK) log_error("%s", problem);
     }
     if (err != ERR_OK) {
+        secure_context_destroy(options->secure);
         mem_free(opened);
         return err;
     }
@@ -178,7 +183,9 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
 
 static void redis_node_close(struct store_node *node)
 {
-    mem_free(container_of(node, struct redis_node, node));
+    struct redis_node *closed = container_of(node, struct redis_node, node);
+    secure_context_destroy(closed->options.secure);
+    mem_free(closed);
 }
 
 /* --- the store of a shard -------------------------------------------------------------------- */

@@ -13,7 +13,7 @@
  *   groups.c   how far consumers of the worker streams are behind
  *   work.c, work_ask.c   a consumer of the worker streams, beside the store
  *   peers.c, nodes.c, presence.c, tell.c   other nodes (peers_parts.h)
- *   link.c, hello.c, ask.c, resp.c, script.c   the way to Redis
+ *   link.c, wrap.c, hello.c, ask.c, resp.c, script.c   the way to Redis
  *
  * Redis holds, P partitions of k = hash(name) mod P, per partition:
  *

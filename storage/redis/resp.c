@@ -48,6 +48,13 @@ static void out_raw(struct resp_out *out, struct bytes bytes)
     out->used += bytes.size;
 }
 
+uint8_t *resp_extend(struct resp_out *out, size_t size)
+{
+    uint8_t *at = out_room(out, size);
+    out->used += size;
+    return at;
+}
+
 void resp_begin(struct resp_out *out, uint32_t count)
 {
     check(count > 0);

@@ -33,6 +33,8 @@ void resp_text(struct resp_out *out, const char *word);
 void resp_number(struct resp_out *out, uint64_t number);
 /* One word made of two pieces. */
 void resp_pair(struct resp_out *out, struct bytes first, struct bytes second);
+/* Room for `size` bytes that belong to no command; they count as written. */
+uint8_t *resp_extend(struct resp_out *out, size_t size);
 /* Empties the buffer and, when it grew large, gives its memory back. */
 void resp_clear(struct resp_out *out);
 /* Accepts a zeroed struct. */

@@ -44,6 +44,13 @@ void server_on_probe(struct redis_server *server, struct bytes token)
     server->probe_heard_ms = redis_now_ms(server->redis);
 }
 
+/* Looks whether appending works, when nothing else does. */
+static void probe_append(struct redis_server *server)
+{
+    bool is_idle = server->flight == NULL && link_is_ready(&server->commands);
+    if (is_idle) append_touch(server->redis, server->probe_partition, BYTES_LITERAL("probe"));
+}
+
 static bool server_waits(const struct redis_server *server)
 {
     return server->redis->node->options.wait_replicas > 0;
@@ -63,7 +70,7 @@ static void probe_on_timer(struct timer *timer)
         server->is_probe_calling = true;
         link_call(&server->commands, &server->probe_call, link_due_ms(&server->commands));
     }
-    if (server_waits(server)) confirm_probe(server);
+    if (server_waits(server) || server->is_refusing) probe_append(server);
     wheel_arm(redis->store.env.wheel, timer, now_ms + PROBE_MS, probe_on_timer);
 }
 
@@ -146,10 +153,12 @@ static bool server_is_beginning(const struct redis_server *server)
     return !has_failed && !was_ready;
 }
 
-/* What keeps publications from being confirmed; NULL: nothing. */
-static const char *server_replicas_problem(struct redis_server *server)
+/* What keeps publications from being appended and confirmed; NULL: nothing. */
+static const char *server_append_problem(struct redis_server *server)
 {
     uint32_t wanted = server->redis->node->options.wait_replicas;
+    const struct link *link = wanted > 0 ? &server->publish : &server->commands;
+    if (server->is_refusing && link->problem[0] != 0) return link->problem;
     if (wanted == 0) return NULL;
     if (!link_is_ready(&server->publish)) return server->publish.problem;
     if (server->replicas >= wanted) return NULL;
@@ -166,5 +175,5 @@ const char *server_problem(struct redis_server *server)
     if (!link_is_ready(&server->commands)) return server->commands.problem;
     if (!link_is_ready(&server->feed)) return server->feed.problem;
     if (now_ms - server->probe_heard_ms >= PROBE_SILENCE_MS) return silence;
-    return server_replicas_problem(server);
+    return server_append_problem(server);
 }

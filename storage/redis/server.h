@@ -30,6 +30,7 @@ struct redis_server {
     struct flight *flight;       /* boarding or on its way */
     uint64_t publish_connection; /* rises with every loss of the link */
     uint64_t publish_order;      /* of what is written to it */
+    bool is_refusing;            /* it answers, and refuses what is appended */
     uint32_t replicas;           /* as WAIT counted them last */
     char replicas_problem[160];
     /* subscribe.c */

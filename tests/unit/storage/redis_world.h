@@ -28,10 +28,17 @@ struct redis_world {
     char path[48];
     char address[64]; /* "redis://127.0.0.1:port" */
     const char *password;
+    const char *acl;  /* said once after the start: makes the user that nodes are */
+    const char *user; /* and its password; NULL: the default one, with `password` */
+    const char *user_password;
     bool is_everysec;       /* fsync each second instead of before each answer */
     uint16_t primary_port;  /* of the server that it replicates; 0: none */
     uint32_t wait_replicas; /* for redis_configure */
     uint64_t wait_timeout_ms;
+    const char *tls_path;  /* with cert.pem and key.pem: speaks TLS, too; NULL: not */
+    bool asks_certificate; /* clients of TLS must have one that cert.pem signed */
+    uint16_t tls_port;
+    char tls_address[64];
 };
 
 static inline int redis_connect(const struct redis_world *redis)
@@ -79,11 +86,14 @@ static inline const char *redis_say(const struct redis_world *redis, const char 
 /* Starts the server with what its directory holds, and waits until it answers. */
 static inline void redis_start(struct redis_world *redis)
 {
-    char port[16], primary[16];
+    char port[16], primary[16], tls_port[16], cert[128], key[128];
     bool is_replica = redis->primary_port != 0;
     check(redis->pid == 0);
     snprintf(port, sizeof port, "%u", redis->port);
     snprintf(primary, sizeof primary, "%u", redis->primary_port);
+    snprintf(tls_port, sizeof tls_port, "%u", redis->tls_port);
+    snprintf(cert, sizeof cert, "%s/cert.pem", redis->tls_path == NULL ? "" : redis->tls_path);
+    snprintf(key, sizeof key, "%s/key.pem", redis->tls_path == NULL ? "" : redis->tls_path);
     redis->pid = fork();
     check(redis->pid >= 0);
     if (redis->pid == 0) {
@@ -95,7 +105,9 @@ static inline void redis_start(struct redis_world *redis)
                redis->is_everysec ? "everysec" : "always", "--enable-debug-command", "yes",
                "--requirepass", redis->password == NULL ? "" : redis->password,
                "--repl-diskless-sync-delay", "0", "--replicaof", is_replica ? "127.0.0.1" : "no",
-               is_replica ? primary : "one", (char *)NULL);
+               is_replica ? primary : "one", redis->tls_path == NULL ? (char *)NULL : "--tls-port",
+               tls_port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert,
+               "--tls-auth-clients", redis->asks_certificate ? "yes" : "no", (char *)NULL);
         _exit(127);
     }
     uint64_t end_ns = clock_mono_ns() + 20000000000ull;
@@ -114,21 +126,30 @@ static inline void redis_kill(struct redis_world *redis)
     redis->pid = 0;
 }
 
-static inline void redis_begin_with(struct redis_world *redis, const struct redis_world *options)
+static inline uint16_t redis_free_port(void)
 {
     struct net_address address;
-    char command[128];
-    *redis = *options;
     check(net_address_parse("127.0.0.1", 0, &address) == ERR_OK);
     int listener = net_listen(&address, false);
     check(listener >= 0);
-    redis->port = net_port(listener);
+    uint16_t port = net_port(listener);
     close(listener);
+    return port;
+}
+
+static inline void redis_begin_with(struct redis_world *redis, const struct redis_world *options)
+{
+    char command[128];
+    *redis = *options;
+    redis->port = redis_free_port();
+    if (redis->tls_path != NULL) redis->tls_port = redis_free_port();
+    snprintf(redis->tls_address, sizeof redis->tls_address, "127.0.0.1:%u", redis->tls_port);
     snprintf(redis->address, sizeof redis->address, "redis://127.0.0.1:%u", redis->port);
     snprintf(redis->path, sizeof redis->path, "/tmp/test_redis.%d.%u", (int)getpid(), redis->port);
     snprintf(command, sizeof command, "rm -rf %s && mkdir %s", redis->path, redis->path);
     check(system(command) == 0);
     redis_start(redis);
+    if (redis->acl != NULL) check(strcmp(redis_say(redis, redis->acl), "+OK") == 0);
 }
 
 static inline void redis_begin(struct redis_world *redis, const char *password)
@@ -161,11 +182,14 @@ static inline void redis_end(struct redis_world *redis)
 static inline void redis_configure(const struct redis_world *redis, struct config *config)
 {
     config->storage_engine = CONFIG_ENGINE_REDIS;
-    config->redis_address = redis->address;
+    config->redis_address = redis->tls_path == NULL ? redis->address : redis->tls_address;
+    config->redis_tls_enabled = redis->tls_path != NULL;
     config->redis_prefix = "test";
     config->redis_partitions = 64;
-    config->redis_user = "";
-    config->redis_password = redis->password == NULL ? "" : redis->password;
+    config->redis_user = redis->user == NULL ? "" : redis->user;
+    config->redis_password = redis->user != NULL       ? redis->user_password
+                             : redis->password == NULL ? ""
+                                                       : redis->password;
     config->redis_db = 0;
     config->redis_connect_timeout_ms = 1000;
     config->redis_io_timeout_ms = 4000;
