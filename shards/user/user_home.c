@@ -420,7 +420,7 @@ void user_on_told(void *context, struct bytes user, struct bytes packed, uint64_
     if (home_of_user(user, shard->shards_count) != shard->index) return;
     metric_add(&shard->metrics, METRIC_MESSAGES_RECEIVED_CONTROL, 1);
     /* Said before this shard was there: it has no connection from before that. */
-    if (age_ms * 1000000 >= shard->clock.mono_ns - shard->started_ns) return;
+    if (age_ms >= (shard->clock.mono_ns - shard->started_ns) / 1000000) return;
     if (!act_parse(&reader, &act) || !bytes_equal(act.user, user)) {
         log_error("a command of another node about a user is malformed and is passed over");
         return;

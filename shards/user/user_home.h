@@ -20,7 +20,7 @@
  * answer to the USER_DO that caused it.
  *
  * Thread:  the user's home shard.
- * Tests:   tests/unit/shards/test_user_home.c, the simulator
+ * Tests:   tests/unit/shards/test_user_home.c, tests/unit/shards/test_user_peers.c, the simulator
  */
 #pragma once
 

@@ -361,7 +361,9 @@ void nodes_take(struct redis_store *redis, bool is_all, struct bytes message)
 void nodes_tick(struct redis_store *redis, uint64_t now_ms)
 {
     struct redis_peers *peers = redis->peers;
-    if (!peers->is_beating && !peers->is_leaving && now_ms >= peers->beat_ms) {
+    /* Who has a lease is asked, so a life begins when it hears. */
+    bool may_beat = peers->is_alive || (peers->all.is_on && peers->mail.is_on);
+    if (may_beat && !peers->is_beating && !peers->is_leaving && now_ms >= peers->beat_ms) {
         peers->is_beating = true;
         peers->beat_ms = now_ms + LEASE_AGAIN_MS;
         peers->beat_call.write = beat_write;

@@ -45,12 +45,28 @@ static bool has_before(uint32_t channel, uint32_t at, bool by_user)
     return false;
 }
 
+/* Every entry, listed or not, is walked over once. */
+static void walk_compare(const struct presences *all, const struct presence *presence,
+                         uint32_t channel)
+{
+    struct wire_info who;
+    uint32_t at = 0, flags, left[4] = {0};
+    for (uint32_t i = 0; i < rows_count; i++)
+        if (rows[i].channel == channel) left[rows[i].flags]++;
+    while (presence_next(all, presence, &at, &who, &flags)) {
+        expect(flags < 4 && left[flags] > 0);
+        left[flags]--;
+    }
+    for (uint32_t i = 0; i < 4; i++) expect(left[i] == 0);
+}
+
 static void whole_compare(const struct presences *all, const struct presence *channels,
                           struct arena *arena)
 {
     for (uint32_t channel = 0; channel < CHANNELS; channel++) {
         uint32_t clients = 0, users = 0;
         presence_verify(all, &channels[channel]);
+        walk_compare(all, &channels[channel], channel);
         for (uint32_t i = 0; i < rows_count; i++) {
             if (rows[i].channel != channel || !is_listed(&rows[i])) continue;
             clients += !has_before(channel, i, false);
