@@ -246,13 +246,13 @@ static void leave_now(void)
  * whoever presses Ctrl-C twice wants; a reload has nothing to act on any more. */
 static bool join_all(struct run *run, const sigset_t *signals, uint64_t timeout_ms)
 {
-    uint64_t end_ms = clock_wall_ms() + timeout_ms;
+    uint64_t end_ns = clock_mono_ns() + timeout_ms * 1000000u;
     for (uint32_t i = 0; i < run->node->shards_count;) {
         if (pthread_tryjoin_np(run->runners[i].thread, NULL) == 0) {
             i++;
             continue;
         }
-        if (clock_wall_ms() >= end_ms) return false;
+        if (clock_mono_ns() >= end_ns) return false;
         struct timespec slice = {.tv_nsec = JOIN_SLICE_MS * 1000000L};
         int signal = sigtimedwait(signals, NULL, &slice);
         if (signal != SIGTERM && signal != SIGINT) continue;

@@ -26,7 +26,44 @@ static struct {
         bool is_lock;
     } handles[HANDLES_MAX];
     uint64_t boots;
+    enum disk_trouble trouble;
+    uint32_t permille;
+    bool has_struck;
 } disk;
+
+void disk_sim_trouble(enum disk_trouble trouble, uint32_t permille)
+{
+    world_note(TRACE_TROUBLE, trouble, permille, 0);
+    disk.trouble = trouble;
+    disk.permille = permille;
+}
+
+bool disk_sim_has_struck(void)
+{
+    return disk.has_struck;
+}
+
+/* The result of a call of that kind: 0 or -errno. */
+static int trouble_of(int call, bool needs_blocks)
+{
+    int error = 0;
+    if (disk.trouble == TROUBLE_FULL && needs_blocks)
+        error = ENOSPC;
+    else if ((disk.trouble == TROUBLE_ERRORS ||
+              (disk.trouble == TROUBLE_SYNCS && call == CALL_SYNC)) &&
+             rng_below(&world.rng_disk, 1000) < disk.permille)
+        error = EIO;
+    if (error == 0) return 0;
+    disk.has_struck = true;
+    world_note(TRACE_STRUCK, (uint64_t)call, (uint64_t)error, 0);
+    return -error;
+}
+
+int disk_sim_write_error(void)
+{
+    /* The log's blocks are there before a byte is written. */
+    return -trouble_of(CALL_WRITE, false);
+}
 
 void disk_sim_init(const struct disk_sim_options *options)
 {
@@ -48,6 +85,7 @@ void disk_sim_kill(bool is_machine)
         disk.handles[i] = (struct handle_sim){0};
         if (file != NULL) file_drop(file);
     }
+    disk.has_struck = false;
     if (!is_machine) return;
     disk.boots++;
     state_crash();
@@ -84,6 +122,8 @@ int disk_open(const char *path, unsigned flags)
 {
     pause_for(CALL_OPEN, 0, flags);
     struct file *file = state_find(path);
+    int error = trouble_of(CALL_OPEN, file == NULL && (flags & DISK_CREATE));
+    if (error < 0) return error;
     if (file != NULL && (flags & DISK_CREATE) && (flags & DISK_EXCLUSIVE)) return -EEXIST;
     if (file == NULL) {
         if (state_is_directory(path)) return -EISDIR;
@@ -106,6 +146,8 @@ int64_t disk_read(int handle, void *at, size_t size, uint64_t offset)
 {
     pause_for(CALL_READ, file_of(handle)->number, size);
     check(disk.handles[handle - HANDLE_FIRST].flags & DISK_READ);
+    int error = trouble_of(CALL_READ, false);
+    if (error < 0) return error;
     return (int64_t)file_read(file_of(handle), at, size, offset);
 }
 
@@ -113,6 +155,13 @@ int64_t disk_write(int handle, const void *at, size_t size, uint64_t offset)
 {
     check(disk.handles[handle - HANDLE_FIRST].flags & DISK_WRITE);
     size_t first = 0;
+    int error = trouble_of(CALL_WRITE, offset + size > file_of(handle)->size);
+    if (error < 0) { /* a part of it is written */
+        first = rng_below(&world.rng_disk, size + 1);
+        if (error == -ENOSPC && offset + first > file_of(handle)->size) first = 0;
+        file_write(file_of(handle), at, first, offset);
+        return error;
+    }
     if (size > SECTOR && fiber_self() != NULL &&
         rng_chance(&world.rng_disk, disk.options.pause_percent)) {
         /* The kernel copies in pieces: a kill may come between two. */
@@ -156,23 +205,29 @@ int disk_sync(int handle)
     world_note(TRACE_DISK, CALL_SYNC, file_of(handle)->number, 0);
     uint64_t ticket = state_ticket();
     if (fiber_self() != NULL) fiber_wait(world.now_ns + disk_sim_sync_ns());
-    file_sync(file_of(handle), ticket);
-    return 0;
+    int error = trouble_of(CALL_SYNC, false);
+    if (error < 0)
+        file_sync_fail(file_of(handle));
+    else
+        file_sync(file_of(handle), ticket);
+    return error;
 }
 
 int disk_truncate(int handle, uint64_t size)
 {
     pause_for(CALL_TRUNCATE, file_of(handle)->number, size);
-    file_resize(file_of(handle), size);
-    return 0;
+    int error = trouble_of(CALL_TRUNCATE, false);
+    if (error == 0) file_resize(file_of(handle), size);
+    return error;
 }
 
 int disk_allocate(int handle, uint64_t size)
 {
     pause_for(CALL_TRUNCATE, file_of(handle)->number, size);
     struct file *file = file_of(handle);
-    if (file->size < size) file_resize(file, size);
-    return 0;
+    int error = trouble_of(CALL_TRUNCATE, file->size < size);
+    if (error == 0 && file->size < size) file_resize(file, size);
+    return error;
 }
 
 int64_t disk_size(int handle)
@@ -189,13 +244,15 @@ int64_t disk_size_at(const char *path)
 int disk_rename(const char *from, const char *to)
 {
     pause_for(CALL_NAMES, 0, 0);
-    return state_rename(from, to);
+    int error = trouble_of(CALL_NAMES, false);
+    return error < 0 ? error : state_rename(from, to);
 }
 
 int disk_unlink(const char *path)
 {
     pause_for(CALL_NAMES, 0, 1);
-    return state_unlink(path);
+    int error = trouble_of(CALL_NAMES, false);
+    return error < 0 ? error : state_unlink(path);
 }
 
 int disk_mkdir(const char *path)
@@ -209,8 +266,9 @@ int disk_sync_dir(const char *path)
 {
     pause_for(CALL_NAMES, 0, 3);
     if (!state_is_directory(path)) return -ENOENT;
-    state_sync_dir(path);
-    return 0;
+    int error = trouble_of(CALL_SYNC, false);
+    if (error == 0) state_sync_dir(path);
+    return error;
 }
 
 int disk_list(const char *path, void (*each)(void *context, const char *name), void *context)

@@ -16,6 +16,8 @@
  * A failed sync forgets that its sectors were dirty, as Linux does: they stay
  * visible, are not durable, and no later sync writes them.
  *
+ * In trouble calls fail: for want of room, or with EIO.
+ *
  * Calls made on a fiber take virtual time and so may be cut off in the
  * middle by a kill.
  */
@@ -30,11 +32,23 @@ struct disk_sim_options {
     uint32_t writeback_percent; /* writes after which some sectors go to the disk by themselves */
 };
 
+/* What ails the disk.  FULL: nothing that needs new blocks succeeds; what has its blocks
+ * does.  ERRORS: some calls fail with EIO, a write after a part of it.  SYNCS: only
+ * syncs do, which is when a kernel tells of what it could not write. */
+enum disk_trouble { TROUBLE_NONE, TROUBLE_FULL, TROUBLE_ERRORS, TROUBLE_SYNCS };
+
 void disk_sim_init(const struct disk_sim_options *options);
 void disk_sim_fini(void);
 /* The process is gone: its handles and locks with it.  `is_machine`: the
  * machine too, and with it what the seed decides. */
 void disk_sim_kill(bool is_machine);
+
+/* From now on. */
+void disk_sim_trouble(enum disk_trouble trouble, uint32_t permille);
+/* Whether a call failed since the process began: it may refuse to start. */
+bool disk_sim_has_struck(void);
+/* A write of a loop: the errno to fail with, or 0. */
+int disk_sim_write_error(void);
 
 /* The pieces of loop_write_sync, at once and without giving way. */
 void disk_sim_put(int file, const uint8_t *data, uint32_t size, uint64_t offset);

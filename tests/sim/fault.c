@@ -2,7 +2,7 @@
  * fault: planted faults, so that the checkers are known to see.
  *
  * Functions of the gateway are linked through here by --wrap; each does now and then
- * what it must never do.  early-ack is in loop_sim_write.c.
+ * what it must never do.  The others are in loop_sim_write.c.
  */
 #include <string.h>
 

@@ -92,6 +92,15 @@ static void config_say(void *context, enum config_voice voice, const char *sente
         world_fail("the simulator's configuration is taken", "%s", sentence);
 }
 
+/* The process ended in order. */
+static void host_rest(void)
+{
+    if (mem_sim_count() != 0)
+        world_fail("everything comes home", "%" PRIu64 " allocations", mem_sim_count());
+    host.state = HOST_DOWN;
+    disk_sim_kill(false);
+}
+
 static void process_main(void *argument)
 {
     static char text[8192];
@@ -102,6 +111,12 @@ static void process_main(void *argument)
         config_parse(bytes_of(text, size), "sim.json", NULL, 0, config_say, NULL, &config);
     if (err != ERR_OK) world_fail("the simulator's configuration is taken", "%s", err_name(err));
     err = node_create(config, &host.node);
+    if (err != ERR_OK && disk_sim_has_struck()) {
+        /* Refused for trouble that it met, and it holds nothing. */
+        host.node = NULL;
+        host_rest();
+        return;
+    }
     /* Whatever the crash before left must be good enough to start from. */
     if (err != ERR_OK)
         world_fail("the gateway starts on what a crash left", "life %u: %s", host.lives,
@@ -112,9 +127,7 @@ static void process_main(void *argument)
     while (host.shards_ended < host.shards_count) fiber_wait(UINT64_MAX);
     node_destroy(host.node);
     host.node = NULL;
-    if (mem_sim_count() != 0)
-        world_fail("everything comes home", "%" PRIu64 " allocations", mem_sim_count());
-    host.state = HOST_DOWN;
+    host_rest();
 }
 
 void host_boot(uint32_t shards)

@@ -3,7 +3,9 @@
  *
  * The bytes reach the page cache in up to two pieces, then the sync begins,
  * then it ends, each at a later time; a kill between leaves what was done.
- * The planted fault early-ack answers before the first piece is written.
+ * A disk in trouble takes a part of it and fails, or fails to sync.
+ * The planted fault early-ack answers before the first piece is written, and
+ * unheard-error answers as if nothing had failed.
  */
 #include "loop_sim_write.h"
 
@@ -25,6 +27,7 @@ struct write_sim {
     uint64_t life, hash, ticket;
     uint32_t done; /* bytes in the page cache */
     bool is_failing, is_early;
+    int error; /* the write itself fails, after a part of it */
     int file;
     uint64_t offset;
     uint32_t size;
@@ -33,6 +36,11 @@ struct write_sim {
 
 static void write_end(struct write_sim *write, int error)
 {
+    if (error != 0 && world.fault == FAULT_UNHEARD) {
+        world.fault_strikes++;
+        world_note(TRACE_FAULT, world.fault_strikes, 0, 0);
+        error = 0;
+    }
     if (!write->is_early) loop_sim_written(write->loop, write->op, error);
     free(write->early);
     free(write);
@@ -68,6 +76,12 @@ static void write_piece(void *context, uint64_t number)
     if (!write->is_early && hash_bytes(bytes_of(data, write->size), 1) != write->hash)
         world_fail("bytes of a write stay valid until on_done", "loop %u", write->number);
     uint32_t size = write->size - write->done;
+    if (write->error != 0) {
+        size = (uint32_t)rng_below(&world.rng_disk, size + 1u);
+        disk_sim_put(write->file, data + write->done, size, write->offset + write->done);
+        write_end(write, write->error);
+        return;
+    }
     bool is_split = number == 0 && size > 1 && rng_chance(&world.rng_disk, 25);
     if (is_split) size = 1 + (uint32_t)rng_below(&world.rng_disk, size - 1);
     disk_sim_put(write->file, data + write->done, size, write->offset + write->done);
@@ -98,6 +112,7 @@ void write_sim_start(struct loop *loop, uint32_t number, struct write_op *op,
                                 .size = op->size};
     write->hash = hash_bytes(bytes_of(op->data, op->size), 1);
     write->is_failing = error_permille > 0 && rng_below(&world.rng_disk, 1000) < error_permille;
+    write->error = disk_sim_write_error();
     uint64_t delay = rng_below(&world.rng_disk, 50000);
     if (world.fault == FAULT_EARLY_ACK && op->is_synced && rng_chance(&world.rng_disk, 20)) {
         write->is_early = true;

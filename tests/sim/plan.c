@@ -142,6 +142,20 @@ static void draw_kills(struct plan *plan)
     }
 }
 
+/* Drawn last, too. */
+static void draw_trouble(struct plan *plan)
+{
+    plan->troubles_count = chance(60) ? (uint32_t)chance_between(1, TROUBLES_SIM_MAX) : 0;
+    for (uint32_t i = 0; i < plan->troubles_count; i++) {
+        plan->troubles[i] = (struct plan_trouble){
+            .at_ns = chance_below(plan->active_ns),
+            .span_ns = chance_between(1000000, ONE_OF(100000000, 4000000000)),
+            .kind = (enum disk_trouble)ONE_OF(TROUBLE_FULL, TROUBLE_ERRORS, TROUBLE_SYNCS),
+            .permille = (uint32_t)ONE_OF(2, 20, 200, 1000),
+        };
+    }
+}
+
 void plan_draw(struct plan *plan)
 {
     memset(plan, 0, sizeof(*plan));
@@ -153,7 +167,8 @@ void plan_draw(struct plan *plan)
     plan->index_lag_max = 1u << 20;
     plan->presence_max = (uint32_t)ONE_OF(2, 20, 10000);
     plan->is_memory = world.is_memory;
-    if (plan->is_memory) plan->kills_count = 0;
+    draw_trouble(plan);
+    if (plan->is_memory) plan->kills_count = plan->troubles_count = 0;
 }
 
 uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint32_t size)

@@ -16,6 +16,7 @@
 #define USERS_SIM_MAX    64
 #define APIS_SIM_MAX     4
 #define KILLS_SIM_MAX    5
+#define TROUBLES_SIM_MAX 3
 #define RECOVERY_MAX     300 /* client.recovery_max_publication_limit */
 
 /* What the namespaces of a run allow. */
@@ -41,6 +42,13 @@ struct plan_kill {
     uint64_t down_ns;
     enum kill_kind kind;
     uint32_t shards; /* of the next life */
+};
+
+/* The disk is full, or fails now and then, for a while. */
+struct plan_trouble {
+    uint64_t at_ns, span_ns; /* of the run */
+    enum disk_trouble kind;
+    uint32_t permille;
 };
 
 struct plan {
@@ -80,6 +88,8 @@ struct plan {
     uint64_t active_ns;
     struct plan_kill kills[KILLS_SIM_MAX];
     uint32_t kills_count;
+    struct plan_trouble troubles[TROUBLES_SIM_MAX];
+    uint32_t troubles_count;
     uint32_t shards;
     uint64_t jump_ns;        /* mean time between two jumps of the wall clock; 0: it never does */
     uint64_t turn_ns_max;    /* a turn takes up to that */

@@ -27,6 +27,7 @@ static struct {
     struct plan plan;
     uint32_t kills_done;
     bool is_active;
+    bool is_start_wanted; /* a start that fails for the disk's trouble is made again */
     bool is_boot_due;     /* it starts again after the drain under way */
     bool is_boot_planned; /* an event will start the next life */
     uint64_t steps_max;
@@ -70,6 +71,29 @@ static void jump_now(void *context, uint64_t number)
     world.wall_start_ms = WALL_START_MS - JUMP_MS_MAX + chance_below(2 * JUMP_MS_MAX);
     world_note(TRACE_JUMP, world.wall_start_ms, 0, 0);
     world_at(world.now_ns + 1 + chance_below(2 * run.plan.jump_ns), jump_now, NULL, 0);
+}
+
+static void trouble_begins(void *context, uint64_t number)
+{
+    const struct plan_trouble *trouble = &run.plan.troubles[number];
+    (void)context;
+    if (run.is_active) disk_sim_trouble(trouble->kind, trouble->permille);
+}
+
+static void trouble_ends(void *context, uint64_t number)
+{
+    (void)context;
+    (void)number;
+    disk_sim_trouble(TROUBLE_NONE, 0);
+}
+
+static void disk_turns_bad(void)
+{
+    for (uint32_t i = 0; i < run.plan.troubles_count; i++) {
+        uint64_t at_ns = world.now_ns + run.plan.troubles[i].at_ns;
+        world_at(at_ns, trouble_begins, NULL, i);
+        world_at(at_ns + run.plan.troubles[i].span_ns, trouble_ends, NULL, i);
+    }
 }
 
 /* One step: what is due, then one thread of the gateway. */
@@ -120,6 +144,11 @@ static bool step_until(bool (*is_done)(void), uint64_t span_ns)
             look_ns = world.now_ns + CHECK_NS;
             if (run.is_boot_due && host_state() == HOST_DOWN)
                 boot_now(NULL, run.plan.kills[run.kills_done - 1].shards);
+            /* A start that the disk refused is tried again. */
+            if (run.is_start_wanted && host_state() == HOST_DOWN && !run.is_boot_planned) {
+                run.is_boot_planned = true;
+                world_at(world.now_ns + 200000000, boot_now, NULL, chance_between(1, 4));
+            }
         }
         step_world();
     }
@@ -134,13 +163,15 @@ static void phase(uint32_t number)
 static void run_active(void)
 {
     phase(1);
-    run.is_active = true;
+    run.is_active = run.is_start_wanted = true;
     if (run.plan.jump_ns > 0) jump_now(NULL, 0);
     boot_now(NULL, run.plan.shards);
+    disk_turns_bad();
     clients_init(&run.plan);
     apis_init(&run.plan);
     step_until(time_is_over, run.plan.active_ns);
     run.is_active = false;
+    disk_sim_trouble(TROUBLE_NONE, 0);
 }
 
 static void run_calm(void)
@@ -152,6 +183,7 @@ static void run_calm(void)
     if (host_state() == HOST_DOWN && !run.is_boot_planned && !run.is_boot_due)
         host_boot(run.plan.shards);
     if (!step_until(host_is_up, CALM_NS_MAX)) world_fail("a start ends", "life %u", host_lives());
+    run.is_start_wanted = false;
     clients_calm();
     apis_calm();
     if (!step_until(all_is_complete, CALM_NS_MAX))

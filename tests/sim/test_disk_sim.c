@@ -245,6 +245,50 @@ static void the_boot_id_changes_with_the_machine_only(void **state)
     assert_memory_not_equal(first, second, 16);
 }
 
+static void a_full_disk_refuses_new_blocks_only(void **state)
+{
+    (void)state;
+    uint8_t data[2 * SECTOR], found[2 * SECTOR];
+    memset(data, 'x', sizeof(data));
+    int file = create("/data/a");
+    assert_int_equal(disk_allocate(file, sizeof(data)), 0);
+    disk_sim_trouble(TROUBLE_FULL, 0);
+    assert_int_equal(disk_write(file, data, sizeof(data), 0), sizeof(data));
+    assert_int_equal(disk_write(file, data, sizeof(data), SECTOR), -ENOSPC);
+    assert_int_equal(disk_size(file), sizeof(data));
+    assert_int_equal(disk_allocate(file, sizeof(data) + 1), -ENOSPC);
+    assert_int_equal(create("/data/b"), -ENOSPC);
+    assert_int_equal(disk_read(file, found, sizeof(found), 0), sizeof(found));
+    assert_int_equal(disk_sync(file), 0);
+    assert_true(disk_sim_has_struck());
+    disk_sim_trouble(TROUBLE_NONE, 0);
+    assert_int_equal(disk_write(file, data, sizeof(data), SECTOR), sizeof(data));
+    disk_close(file);
+    disk_sim_kill(false);
+    assert_false(disk_sim_has_struck());
+}
+
+static void a_failing_disk_fails_every_call_that_moves_bytes(void **state)
+{
+    (void)state;
+    uint8_t data[SECTOR] = {0};
+    int file = create("/data/a");
+    disk_sim_trouble(TROUBLE_ERRORS, 1000);
+    assert_int_equal(disk_write(file, data, sizeof(data), 0), -EIO);
+    assert_int_equal(disk_read(file, data, sizeof(data), 0), -EIO);
+    assert_int_equal(disk_sync(file), -EIO);
+    assert_int_equal(disk_sync_dir("/data"), -EIO);
+    assert_int_equal(disk_truncate(file, 0), -EIO);
+    assert_int_equal(disk_unlink("/data/a"), -EIO);
+    assert_int_equal(disk_sim_write_error(), EIO);
+    disk_sim_trouble(TROUBLE_SYNCS, 1000);
+    assert_int_equal(disk_write(file, data, sizeof(data), 0), sizeof(data));
+    assert_int_equal(disk_sync(file), -EIO);
+    /* The kernel has dropped the pages: the next sync knows of nothing. */
+    assert_int_equal(disk_sim_dirty(), 0);
+    disk_close(file);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -259,6 +303,8 @@ int main(void)
         CASE(errors_are_the_kernels),
         CASE(lists_are_sorted),
         CASE(the_boot_id_changes_with_the_machine_only),
+        CASE(a_full_disk_refuses_new_blocks_only),
+        CASE(a_failing_disk_fails_every_call_that_moves_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,6 +48,8 @@
     X(DELIVERED, "client %" PRIu64 " gets channel=%" PRIu64 " offset=%" PRIu64)                    \
     X(JOIN, "client %" PRIu64 " hears of another channel=%" PRIu64 " join=%" PRIu64)               \
     X(ANSWER, "client %" PRIu64 " command=%" PRIu64 " error=%" PRIu64)                             \
+    X(TROUBLE, "the disk is in trouble kind=%" PRIu64 " permille=%" PRIu64)                        \
+    X(STRUCK, "disk call=%" PRIu64 " fails errno=%" PRIu64)                                        \
     X(FAULT, "planted fault strikes, time %" PRIu64)                                               \
     X(JUMP, "wall clock jumps, was %" PRIu64 " ms at the start")                                   \
     X(PHASE, "phase %" PRIu64)
@@ -65,10 +67,11 @@ struct trace_line {
 };
 
 /* Planted faults, by name on the command line: each must be found.  fault.c has all
- * but early-ack, which is in loop_sim_write.c. */
+ * but early-ack and unheard-error, which are in loop_sim_write.c. */
 #define SIM_FAULTS(X)                                                                              \
     X(DROP_LETTER, "drop-letter")   /* a frame vanishes between two shards */                      \
     X(EARLY_ACK, "early-ack")       /* acknowledged before it is written */                        \
+    X(UNHEARD, "unheard-error")     /* a write that failed is taken for done */                    \
     X(FORGET_KEY, "forget-key")     /* an idempotency key is remembered under another name */      \
     X(DEAF, "deaf")                 /* one listener is passed over */                              \
     X(TWICE, "twice")               /* one listener gets a publication twice */                    \
