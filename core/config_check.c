@@ -111,8 +111,10 @@ static void check_keys(struct config_reader *reader, const struct config *config
                      "stands in place of storage.key and storage.previous_keys, not beside them");
     if ((has_key || has_file) && config->storage_engine == CONFIG_ENGINE_MEMORY)
         config_warn(reader, 0, "storage.key", "does nothing: storage.engine memory stores nothing");
-    if ((has_key || has_file) && config->storage_engine == CONFIG_ENGINE_REDIS)
-        config_error(reader, 0, "storage.key", "seals the embedded store only");
+    if ((has_key || has_file) && config->storage_engine == CONFIG_ENGINE_REDIS &&
+        (config->redis_streams_enabled || config->redis_streams_conversations))
+        config_error(reader, 0, "redis.streams",
+                     "would show other programs what storage.key seals; leave one of them out");
 }
 
 void config_check(struct config_reader *reader, const struct config *config)

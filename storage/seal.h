@@ -31,7 +31,7 @@ struct config;
 
 #define SEAL_SALT     32
 #define SEAL_SECRET   32
-#define SEAL_NAME_MAX 31
+#define SEAL_NAME_MAX 47
 #define SEAL_KEYS_MAX 8
 #define SEAL_ID       16 /* hexadecimal digits that name a key */
 

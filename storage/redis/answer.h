@@ -54,6 +54,7 @@ struct read_answer {
     uint64_t removed; /* everything up to it was; 0: nothing */
     const struct reply *entries;
     const struct reply *members;
+    const struct reply *seals; /* pairs: name, value (seals.h) */
 };
 
 must_use enum err read_answer_read(const struct reply *reply, struct read_answer *answer);

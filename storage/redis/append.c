@@ -93,6 +93,17 @@ static void record_write(const struct append_record *record, struct resp_out *ou
     resp_bytes(out, is_touch ? BYTES_NONE : append_body(record));
 }
 
+/* The longest life of what the call appends. */
+static uint64_t call_ttl_ms(const struct append_call *call)
+{
+    uint64_t ttl_ms = 0;
+    list_each (node, &call->records) {
+        const struct append_record *record = container_of(node, struct append_record, link);
+        if (record->kind == 'p') ttl_ms = max_u64(ttl_ms, record->b);
+    }
+    return ttl_ms;
+}
+
 static void call_write(struct link_call *base, struct link *link, struct resp_out *out)
 {
     struct append_call *call = container_of(base, struct append_call, call);
@@ -101,11 +112,12 @@ static void call_write(struct link_call *base, struct link *link, struct resp_ou
     append_number(call, link->owner);
     call->connection = call->server->publish_connection;
     call->order = ++call->server->publish_order;
-    redis_write_script(link, out, SCRIPT_APPEND, call->partition, 4 + call->records_count * 8);
+    redis_write_script(link, out, SCRIPT_APPEND, call->partition, 5 + call->records_count * 8);
     resp_bytes(out, append_origin(call, origin, sizeof origin));
     append_write_streams(redis->store.env.config, out);
     resp_number(out, redis->store.env.config->storage_dedup_horizon_ms);
     resp_text(out, call->flight != NULL ? "1" : "0");
+    redis_seals_tell(&redis->seals, call_ttl_ms(call), out);
     list_each (node, &call->records)
         record_write(container_of(node, struct append_record, link), out);
 }
@@ -278,9 +290,14 @@ static void live_on_end(struct link_call *base, enum err err, const struct reply
 
 /* --- taking records ------------------------------------------------------------------------ */
 
-static size_t body_size(const struct store_append *op)
+static bool is_kept(const struct store_append *op)
 {
-    if (op->type == RECORD_PUBLICATION) return publication_size(&op->publication);
+    return history_is_kept(op->channel->history) && !op->is_live_only;
+}
+
+static size_t body_size(const struct redis_store *redis, const struct store_append *op)
+{
+    if (op->type == RECORD_PUBLICATION) return redis_seals_size(&redis->seals, op, is_kept(op));
     if (op->type == RECORD_CURSOR) return op->user.size;
     if (op->type == RECORD_REMOVE) return 0;
     size_t size = 0;
@@ -289,13 +306,11 @@ static size_t body_size(const struct store_append *op)
 }
 
 /* The offset is Redis' to give: it stands in the entry's id, not in the bytes. */
-static void body_write(struct writer *writer, const struct store_append *op, uint64_t now_ms)
+static void body_write(struct redis_store *redis, struct writer *writer,
+                       const struct store_append *op)
 {
     if (op->type == RECORD_PUBLICATION) {
-        struct publication publication = op->publication;
-        publication.offset = 0;
-        publication.time_ms = now_ms;
-        publication_write(writer, &publication);
+        redis_seals_write(&redis->seals, writer, op, is_kept(op), redis->store.env.clock->wall_ms);
     } else if (op->type == RECORD_CURSOR) {
         write_bytes(writer, op->user);
     } else if (op->type == RECORD_MEMBERS) {
@@ -306,7 +321,8 @@ static void body_write(struct writer *writer, const struct store_append *op, uin
 static struct append_record *record_create(struct redis_store *redis, struct store_append *op)
 {
     bool has_key = op->key.size > 0;
-    size_t most = (has_key ? KEY_HEAD_MAX + op->scope.size + op->key.size : 0) + body_size(op);
+    size_t most =
+        (has_key ? KEY_HEAD_MAX + op->scope.size + op->key.size : 0) + body_size(redis, op);
     check(most < UINT32_MAX);
     struct append_record *record = mem_alloc(sizeof *record + most);
     record->op = op;
@@ -318,15 +334,14 @@ static struct append_record *record_create(struct redis_store *redis, struct sto
         write_bytes(&writer, op->key);
         record->key_size = (uint32_t)writer.used;
     }
-    body_write(&writer, op, redis->store.env.clock->wall_ms);
+    body_write(redis, &writer, op);
     check(!writer.failed);
     record->body_size = (uint32_t)writer.used - record->key_size;
 
     struct history_rule history = op->channel->history;
-    bool is_kept = history_is_kept(history) && !op->is_live_only;
-    record->a = is_kept ? history.size : 0;
-    record->b = is_kept ? history.ttl_ms : 0;
-    if (op->type == RECORD_PUBLICATION) record->kind = is_kept ? 'p' : 'l';
+    record->a = is_kept(op) ? history.size : 0;
+    record->b = is_kept(op) ? history.ttl_ms : 0;
+    if (op->type == RECORD_PUBLICATION) record->kind = is_kept(op) ? 'p' : 'l';
     if (op->type == RECORD_MEMBERS) record->kind = 'm';
     if (op->type == RECORD_REMOVE) record->kind = 'r';
     if (op->type == RECORD_CURSOR) {

@@ -22,11 +22,13 @@ void feed_publication(struct redis_store *redis, struct redis_channel *channel, 
                       struct bytes body)
 {
     const struct store_sink *sink = &redis->store.env.sink;
-    struct reader reader = reader_of(body);
     struct publication publication;
-    if (publication_read(&reader, &publication) != ERR_OK) {
-        log_error("a publication in Redis is damaged and is passed over offset=%llu",
-                  (unsigned long long)offset);
+    if (redis_seals_open(&redis->seals, channel->channel->name, body, &redis->opened,
+                         &publication) != ERR_OK) {
+        log_error(
+            "a publication in Redis is damaged, or sealed with a key that is not here, and is "
+            "passed over offset=%llu",
+            (unsigned long long)offset);
         if (offset > 0) channel->channel->head = offset;
         return;
     }
@@ -36,6 +38,7 @@ void feed_publication(struct redis_store *redis, struct redis_channel *channel, 
         channel->channel->head = offset;
     }
     sink->on_publication(sink->context, channel->channel, &publication);
+    arena_reset(&redis->opened);
 }
 
 void feed_members(struct redis_store *redis, struct redis_channel *channel, uint64_t revision,
@@ -180,7 +183,10 @@ static void announcement_take(struct redis_store *redis, struct redis_channel *c
     bool is_same = announcement_is_live(announcement) ||
                    bytes_equal_text(announcement->epoch, channel->channel->epoch);
     if (is_same && is_behind(channel, announcement)) return;
-    if (is_same && is_next(channel, announcement)) {
+    /* What it is sealed with comes with a fill. */
+    bool is_locked = announcement->kind == ANNOUNCEMENT_PUBLICATION &&
+                     redis_seals_lacks(&redis->seals, announcement->body);
+    if (is_same && is_next(channel, announcement) && !is_locked) {
         announcement_feed(redis, channel, announcement);
     } else {
         read_fill(redis, channel);
@@ -210,12 +216,14 @@ static void announcement_hold(struct redis_server *server, struct redis_channel 
 static void lag_observe(struct redis_store *redis, const struct announcement *announcement)
 {
     struct reader reader = reader_of(announcement->body);
-    struct publication publication;
     bool is_publication =
         announcement->kind == ANNOUNCEMENT_PUBLICATION || announcement->kind == ANNOUNCEMENT_LIVE;
-    if (!is_publication || publication_read(&reader, &publication) != ERR_OK) return;
+    /* The first bytes are the same, sealed or not. */
+    (void)read_bytes(&reader, 10); /* version, flags, offset */
+    uint64_t time_ms = read_u64(&reader);
+    if (!is_publication || reader.failed) return;
     uint64_t now_ms = redis->store.env.clock->wall_ms;
-    uint64_t lag_ms = now_ms > publication.time_ms ? now_ms - publication.time_ms : 0;
+    uint64_t lag_ms = now_ms > time_ms ? now_ms - time_ms : 0;
     metric_observe(redis->store.env.metrics, FAMILY_PUB_SUB_LAG, lag_ms * 1000000);
 }
 

@@ -115,7 +115,8 @@ call_create(struct redis_store *redis, enum read_mode mode, const struct store_c
 }
 
 /* What went wrong with an answer, as one of ours. */
-static enum err answer_parse(enum err err, const struct reply *reply, struct read_answer *answer)
+static enum err answer_parse(struct redis_store *redis, enum err err, const struct reply *reply,
+                             struct read_answer *answer)
 {
     if (err == ERR_STORE_UNKNOWN) return ERR_STORE_DOWN; /* a read leaves nothing behind */
     if (err != ERR_OK) return err;
@@ -124,14 +125,16 @@ static enum err answer_parse(enum err err, const struct reply *reply, struct rea
                   (const char *)reply->text.at);
         return ERR_STORE_DOWN;
     }
-    return read_answer_read(reply, answer);
+    TRY(read_answer_read(reply, answer));
+    redis_seals_learn(&redis->seals, answer->seals);
+    return ERR_OK;
 }
 
 /* --- open ---------------------------------------------------------------------------------- */
 
 /* The newest publications: gapless up to the head, or none. */
-static enum err open_publications(struct redis_store *redis, const struct read_answer *answer,
-                                  uint32_t *count)
+static enum err open_publications(struct redis_store *redis, struct bytes channel,
+                                  const struct read_answer *answer, uint32_t *count)
 {
     redis_reserve(redis, answer->entries->count);
     *count = 0;
@@ -142,9 +145,8 @@ static enum err open_publications(struct redis_store *redis, const struct read_a
         if (entry.is_members) continue;
         if (entry.offset != last + 1) *count = 0;
         last = entry.offset;
-        struct reader reader = reader_of(entry.body);
         struct publication *publication = &redis->publications[(*count)++];
-        TRY(publication_read(&reader, publication));
+        TRY(redis_seals_open(&redis->seals, channel, entry.body, &redis->opened, publication));
         publication->offset = entry.offset;
     }
     if (last != answer->head) *count = 0;
@@ -164,7 +166,7 @@ static enum err open_take(struct redis_store *redis, struct redis_channel *chann
     uint32_t count;
     uint32_t members_count = answer->members->count / 2;
     struct store_member *members = mem_alloc((members_count + 1) * sizeof *members);
-    enum err err = open_publications(redis, answer, &count);
+    enum err err = open_publications(redis, channel->channel->name, answer, &count);
     if (err == ERR_OK) err = open_members(answer, members);
     if (err == ERR_OK) {
         struct store_channel *opened = channel->channel;
@@ -180,6 +182,7 @@ static enum err open_take(struct redis_store *redis, struct redis_channel *chann
         struct store_snapshot snapshot = {redis->publications, count, members, members_count};
         op->on_opened(op, ERR_OK, &snapshot);
     }
+    arena_reset(&redis->opened);
     mem_free(members);
     return err;
 }
@@ -193,7 +196,7 @@ static void open_on_end(struct link_call *base, enum err err, const struct reply
     if (channel == NULL) return;
     check(channel->state == CHANNEL_READING);
     struct read_answer answer;
-    err = answer_parse(err, reply, &answer);
+    err = answer_parse(redis, err, reply, &answer);
     if (err == ERR_OK) err = open_take(redis, channel, &answer);
     if (err != ERR_OK) {
         feed_fail(redis, channel, err);
@@ -298,7 +301,7 @@ static void fill_on_end(struct link_call *base, enum err err, const struct reply
         call_destroy(call);
         return;
     }
-    err = answer_parse(err, reply, &answer);
+    err = answer_parse(redis, err, reply, &answer);
     if (err == ERR_OK && fill_take(call, &answer)) {
         redis_call_behind(redis, call->partition, base);
         return;
@@ -352,9 +355,11 @@ static enum err history_take(struct read_call *call, const struct reply *entries
         bool is_hole =
             call->mode == READ_FORWARD && call->count > 0 && entry.offset != call->since + 1;
         if (is_hole) call->count = 0;
-        struct reader reader = reader_of(arena_copy(&call->arena, entry.body));
         struct publication publication;
-        TRY(publication_read(&reader, &publication));
+        struct bytes body = entry.body; /* what is sealed is copied when it is opened */
+        if (!seal_is_on(body)) body = arena_copy(&call->arena, body);
+        TRY(redis_seals_open(&call->redis->seals, call->op->channel->name, body, &call->arena,
+                             &publication));
         publication.offset = entry.offset;
         history_add(call, &publication);
         call->since = entry.offset;
@@ -379,7 +384,7 @@ static void history_on_end(struct link_call *base, enum err err, const struct re
     struct store_read *op = call->op;
     struct read_answer answer;
     uint32_t taken = 0;
-    err = answer_parse(err, reply, &answer);
+    err = answer_parse(redis, err, reply, &answer);
     if (err == ERR_OK) err = history_take(call, answer.entries, &taken);
     if (err == ERR_OK && history_goes_on(call, taken)) {
         redis_call(redis, call->partition, base);

@@ -13,6 +13,8 @@
 #include "storage/redis/ask.h"
 #include "storage/redis/peers_parts.h"
 
+#define OPENED_ARENA_KEEP (256u << 10)
+
 /* --- words that several files write ---------------------------------------------------------- */
 
 struct bytes redis_key(const struct redis_store *redis, char *key, uint32_t partition,
@@ -165,8 +167,9 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
                   "replicas must not be taken for silence");
         err = ERR_BAD_REQUEST;
     } else {
-        err = wrap_context(config, &options->secure);
+        err = keyring_load(config, &opened->keyring);
     }
+    if (err == ERR_OK) err = wrap_context(config, &options->secure);
     if (err == ERR_OK) {
         err = ask_hello(options, &opened->place, options->connect_timeout_ms, &opened->server,
                         problem);
@@ -174,6 +177,7 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
     }
     if (err != ERR_OK) {
         secure_context_destroy(options->secure);
+        keyring_fini(&opened->keyring);
         mem_free(opened);
         return err;
     }
@@ -181,11 +185,12 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
     return ERR_OK;
 }
 
-static void redis_node_close(struct store_node *node)
+static void redis_node_close(struct store_node *base)
 {
-    struct redis_node *closed = container_of(node, struct redis_node, node);
-    secure_context_destroy(closed->options.secure);
-    mem_free(closed);
+    struct redis_node *node = container_of(base, struct redis_node, node);
+    secure_context_destroy(node->options.secure);
+    keyring_fini(&node->keyring);
+    mem_free(node);
 }
 
 /* --- the store of a shard -------------------------------------------------------------------- */
@@ -199,6 +204,8 @@ static struct store *redis_attach(struct store_node *base, const struct store_en
     redis->node = node;
     entropy_fill(&seed, sizeof seed);
     redis_draw_letters(redis->letters);
+    redis_seals_init(&redis->seals, &node->keyring, seed);
+    arena_init(&redis->opened, OPENED_ARENA_KEEP);
     map_init(&redis->channels_by_name, seed);
     slab_init(&redis->channels, "redis channels", sizeof(struct redis_channel), REDIS_CHANNELS_MAX);
     redis->partitions = mem_alloc(node->options.partitions * sizeof *redis->partitions);
@@ -236,6 +243,8 @@ static void redis_detach(struct store *store)
     check(redis->sweep_calls == 0 && list_is_empty(&redis->batches));
     map_fini(&redis->channels_by_name);
     slab_fini(&redis->channels);
+    redis_seals_fini(&redis->seals);
+    arena_fini(&redis->opened);
     mem_free(redis->partitions);
     mem_free(redis->publications);
     mem_free(redis);
@@ -272,6 +281,10 @@ static void redis_health(const struct store *store, struct store_health *health)
                                     .durability = is_durable ? "durable" : "written",
                                     .groups = redis->groups.rows,
                                     .groups_count = redis->groups.count};
+    if (problem == NULL && redis->seals.is_foreign) {
+        problem = "some publications are sealed with a key that is not configured here";
+        health->is_ok = false;
+    }
     snprintf(health->detail, sizeof health->detail, "%.*s", (int)sizeof health->detail - 1,
              problem == NULL ? "Redis answers" : problem);
 }

@@ -8,6 +8,7 @@
  *   read.c     a channel opened, a gap filled, history read
  *   subscribe.c   channels opened and closed, the feed link
  *   feed.c     announcements and their order
+ *   seals.c    what publications are sealed with
  *   sweep.c    the periodic look for what no announcement told
  *   answer.c   what scripts and announcements say, parsed
  *   groups.c   how far consumers of the worker streams are behind
@@ -25,6 +26,7 @@
  *   <prefix>:{p<k>}:w:<ch>     list: changes that wait for replicas
  *   <prefix>:{p<k>}:m:<ch>     hash: user ▶ "joined read"
  *   <prefix>:{p<k>}:k:<letters>:<n>:<ch>:<n>:<scope><key>   "<offset>", for the horizon
+ *   <prefix>:{p<k>}:seal:<name>  what records are sealed with (seals.h)
  *   <prefix>:{p<k>}:c:<ch>     sharded pub/sub: announcements
  *   <prefix>:{p0}:probe:<boot> sharded pub/sub: ours alone, to see that it lives
  *   <prefix>:partitions        P
@@ -45,6 +47,7 @@
 #include "core/map.h"
 #include "core/slab.h"
 #include "storage/redis/answer.h"
+#include "storage/redis/seals.h"
 #include "storage/redis/server.h"
 #include "storage/store.h"
 
@@ -67,6 +70,7 @@ struct redis_node {
     struct store_node node; /* first: a node is cast back */
     const struct config *config;
     struct redis_options options;
+    struct keyring keyring;
     struct redis_place place;
     struct hello_server server;        /* as it was at the start of the node */
     char letters[REDIS_BOOT_SIZE + 1]; /* name this process to other nodes */
@@ -155,9 +159,11 @@ struct redis_store {
     struct timer sweep_timer;
     uint32_t sweep_next; /* partition */
     uint32_t sweep_calls;
-    bool is_sweep_urgent;             /* what differs is filled at once */
-    bool is_sweep_again;              /* begin anew when this one is through */
-    struct publication *publications; /* scratch of one callback */
+    bool is_sweep_urgent; /* what differs is filled at once */
+    bool is_sweep_again;  /* begin anew when this one is through */
+    struct redis_seals seals;
+    struct arena opened;              /* scratch of one callback */
+    struct publication *publications; /* the same */
     uint32_t publications_max;
 };
 

@@ -4,8 +4,9 @@ import assert from 'node:assert/strict';
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { range } from './client.mjs';
-import { Gateway } from './gateway.mjs';
+import { connect, range, subscribe } from './client.mjs';
+import { Gateway, until } from './gateway.mjs';
+import { Redis } from './redis.mjs';
 
 const A = 'a1'.repeat(32), B = 'b2'.repeat(32);
 const WHISPER = 'nobody else should read this';
@@ -83,4 +84,31 @@ test('a key that is missing is asked for; another one takes over', async (t) => 
   await gateway.start({ shards: 1 });
   assert.deepEqual(await held(gateway), range(1, 20));
   assert.deepEqual(shows(copy), []);
+});
+
+test('two gateways over Redis read what the other sealed', async (t) => {
+  const redis = await new Redis().start();
+  t.after(() => redis.end());
+  const options = (key) => ({ config: { storage: { engine: 'redis', key }, redis: redis.options } });
+  const here = new Gateway(options(A)), there = new Gateway(options(A)), stranger = new Gateway(options(B));
+  for (const gateway of [here, there, stranger]) t.after(() => gateway.end());
+  await here.start({ shards: 2 });
+  await there.start({ shards: 1 });
+  const bob = await connect(there, 'bob');
+  t.after(() => bob.centrifuge.disconnect());
+  const feeds = [await subscribe(bob, 'chat:vault'), await subscribe(bob, 'live:vault')];
+  await publish(here, 1, 20);
+  await here.ask('publish', { channel: 'live:vault', data: { text: WHISPER } });
+  await until(() => feeds[0].publications.length === 20 && feeds[1].publications.length === 1, 'all arrived');
+  for (const feed of feeds) assert.ok(feed.publications.every((p) => p.data.text === WHISPER));
+  await here.stop();
+  assert.deepEqual(await held(there), range(1, 20));
+  assert.deepEqual(shows(redis.dir), []);
+
+  await stranger.start({ shards: 1 });
+  await assert.rejects(stranger.ask('history', { channel: 'chat:vault', limit: -1 }));
+  await until(() => /sealed with a key that is not configured; give every node the same keys/.test(stranger.log), 'it says so');
+  const { store } = await (await fetch(`${stranger.http}/health`)).json();
+  assert.equal(store.ok, false);
+  assert.match(store.detail, /sealed with a key that is not configured here/);
 });

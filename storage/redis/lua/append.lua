@@ -4,6 +4,7 @@
 -- ARGV[6] the streams that others read (streams.lua)
 -- ARGV[7] horizon of the idempotency keys in ms
 -- ARGV[8] '1': hold what is appended, the caller confirms it when enough replicas have it
+-- ARGV[9] what the records are sealed with, "<name> <value> <ms that they may live>", or ''
 -- then for each record eight arguments:
 --   kind          p publication that is kept, l live publication, m members, c cursor,
 --                 r removal of everything up to the head, t nothing: to confirm what is held
@@ -91,7 +92,13 @@ local function settle(channel, m)
   announce(channel, 'h', m.head, m.revision, '')
 end
 
-for at = 9, #ARGV, 8 do
+-- In one step with the records: where they are, there is what opens them.
+if ARGV[9] ~= '' then
+  local name, value, ttl = string.match(ARGV[9], '^(%a+) (%x+) (%d+)$')
+  call('SET', base .. 'seal:' .. name, value, 'PX', ttl)
+end
+
+for at = 10, #ARGV, 8 do
   local kind, channel = ARGV[at], ARGV[at + 1]
   local a, b, key, body = tonumber(ARGV[at + 4]), ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
   local m = load(channel)

@@ -10,7 +10,7 @@
 --                   ARGV[11], newest first
 -- ARGV[12] history size, ARGV[13] ttl in ms, ARGV[14] the node's time in ms
 --
--- Answers { epoch, head, revision, members revision, entries, members, removed }:
+-- Answers { epoch, head, revision, members revision, entries, members, removed, seals }:
 -- entries as XRANGE gives them, members as HGETALL does, removed the offset up to
 -- which everything was removed.  What is held ends it all: head and revision are the
 -- confirmed ones.
@@ -85,5 +85,23 @@ else
     end
   end
 end
+-- The layout of a sealed body stands in storage/seal.h.
+local function seal_of(body)
+  local _, at = struct.unpack('<I4c0', body, 19)
+  _, at = struct.unpack('<I4c0', body, at)
+  return (struct.unpack('<Bc0', body, at))
+end
+
+local seals, met = {}, {}
+for _, entry in ipairs(entries) do
+  if entry[2][1] == 'd' and string.byte(entry[2][2]) == 2 then
+    local is_whole, name = pcall(seal_of, entry[2][2])
+    if is_whole and not met[name] then
+      met[name] = true
+      seals[#seals + 1] = name
+      seals[#seals + 1] = call('GET', base .. 'seal:' .. name) or ''
+    end
+  end
+end
 return { epoch, digits(head), digits(revision), digits(members_revision), entries, members,
-         digits(removed) }
+         digits(removed), seals }

@@ -36,7 +36,8 @@ end
 
 -- The layout of the body stands in storage/record.h.
 local function copy_publication(channel, m, offset, body)
-  if not has_copies then return end
+  -- What another node sealed is not for others to read.
+  if not has_copies or string.byte(body) ~= 1 then return end
   local payload, tags, at, sender = nil, nil, nil, ''
   payload, at = struct.unpack('<I4c0', body, 19)
   tags, at = struct.unpack('<I4c0', body, at)
