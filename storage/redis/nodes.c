@@ -9,7 +9,8 @@
  * partition by partition.  A claim runs out, so one that dies over it is replaced.
  *
  * A question goes to all with one message; who is to answer stands in the list of
- * lives, which is read before.  Answers come to the asker's own channel. */
+ * lives, which is read before.  Answers come to the asker's own channel.  Who has not
+ * answered in time is looked up: one that missed a beat since is taken for dead. */
 #include "core/check.h"
 #include "core/log.h"
 #include "core/mem.h"
@@ -26,6 +27,8 @@
 /* Entries that one call takes back: some milliseconds of the server at most. */
 #define CLEAN_ENTRIES_MAX 512
 #define SURVEY_MS         3000
+/* Who has not beaten for so long missed the last beat. */
+#define SURVEY_DEAD_MS    (LEASE_BEAT_MS + 1500)
 
 /* --- cleaning up after a life ---------------------------------------------------------------- */
 
@@ -227,22 +230,20 @@ void redis_goodbye(struct store *store)
 struct survey_run {
     struct link_call call;
     struct redis_store *redis;
-    struct store_survey *op;     /* NULL: it is over */
+    struct store_survey *op;
     char (*boxes)[BOX_SIZE + 1]; /* who has not answered; "": has */
     uint32_t boxes_count, left;
-    bool is_listing;
+    bool is_listing; /* the lives are asked for: whom to ask, and, too late, who is there */
 };
 
 static void survey_end(struct survey_run *run, enum err err)
 {
     struct store_survey *op = run->op;
-    run->op = NULL;
+    check(!run->is_listing);
     list_remove(&op->link);
     run->redis->pending--;
-    if (!run->is_listing) {
-        mem_free(run->boxes);
-        mem_free(run);
-    }
+    mem_free(run->boxes);
+    mem_free(run);
     op->engine = NULL;
     op->on_end(op, err);
 }
@@ -253,12 +254,21 @@ static void lives_write(struct link_call *base, struct link *link, struct resp_o
     peers_write_script(link, out, SCRIPT_NODES, 0, "lives", 0);
 }
 
-/* Every shard of every other node. */
-static void boxes_take(struct survey_run *run, const struct reply *reply)
+/* { now, { life, beat … } } */
+static enum err lives_read(const struct reply *reply, uint64_t *now_ms, const struct reply **lives)
 {
-    run->boxes = mem_alloc((reply->count + (size_t)1) * sizeof *run->boxes);
-    for (uint32_t i = 0; i < reply->count; i++) {
-        struct bytes life = reply_text(reply->items[i]);
+    *lives = reply_item(reply, 1);
+    bool is_good = *lives != NULL && (*lives)->type == REPLY_ARRAY && (*lives)->count % 2 == 0 &&
+                   bytes_to_u64(reply_text(reply->items[0]), now_ms);
+    return is_good ? ERR_OK : ERR_STORE_DOWN;
+}
+
+/* Every shard of every other node. */
+static void boxes_take(struct survey_run *run, const struct reply *lives)
+{
+    run->boxes = mem_alloc((lives->count / 2 + (size_t)1) * sizeof *run->boxes);
+    for (uint32_t i = 0; i < lives->count; i += 2) {
+        struct bytes life = reply_text(lives->items[i]);
         bool is_own = life.size > REDIS_BOOT_SIZE &&
                       memcmp(life.at, run->redis->node->letters, REDIS_BOOT_SIZE) == 0;
         if (life.size <= BOX_SIZE || is_own) continue;
@@ -267,30 +277,56 @@ static void boxes_take(struct survey_run *run, const struct reply *reply)
     run->left = run->boxes_count;
 }
 
-static void lives_on_end(struct link_call *base, enum err err, const struct reply *reply)
+static void survey_ask(struct survey_run *run)
 {
-    struct survey_run *run = container_of(base, struct survey_run, call);
-    run->is_listing = false;
-    if (run->op == NULL) {
-        mem_free(run);
-        return;
-    }
-    if (err == ERR_OK && reply->type != REPLY_ARRAY) err = ERR_STORE_DOWN;
-    if (err == ERR_STORE_UNKNOWN) err = ERR_STORE_DOWN;
-    if (err != ERR_OK) {
-        survey_end(run, err);
-        return;
-    }
-    boxes_take(run, reply);
-    if (run->left == 0) {
-        survey_end(run, ERR_OK);
-        return;
-    }
     char head[64];
     int used = snprintf(head, sizeof head, "%s %llu\n", run->redis->peers->box,
                         (unsigned long long)run->op->id);
     check(used > 0 && (size_t)used < sizeof head);
     peers_publish(run->redis, "all", "", bytes_of(head, (size_t)used), run->op->question);
+}
+
+/* True when everyone who has not answered is dead, or said goodbye. */
+static bool survey_is_whole(const struct survey_run *run, uint64_t now_ms,
+                            const struct reply *lives)
+{
+    for (uint32_t i = 0; i < lives->count; i += 2) {
+        struct bytes life = reply_text(lives->items[i]);
+        uint64_t beat_ms = 0;
+        bool is_beating = bytes_to_u64(reply_text(lives->items[i + 1]), &beat_ms) &&
+                          beat_ms + SURVEY_DEAD_MS >= now_ms;
+        for (uint32_t at = 0; is_beating && at < run->boxes_count; at++)
+            if (life.size > BOX_SIZE && memcmp(life.at, run->boxes[at], BOX_SIZE) == 0)
+                return false;
+    }
+    return true;
+}
+
+static void lives_on_end(struct link_call *base, enum err err, const struct reply *reply)
+{
+    struct survey_run *run = container_of(base, struct survey_run, call);
+    const struct reply *lives = NULL;
+    uint64_t now_ms = 0;
+    run->is_listing = false;
+    if (err == ERR_OK) err = lives_read(reply, &now_ms, &lives);
+    if (err == ERR_STORE_UNKNOWN) err = ERR_STORE_DOWN;
+    if (err == ERR_OK && run->boxes != NULL) {
+        survey_end(run, survey_is_whole(run, now_ms, lives) ? ERR_OK : ERR_STORE_DOWN);
+        return;
+    }
+    if (err == ERR_OK) boxes_take(run, lives);
+    if (err != ERR_OK || run->left == 0)
+        survey_end(run, err);
+    else
+        survey_ask(run);
+}
+
+static void lives_call(struct survey_run *run)
+{
+    run->is_listing = true;
+    run->call.write = lives_write;
+    run->call.on_end = lives_on_end;
+    redis_call(run->redis, 0, &run->call);
 }
 
 void redis_survey(struct store *store, struct store_survey *op)
@@ -300,15 +336,12 @@ void redis_survey(struct store *store, struct store_survey *op)
     struct survey_run *run = mem_alloc(sizeof *run);
     run->redis = redis;
     run->op = op;
-    run->is_listing = true;
-    run->call.write = lives_write;
-    run->call.on_end = lives_on_end;
     op->engine = run;
     op->id = ++redis->peers->survey_last;
     op->due_ms = redis_now_ms(redis) + SURVEY_MS;
     list_append(&redis->peers->surveys, &op->link);
     redis->pending++;
-    redis_call(redis, 0, &run->call);
+    lives_call(run);
 }
 
 void redis_answer(struct store *store, const struct store_asker *asker, struct bytes answer)
@@ -326,12 +359,12 @@ static void answer_take(struct redis_store *redis, const char *box, uint64_t id,
     list_each (node, &redis->peers->surveys) {
         struct store_survey *op = container_of(node, struct store_survey, link);
         struct survey_run *run = op->engine;
-        if (op->id != id || run->is_listing) continue;
+        if (op->id != id || run->boxes == NULL) continue;
         for (uint32_t i = 0; i < run->boxes_count; i++) {
             if (strcmp(run->boxes[i], box) != 0) continue;
             run->boxes[i][0] = 0;
             op->on_part(op, text);
-            if (--run->left == 0) survey_end(run, ERR_OK);
+            if (--run->left == 0 && !run->is_listing) survey_end(run, ERR_OK);
             return;
         }
     }
@@ -370,10 +403,10 @@ void nodes_tick(struct redis_store *redis, uint64_t now_ms)
         peers->beat_call.on_end = beat_on_end;
         redis_call(redis, 0, &peers->beat_call);
     }
-    while (!list_is_empty(&peers->surveys)) {
-        struct store_survey *op = container_of(peers->surveys.next, struct store_survey, link);
-        if (op->due_ms > now_ms) break;
-        survey_end(op->engine, ERR_STORE_DOWN);
+    list_each (node, &peers->surveys) {
+        struct store_survey *op = container_of(node, struct store_survey, link);
+        struct survey_run *run = op->engine;
+        if (now_ms >= op->due_ms && !run->is_listing) lives_call(run);
     }
 }
 

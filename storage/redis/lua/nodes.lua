@@ -10,7 +10,7 @@
 --           ARGV[9] a claim of a grave in ms, ARGV[10] '1': has time for a grave,
 --           ARGV[11] another life that this one replaces, or ''
 --           answers { now, 1 alive or 0 over, claimed grave or '', graves }
---   lives   answers all that hold a lease
+--   lives   answers { now, all that hold a lease, each with its last beat }
 --   done    ARGV[6] a life after which everything is cleaned up
 --   bye     ARGV[6] a life that ends; what it may have left is looked for
 local nodes, graves = base .. 'nodes', base .. 'graves'
@@ -26,6 +26,10 @@ local function now_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
+if mode == 'lives' then
+  return { digits(now_ms()), call('ZRANGE', nodes, 0, -1, 'WITHSCORES') }
+end
+
 local function bury_the_dead(now, lease)
   local dead = call('ZRANGEBYSCORE', nodes, '-inf', '(' .. digits(now - lease))
   for _, life in ipairs(dead) do bury(life, 0) end
@@ -38,7 +42,6 @@ local function claim(now, pause)
   return first[1]
 end
 
-if mode == 'lives' then return call('ZRANGE', nodes, 0, -1) end
 if mode == 'done' then return call('ZREM', graves, ARGV[6]) end
 if mode == 'bye' then return bury(ARGV[6], 0) end
 
