@@ -265,9 +265,11 @@ static inline struct world *world_begin_as(const struct redis_world *redis,
     return world;
 }
 
+/* As a user with no more rights than it takes. */
 static inline struct world *world_begin_with(void (*configure)(struct config *config))
 {
-    return world_begin_as(&(struct redis_world){0}, configure);
+    struct redis_world redis = {.acl = REDIS_RIGHTS, .user = "sluice", .user_password = "secret"};
+    return world_begin_as(&redis, configure);
 }
 
 static inline struct world *world_begin_waiting(uint32_t wait_replicas, uint64_t timeout_ms)

@@ -22,13 +22,18 @@
 #include "core/net.h"
 #include "storage/redis/resp.h"
 
+/* Exactly what storage/redis/README.md says, for the prefix of the tests. */
+#define REDIS_RIGHTS                                                                               \
+    "ACL SETUSER sluice on >secret resetkeys resetchannels ~test:* ~stream:* &test:* -@all "       \
+    "+@read +@write +@pubsub +@scripting +@connection -@dangerous +info +config|get +wait +time"
+
 struct redis_world {
     pid_t pid; /* 0: not running */
     uint16_t port;
     char path[48];
     char address[64]; /* "redis://127.0.0.1:port" */
     const char *password;
-    const char *acl;  /* said once after the start: makes the user that nodes are */
+    const char *acl;  /* said after each start: makes the user that nodes are */
     const char *user; /* and its password; NULL: the default one, with `password` */
     const char *user_password;
     bool is_everysec;       /* fsync each second instead of before each answer */
@@ -116,6 +121,7 @@ static inline void redis_start(struct redis_world *redis)
         usleep(5000);
     }
     check(clock_mono_ns() < end_ns);
+    if (redis->acl != NULL) check(strcmp(redis_say(redis, redis->acl), "+OK") == 0);
 }
 
 static inline void redis_kill(struct redis_world *redis)
@@ -149,7 +155,6 @@ static inline void redis_begin_with(struct redis_world *redis, const struct redi
     snprintf(command, sizeof command, "rm -rf %s && mkdir %s", redis->path, redis->path);
     check(system(command) == 0);
     redis_start(redis);
-    if (redis->acl != NULL) check(strcmp(redis_say(redis, redis->acl), "+OK") == 0);
 }
 
 static inline void redis_begin(struct redis_world *redis, const char *password)

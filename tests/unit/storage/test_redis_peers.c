@@ -73,7 +73,7 @@ static const struct store_peer_sink sink = {
 
 static struct world *begin(void)
 {
-    struct world *world = world_begin();
+    struct world *world = world_begin_with(NULL);
     the_world = world;
     memset(ears, 0, sizeof ears);
     for (uint32_t i = 0; i < NODES; i++) {

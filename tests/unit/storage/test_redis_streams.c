@@ -294,7 +294,11 @@ static void the_stream_holds_what_was_acknowledged_over_a_kill(void **state)
 static void what_a_replica_lacks_is_not_copied_before_it_has_it(void **state)
 {
     (void)state;
-    struct redis_world redis = {.wait_replicas = 1, .wait_timeout_ms = 200};
+    struct redis_world redis = {.wait_replicas = 1,
+                                .wait_timeout_ms = 200,
+                                .acl = REDIS_RIGHTS,
+                                .user = "sluice",
+                                .user_password = "secret"};
     struct world *world = world_begin_as(&redis, configure);
     struct store_append op = {.channel = &world->rooms[0][0].channel,
                               .type = RECORD_PUBLICATION,

@@ -188,13 +188,6 @@ static void a_server_may_ask_for_a_certificate(void **state)
 
 /* --- the access list --------------------------------------------------------------------- */
 
-/* Exactly what storage/redis/README.md says, for the prefix of the tests. */
-static const char rights[] =
-    "ACL SETUSER sluice on >secret resetkeys resetchannels ~test:* &test:* -@all +ping +info "
-    "+client|setname +config|get +select +evalsha +script|load +wait +spublish +ssubscribe "
-    "+sunsubscribe +get +set +hget +hset +hsetnx +hdel +hkeys +hgetall +hmget +xadd +xtrim "
-    "+xrange +xrevrange +pexpire +unlink +lindex +lpop +rpush";
-
 static void change(struct world *world, struct room *room, struct store_append op)
 {
     op.channel = &room->channel;
@@ -208,7 +201,7 @@ static void a_user_with_the_rights_that_are_told_can_do_all(void **state)
 {
     (void)state;
     for (uint32_t wait = 0; wait < 2; wait++) {
-        struct world *world = world_begin_as(&(struct redis_world){.acl = rights,
+        struct world *world = world_begin_as(&(struct redis_world){.acl = REDIS_RIGHTS,
                                                                    .user = "sluice",
                                                                    .user_password = "secret",
                                                                    .wait_replicas = wait,
@@ -239,7 +232,8 @@ static void a_right_that_is_missing_is_told(void **state)
 {
     (void)state;
     struct world *world = world_begin_as(
-        &(struct redis_world){.acl = rights, .user = "sluice", .user_password = "secret"}, NULL);
+        &(struct redis_world){.acl = REDIS_RIGHTS, .user = "sluice", .user_password = "secret"},
+        NULL);
     struct store_health health;
     load(world, 60, NULL);
     assert_string_equal(redis_say(&world->redis, "ACL SETUSER sluice -evalsha"), "+OK");
@@ -264,8 +258,8 @@ static void a_user_that_may_not_is_refused_at_the_start(void **state)
 {
     (void)state;
     struct redis_world redis;
-    redis_begin_with(
-        &redis, &(struct redis_world){.acl = rights, .user = "sluice", .user_password = "secret"});
+    redis_begin_with(&redis, &(struct redis_world){
+                                 .acl = REDIS_RIGHTS, .user = "sluice", .user_password = "secret"});
     assert_int_equal(start(&redis, NULL), ERR_OK);
     redis.user_password = "wrong";
     assert_int_equal(start(&redis, NULL), ERR_UNAUTHORIZED);
