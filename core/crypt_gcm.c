@@ -2,7 +2,7 @@
  * crypt_gcm: sealing and the keys for it.
  *
  * A context keeps the expanded key; each call sets only the nonce: 0.3 us for 200
- * bytes, where a context made anew each time takes 1.5 us.
+ * bytes (perf/micro/bench_seal.c).
  */
 #include <openssl/evp.h>
 

@@ -107,7 +107,7 @@ static int ask_follow(struct ask *ask)
             heard_ms = now_ms;
             done_bytes = ask->done_bytes;
         }
-        if (is_heard && now_ms - said_ms >= SAY_MS) {
+        if (is_heard && ask->all_bytes > 0 && now_ms - said_ms >= SAY_MS) {
             said_ms = now_ms;
             fprintf(stderr, "sluice: copied %" PRIu64 " of %" PRIu64 " MiB\n",
                     ask->done_bytes >> 20, ask->all_bytes >> 20);

@@ -90,9 +90,22 @@ static bool batch_read(int file, uint64_t at, uint64_t log, uint8_t **bytes,
     return batch_open(bytes_of(*bytes, size), log, head);
 }
 
-/* Copies the head and every batch that follows; *newest: the last one's number. */
-static enum err segment_copy(struct log_copy *logs, const struct segment *segment, int from, int to,
-                             uint64_t *newest)
+/* The number of the last batch that follows from the one before the file. */
+static uint64_t segment_newest(const struct log_copy *logs, const struct segment *segment, int from)
+{
+    uint64_t at = segment_first(segment), last = logs->last;
+    struct batch_head head;
+    uint8_t *bytes = NULL;
+    while (batch_read(from, at, logs->log, &bytes, &head) && head.number > last) {
+        last = head.number;
+        at += batch_size(head.payload_size);
+    }
+    mem_free(bytes);
+    return last;
+}
+
+/* Copies the head and every batch that follows from what was copied before. */
+static enum err segment_copy(struct log_copy *logs, const struct segment *segment, int from, int to)
 {
     uint64_t applied = logs->node->applied[segment->shard], at = segment_first(segment);
     uint8_t head_bytes[SEGMENT_HEAD_MAX], *bytes = NULL;
@@ -108,7 +121,7 @@ static enum err segment_copy(struct log_copy *logs, const struct segment *segmen
         uint32_t size = batch_size(head.payload_size);
         result = disk_write(to, bytes, size, at);
         at += size;
-        *newest = logs->last = head.number;
+        logs->last = head.number;
         logs->node->backup.log_bytes += size;
     }
     mem_free(bytes);
@@ -118,15 +131,26 @@ static enum err segment_copy(struct log_copy *logs, const struct segment *segmen
                        strerrordesc_np((int)-result));
 }
 
-/* One file.  What the copied index has everything of is not needed, and may be renamed
- * into another file meanwhile: then what was read is void. */
+static enum err segment_copy_to(struct log_copy *logs, const struct segment *segment, int from,
+                                const char *target)
+{
+    int to = disk_open(target, DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE);
+    if (to < 0)
+        return backup_fail(logs->node, "%s cannot be made: %s", target, strerrordesc_np(-to));
+    enum err err = segment_copy(logs, segment, from, to);
+    disk_close(to);
+    logs->node->backup.log_files++;
+    return err;
+}
+
+/* One file.  What the copied index has everything of is not needed, and may become
+ * another file while it is read: only its own life's numbers count. */
 static void on_log(void *context, const char *name)
 {
     struct log_copy *logs = context;
     struct embed_node *node = logs->node;
     struct segment segment = {.file = -1};
     char path[PATH_SIZE], target[PATH_SIZE];
-    uint64_t newest = 0;
     if (logs->err != ERR_OK ||
         !segment_parse(name, &segment.generation, &segment.shard, &segment.number))
         return;
@@ -142,17 +166,13 @@ static void on_log(void *context, const char *name)
     snprintf(target, sizeof target, "%s/log/%s", node->backup.target, name);
     int from = disk_open(path, DISK_READ);
     if (from < 0) return; /* recycled or removed: not needed */
-    int to = disk_open(target, DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE);
-    if (to < 0)
-        logs->err = backup_fail(node, "%s cannot be made: %s", target, strerrordesc_np(-to));
-    else
-        logs->err = segment_copy(logs, &segment, from, to, &newest);
+    uint64_t newest = segment_newest(logs, &segment, from);
+    bool is_there = disk_size_at(path) >= 0; /* else it was renamed while it was read */
+    if (newest > node->applied[segment.shard] && is_there)
+        logs->err = segment_copy_to(logs, &segment, from, target);
+    else if (is_there)
+        logs->last = newest;
     disk_close(from);
-    if (to >= 0) disk_close(to);
-    if (newest <= node->applied[segment.shard] || disk_size_at(path) < 0)
-        (void)!disk_unlink(target);
-    else
-        node->backup.log_files++;
 }
 
 static enum err backup_logs(struct embed_node *node)

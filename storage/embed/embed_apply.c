@@ -113,6 +113,15 @@ static void apply_failed(struct embed_store *store)
     apply_arm(store, EMBED_RETRY_MS);
 }
 
+/* The next slice of a backup soon, when there is one. */
+static void backup_go_on(struct embed_store *store)
+{
+    const struct store_env *env = &store->store.env;
+    if (!store->apply.is_copying || env->shard != 0) return;
+    wheel_arm(env->wheel, &store->backup, clock_turn_ms(env->clock) + BACKUP_SLICE_MS,
+              embed_on_backup_timer);
+}
+
 static void apply_done(struct job *job, void *shard)
 {
     (void)shard;
@@ -120,6 +129,7 @@ static void apply_done(struct job *job, void *shard)
     struct embed_store *store = apply->store;
     check(apply->is_under_way);
     apply->is_under_way = false;
+    backup_go_on(store);
     /* Also after an error: housekeeping may fail behind a commit. */
     for (uint32_t i = 0; i < apply->batches_count; i++) {
         if (apply->batches[i].number > apply->applied) break;
@@ -186,9 +196,8 @@ void embed_on_backup_timer(struct timer *timer)
 {
     struct embed_store *store = container_of(timer, struct embed_store, backup);
     const struct store_env *env = &store->store.env;
-    uint64_t rest_ms = store->apply.is_copying ? BACKUP_SLICE_MS : BACKUP_LOOK_MS;
     embed_apply_sweep(store);
-    wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + rest_ms, embed_on_backup_timer);
+    wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + BACKUP_LOOK_MS, embed_on_backup_timer);
 }
 
 void embed_on_apply_timer(struct timer *timer)

@@ -1,7 +1,7 @@
 /*
  * The embedded store against arrays: random publications, keys, members,
  * cursors, removals and reads, over clean restarts and crashes, each with another number
- * of shards.
+ * of shards and another key, or none.
  *
  * A crash is a copy of the data directory taken between two turns: what a kill
  * would leave there.  The copy is opened, the original ends in order and is
@@ -16,6 +16,8 @@
 #define KEYS_MAX  64
 #define USERS     4
 #define STEPS     250
+#define KEY_A     "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define KEY_B     "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0"
 
 /* The model. */
 static struct model {
@@ -182,6 +184,10 @@ static void close_all(void)
 static void start(void)
 {
     world_config(&world, CONFIG_ENGINE_EMBEDDED, directory);
+    /* Any of the keys seals, or none; what was sealed is opened with all of them. */
+    static const char *const keys[] = {NULL, KEY_A, KEY_B};
+    world.config.storage_key = keys[rng_below(rng, array_count(keys))];
+    world.config.storage_previous_keys = KEY_A "," KEY_B;
     enum err err = world_start(&world, (uint32_t)rng_below(rng, WORLD_SHARDS_MAX) + 1);
     check(err == ERR_OK);
     for (uint32_t i = 0; i < CHANNELS; i++) check_open(i);

@@ -10,6 +10,7 @@
 #include "world.h"
 
 #define HISTORY_ALL 100000u
+#define KEY         "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 static const char *const kind_names[KIND_COUNT] = {"keep", "tail", "live", "shut", "mute", "team"};
 
@@ -169,6 +170,7 @@ void plan_draw(struct plan *plan)
     plan->is_memory = world.is_memory;
     draw_trouble(plan);
     if (plan->is_memory) plan->kills_count = plan->troubles_count = 0;
+    plan->is_sealed = chance(30) && !plan->is_memory;
 }
 
 uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint32_t size)
@@ -183,7 +185,7 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
         "\"http_api\":{\"key\":\"simulated key\"},\"log\":{\"level\":\"none\"},"
         "\"websocket\":{\"message_size_limit\":%u},"
         "\"storage\":{\"engine\":\"%s\",\"path\":\"/"
-        "data\",\"window_size\":%u,\"index_lag_max\":%u},"
+        "data\",\"window_size\":%u,\"index_lag_max\":%u,\"key\":\"%s\"},"
         "\"shards\":{\"count\":%u,\"connections_max\":1024},\"shutdown\":{\"timeout\":\"5s\"},"
         "\"health\":{\"enabled\":true},\"node\":{\"name\":\"sim\"},\"channel\":{"
         "\"presence_max_clients\":%u,\"namespaces\":[",
@@ -193,7 +195,7 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
         plan->ping_ms, plan->pong_ms, plan->queue_max_bytes, RECOVERY_MAX, plan->user_limit,
         plan->is_single ? "true" : "false", plan->is_single ? "true" : "false",
         plan->message_max_bytes, plan->is_memory ? "memory" : "embedded", plan->window_size,
-        plan->index_lag_max, shards, plan->presence_max);
+        plan->index_lag_max, plan->is_sealed ? KEY : "", shards, plan->presence_max);
     check(used > 0 && (uint32_t)used < size);
     for (uint32_t kind = 0; kind < KIND_COUNT; kind++) {
         bool has_history = plan_has_history((enum channel_kind)kind);

@@ -60,6 +60,7 @@ struct plan {
     uint32_t ping_ms, pong_ms;
     uint32_t index_lag_max;
     uint32_t presence_max; /* clients of a channel that are listed and told */
+    bool is_sealed;        /* with storage.key */
     bool is_memory;        /* storage.engine memory: nothing outlives a life, so no life ends */
 
     uint32_t clients_count, users_count, apis_count;
