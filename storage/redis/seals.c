@@ -25,20 +25,23 @@ static bool seals_find(void *context, struct bytes name, uint8_t secret[SEAL_SEC
 
 static void known_add(struct redis_seals *seals, struct bytes name, const uint8_t *secret)
 {
-    struct known_seal *known;
-    uint32_t at = 0;
-    if (seals->known.count >= SEALS_KNOWN_MAX) {
-        while ((known = map_next(&seals->known, &at)) != NULL) {
-            map_remove(&seals->known, bytes_of(known->name, sizeof known->name));
-            crypt_wipe(known, sizeof *known);
-            mem_free(known);
-            at = 0;
-        }
-    }
-    known = mem_alloc(sizeof *known);
+    struct known_seal *known = mem_alloc(sizeof *known);
     memcpy(known->name, name.at, sizeof known->name);
     memcpy(known->secret, secret, sizeof known->secret);
     map_put(&seals->known, bytes_of(known->name, sizeof known->name), known);
+}
+
+/* All but our own, whose announcements no fill precedes. */
+static void known_forget(struct redis_seals *seals)
+{
+    uint32_t at = 0;
+    for (struct known_seal *known; (known = map_next(&seals->known, &at)) != NULL;) {
+        if (memcmp(known->name, seals->kept.name, sizeof known->name) == 0) continue;
+        map_remove(&seals->known, bytes_of(known->name, sizeof known->name));
+        crypt_wipe(known, sizeof *known);
+        mem_free(known);
+        at = 0;
+    }
 }
 
 static void draw_kept(struct redis_seals *seals, const struct seal_key *key)
@@ -139,6 +142,9 @@ static void foreign(struct redis_seals *seals, struct bytes id)
 
 void redis_seals_learn(struct redis_seals *seals, const struct reply *pairs)
 {
+    /* Never in the middle: what these pairs open comes with them. */
+    if (seals->known.count > 1 && seals->known.count + pairs->count / 2 > SEALS_KNOWN_MAX)
+        known_forget(seals);
     for (uint32_t i = 0; i + 1 < pairs->count; i += 2) {
         struct bytes name = reply_text(pairs->items[i]), value = reply_text(pairs->items[i + 1]);
         uint8_t salt[SEAL_SALT], secret[SEAL_SECRET];

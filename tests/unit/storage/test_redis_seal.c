@@ -196,6 +196,14 @@ static void seals_are_met_again(void **state)
             arena_reset(&arena);
         }
     }
+    /* Its own is never forgotten. */
+    uint8_t bytes[256];
+    struct writer writer = writer_of(bytes, sizeof bytes);
+    struct publication publication;
+    redis_seals_write(&own, &writer, &op, true, 1);
+    assert_false(redis_seals_lacks(&own, writer_bytes(&writer)));
+    assert_int_equal(
+        redis_seals_open(&own, channel.name, writer_bytes(&writer), &arena, &publication), ERR_OK);
     for (uint32_t i = 0; i < array_count(others); i++) redis_seals_fini(&others[i]);
     redis_seals_fini(&own);
     arena_fini(&arena);
