@@ -4,6 +4,7 @@
  *
  *   bench_redis host:port                  a Redis that may be written to; prefix "bench"
  *   bench_redis host:port N [keys]         only with N under way (perf/redis)
+ *   bench_redis host:port N keys R         waiting for R replicas
  *
  * One shard, 100 channels of 1,000 publications, 200 bytes each, listening to
  * its own channels as a gateway does.  Server and client share the machine, so
@@ -94,7 +95,7 @@ static void turn(void)
     store_submit(shard.store);
 }
 
-static void begin(const char *address)
+static void begin(const char *address, uint32_t wait_replicas)
 {
     struct workers *workers = workers_create();
     struct store_node *node;
@@ -111,7 +112,9 @@ static void begin(const char *address)
                                    .redis_user = "",
                                    .redis_password = "",
                                    .redis_connect_timeout_ms = 1000,
-                                   .redis_io_timeout_ms = 4000};
+                                   .redis_io_timeout_ms = 4000,
+                                   .redis_wait_replicas = wait_replicas,
+                                   .redis_wait_timeout_ms = 3000};
     check(store_node_open(&shard.config, workers, 1, &node) == ERR_OK);
     check(loop_create(&options, &shard.loop) == ERR_OK);
     loop_start(shard.loop);
@@ -189,11 +192,11 @@ static void round_of(uint32_t asks)
 int main(int argc, char **argv)
 {
     static const uint32_t sizes[] = {1, 16, 64, 256, 1024, 4096};
-    if (argc < 2 || argc > 4) {
-        fprintf(stderr, "usage: bench_redis host:port [under-way [keys]]\n");
+    if (argc < 2 || argc > 5) {
+        fprintf(stderr, "usage: bench_redis host:port [under-way [keys [replicas]]]\n");
         return 2;
     }
-    begin(argv[1]);
+    begin(argv[1], argc > 4 ? (uint32_t)atoi(argv[4]) : 0);
     if (argc > 2) {
         shard.has_keys = argc > 3;
         round_of(min_u32((uint32_t)atoi(argv[2]), ASKS_MAX));
