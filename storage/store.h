@@ -49,6 +49,7 @@ struct loop;
 struct store;
 struct store_node;
 struct store_peers;
+struct store_sync;
 struct store_peer_sink;
 
 /* How much of a channel is kept; from its namespace.  size or ttl_ms 0: none,
@@ -211,6 +212,7 @@ struct store_engine {
     void (*submit)(struct store *store);
     uint32_t (*pending)(const struct store *store);
     void (*health)(const struct store *store, struct store_health *health);
+    void (*sync)(struct store *store, struct store_sync *op); /* storage/sync.h; NULL: none */
 };
 
 /* Every engine's node and store begin with these. */

@@ -8,6 +8,8 @@
  *   message.send    {"channel","data","key"?}  → {"offset","epoch"}
  *   receipt.read    {"channel","offset"}       → {"offset"}
  *   receipt.counts  {"channel","offsets":[…]}  → {"counts":[…],"eligible":[…]}
+ *   sync.save       {"client","channels":{name:{"offset","epoch"}}}  → {}
+ *   sync.load       {"client"}  → {"channels":{name:{"offset","epoch","at","missed"?}}}
  *
  * Thread:  owner shard of the connection.
  * Tests:   tests/unit/shards/test_rpc.c, tests/conformance

@@ -25,6 +25,8 @@ typedef enum err (*rpc_fn)(const struct rpc *rpc);
 enum err rpc_message_send(const struct rpc *rpc);
 enum err rpc_receipt_read(const struct rpc *rpc);
 enum err rpc_receipt_counts(const struct rpc *rpc);
+enum err rpc_sync_save(const struct rpc *rpc);
+enum err rpc_sync_load(const struct rpc *rpc);
 
 /* Begins a call to the home of `channel`, that replies to this command. */
 must_use enum err rpc_call(const struct rpc *rpc, struct bytes channel, call_fn on_answer,

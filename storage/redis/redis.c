@@ -304,4 +304,5 @@ const struct store_engine store_engine_redis = {
     .submit = redis_submit,
     .pending = redis_pending,
     .health = redis_health,
+    .sync = redis_sync,
 };

@@ -11,6 +11,7 @@
  *   seals.c    what publications are sealed with
  *   sweep.c    the periodic look for what no announcement told
  *   answer.c   what scripts and announcements say, parsed
+ *   sync.c     where clients stand in their conversations
  *   groups.c   how far consumers of the worker streams are behind
  *   work.c, work_ask.c   a consumer of the worker streams, beside the store
  *   peers.c, nodes.c, presence.c, tell.c   other nodes (peers_parts.h)
@@ -29,6 +30,7 @@
  *   <prefix>:{p<k>}:seal:<name>  what records are sealed with (seals.h)
  *   <prefix>:{p<k>}:c:<ch>     sharded pub/sub: announcements
  *   <prefix>:{p0}:probe:<boot> sharded pub/sub: ours alone, to see that it lives
+ *   <prefix>:{p<k>}:sync:<n>:<user>:<client>   hash: channel ▶ "offset ms epoch" (lua/sync.lua)
  *   <prefix>:partitions        P
  *
  * and, as an option, streams that no gateway reads (lua/streams.lua).
@@ -278,3 +280,6 @@ void sweep_soon(struct redis_store *redis);
 void groups_start(struct redis_store *redis);
 /* A no-op when it was not started. */
 void groups_stop(struct redis_store *redis);
+
+/* sync.c */
+void redis_sync(struct store *store, struct store_sync *op);

@@ -15,6 +15,7 @@
 #include "shards/rpc/rpc_message_send.c"
 #include "shards/rpc/rpc_receipt_counts.c"
 #include "shards/rpc/rpc_receipt_read.c"
+#include "shards/rpc/rpc_sync.c"
 
 static struct arena arena;
 
@@ -83,6 +84,41 @@ static void receipt_counts_takes_up_to_its_limit(void **state)
     }
 }
 
+static void sync_takes_positions_up_to_their_limit(void **state)
+{
+    (void)state;
+    static struct sync_ask out;
+    struct bytes good = BYTES_LITERAL(
+        "{\"client\":\"c\",\"channels\":{\"a\":{\"offset\":3,\"epoch\":\"e\",\"x\":[]},\"b\":{}}}");
+    assert_int_equal(sync_parse(good, &arena, &out), ERR_OK);
+    assert_int_equal(out.count, 2);
+    assert_true(bytes_equal_text(out.client, "c"));
+    assert_true(bytes_equal_text(out.positions[0].channel, "a"));
+    assert_true(bytes_equal_text(out.positions[0].epoch, "e"));
+    assert_int_equal(out.positions[0].offset, 3);
+    assert_int_equal(out.positions[1].epoch.size, 0);
+    assert_int_equal(sync_parse(BYTES_LITERAL("{\"client\":\"c\"}"), &arena, &out), ERR_OK);
+    assert_int_equal(sync_parse(BYTES_LITERAL("{\"client\":\"\"}"), &arena, &out), ERR_BAD_REQUEST);
+    assert_int_equal(sync_parse(BYTES_LITERAL("{\"client\":\"a b\"}"), &arena, &out),
+                     ERR_BAD_REQUEST);
+    assert_int_equal(sync_parse(BYTES_LITERAL("{\"client\":\"c\",\"channels\":[]}"), &arena, &out),
+                     ERR_BAD_JSON);
+    for (int count = SYNC_SAVED_MAX; count <= SYNC_SAVED_MAX + 1; count++) {
+        char text[4096] = "{\"client\":\"c\",\"channels\":{\"0\":{}";
+        size_t used = strlen(text);
+        for (int i = 1; i < count; i++)
+            used += (size_t)snprintf(text + used, sizeof text - used, ",\"%d\":{}", i);
+        used += (size_t)snprintf(text + used, sizeof text - used, "}}");
+        enum err err = sync_parse(bytes_of(text, used), &arena, &out);
+        assert_int_equal(err, count == SYNC_SAVED_MAX ? ERR_OK : ERR_LIMIT_SIZE);
+    }
+    char client[SYNC_CLIENT_MAX + 1];
+    memset(client, '~', sizeof client);
+    assert_true(sync_client_is_fine(bytes_of(client, SYNC_CLIENT_MAX)));
+    assert_false(sync_client_is_fine(bytes_of(client, SYNC_CLIENT_MAX + 1)));
+    assert_false(sync_client_is_fine(BYTES_LITERAL("\x7f")));
+}
+
 static void parameters_cut_anywhere_are_malformed(void **state)
 {
     (void)state;
@@ -94,6 +130,8 @@ static void parameters_cut_anywhere_are_malformed(void **state)
         struct message message;
         struct mark mark;
         struct letter_receipt_counts counts;
+        static struct sync_ask ask;
+        assert_int_equal(sync_parse(bytes_of(cut, size), &arena, &ask), ERR_BAD_JSON);
         assert_int_equal(message_parse(bytes_of(cut, size), &arena, &message), ERR_BAD_JSON);
         assert_int_equal(mark_parse(bytes_of(cut, size), &arena, &mark), ERR_BAD_JSON);
         assert_int_equal(counts_parse(bytes_of(cut, size), &arena, &counts), ERR_BAD_JSON);
@@ -107,6 +145,7 @@ int main(void)
         cmocka_unit_test(message_send_takes_any_json_as_data),
         cmocka_unit_test(receipt_read_wants_an_offset),
         cmocka_unit_test(receipt_counts_takes_up_to_its_limit),
+        cmocka_unit_test(sync_takes_positions_up_to_their_limit),
         cmocka_unit_test(parameters_cut_anywhere_are_malformed),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
