@@ -26,12 +26,14 @@
 #include "core/err.h"
 
 /* A file above this is not a configuration. */
-#define CONFIG_FILE_MAX           (1u << 20)
-#define CONFIG_DEPTH_MAX          16
-#define CONFIG_NAMESPACES_MAX     4096
-#define CONFIG_NAMESPACE_NAME_MAX 128
+#define CONFIG_FILE_MAX            (1u << 20)
+#define CONFIG_DEPTH_MAX           16
+#define CONFIG_NAMESPACES_MAX      4096
+/* Sentinels, or servers of a Cluster to begin with. */
+#define CONFIG_REDIS_ADDRESSES_MAX 15
+#define CONFIG_NAMESPACE_NAME_MAX  128
 /* Mistakes told in one go; more are counted. */
-#define CONFIG_ERRORS_MAX         20
+#define CONFIG_ERRORS_MAX          20
 
 /* NUL-terminated texts, in the order of the file. */
 struct config_texts {
@@ -42,6 +44,12 @@ struct config_texts {
 /* Values of the ENUM fields, in the order of their rows. */
 enum config_engine { CONFIG_ENGINE_EMBEDDED, CONFIG_ENGINE_REDIS, CONFIG_ENGINE_MEMORY };
 enum config_error_mode { CONFIG_ERROR_REPLY, CONFIG_ERROR_TRANSPORT };
+/* What redis.addresses are: a server, Sentinels that know it, or some servers of a Cluster. */
+enum config_redis_mode {
+    CONFIG_REDIS_STANDALONE,
+    CONFIG_REDIS_SENTINEL,
+    CONFIG_REDIS_CLUSTER,
+};
 /* durable: acknowledged after fdatasync.  written: after the write; a crash of
  * the process loses nothing, a crash of the machine may, and changes epochs. */
 enum config_durability { CONFIG_DURABLE, CONFIG_WRITTEN };

@@ -117,6 +117,31 @@ static void check_keys(struct config_reader *reader, const struct config *config
                      "would show other programs what storage.key seals; leave one of them out");
 }
 
+static void check_redis(struct config_reader *reader, const struct config *config)
+{
+    bool is_used = config->storage_engine == CONFIG_ENGINE_REDIS;
+    if (is_used && config->redis_address[0] == 0 && config->redis_addresses.count == 0)
+        config_error(reader, 0, "redis.address", "the Redis store needs an address");
+    if (strpbrk(config->redis_prefix, "{} \t\r\n") != NULL)
+        config_error(reader, 0, "redis.prefix",
+                     "holds a brace or a space; braces choose cluster slots");
+    if (is_used && config->redis_mode == CONFIG_REDIS_STANDALONE &&
+        config->redis_addresses.count > 1)
+        config_error(reader, 0, "redis.addresses", "several need redis.mode: sentinel, or cluster");
+    if (is_used && config->redis_mode == CONFIG_REDIS_SENTINEL &&
+        config->redis_sentinel_master[0] == 0)
+        config_error(reader, 0, "redis.sentinel_master",
+                     "wants what the Sentinels call the primary, for example mymaster");
+    if (is_used && config->redis_mode == CONFIG_REDIS_CLUSTER && config->redis_db != 0)
+        config_error(reader, 0, "redis.db", "wants to be 0: a Redis Cluster has no other");
+    if (config->redis_addresses.count > CONFIG_REDIS_ADDRESSES_MAX)
+        config_error(reader, 0, "redis.addresses", "has room for %u",
+                     (unsigned)CONFIG_REDIS_ADDRESSES_MAX);
+    if (!is_used && (config->redis_streams_enabled || config->redis_streams_conversations))
+        config_warn(reader, 0, "redis.streams",
+                    "does nothing without Redis; set storage.engine to redis");
+}
+
 void config_check(struct config_reader *reader, const struct config *config)
 {
     check(config != NULL);
@@ -135,15 +160,7 @@ void config_check(struct config_reader *reader, const struct config *config)
     check_prefix(reader, "websocket.handler_prefix", config->websocket_handler_prefix);
     if (config->storage_engine == CONFIG_ENGINE_EMBEDDED && config->storage_path[0] == 0)
         config_error(reader, 0, "storage.path", "the embedded store needs a directory");
-    if (config->storage_engine == CONFIG_ENGINE_REDIS && config->redis_address[0] == 0)
-        config_error(reader, 0, "redis.address", "the Redis store needs an address");
-    if (strpbrk(config->redis_prefix, "{} \t\r\n") != NULL)
-        config_error(reader, 0, "redis.prefix",
-                     "holds a brace or a space; braces choose cluster slots");
-    if (config->storage_engine != CONFIG_ENGINE_REDIS &&
-        (config->redis_streams_enabled || config->redis_streams_conversations))
-        config_warn(reader, 0, "redis.streams",
-                    "does nothing without Redis; set storage.engine to redis");
+    check_redis(reader, config);
     check_keys(reader, config);
     uint16_t cpus[CONFIG_CPUS_MAX];
     uint32_t cpus_count;

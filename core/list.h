@@ -54,6 +54,16 @@ static inline struct list *list_take(struct list *head)
     list_remove(node);
     return node;
 }
+/* Takes all of `nodes` and puts them before everything in `head`, in their order. */
+static inline void list_put_back(struct list *nodes, struct list *head)
+{
+    if (list_is_empty(nodes)) return;
+    nodes->prev->next = head->next;
+    head->next->prev = nodes->prev;
+    nodes->next->prev = head;
+    head->next = nodes->next;
+    list_init(nodes);
+}
 #define list_each(node, head)                                                                      \
     for (struct list *node = (head)->next, *node##_after = node->next; node != (head);             \
          node = node##_after, node##_after = node->next)

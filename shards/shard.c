@@ -22,7 +22,7 @@
 #define CQ_ENTRIES       16384
 
 /* Slots of the socket table that are not clients: links to Redis. */
-#define LINK_SOCKS        16
+#define LINK_SOCKS        224
 /* Address space only; pages are touched when they are used. */
 #define CALLS_MAX(shards) ((shards)*MESH_CREDITS)
 #define SUBS_PER_CONN     64 /* on average over a full shard */

@@ -185,14 +185,22 @@ struct store_group {
     uint64_t pending;                    /* read and not acknowledged */
 };
 
+/* A server behind the engine. */
+struct store_server {
+    const char *address;
+    const char *role;    /* "primary" or "sentinel" */
+    const char *problem; /* NULL: none */
+};
+
 struct store_health {
-    bool is_ok;                       /* appends can become durable now */
-    char detail[160];                 /* one sentence for people */
-    uint64_t lag_bytes;               /* embedded: log not yet applied */
-    uint64_t latency_us;              /* of the last commit or round trip */
-    const char *durability;           /* "durable", "written" or "memory" */
-    const struct store_group *groups; /* valid for the turn */
-    uint32_t groups_count;
+    bool is_ok;                         /* appends can become durable now */
+    char detail[160];                   /* one sentence for people */
+    uint64_t lag_bytes;                 /* embedded: log not yet applied */
+    uint64_t latency_us;                /* of the last commit or round trip */
+    const char *durability;             /* "durable", "written" or "memory" */
+    const struct store_group *groups;   /* valid for the turn */
+    const struct store_server *servers; /* the same */
+    uint32_t groups_count, servers_count;
 };
 
 /* What an engine is. */

@@ -29,6 +29,25 @@ static void member_bool(struct json_out *out, const char *name, bool value)
     json_out_bool(out, value);
 }
 
+/* The servers behind the store as this shard sees them. */
+static void write_servers(struct json_out *out, const struct store_health *health)
+{
+    json_out_key(out, "servers");
+    json_out_array(out);
+    for (uint32_t i = 0; i < health->servers_count; i++) {
+        const struct store_server *server = &health->servers[i];
+        check(server->address != NULL && server->role != NULL);
+        json_out_object(out);
+        json_out_member_text(out, "address", bytes_of_text(server->address));
+        json_out_member_text(out, "role", bytes_of_text(server->role));
+        member_bool(out, "ok", server->problem == NULL);
+        if (server->problem != NULL)
+            json_out_member_text(out, "detail", bytes_of_text(server->problem));
+        json_out_object_end(out);
+    }
+    json_out_array_end(out);
+}
+
 /* The store as the whole node feels it: the worst of its shards. */
 static bool write_store(struct json_out *out, const struct shard *shard,
                         const struct survey *survey)
@@ -55,6 +74,7 @@ static bool write_store(struct json_out *out, const struct shard *shard,
     json_out_member_text(out, "durability", bytes_of_text(health.durability));
     member_u64(out, "latency_us", latency_us);
     member_u64(out, "lag_bytes", lag_bytes);
+    if (health.servers_count > 0) write_servers(out, &health);
     json_out_object_end(out);
     return is_ok;
 }

@@ -420,6 +420,7 @@ static bool call_submit(struct redis_store *redis, struct append_call *call)
 {
     struct redis_server *server = redis_server_of(redis, call->partition);
     bool must_wait = redis->node->options.wait_replicas > 0 && !call->is_plain;
+    if (must_wait && route_is_held(redis, call->partition)) return false;
     if (must_wait && !confirm_board(server, call)) return false;
     if (redis->partitions[call->partition].filling == call)
         redis->partitions[call->partition].filling = NULL;
@@ -427,13 +428,18 @@ static bool call_submit(struct redis_store *redis, struct append_call *call)
     return true;
 }
 
-/* The replicas are far behind what is asked for. */
-static void call_refuse(struct redis_store *redis, struct append_call *call)
+/* The replicas are far behind what is asked for, or the partition is nowhere. */
+static void call_refuse(struct redis_store *redis, struct append_call *call, enum err err)
 {
     list_remove(&call->batch);
     if (redis->partitions[call->partition].filling == call)
         redis->partitions[call->partition].filling = NULL;
-    append_end(call, ERR_BACKLOG);
+    append_end(call, err);
+}
+
+void append_return(struct redis_store *redis, struct list *calls)
+{
+    list_put_back(calls, &redis->batches);
 }
 
 void append_submit(struct redis_store *redis)
@@ -445,7 +451,9 @@ void append_submit(struct redis_store *redis)
         struct append_call *call = container_of(node, struct append_call, batch);
         if (call_submit(redis, call)) continue;
         list_append(&waiting, node);
-        if (++count > LINK_CALLS_MAX) call_refuse(redis, call);
+        bool is_late = call->call.limit_ms > 0 && call->call.limit_ms <= redis_now_ms(redis);
+        if (++count > LINK_CALLS_MAX || is_late)
+            call_refuse(redis, call, is_late ? ERR_STORE_DOWN : ERR_BACKLOG);
     }
     while ((node = list_take(&waiting)) != NULL) list_append(&redis->batches, node);
     for (uint32_t i = 0; i < redis->servers_count; i++) confirm_submit(redis->servers[i]);

@@ -41,6 +41,7 @@ struct append_call {
     /* confirm.c */
     struct flight *flight; /* NULL: none */
     enum err err;
+    bool is_returned;           /* it did not run: the partition is elsewhere, or on the move */
     uint64_t connection, order; /* when it was written last, on the publish link */
 };
 
@@ -57,5 +58,7 @@ static inline bool append_is_repeat(const struct append_record *record)
 {
     return (record->result & 1) != 0;
 }
+/* Puts calls that did not run before all others, to be given to a flight again. */
+void append_return(struct redis_store *redis, struct list *calls);
 /* Answers every record, feeds what is ours and frees the call. */
 void append_end(struct append_call *call, enum err err);

@@ -12,8 +12,6 @@
 #include "core/log.h"
 #include "storage/redis/wrap.h"
 
-#define ASK_PAUSE_MS 50
-
 static uint64_t now_ms(void)
 {
     return clock_mono_ns() / 1000000u;
@@ -47,6 +45,7 @@ static int ask_connect(const struct redis_place *place, int fd, uint64_t due_ms)
 struct ask {
     const struct redis_options *options;
     const struct redis_place *place;
+    const struct ask_question *question; /* NULL: the hello alone, in the role of commands */
     int fd;
     int error; /* 0, or a positive errno: the connection failed */
     uint64_t due_ms;
@@ -102,31 +101,45 @@ static void ask_shake(struct ask *ask)
     }
 }
 
-static enum err ask_dialogue(struct ask *ask)
+/* The next reply, or NULL with ask->error. */
+static const struct reply *ask_reply(struct ask *ask)
 {
-    struct resp_out out = {0};
-    if (!wrap_begin(&ask->wrap, ask->options, ask->place)) return ERR_LIMIT_MEMORY;
-    ask_shake(ask);
-    if (ask->error != 0) return ERR_STORE_DOWN;
-    hello_write(&ask->hello, ask->options, ask->place, LINK_COMMANDS, false, &out);
-    ask_send(ask, &out);
-    resp_fini(&out);
-    while (ask->error == 0 && !hello_is_done(&ask->hello)) {
+    while (ask->error == 0) {
         const struct reply *reply;
         if (resp_next(ask->in, &reply) != ERR_OK) {
             ask->error = EPROTO;
         } else if (reply != NULL) {
-            TRY(hello_take(&ask->hello, reply));
+            return reply;
         } else {
             ask_recv(ask);
         }
     }
-    return ask->error == 0 ? ERR_OK : ERR_STORE_DOWN;
+    return NULL;
+}
+
+static enum err ask_dialogue(struct ask *ask)
+{
+    struct resp_out out = {0};
+    const struct ask_question *question = ask->question;
+    if (!wrap_begin(&ask->wrap, ask->options, ask->place)) return ERR_LIMIT_MEMORY;
+    ask_shake(ask);
+    if (ask->error != 0) return ERR_STORE_DOWN;
+    hello_write(&ask->hello, ask->options, ask->place,
+                question == NULL ? LINK_COMMANDS : question->role, false, &out);
+    if (question != NULL) question->write(ask->options, &out);
+    ask_send(ask, &out);
+    resp_fini(&out);
+    const struct reply *reply = NULL;
+    while (!hello_is_done(&ask->hello) && (reply = ask_reply(ask)) != NULL)
+        TRY(hello_take(&ask->hello, reply));
+    if (question == NULL || ask->error != 0) return ERR_OK;
+    reply = ask_reply(ask);
+    return reply == NULL ? ERR_OK : question->take(question->context, ask->place, reply);
 }
 
 static enum err ask_once(struct ask *ask, char problem[HELLO_PROBLEM_MAX])
 {
-    enum err err = ERR_STORE_DOWN;
+    enum err err = ERR_OK;
     problem[0] = 0;
     ask->due_ms = now_ms() + ask->options->connect_timeout_ms;
     ask->in = resp_in_create();
@@ -137,16 +150,27 @@ static enum err ask_once(struct ask *ask, char problem[HELLO_PROBLEM_MAX])
     if (ask->fd >= 0) close(ask->fd);
     resp_in_destroy(ask->in);
     wrap_end(&ask->wrap);
+    if (ask->error != 0) err = ERR_STORE_DOWN;
     if (ask->problem[0] != 0) {
         memcpy(problem, ask->problem, HELLO_PROBLEM_MAX);
     } else if (ask->error != 0) {
+        bool is_sentinel = ask->question != NULL && ask->question->role == LINK_SENTINEL;
         snprintf(problem, HELLO_PROBLEM_MAX,
-                 "cannot reach Redis at %s: %s; start it, or set redis.address to where it runs",
-                 ask->place->text, strerror(ask->error));
+                 "cannot reach %s at %s: %s; start it, or set redis.%s to where it runs",
+                 is_sentinel ? "the Sentinel" : "Redis", ask->place->text, strerror(ask->error),
+                 ask->options->mode == CONFIG_REDIS_STANDALONE ? "address" : "addresses");
     } else if (err != ERR_OK) {
         memcpy(problem, ask->hello.problem, HELLO_PROBLEM_MAX);
     }
     return err;
+}
+
+enum err ask_question(const struct redis_options *options, const struct redis_place *place,
+                      const struct ask_question *question, char problem[HELLO_PROBLEM_MAX])
+{
+    struct ask ask = {.options = options, .place = place, .question = question};
+    check(question->write != NULL && question->take != NULL);
+    return ask_once(&ask, problem);
 }
 
 enum err ask_hello(const struct redis_options *options, const struct redis_place *place,

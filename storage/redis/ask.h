@@ -13,9 +13,23 @@
 #include "storage/redis/hello.h"
 
 #define ASK_LOADING_MS 60000
+#define ASK_PAUSE_MS   50
+
+/* One question of one word list, after the hello of its role. */
+struct ask_question {
+    enum link_role role;
+    void (*write)(const struct redis_options *options, struct resp_out *out);
+    /* Takes the answer, borrowed; what it returns is what ask_question returns. */
+    enum err (*take)(void *context, const struct redis_place *place, const struct reply *reply);
+    void *context;
+};
 
 /* Connects, says hello, fills `server` and hangs up; a server that does not answer is asked
  * again until the time is over.  Errors as hello_take, with the sentence. */
 must_use enum err ask_hello(const struct redis_options *options, const struct redis_place *place,
                             uint64_t patience_ms, struct hello_server *server,
                             char problem[HELLO_PROBLEM_MAX]);
+/* Connects, asks once and hangs up; `problem` is filled when it cannot be asked. */
+must_use enum err ask_question(const struct redis_options *options, const struct redis_place *place,
+                               const struct ask_question *question,
+                               char problem[HELLO_PROBLEM_MAX]);

@@ -75,6 +75,9 @@ void confirm_submit(struct redis_server *server)
     list_each (node, &flight->calls) {
         struct append_call *call = container_of(node, struct append_call, batch);
         flight->under_way++;
+        call->call.route = call->partition + 1;
+        if (call->call.limit_ms == 0)
+            call->call.limit_ms = redis_now_ms(server->redis) + link->options->io_timeout_ms;
         link_call(link, &call->call, link_due_ms(link));
     }
     flight_wait(flight);
@@ -154,12 +157,20 @@ static bool confirm_answer(struct append_call *call, const struct reply *reply)
 
 static void flight_end(struct flight *flight)
 {
-    struct list *node;
+    struct list returned, *node;
     check(flight->under_way == 0 && flight->server->flight != flight);
+    list_init(&returned);
     while ((node = list_take(&flight->calls)) != NULL) {
         struct append_call *call = container_of(node, struct append_call, batch);
-        append_end(call, call->err);
+        if (!call->is_returned) {
+            append_end(call, call->err);
+            continue;
+        }
+        call->is_returned = false;
+        call->flight = NULL;
+        list_append(&returned, node);
     }
+    append_return(flight->server->redis, &returned);
     mem_free(flight);
 }
 
@@ -204,6 +215,7 @@ static void flight_judge(struct flight *flight)
         if (!is_enough || call->connection != flight->wait_connection) {
             call->err = ERR_STORE_UNKNOWN;
         } else if (call_held(call) > 0) {
+            call->call.route = 0; /* its records are held here: it goes nowhere else */
             call->call.write = confirm_write;
             call->call.on_end = confirm_on_end;
             flight->under_way++;
@@ -239,6 +251,15 @@ void confirm_on_appended(struct append_call *call, enum err err, const struct re
 {
     call->err = err;
     if (err == ERR_OK && !append_answer(call, reply)) call->err = ERR_STORE_UNKNOWN;
+    flight_step(call->flight);
+}
+
+void confirm_on_elsewhere(struct link *link, struct link_call *base, const struct reply *reply)
+{
+    struct append_call *call = container_of(base, struct append_call, call);
+    call->err = ERR_STORE_DOWN;
+    call->is_returned = true;
+    route_redirect(link, call->partition, reply);
     flight_step(call->flight);
 }
 

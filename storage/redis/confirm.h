@@ -27,6 +27,7 @@
 
 struct append_call;
 struct link;
+struct link_call;
 struct redis_server;
 struct reply;
 
@@ -39,5 +40,7 @@ bool confirm_board(struct redis_server *server, struct append_call *call);
 void confirm_submit(struct redis_server *server);
 /* The script of a call of a flight has ended. */
 void confirm_on_appended(struct append_call *call, enum err err, const struct reply *reply);
+/* The script of a call of a flight did not run, for its keys are elsewhere. */
+void confirm_on_elsewhere(struct link *link, struct link_call *call, const struct reply *reply);
 /* The publish link is gone: what it carried proves nothing on another connection. */
 void confirm_on_lost(struct link *link);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/check.h"
+#include "storage/redis/refusal.h"
 
 enum step {
     STEP_AUTH,
@@ -22,13 +23,24 @@ static_assert(STEP_COUNT <= array_count(((struct hello *)NULL)->steps), "a flag 
 /* The oldest release with sharded pub/sub and SET NX GET. */
 #define VERSION_LEAST 7
 
-static void write_auth(const struct redis_options *options, struct resp_out *out)
+static const char *role_user(const struct redis_options *options, enum link_role role)
 {
-    bool has_user = options->user[0] != 0;
-    resp_begin(out, has_user ? 3 : 2);
+    return role == LINK_SENTINEL ? options->sentinel_user : options->user;
+}
+
+static const char *role_password(const struct redis_options *options, enum link_role role)
+{
+    return role == LINK_SENTINEL ? options->sentinel_password : options->password;
+}
+
+static void write_auth(const struct redis_options *options, enum link_role role,
+                       struct resp_out *out)
+{
+    const char *user = role_user(options, role);
+    resp_begin(out, user[0] != 0 ? 3 : 2);
     resp_text(out, "AUTH");
-    if (has_user) resp_text(out, options->user);
-    resp_text(out, options->password);
+    if (user[0] != 0) resp_text(out, user);
+    resp_text(out, role_password(options, role));
 }
 
 /* The first node fixes the number of partitions; every other one learns it. */
@@ -42,10 +54,11 @@ static void write_partitions(const struct redis_options *options, struct resp_ou
     resp_text(out, "GET");
 }
 
-static void write_step(enum step step, const struct redis_options *options, struct resp_out *out)
+static void write_step(enum step step, const struct hello *hello, struct resp_out *out)
 {
+    const struct redis_options *options = hello->options;
     switch (step) {
-    case STEP_AUTH: write_auth(options, out); return;
+    case STEP_AUTH: write_auth(options, hello->role, out); return;
     case STEP_SELECT:
         resp_begin(out, 2);
         resp_text(out, "SELECT");
@@ -85,17 +98,18 @@ void hello_write(struct hello *hello, const struct redis_options *options,
                  const struct redis_place *place, enum link_role role, bool is_again,
                  struct resp_out *out)
 {
-    bool is_commands = role != LINK_FEED;
+    bool is_commands = role == LINK_COMMANDS || role == LINK_PUBLISH;
+    const char *user = role_user(options, role), *password = role_password(options, role);
     *hello = (struct hello){.options = options, .place = place, .role = role, .is_again = is_again};
-    hello->steps[STEP_AUTH] = !is_again && (options->password[0] != 0 || options->user[0] != 0);
-    hello->steps[STEP_SELECT] = !is_again && options->db != 0;
+    hello->steps[STEP_AUTH] = !is_again && (password[0] != 0 || user[0] != 0);
+    hello->steps[STEP_SELECT] = !is_again && options->db != 0 && (is_commands || role == LINK_FEED);
     hello->steps[STEP_NAME] = !is_again;
-    hello->steps[STEP_INFO] = true;
+    hello->steps[STEP_INFO] = is_commands || role == LINK_FEED;
     hello->steps[STEP_CONFIG] = is_commands;
     hello->steps[STEP_PARTITIONS] = is_commands;
     for (uint32_t i = STEP_LOAD; i < STEP_COUNT; i++) hello->steps[i] = is_commands;
     for (uint32_t i = 0; i < STEP_COUNT; i++) {
-        if (hello->steps[i]) write_step((enum step)i, options, out);
+        if (hello->steps[i]) write_step((enum step)i, hello, out);
     }
     while (hello->step < STEP_COUNT && !hello->steps[hello->step]) hello->step++;
     check(!hello_is_done(hello));
@@ -122,6 +136,31 @@ static struct bytes info_value(struct bytes info, const char *name)
     return BYTES_NONE;
 }
 
+/* A Cluster and a single server are spoken to differently. */
+static enum err take_mode(struct hello *hello, struct bytes info)
+{
+    bool is_cluster = bytes_equal_text(info_value(info, "redis_mode"), "cluster");
+    bool wants_cluster = hello->options->mode == CONFIG_REDIS_CLUSTER;
+    if (is_cluster == wants_cluster) return ERR_OK;
+    snprintf(hello->problem, sizeof hello->problem,
+             is_cluster ? "the server at %s belongs to a Redis Cluster; set redis.mode to cluster"
+                        : "the server at %s belongs to no Redis Cluster; set redis.mode to "
+                          "standalone or sentinel",
+             hello->place->text);
+    return ERR_UNSUPPORTED;
+}
+
+/* A replica that was promoted remembers whom it copied: what that one had answered
+ * last may be missing here, whatever this one keeps over a restart. */
+static void take_parent(struct hello *hello, struct bytes id)
+{
+    size_t zeros = 0;
+    while (zeros < id.size && id.at[zeros] == '0') zeros++;
+    if (id.size < LINEAGE_MAX / 2 || zeros == id.size) return;
+    memcpy(hello->server.parent, id.at, LINEAGE_MAX / 2);
+    hello->server.parent[LINEAGE_MAX / 2] = 0;
+}
+
 static enum err take_info(struct hello *hello, const struct reply *reply)
 {
     struct bytes info = reply_text(reply);
@@ -143,11 +182,14 @@ static enum err take_info(struct hello *hello, const struct reply *reply)
                  hello->place->text);
         return ERR_STARTING;
     }
+    TRY(take_mode(hello, info));
+    bool is_alone = hello->options->mode == CONFIG_REDIS_STANDALONE;
     if (bytes_equal_text(info_value(info, "role"), "slave")) {
-        snprintf(hello->problem, sizeof hello->problem,
-                 "Redis at %s is a replica; set redis.address to the primary", hello->place->text);
+        snprintf(hello->problem, sizeof hello->problem, "Redis at %s is a replica%s",
+                 hello->place->text, is_alone ? "; set redis.address to the primary" : "");
         return ERR_STORE_DOWN;
     }
+    take_parent(hello, info_value(info, "master_replid2"));
     memcpy(hello->server.lineage, run_id.at, 16);
     memcpy(hello->server.lineage + 16, replication_id.at, 16);
     hello->server.lineage[LINEAGE_MAX] = 0;
@@ -189,6 +231,14 @@ static enum err take_digest(struct hello *hello, enum script script, const struc
     return ERR_OK;
 }
 
+/* Which of the Cluster's servers has that key is none of our business: the one that does
+ * is asked the same. */
+static bool is_elsewhere(const struct hello *hello, const struct reply *reply)
+{
+    return hello->step == STEP_PARTITIONS && hello->options->mode == CONFIG_REDIS_CLUSTER &&
+           refusal_of(reply) == REFUSAL_ELSEWHERE;
+}
+
 static enum err take_error(struct hello *hello, const struct reply *reply)
 {
     struct bytes text = reply->text;
@@ -200,9 +250,11 @@ static enum err take_error(struct hello *hello, const struct reply *reply)
     }
     if (reply_is_error(reply, "NOAUTH") || hello->step == STEP_AUTH) {
         snprintf(hello->problem, sizeof hello->problem,
-                 "Redis at %s refuses the user or password (%.*s); set redis.user and "
-                 "redis.password",
-                 place, size, (const char *)text.at);
+                 "Redis at %s refuses the user or password (%.*s); set redis.%suser and "
+                 "redis.%spassword",
+                 place, size, (const char *)text.at,
+                 hello->role == LINK_SENTINEL ? "sentinel_" : "",
+                 hello->role == LINK_SENTINEL ? "sentinel_" : "");
         return ERR_UNAUTHORIZED;
     }
     snprintf(hello->problem, sizeof hello->problem, "Redis at %s refuses to begin: %.*s", place,
@@ -215,9 +267,11 @@ enum err hello_take(struct hello *hello, const struct reply *reply)
     check(!hello_is_done(hello));
     enum step step = (enum step)hello->step;
     bool is_optional = step == STEP_CONFIG || step == STEP_NAME;
-    if (reply->type == REPLY_ERROR && !(is_optional && !reply_is_error(reply, "NOAUTH")))
+    bool is_skipped = is_elsewhere(hello, reply);
+    if (reply->type == REPLY_ERROR && !is_skipped &&
+        !(is_optional && !reply_is_error(reply, "NOAUTH")))
         return take_error(hello, reply);
-    switch (step) {
+    switch (is_skipped ? STEP_NAME : step) {
     case STEP_INFO: TRY(take_info(hello, reply)); break;
     case STEP_CONFIG: take_config(hello, reply); break;
     case STEP_PARTITIONS: TRY(take_partitions(hello, reply)); break;

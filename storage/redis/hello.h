@@ -14,22 +14,19 @@
  */
 #pragma once
 
-#include "core/net.h"
+#include "core/config.h"
+#include "storage/redis/place.h"
 #include "storage/redis/resp.h"
 #include "storage/redis/script.h"
 
 #define HELLO_PROBLEM_MAX 512
 #define LINEAGE_MAX       32
 
-/* Where a server is. */
-struct redis_place {
-    struct net_address address;
-    char text[128]; /* "127.0.0.1:6379", for people */
-};
-
 /* From the configuration; shared by all links of a node, read-only. */
 struct redis_options {
+    enum config_redis_mode mode;
     const char *user, *password, *prefix;
+    const char *sentinel_user, *sentinel_password, *sentinel_master;
     uint32_t db;
     uint32_t partitions;
     uint64_t connect_timeout_ms;
@@ -44,12 +41,15 @@ enum link_role {
     LINK_COMMANDS, /* questions and answers */
     LINK_PUBLISH,  /* the same where WAIT may keep what follows waiting */
     LINK_FEED,     /* subscriptions: RESP2 allows nothing else on such a connection */
+    LINK_SENTINEL, /* questions to a Sentinel */
+    LINK_SEED,     /* one question to any server of a Cluster, a replica too */
 };
 
 /* What the server said of itself. */
 struct hello_server {
     char
         lineage[LINEAGE_MAX + 1]; /* run id and replication id; changes with every other data set */
+    char parent[LINEAGE_MAX / 2 + 1]; /* replication id of the primary that it replaced, or "" */
     bool is_durable; /* answers only after its log is on disk: a restart loses nothing */
     char digests[SCRIPT_COUNT][SCRIPT_DIGEST_SIZE + 1];
 };

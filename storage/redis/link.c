@@ -14,6 +14,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/loop.h"
+#include "storage/redis/refusal.h"
 
 #define BACKOFF_LEAST_MS 20
 #define BACKOFF_MOST_MS  2000
@@ -21,8 +22,10 @@
 #define TICK_MS          50
 #define STOP_MS          1000
 
-static const char *const role_names[] = {
-    [LINK_COMMANDS] = "commands", [LINK_PUBLISH] = "publish", [LINK_FEED] = "feed"};
+static const char *const role_names[] = {[LINK_COMMANDS] = "commands",
+                                         [LINK_PUBLISH] = "publish",
+                                         [LINK_FEED] = "feed",
+                                         [LINK_SENTINEL] = "sentinel"};
 
 static uint64_t link_now_ms(const struct link *link)
 {
@@ -63,19 +66,6 @@ static void calls_end(struct link *link, struct list *calls, enum err err)
         call_end(link, container_of(node, struct link_call, link), err, NULL);
 }
 
-/* Puts `calls` before everything in `target`, keeping their order. */
-static void calls_put_back(struct list *calls, struct list *target)
-{
-    while (!list_is_empty(calls)) {
-        struct list *node = calls->prev;
-        list_remove(node);
-        node->next = target->next;
-        node->prev = target;
-        target->next->prev = node;
-        target->next = node;
-    }
-}
-
 /* The order of deadlines is the order of the line but for calls put back, which
  * are older; so looking at the first is enough. */
 static void calls_expire(struct link *link, uint64_t now_ms)
@@ -110,6 +100,7 @@ static void link_write_calls(struct link *link)
         list_append(&link->pending, node);
         link->pending_count++;
         link->unsent_count++;
+        link->written++;
     }
 }
 
@@ -148,11 +139,6 @@ uint64_t link_due_ms(const struct link *link)
     return is_given_up ? now_ms : now_ms + patience_ms;
 }
 
-bool link_is_lineage_fresh(const struct link *link)
-{
-    return link_now_ms(link) < link->lineage_ms + LINK_LINEAGE_FRESH_MS;
-}
-
 /* --- losing it ------------------------------------------------------------------------------ */
 
 /* Calls whose bytes never reached the kernel did not run: they wait again. */
@@ -175,7 +161,7 @@ static void link_save_unsent(struct link *link)
         struct link_call *call = container_of(node, struct link_call, link);
         call->due_ms += link->options->connect_timeout_ms; /* was: when it was written */
     }
-    calls_put_back(&unsent, &link->waiting);
+    list_put_back(&unsent, &link->waiting);
 }
 
 void link_drop(struct link *link, const char *problem)
@@ -191,10 +177,11 @@ void link_drop(struct link *link, const char *problem)
     if (was_up) link->down_ms = link_now_ms(link);
     link_move(link, LINK_CLOSING);
     link_save_unsent(link);
-    calls_put_back(&link->again, &link->waiting);
+    list_put_back(&link->again, &link->waiting);
     link->is_refused = false;
     loop_close(link->links->loop, link->sock, true);
     link->pending_count = 0;
+    link->ended = link->written;
     calls_end(link, &link->pending, ERR_STORE_UNKNOWN);
     if (was_up) link->events->on_lost(link);
 }
@@ -216,30 +203,6 @@ static uint64_t link_backoff_ms(struct link *link)
 
 /* --- replies --------------------------------------------------------------------------------- */
 
-/* Refusals that come before a command does anything.  In a script Redis gives
- * them only before its first write, but for missing permissions, where the error
- * names the script. */
-static bool reply_is_refusal(const struct reply *reply)
-{
-    if (reply_is_error(reply, "NOPERM") &&
-        memmem(reply->text.at, reply->text.size, " script: ", 9) != NULL)
-        return false;
-    static const char *const words[] = {"LOADING",     "READONLY", "MASTERDOWN", "NOAUTH",
-                                        "CLUSTERDOWN", "BUSY",     "MISCONF",    "OOM",
-                                        "NOREPLICAS",  "NOPERM"};
-    for (uint32_t i = 0; i < array_count(words); i++) {
-        if (reply_is_error(reply, words[i])) return true;
-    }
-    return false;
-}
-
-/* Refusals that another connection may not meet. */
-static bool reply_ends_link(const struct reply *reply)
-{
-    return reply_is_error(reply, "LOADING") || reply_is_error(reply, "READONLY") ||
-           reply_is_error(reply, "MASTERDOWN") || reply_is_error(reply, "NOAUTH");
-}
-
 static void link_hello(struct link *link, bool is_again)
 {
     check(list_is_empty(&link->pending));
@@ -256,6 +219,27 @@ static void take_refused(struct link *link, struct link_call *call)
     if (link->state == LINK_READY) link_move(link, LINK_AGAIN);
 }
 
+/* The call did not run, and nobody can help it. */
+static void take_down(struct link *link, struct link_call *call, const struct reply *reply,
+                      bool ends_link)
+{
+    snprintf(link->problem, sizeof link->problem, "Redis at %s refuses: %.*s", link->place->text,
+             (int)min_u64(reply->text.size, 120), (const char *)reply->text.at);
+    call_end(link, call, ERR_STORE_DOWN, NULL);
+    if (ends_link) link_drop(link, NULL);
+}
+
+static void take_elsewhere(struct link *link, struct link_call *call, const struct reply *reply)
+{
+    if (call->route == 0) {
+        take_down(link, call, reply, false);
+        return;
+    }
+    check(link->calls_count > 0);
+    link->calls_count--;
+    link->events->on_elsewhere(link, call, reply);
+}
+
 static void take_call(struct link *link, const struct reply *reply)
 {
     if (link->pending_count <= link->unsent_count) {
@@ -264,19 +248,18 @@ static void take_call(struct link *link, const struct reply *reply)
     }
     struct list *node = list_take(&link->pending);
     link->pending_count--;
+    link->ended++;
     struct link_call *call = container_of(node, struct link_call, link);
-    if (reply_is_error(reply, "NOSCRIPT") || reply_is_error(reply, "LINEAGE")) {
+    enum refusal refusal = refusal_of(reply);
+    switch (refusal) {
+    case REFUSAL_NONE: call_end(link, call, ERR_OK, reply); break;
+    case REFUSAL_STALE:
+        link->is_doubted = link->is_doubted || reply_is_error(reply, "LINEAGE");
         take_refused(link, call);
-    } else if (reply_is_refusal(reply)) {
-        char problem[HELLO_PROBLEM_MAX];
-        snprintf(problem, sizeof problem, "Redis at %s refuses: %.*s", link->place->text,
-                 (int)min_u64(reply->text.size, 120), (const char *)reply->text.at);
-        link_say(link, problem);
-        bool ends = reply_ends_link(reply);
-        call_end(link, call, ERR_STORE_DOWN, NULL);
-        if (ends) link_drop(link, problem);
-    } else {
-        call_end(link, call, ERR_OK, reply);
+        break;
+    case REFUSAL_ELSEWHERE: take_elsewhere(link, call, reply); break;
+    case REFUSAL_CALL:
+    case REFUSAL_LINK: take_down(link, call, reply, refusal == REFUSAL_LINK); break;
     }
     if (link->state == LINK_AGAIN && link->is_refused && list_is_empty(&link->pending)) {
         link->is_refused = false;
@@ -295,8 +278,10 @@ static void take_hello(struct link *link, const struct reply *reply)
     }
     if (!hello_is_done(&link->hello)) return;
     link->lineage_ms = link_now_ms(link);
+    if (link->is_doubted) link->settled_ms = link->lineage_ms;
+    link->is_doubted = false;
     link_move(link, LINK_READY);
-    calls_put_back(&link->again, &link->waiting);
+    list_put_back(&link->again, &link->waiting);
     if (is_again) return;
     log_info("linked to Redis address=%s role=%s", link->place->text, role_names[link->role]);
     link->attempts = 0;
@@ -509,6 +494,23 @@ void link_start(struct link *link, struct links *links, const struct redis_optio
     link_move(link, LINK_WAITING);
     link->down_ms = link->since_ms;
     wheel_arm(links->wheel, &link->timer, link->since_ms, link_on_timer);
+}
+
+void link_stop(struct link *link)
+{
+    link->is_stopping = true;
+    link_drop(link, "it is no primary of ours any more");
+    if (link->state == LINK_WAITING) link_move(link, LINK_OFF);
+}
+
+void link_resume(struct link *link)
+{
+    check(link->is_stopping);
+    link->is_stopping = false;
+    link->attempts = 0;
+    link->down_ms = link->retry_ms = link_now_ms(link);
+    link_say(link, "not linked to Redis yet");
+    if (link->state == LINK_OFF) link_move(link, LINK_WAITING);
 }
 
 static bool links_are_off(const struct links *links)

@@ -6,7 +6,7 @@
  * written in order when the link is ready, and are answered in order; what a
  * turn asks leaves as one send.
  *
- *   OFF ─▶ WAITING ─▶ CONNECTING ─▶ HELLO ─▶ READY ─▶ CLOSING ─▶ WAITING …
+ *   OFF ─▶ WAITING ─▶ CONNECTING ─▶ HELLO ─▶ READY ─▶ CLOSING ─▶ WAITING … OFF
  *              ▲ backoff                 AGAIN ◀┘ ▲ scripts or lineage changed:
  *                                          └──────┘ drain, hello, go on
  *
@@ -42,8 +42,10 @@ struct link_call;
 #define LINK_LINEAGE_FRESH_MS 10000
 
 struct link_call {
-    struct list link; /* private */
-    uint64_t due_ms;  /* while unwritten: ERR_STORE_DOWN from then on; then: when it was written */
+    struct list link;  /* private */
+    uint32_t route;    /* of route.c: 0: bound to its link, else partition plus 1 */
+    uint64_t limit_ms; /* of route.c: however often it is written, it ends by then */
+    uint64_t due_ms;   /* while unwritten: ERR_STORE_DOWN from then on; then: when it was written */
     /* Writes exactly one command; may run again when the first had no effect. */
     void (*write)(struct link_call *call, struct link *link, struct resp_out *out);
     /* The end of the call.  ERR_OK: `reply`, borrowed, which may still be an
@@ -56,6 +58,9 @@ struct link_events {
     void (*on_ready)(struct link *link);
     /* The connection is gone; written calls have ended before. */
     void (*on_lost)(struct link *link);
+    /* The call, which has a route, did not run, for its keys are elsewhere: it is the owner's
+     * again.  `reply`, borrowed, says where. */
+    void (*on_elsewhere)(struct link *link, struct link_call *call, const struct reply *reply);
     /* LINK_FEED only: whatever the server says after the hello. */
     void (*on_push)(struct link *link, const struct reply *reply);
 };
@@ -71,7 +76,8 @@ enum link_state {
     LINK_STATE_COUNT,
 };
 
-/* Fields are private to link.c but for `owner`, `hello.server` and `problem`. */
+/* Fields are private to link.c but for `owner`, `hello.server` and `problem`; route.c looks
+ * into the lines. */
 struct link {
     struct links *links;
     struct list item; /* in links */
@@ -84,6 +90,7 @@ struct link {
     uint32_t sock;
     uint32_t attempts; /* failed in a row */
     bool is_refused;   /* LINK_AGAIN: the hello follows when `pending` is empty */
+    bool is_doubted;   /* a script found another lineage than ours; until the next hello */
     bool is_stopping;
     uint64_t since_ms; /* in this state */
     uint64_t down_ms;  /* since then it has not been ready; 0 while it is */
@@ -91,6 +98,7 @@ struct link {
     struct timer timer;
     struct hello hello;
     uint64_t lineage_ms; /* when the lineage was read */
+    uint64_t settled_ms; /* when it was read because it was doubted; 0: never */
     struct wrap wrap;
     struct resp_in *in;
     struct resp_out outs[2]; /* one is filled while the other is with the kernel */
@@ -100,6 +108,7 @@ struct link {
     struct list pending; /* written, in order; the last `unsent_count` are not with the kernel */
     struct list again;   /* refused, to be written first */
     struct list refused; /* over the limit; end at the next flush */
+    uint64_t written, ended; /* calls, ever; pending is what is between */
     uint32_t calls_count;
     uint32_t pending_count;
     uint32_t unsent_count;
@@ -134,6 +143,9 @@ void link_flush(struct link *link);
 /* Until when something may wait for this link: a moment after its loss, so that a
  * short one is not seen; no longer once it has been gone for that long. */
 uint64_t link_due_ms(const struct link *link);
+/* Gives the connection up until link_resume; what is not written stays in line. */
+void link_stop(struct link *link);
+void link_resume(struct link *link);
 /* LINK_FEED: where commands are written; only while it is ready. */
 struct resp_out *link_out(struct link *link);
 /* Gives the connection up, for example because it went silent; `problem` says why. */
@@ -143,4 +155,13 @@ static inline bool link_is_ready(const struct link *link)
     return link->state == LINK_READY;
 }
 /* True exactly when the lineage in hello.server was read moments ago. */
-bool link_is_lineage_fresh(const struct link *link);
+static inline bool link_is_lineage_fresh(const struct link *link)
+{
+    return clock_turn_ms(link->links->clock) < link->lineage_ms + LINK_LINEAGE_FRESH_MS;
+}
+/* True exactly when it was read moments ago because a script doubted it. */
+static inline bool link_is_doubt_settled(const struct link *link)
+{
+    return link->settled_ms > 0 &&
+           clock_turn_ms(link->links->clock) < link->settled_ms + LINK_LINEAGE_FRESH_MS;
+}

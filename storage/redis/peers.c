@@ -84,9 +84,7 @@ static void feed_ask(struct redis_store *redis, struct peer_feed *feed, const ch
     /* Its partition moved. */
     if (feed->server != server) *feed = (struct peer_feed){.partition = feed->partition};
     if (feed->server != NULL || !link_is_ready(&server->feed)) return;
-    struct resp_out *out = link_out(&server->feed);
-    resp_begin(out, 2);
-    resp_text(out, "SSUBSCRIBE");
+    struct resp_out *out = subscribe_begin(server, 1, feed->partition, true);
     resp_bytes(out, redis_key(redis, key, feed->partition, kind, bytes_of_text(name)));
     feed->server = server;
 }

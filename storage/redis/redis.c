@@ -10,8 +10,13 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "storage/engines.h"
-#include "storage/redis/ask.h"
+#include "storage/redis/find.h"
 #include "storage/redis/peers_parts.h"
+#include "storage/redis/sentinel.h"
+#include "storage/redis/slots.h"
+
+/* "1" and the lineages of all other primaries. */
+#define FRESHNESS_MAX (1 + REDIS_SERVERS_MAX * (LINEAGE_MAX + 1))
 
 #define OPENED_ARENA_KEEP (256u << 10)
 
@@ -49,23 +54,50 @@ static void turn_letters(char letters[REDIS_BOOT_SIZE + 1])
     }
 }
 
+/* How much the lineage that a script is told can be relied on; lua/partition.lua.  In a
+ * Cluster a partition may have come from a server that lives, by a slot that moved:
+ * nothing is lost then, unless this one was a replica of that one and replaced it. */
+static struct bytes write_freshness(const struct link *link, char text[FRESHNESS_MAX])
+{
+    const struct redis_server *server = link->owner;
+    const struct redis_store *redis = server->redis;
+    const char *parent = link->hello.server.parent;
+    bool is_cluster = redis->node->options.mode == CONFIG_REDIS_CLUSTER;
+    bool is_fresh = is_cluster ? link_is_doubt_settled(link) : link_is_lineage_fresh(link);
+    struct writer writer = writer_of(text, FRESHNESS_MAX);
+    write_text(&writer, is_fresh ? "1" : "0");
+    for (uint32_t i = 0; i < redis->servers_count && is_cluster && is_fresh; i++) {
+        const struct redis_server *other = redis->servers[i];
+        const char *lineage = server_said(other)->lineage;
+        bool is_living = other != server && other->is_listed && link_is_ready(&other->commands) &&
+                         lineage[0] != 0;
+        if (!is_living || strcmp(lineage + LINEAGE_MAX / 2, parent) == 0) continue;
+        write_text(&writer, " ");
+        write_text(&writer, lineage);
+    }
+    check(!writer.failed);
+    return writer_bytes(&writer);
+}
+
 void redis_write_script(struct link *link, struct resp_out *out, enum script script,
                         uint32_t partition, uint32_t count)
 {
     const struct redis_server *server = link->owner;
     struct redis_store *redis = server->redis;
     const struct hello_server *said = &link->hello.server;
-    char key[REDIS_KEY_MAX];
+    bool is_cluster = redis->node->options.mode == CONFIG_REDIS_CLUSTER;
+    char key[REDIS_KEY_MAX], freshness[FRESHNESS_MAX];
     turn_letters(redis->letters);
-    resp_begin(out, 4 + 4 + count);
+    resp_begin(out, 4 + is_cluster + 4 + count);
     resp_text(out, "EVALSHA");
     resp_text(out, said->digests[script]);
-    resp_text(out, "1");
+    resp_number(out, 1 + is_cluster);
     resp_bytes(out, redis_key(redis, key, partition, "meta", BYTES_NONE));
+    if (is_cluster) resp_bytes(out, redis_key(redis, key, partition, "never", BYTES_NONE));
     resp_text(out, said->lineage);
-    resp_text(out, said->is_durable ? "1" : "0");
+    resp_text(out, said->is_durable && said->parent[0] == 0 ? "1" : "0");
     resp_text(out, redis->letters);
-    resp_text(out, link_is_lineage_fresh(link) ? "1" : "0");
+    resp_bytes(out, write_freshness(link, freshness));
 }
 
 uint32_t redis_partition_of(const struct redis_store *redis, struct bytes name)
@@ -87,65 +119,27 @@ struct redis_server *redis_server_of(const struct redis_store *redis, uint32_t p
     return redis->partitions[partition].server;
 }
 
-void redis_call(struct redis_store *redis, uint32_t partition, struct link_call *call)
-{
-    struct link *link = &redis_server_of(redis, partition)->commands;
-    link_call(link, call, link_due_ms(link));
-}
-
 void redis_call_behind(struct redis_store *redis, uint32_t partition, struct link_call *call)
 {
-    struct redis_server *server = redis_server_of(redis, partition);
-    bool is_waiting = redis->node->options.wait_replicas > 0;
-    struct link *link = is_waiting ? &server->publish : &server->commands;
-    link_call(link, call, link_due_ms(link));
+    struct link *link = server_writes(redis_server_of(redis, partition));
+    if (redis->node->options.wait_replicas > 0) {
+        call->route = 0;
+        link_call(link, call, link_due_ms(link));
+    } else {
+        redis_call(redis, partition, call);
+    }
 }
 
 /* --- the node -------------------------------------------------------------------------------- */
 
-/* "redis://host:port", "host:port", "host" or "[::1]:port". */
-static enum err address_parse(const char *text, struct redis_place *place)
+static void node_options(const struct config *config, struct redis_options *options)
 {
-    static const char scheme[] = "redis://";
-    char host[128];
-    uint16_t port = 6379;
-    const char *at =
-        strncmp(text, scheme, sizeof scheme - 1) == 0 ? text + sizeof scheme - 1 : text;
-    size_t size = strcspn(at, "/");
-    snprintf(place->text, sizeof place->text, "%.*s", (int)min_u64(size, 100), at);
-    if (size == 0 || size >= sizeof host || (at[size] == '/' && at[size + 1] != 0))
-        return ERR_BAD_REQUEST;
-    snprintf(host, sizeof host, "%.*s", (int)size, at);
-    char *colon = strrchr(host, ':');
-    char *bracket = strrchr(host, ']');
-    if (colon != NULL && (bracket == NULL || colon > bracket)) {
-        uint64_t number = 0;
-        bool is_port =
-            bytes_to_u64(bytes_of_text(colon + 1), &number) && number >= 1 && number <= UINT16_MAX;
-        if (!is_port) return ERR_BAD_REQUEST;
-        port = (uint16_t)number;
-        *colon = 0;
-    }
-    char *name = host;
-    if (host[0] == '[' && bracket != NULL) {
-        *bracket = 0;
-        name = host + 1;
-    }
-    return net_address_resolve(name, port, &place->address);
-}
-
-static enum err redis_node_open(const struct config *config, struct workers *workers,
-                                uint32_t shards_count, struct store_node **node)
-{
-    (void)workers, (void)shards_count;
-    struct redis_node *opened = mem_alloc(sizeof *opened);
-    struct redis_options *options = &opened->options;
-    char problem[HELLO_PROBLEM_MAX];
-    opened->node.engine = &store_engine_redis;
-    opened->config = config;
-    redis_draw_letters(opened->letters);
+    options->mode = (enum config_redis_mode)config->redis_mode;
     options->user = config->redis_user;
     options->password = config->redis_password;
+    options->sentinel_user = config->redis_sentinel_user;
+    options->sentinel_password = config->redis_sentinel_password;
+    options->sentinel_master = config->redis_sentinel_master;
     options->prefix = config->redis_prefix;
     options->db = config->redis_db;
     options->partitions = config->redis_partitions;
@@ -154,12 +148,21 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
     options->server_name = config->redis_tls_server_name;
     options->wait_replicas = config->redis_wait_replicas;
     options->wait_timeout_ms = config->redis_wait_timeout_ms;
-    enum err err = address_parse(config->redis_address, &opened->place);
-    if (err != ERR_OK) {
-        log_error("redis.address cannot be used; write host:port of a server that can be found "
-                  "address=\"%s\"",
-                  opened->place.text);
-    } else if (strlen(options->prefix) > 128 || strpbrk(options->prefix, "{} ") != NULL) {
+}
+
+static enum err redis_node_open(const struct config *config, struct workers *workers,
+                                uint32_t shards_count, struct store_node **node)
+{
+    (void)workers, (void)shards_count;
+    struct redis_node *opened = mem_alloc(sizeof *opened);
+    char problem[HELLO_PROBLEM_MAX];
+    opened->node.engine = &store_engine_redis;
+    opened->config = config;
+    redis_draw_letters(opened->letters);
+    struct redis_options *options = &opened->options;
+    node_options(config, options);
+    enum err err = ERR_OK;
+    if (strlen(config->redis_prefix) > 128 || strpbrk(config->redis_prefix, "{} ") != NULL) {
         log_error("redis.prefix must be at most 128 characters, none of them a brace or a space");
         err = ERR_BAD_REQUEST;
     } else if (options->wait_replicas > 0 && options->wait_timeout_ms >= options->io_timeout_ms) {
@@ -171,13 +174,13 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
     }
     if (err == ERR_OK) err = wrap_context(config, &options->secure);
     if (err == ERR_OK) {
-        err = ask_hello(options, &opened->place, options->connect_timeout_ms, &opened->server,
-                        problem);
+        err = find_servers(opened, problem);
         if (err != ERR_OK) log_error("%s", problem);
     }
     if (err != ERR_OK) {
         secure_context_destroy(options->secure);
         keyring_fini(&opened->keyring);
+        mem_free(opened->view);
         mem_free(opened);
         return err;
     }
@@ -190,6 +193,7 @@ static void redis_node_close(struct store_node *base)
     struct redis_node *node = container_of(base, struct redis_node, node);
     secure_context_destroy(node->options.secure);
     keyring_fini(&node->keyring);
+    mem_free(node->view);
     mem_free(node);
 }
 
@@ -216,10 +220,9 @@ static struct store *redis_attach(struct store_node *base, const struct store_en
     list_init(&redis->holding);
     list_init(&redis->refused);
     links_init(&redis->links, env->loop, env->wheel, env->clock, env->rng);
-    struct redis_server *server = mem_alloc(sizeof *server);
-    redis->servers[redis->servers_count++] = server;
-    server_start(server, redis, &node->place);
-    for (uint32_t i = 0; i < node->options.partitions; i++) redis->partitions[i].server = server;
+    redis->health =
+        mem_alloc((REDIS_SERVERS_MAX + CONFIG_REDIS_ADDRESSES_MAX) * sizeof *redis->health);
+    route_start(redis);
     redis_peers_start(redis);
     sweep_start(redis);
     if (env->shard == 0 && env->config->redis_streams_enabled) groups_start(redis);
@@ -235,11 +238,10 @@ static void redis_detach(struct store *store)
     append_abandon(redis);
     wheel_disarm(store->env.wheel, &redis->sweep_timer);
     groups_stop(redis);
-    for (uint32_t i = 0; i < redis->servers_count; i++) {
-        server_fini(redis->servers[i]);
-        mem_free(redis->servers[i]);
-    }
+    route_fini(redis);
     redis_peers_fini(redis);
+    for (uint32_t i = 0; i < redis->servers_count; i++) server_destroy(redis->servers[i]);
+    mem_free(redis->health);
     check(redis->sweep_calls == 0 && list_is_empty(&redis->batches));
     map_fini(&redis->channels_by_name);
     slab_fini(&redis->channels);
@@ -254,9 +256,11 @@ static void redis_submit(struct store *store)
 {
     struct redis_store *redis = redis_of(store);
     append_submit(redis);
+    route_submit(redis);
     feed_submit(redis);
     redis_peers_submit(redis);
     for (uint32_t i = 0; i < redis->servers_count; i++) server_flush(redis->servers[i]);
+    sentinels_flush(redis);
 }
 
 static uint32_t redis_pending(const struct store *store)
@@ -265,27 +269,54 @@ static uint32_t redis_pending(const struct store *store)
     return redis->pending + redis_peers_pending(redis);
 }
 
+/* A primary that holds nothing of ours is none of our trouble. */
+static void health_servers(const struct redis_store *redis, struct store_health *health)
+{
+    health->servers = redis->health;
+    for (uint32_t i = 0; i < redis->servers_count; i++) {
+        struct redis_server *server = redis->servers[i];
+        if (server->partitions_count == 0) continue;
+        redis->health[health->servers_count++] = (struct store_server){
+            .address = server->place.text, .role = "primary", .problem = server_problem(server)};
+    }
+    for (uint32_t i = 0; i < redis->node->seeds_count && redis->sentinels != NULL; i++) {
+        const struct link *link = &redis->sentinels[i].link;
+        bool is_fine = link_is_ready(link) || link->attempts == 0;
+        redis->health[health->servers_count++] =
+            (struct store_server){.address = link->place->text,
+                                  .role = "sentinel",
+                                  .problem = is_fine ? NULL : link->problem};
+    }
+}
+
 static void redis_health(const struct store *store, struct store_health *health)
 {
     const struct redis_store *redis = (const struct redis_store *)store;
-    const char *problem = NULL;
+    const struct store_server *troubled = NULL;
     bool is_durable = true;
+    *health = (struct store_health){.latency_us = redis->latency_us};
+    health_servers(redis, health);
+    for (uint32_t i = 0; i < health->servers_count; i++) {
+        const struct store_server *server = &health->servers[i];
+        bool is_primary = strcmp(server->role, "primary") == 0;
+        if (is_primary && server->problem != NULL && troubled == NULL) troubled = server;
+    }
     for (uint32_t i = 0; i < redis->servers_count; i++) {
         const struct hello_server *said = server_said(redis->servers[i]);
+        if (redis->servers[i]->partitions_count == 0) continue;
         if (said->lineage[0] == 0) said = &redis->node->server;
         is_durable = is_durable && said->is_durable;
-        if (problem == NULL) problem = server_problem(redis->servers[i]);
     }
-    *health = (struct store_health){.is_ok = problem == NULL,
-                                    .latency_us = redis->latency_us,
-                                    .durability = is_durable ? "durable" : "written",
-                                    .groups = redis->groups.rows,
-                                    .groups_count = redis->groups.count};
-    if (problem == NULL && redis->seals.is_foreign) {
+    const char *problem = troubled == NULL ? NULL : troubled->problem;
+    if (problem == NULL && redis->seals.is_foreign)
         problem = "some publications are sealed with a key that is not configured here";
-        health->is_ok = false;
-    }
-    snprintf(health->detail, sizeof health->detail, "%.*s", (int)sizeof health->detail - 1,
+    health->is_ok = problem == NULL;
+    health->durability = is_durable ? "durable" : "written";
+    health->groups = redis->groups.rows;
+    health->groups_count = redis->groups.count;
+    bool is_named = troubled != NULL && strstr(problem, troubled->address) == NULL;
+    snprintf(health->detail, sizeof health->detail, "%.*s%s%.*s", 60,
+             is_named ? troubled->address : "", is_named ? ": " : "", 90,
              problem == NULL ? "Redis answers" : problem);
 }
 

@@ -3,6 +3,9 @@
  *
  *   redis.c    the node, the store of a shard, health
  *   server.c   a primary: its links and the probe
+ *   route.c    which primary holds a partition; calls on their way to it
+ *   cluster.c, sentinel.c   who says so; slots.c, place.c   what they say, parsed
+ *   find.c     whom to talk to first
  *   append.c   records in: batches by partition, answers
  *   confirm.c  the same when replicas are waited for
  *   read.c     a channel opened, a gap filled, history read
@@ -54,27 +57,28 @@
 #include "storage/store.h"
 
 /* Channels that one shard has open at once. */
-#define REDIS_CHANNELS_MAX           (VERIFY ? 4096 : 1u << 20)
+#define REDIS_CHANNELS_MAX  (VERIFY ? 4096 : 1u << 20)
 /* Announcements of one channel that wait for an answer or a fill; what comes
  * beyond is left to the next fill. */
-#define REDIS_HELD_MAX               (VERIFY ? 4 : 1024)
-/* Subscriptions asked for and not yet confirmed, and per command. */
-#define REDIS_SUBSCRIBES_MAX         2048
-#define REDIS_SUBSCRIBES_PER_COMMAND 128
+#define REDIS_HELD_MAX      (VERIFY ? 4 : 1024)
 /* One script call: long enough to pay for its overhead, short enough not to
  * keep others of the same server waiting (0.2 ms at 7 us a record). */
-#define REDIS_BATCH_RECORDS          64
-#define REDIS_BATCH_BYTES            (256u << 10)
+#define REDIS_BATCH_RECORDS 64
+#define REDIS_BATCH_BYTES   (256u << 10)
 /* Primaries that one shard talks to. */
-#define REDIS_SERVERS_MAX            1
+#define REDIS_SERVERS_MAX   64
 
 struct redis_node {
     struct store_node node; /* first: a node is cast back */
     const struct config *config;
     struct redis_options options;
     struct keyring keyring;
-    struct redis_place place;
-    struct hello_server server;        /* as it was at the start of the node */
+    struct redis_place seeds[CONFIG_REDIS_ADDRESSES_MAX]; /* redis.addresses */
+    uint32_t seeds_count;
+    struct redis_place place;          /* the primary, or one that holds something of ours */
+    uint64_t epoch;                    /* as of which the Sentinels named it; a Cluster: 0 */
+    struct slots_view *view;           /* of a Cluster, else NULL */
+    struct hello_server server;        /* what the primary said at the start of the node */
     char letters[REDIS_BOOT_SIZE + 1]; /* name this process to other nodes */
 };
 
@@ -123,6 +127,8 @@ struct held {
 
 struct redis_partition {
     struct redis_server *server;
+    uint64_t epoch;          /* of the claim by which it has the partition */
+    struct route_hold *hold; /* calls that cannot go to it yet, or NULL */
     struct list channels;
     struct append_call *filling; /* takes records of this turn */
 };
@@ -144,6 +150,23 @@ struct redis_store {
     struct links links;
     struct redis_server *servers[REDIS_SERVERS_MAX];
     uint32_t servers_count;
+    struct redis_server *root;   /* holds what belongs to no partition */
+    struct store_server *health; /* scratch of redis_health */
+    /* route.c */
+    struct list holds;    /* struct route_hold */
+    struct list unrouted; /* calls for which there was no room */
+    uint32_t held_count;
+    struct timer route_timer;
+    /* cluster.c */
+    struct timer cluster_timer;
+    struct link_call cluster_call;
+    struct redis_server *cluster_asked;
+    uint64_t cluster_asked_ms;
+    uint32_t cluster_turn;
+    bool is_cluster_calling, is_cluster_wanted;
+    /* sentinel.c */
+    struct timer sentinels_timer;
+    struct sentinel *sentinels; /* node->seeds_count of them, or NULL */
     struct map channels_by_name;
     struct slab channels;
     struct redis_partition *partitions;
@@ -190,15 +213,48 @@ void redis_write_script(struct link *link, struct resp_out *out, enum script scr
 void redis_draw_letters(char letters[REDIS_BOOT_SIZE + 1]);
 /* The primary that holds the partition. */
 struct redis_server *redis_server_of(const struct redis_store *redis, uint32_t partition);
-/* Puts `call` in line at the primary of the partition, where its write finds it as the
- * link's owner; it may wait unwritten while the link comes back. */
-void redis_call(struct redis_store *redis, uint32_t partition, struct link_call *call);
 /* The same behind everything that was appended before, so that what it finds of our own
- * is answered already. */
+ * is answered already; with replicas to wait for it does not follow a partition that moves. */
 void redis_call_behind(struct redis_store *redis, uint32_t partition, struct link_call *call);
 uint32_t redis_partition_of(const struct redis_store *redis, struct bytes name);
 /* Room for `count` publications in redis->publications. */
 void redis_reserve(struct redis_store *redis, uint32_t count);
+
+/* route.c */
+void route_start(struct redis_store *redis);
+/* After links_fini: ends what is left. */
+void route_fini(struct redis_store *redis);
+/* Puts `call` in line at the primary of the partition, where its write finds it as the
+ * link's owner; it may wait unwritten while the link comes back, and is written again,
+ * elsewhere, when the partition was somewhere else.  Calls of one partition keep their
+ * order. */
+void redis_call(struct redis_store *redis, uint32_t partition, struct link_call *call);
+void route_on_elsewhere(struct link *link, struct link_call *call, const struct reply *reply);
+/* The same for a call that its owner keeps, and gives again when the partition is not held. */
+void route_redirect(struct link *link, uint32_t partition, const struct reply *reply);
+/* True exactly when what is asked of the partition now must wait. */
+bool route_is_held(const struct redis_store *redis, uint32_t partition);
+/* From now on `to` holds the partition. */
+void route_move(struct redis_store *redis, uint32_t partition, struct redis_server *to);
+/* Somebody says so, as of a configuration epoch; true: it is news, and believed. */
+bool route_claim(struct redis_store *redis, uint32_t partition, struct redis_server *server,
+                 uint64_t epoch);
+/* Something speaks for a change: ask soon. */
+void route_want(struct redis_store *redis);
+/* Once a turn: calls whose wait is over, servers that lost everything. */
+void route_submit(struct redis_store *redis);
+
+/* cluster.c */
+void cluster_start(struct redis_store *redis);
+void cluster_want(struct redis_store *redis);
+uint32_t cluster_slot(const struct redis_store *redis, uint32_t partition);
+void cluster_fini(struct redis_store *redis);
+
+/* sentinel.c */
+void sentinels_start(struct redis_store *redis);
+void sentinels_want(struct redis_store *redis);
+void sentinels_flush(struct redis_store *redis);
+void sentinels_fini(struct redis_store *redis);
 
 /* append.c */
 void redis_append(struct store *store, struct store_append *op);
@@ -221,6 +277,12 @@ void redis_close(struct store *store, struct store_channel *channel);
 void feed_on_ready(struct link *link);
 void feed_on_lost(struct link *link);
 void feed_on_push(struct link *link, const struct reply *reply);
+/* The channel is to be subscribed at the server that holds its partition now. */
+void subscribe_queue(struct redis_store *redis, struct redis_channel *channel);
+/* Writes the head of an SSUBSCRIBE; its `count` channels follow, in a Cluster all of one
+ * partition. */
+struct resp_out *subscribe_begin(struct redis_server *server, uint32_t count, uint32_t partition,
+                                 bool is_apart);
 /* Subscribes what waits, as far as the pace allows; ends opens that waited too long. */
 void feed_submit(struct redis_store *redis);
 /* The channel is finished opening: LIVE from here on. */

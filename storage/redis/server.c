@@ -5,6 +5,8 @@
 #include <stdio.h>
 
 #include "core/check.h"
+#include "core/log.h"
+#include "core/mem.h"
 #include "storage/redis/confirm.h"
 #include "storage/redis/redis.h"
 
@@ -16,13 +18,16 @@ static const char silence[] = "Redis answers, but what is published does not com
 
 /* --- the probe ------------------------------------------------------------------------------- */
 
-static void probe_on_timer(struct timer *timer);
-
 static void probe_write(struct link_call *call, struct link *link, struct resp_out *out)
 {
     struct redis_server *server = container_of(call, struct redis_server, probe_call);
     char key[REDIS_KEY_MAX];
     check(link->owner == server);
+    if (server->probe_partition == REDIS_PROBE_NONE) { /* it went since this was asked for */
+        resp_begin(out, 1);
+        resp_text(out, "PING");
+        return;
+    }
     server->probe_sent_ms = redis_now_ms(server->redis);
     resp_begin(out, 3);
     resp_text(out, "SPUBLISH");
@@ -62,7 +67,8 @@ static void probe_on_timer(struct timer *timer)
     struct redis_store *redis = server->redis;
     uint64_t now_ms = redis_now_ms(redis);
     uint64_t silence_ms = max_u64(redis->node->options.io_timeout_ms, PROBE_SILENCE_MS);
-    if (!link_is_ready(&server->commands) || !link_is_ready(&server->feed)) {
+    bool is_off = server->probe_partition == REDIS_PROBE_NONE;
+    if (is_off || !link_is_ready(&server->commands) || !link_is_ready(&server->feed)) {
         server->probe_heard_ms = now_ms;
     } else if (now_ms - server->probe_heard_ms >= silence_ms) {
         link_drop(&server->feed, silence);
@@ -72,6 +78,28 @@ static void probe_on_timer(struct timer *timer)
     }
     if (server_waits(server) || server->is_refusing) probe_append(server);
     wheel_arm(redis->store.env.wheel, timer, now_ms + PROBE_MS, probe_on_timer);
+}
+
+void server_subscribe_probe(struct redis_server *server)
+{
+    char key[REDIS_KEY_MAX];
+    if (server->probe_partition == REDIS_PROBE_NONE) return;
+    struct resp_out *out = subscribe_begin(server, 1, server->probe_partition, true);
+    resp_bytes(out, redis_key(server->redis, key, server->probe_partition,
+                              "probe:", bytes_of_text(server->boot)));
+}
+
+void server_check_probe(struct redis_server *server)
+{
+    const struct redis_store *redis = server->redis;
+    uint32_t count = redis->node->options.partitions, at = 0;
+    bool is_ours = server->probe_partition != REDIS_PROBE_NONE &&
+                   redis_server_of(redis, server->probe_partition) == server;
+    if (is_ours) return;
+    while (at < count && redis_server_of(redis, at) != server) at++;
+    server->probe_partition = at < count ? at : REDIS_PROBE_NONE;
+    server->probe_heard_ms = redis_now_ms(redis);
+    if (link_is_ready(&server->feed)) server_subscribe_probe(server);
 }
 
 /* --- the links ------------------------------------------------------------------------------- */
@@ -86,12 +114,14 @@ static void commands_on_ready(struct link *link)
 /* Calls under way have ended one by one; nothing more is known to be lost. */
 static void commands_on_lost(struct link *link)
 {
-    (void)link;
+    struct redis_server *server = link->owner;
+    if (!server->is_stopped) route_want(server->redis);
 }
 
 static const struct link_events commands_events = {
     .on_ready = commands_on_ready,
     .on_lost = commands_on_lost,
+    .on_elsewhere = route_on_elsewhere,
 };
 static void publish_on_ready(struct link *link)
 {
@@ -101,6 +131,7 @@ static void publish_on_ready(struct link *link)
 static const struct link_events publish_events = {
     .on_ready = publish_on_ready,
     .on_lost = confirm_on_lost,
+    .on_elsewhere = confirm_on_elsewhere,
 };
 static const struct link_events feed_events = {
     .on_ready = feed_on_ready,
@@ -108,13 +139,21 @@ static const struct link_events feed_events = {
     .on_push = feed_on_push,
 };
 
-void server_start(struct redis_server *server, struct redis_store *redis,
-                  const struct redis_place *place)
+static void server_begin(struct redis_server *server)
+{
+    struct redis_store *redis = server->redis;
+    wheel_arm(redis->store.env.wheel, &server->probe_timer, redis_now_ms(redis) + PROBE_MS,
+              probe_on_timer);
+}
+
+static struct redis_server *server_create(struct redis_store *redis,
+                                          const struct redis_place *place)
 {
     const struct redis_options *options = &redis->node->options;
-    check(server->redis == NULL);
+    struct redis_server *server = mem_alloc(sizeof *server);
     server->redis = redis;
     server->place = *place;
+    server->probe_partition = REDIS_PROBE_NONE;
     redis_draw_letters(server->boot);
     list_init(&server->subscribes);
     server->probe_call.write = probe_write;
@@ -127,14 +166,69 @@ void server_start(struct redis_server *server, struct redis_store *redis,
         link_start(&server->publish, &redis->links, options, &server->place, LINK_PUBLISH,
                    &publish_events, server);
     server->replicas = options->wait_replicas; /* until a WAIT says otherwise */
-    wheel_arm(redis->store.env.wheel, &server->probe_timer, redis_now_ms(redis) + PROBE_MS,
-              probe_on_timer);
+    server_begin(server);
+    return server;
 }
 
-void server_fini(struct redis_server *server)
+static void server_resume(struct redis_server *server)
+{
+    check(server->is_stopped);
+    server->is_stopped = false;
+    link_resume(&server->commands);
+    link_resume(&server->feed);
+    if (server_waits(server)) link_resume(&server->publish);
+    server_begin(server);
+}
+
+/* One that is not used any more, for another place. */
+static struct redis_server *server_find_free(struct redis_store *redis)
+{
+    for (uint32_t i = 0; i < redis->servers_count; i++) {
+        struct redis_server *server = redis->servers[i];
+        bool is_free = server->is_stopped && server->commands.state == LINK_OFF &&
+                       server->feed.state == LINK_OFF && server->publish.state == LINK_OFF;
+        if (is_free) return server;
+    }
+    return NULL;
+}
+
+struct redis_server *server_get(struct redis_store *redis, const struct redis_place *place)
+{
+    struct redis_server *server = NULL;
+    for (uint32_t i = 0; i < redis->servers_count && server == NULL; i++) {
+        if (place_is_same(&redis->servers[i]->place, place)) server = redis->servers[i];
+    }
+    if (server == NULL && redis->servers_count < REDIS_SERVERS_MAX) {
+        server = server_create(redis, place);
+        redis->servers[redis->servers_count++] = server;
+        return server;
+    }
+    if (server == NULL && (server = server_find_free(redis)) != NULL) server->place = *place;
+    if (server == NULL) {
+        log_error("Redis has more primaries than one shard can talk to address=%s limit=%u",
+                  place->text, (unsigned)REDIS_SERVERS_MAX);
+    } else if (server->is_stopped) {
+        server_resume(server);
+    }
+    return server;
+}
+
+void server_stop(struct redis_server *server)
+{
+    check(server->partitions_count == 0 && !server->is_stopped);
+    server->is_stopped = true;
+    server->is_changed = true; /* what was not written is somebody else's now */
+    wheel_disarm(server->redis->store.env.wheel, &server->probe_timer);
+    link_stop(&server->commands);
+    link_stop(&server->feed);
+    if (server_waits(server)) link_stop(&server->publish);
+}
+
+void server_destroy(struct redis_server *server)
 {
     check(!server->is_probe_calling && server->flight == NULL);
     wheel_disarm(server->redis->store.env.wheel, &server->probe_timer);
+    mem_free(server);
 }
 
 void server_flush(struct redis_server *server)

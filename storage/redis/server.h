@@ -13,13 +13,32 @@
 
 #include "storage/redis/link.h"
 
-#define REDIS_BOOT_SIZE 8
+#define REDIS_BOOT_SIZE              8
+/* Subscriptions asked for and not yet confirmed, and per command. */
+#define REDIS_SUBSCRIBES_MAX         2048
+#define REDIS_SUBSCRIBES_PER_COMMAND 128
+/* Commands among them: one a channel at worst, and those of probes. */
+#define REDIS_SUBSCRIBE_GROUPS_MAX   (REDIS_SUBSCRIBES_MAX + 64)
+/* A server with no partition to probe by. */
+#define REDIS_PROBE_NONE             UINT32_MAX
 
 struct redis_store;
+
+/* One SSUBSCRIBE: each of its channels is confirmed, or all are refused. */
+struct subscribe_group {
+    uint16_t left;
+    uint16_t partition; /* of the first, in a Cluster of all */
+    bool is_apart;      /* not of open channels: not counted among them */
+};
 
 struct redis_server {
     struct redis_store *redis;
     struct redis_place place;
+    /* route.c */
+    uint32_t partitions_count;
+    bool is_listed;                 /* the Cluster, or a Sentinel, calls it a primary */
+    bool is_changed;                /* partitions came or went in this turn */
+    bool is_stopped;                /* no partition is here, and no link */
     struct link commands, feed;     /* their owner is this server */
     struct link publish;            /* only with replicas to wait for */
     char boot[REDIS_BOOT_SIZE + 1]; /* names us in announcements */
@@ -36,9 +55,11 @@ struct redis_server {
     /* subscribe.c */
     struct list subscribes; /* channels to be subscribed */
     uint64_t subscribes_sent, subscribes_confirmed;
-    bool is_resubscribing; /* since a loss; ends with a sweep */
+    bool is_resubscribing;                                     /* since a loss; ends with a sweep */
+    struct subscribe_group groups[REDIS_SUBSCRIBE_GROUPS_MAX]; /* unconfirmed, a ring */
+    uint32_t groups_first, groups_count;
     /* server.c: the probe */
-    uint32_t probe_partition; /* one of ours */
+    uint32_t probe_partition; /* one of ours, or REDIS_PROBE_NONE */
     struct timer probe_timer;
     struct link_call probe_call;
     bool is_probe_calling;
@@ -46,11 +67,16 @@ struct redis_server {
     uint64_t probe_sent_ms;
 };
 
-/* Begins to connect with the next turn; `server` is zeroed. */
-void server_start(struct redis_server *server, struct redis_store *redis,
-                  const struct redis_place *place);
+/* The server at this place, linked to from the next turn on; NULL: there are too many. */
+struct redis_server *server_get(struct redis_store *redis, const struct redis_place *place);
+/* Gives the links up: what was under way ends as unknown, what was not written stays. */
+void server_stop(struct redis_server *server);
+/* Chooses a partition to probe by, when the one it has is elsewhere. */
+void server_check_probe(struct redis_server *server);
+/* Subscribes to the probe's channel; the feed is ready. */
+void server_subscribe_probe(struct redis_server *server);
 /* After links_fini. */
-void server_fini(struct redis_server *server);
+void server_destroy(struct redis_server *server);
 /* Sends what the turn wrote. */
 void server_flush(struct redis_server *server);
 /* The echo of a probe. */
@@ -58,6 +84,11 @@ void server_on_probe(struct redis_server *server, struct bytes token);
 /* NULL: it works, or is about to be reached for the first time; else what is wrong, as a
  * sentence for people. */
 const char *server_problem(struct redis_server *server);
+/* Where records are written: behind everything that was written before. */
+static inline struct link *server_writes(struct redis_server *server)
+{
+    return server->publish.links != NULL ? &server->publish : &server->commands;
+}
 /* What it said of itself last; the lineage is empty before the first time. */
 static inline const struct hello_server *server_said(const struct redis_server *server)
 {

@@ -7,23 +7,43 @@
 #include "core/check.h"
 #include "core/mem.h"
 #include "storage/redis/redis.h"
+#include "storage/redis/slots.h"
+
+#include <stdio.h>
 
 /* --- subscriptions -------------------------------------------------------------------------- */
 
-static void subscribe_queue(struct redis_store *redis, struct redis_channel *channel)
+void subscribe_queue(struct redis_store *redis, struct redis_channel *channel)
 {
     struct redis_server *server = redis_server_of(redis, channel->partition);
     channel->is_subscribed = false;
     channel->subscribe_seq = 0;
-    if (!list_is_linked(&channel->queue)) list_append(&server->subscribes, &channel->queue);
+    list_remove(&channel->queue);
+    list_append(&server->subscribes, &channel->queue);
+}
+
+static uint32_t queued_partition(struct list *node)
+{
+    return container_of(node, struct redis_channel, queue)->partition;
+}
+
+struct resp_out *subscribe_begin(struct redis_server *server, uint32_t count, uint32_t partition,
+                                 bool is_apart)
+{
+    struct resp_out *out = link_out(&server->feed);
+    uint32_t at = (server->groups_first + server->groups_count++) % REDIS_SUBSCRIBE_GROUPS_MAX;
+    check(server->groups_count <= REDIS_SUBSCRIBE_GROUPS_MAX);
+    server->groups[at] = (struct subscribe_group){(uint16_t)count, (uint16_t)partition, is_apart};
+    resp_begin(out, 1 + count);
+    resp_text(out, "SSUBSCRIBE");
+    return out;
 }
 
 static void subscribe_write(struct redis_server *server, uint32_t count)
 {
-    struct resp_out *out = link_out(&server->feed);
     char key[REDIS_KEY_MAX];
-    resp_begin(out, 1 + count);
-    resp_text(out, "SSUBSCRIBE");
+    struct resp_out *out =
+        subscribe_begin(server, count, queued_partition(server->subscribes.next), false);
     for (; count > 0; count--) {
         struct list *node = list_take(&server->subscribes);
         struct redis_channel *channel = container_of(node, struct redis_channel, queue);
@@ -39,9 +59,14 @@ static uint32_t subscribe_count(const struct redis_server *server)
     uint32_t room =
         unconfirmed >= REDIS_SUBSCRIBES_MAX ? 0 : REDIS_SUBSCRIBES_MAX - (uint32_t)unconfirmed;
     uint32_t most = min_u32(room, REDIS_SUBSCRIBES_PER_COMMAND), count = 0;
-    for (const struct list *node = server->subscribes.next;
-         node != &server->subscribes && count < most; node = node->next)
+    bool is_cluster = server->redis->node->options.mode == CONFIG_REDIS_CLUSTER;
+    for (struct list *node = server->subscribes.next; node != &server->subscribes && count < most;
+         node = node->next) {
+        /* A Cluster takes the channels of one slot in one command. */
+        if (is_cluster && queued_partition(node) != queued_partition(server->subscribes.next))
+            break;
         count++;
+    }
     return count;
 }
 
@@ -164,14 +189,10 @@ void feed_fail(struct redis_store *redis, struct redis_channel *channel, enum er
 void feed_on_ready(struct link *link)
 {
     struct redis_server *server = link->owner;
-    struct resp_out *out = link_out(link);
-    char key[REDIS_KEY_MAX];
     server->subscribes_sent = server->subscribes_confirmed = 0;
+    server->groups_first = server->groups_count = 0;
     server->probe_heard_ms = redis_now_ms(server->redis);
-    resp_begin(out, 2);
-    resp_text(out, "SSUBSCRIBE");
-    resp_bytes(out, redis_key(server->redis, key, server->probe_partition,
-                              "probe:", bytes_of_text(server->boot)));
+    server_subscribe_probe(server);
 }
 
 void feed_on_lost(struct link *link)
@@ -186,6 +207,30 @@ void feed_on_lost(struct link *link)
     }
     server->is_resubscribing = true;
     redis_peers_on_feed_lost(server);
+    if (!server->is_stopped) route_want(redis);
+}
+
+static struct subscribe_group *group_first(struct redis_server *server)
+{
+    return server->groups_count == 0 ? NULL : &server->groups[server->groups_first];
+}
+
+static void group_drop(struct redis_server *server)
+{
+    check(server->groups_count > 0);
+    server->groups_first = (server->groups_first + 1) % REDIS_SUBSCRIBE_GROUPS_MAX;
+    server->groups_count--;
+}
+
+/* One channel of the oldest command, in either case. */
+static void on_confirmed(struct redis_server *server)
+{
+    struct subscribe_group *group = group_first(server);
+    if (group == NULL) {
+        link_drop(&server->feed, "Redis confirmed a subscription that nobody asked for");
+    } else if (--group->left == 0) {
+        group_drop(server);
+    }
 }
 
 static void on_subscribed(struct redis_server *server, struct bytes name)
@@ -207,6 +252,59 @@ static void on_subscribed(struct redis_server *server, struct bytes name)
         server->is_resubscribing = false;
         sweep_soon(redis);
     }
+}
+
+/* The slot is elsewhere, and the oldest command that is not confirmed was for it: its
+ * channels are asked for there.  Otherwise it was an SUNSUBSCRIBE, and there is nothing
+ * left to leave. */
+static void on_subscribe_moved(struct redis_server *server, uint32_t slot,
+                               const struct redis_place *place)
+{
+    struct redis_store *redis = server->redis;
+    const struct subscribe_group *group = group_first(server);
+    route_want(redis);
+    if (group == NULL || cluster_slot(redis, group->partition) != slot) return;
+    uint32_t partition = group->partition;
+    if (!group->is_apart) server->subscribes_confirmed += group->left;
+    group_drop(server);
+    if (redis_server_of(redis, partition) != server) return; /* known, and asked for there */
+    struct redis_server *to = server_get(redis, place);
+    if (to == NULL || to == server) {
+        link_drop(&server->feed, "Redis names no server that holds the slot of a subscription");
+    } else {
+        route_move(redis, partition, to); /* asks for all of its channels there */
+    }
+}
+
+/* An error in place of confirmations. */
+static void on_refused(struct redis_server *server, const struct reply *reply)
+{
+    uint32_t slot;
+    struct redis_place place;
+    char problem[HELLO_PROBLEM_MAX];
+    if (slots_moved_read(reply->text, &server->place, &slot, &place) == ERR_OK) {
+        on_subscribe_moved(server, slot, &place);
+        return;
+    }
+    bool is_forbidden = reply_is_error(reply, "NOPERM");
+    snprintf(problem, sizeof problem, "Redis at %s refuses a subscription%s (%.*s)",
+             server->place.text,
+             is_forbidden ? "; the user needs the channels of redis.prefix" : "",
+             (int)min_u64(reply->text.size, 120), (const char *)reply->text.at);
+    link_drop(&server->feed, problem);
+}
+
+/* A pushed SUNSUBSCRIBE: the slot left this server. */
+static void on_unsubscribed(struct redis_server *server, struct bytes name)
+{
+    struct redis_store *redis = server->redis;
+    struct redis_channel *channel = map_find(&redis->channels_by_name, name);
+    bool is_ours = channel != NULL && channel->is_subscribed &&
+                   redis_server_of(redis, channel->partition) == server;
+    if (!is_ours) return; /* we asked for it, or know already */
+    server->is_resubscribing = true;
+    subscribe_queue(redis, channel);
+    route_want(redis);
 }
 
 /* "<prefix>:{p<k>}:<kind>:<name>" without all that stands before the kind. */
@@ -234,17 +332,20 @@ void feed_on_push(struct link *link, const struct reply *reply)
     struct bytes kind = reply_text(reply_item(reply, 0));
     struct bytes name = key_rest(redis, reply_text(reply_item(reply, 1)));
     if (reply->type == REPLY_ERROR) {
-        link_drop(link,
-                  "Redis refuses a subscription; the user needs the channels of redis.prefix");
+        on_refused(server, reply);
         return;
     }
+    if (bytes_equal_text(kind, "ssubscribe")) on_confirmed(server);
     if (redis_peers_on_push(server, kind, reply_text(reply_item(reply, 1)), name,
                             reply_text(reply_item(reply, 2))))
         return;
     bool is_channel = bytes_skip(&name, "c:");
     bool is_probe = !is_channel && bytes_skip(&name, "probe:");
-    if (bytes_equal_text(kind, "ssubscribe") && is_channel) {
-        on_subscribed(server, name);
+    if (bytes_equal_text(kind, "ssubscribe")) {
+        if (is_channel) on_subscribed(server, name);
+    } else if (bytes_equal_text(kind, "sunsubscribe")) {
+        if (is_channel) on_unsubscribed(server, name);
+        if (is_probe) route_want(redis); /* the slot left this server */
     } else if (bytes_equal_text(kind, "smessage") && is_probe) {
         server_on_probe(server, reply_text(reply_item(reply, 2)));
     } else if (bytes_equal_text(kind, "smessage") && is_channel) {

@@ -64,7 +64,7 @@ static void partitions_restore(struct redis_store *redis)
     struct link_call *call = mem_alloc(sizeof *call);
     call->write = partitions_write;
     call->on_end = partitions_on_end;
-    redis_call(redis, 0, call);
+    link_call(&redis->root->commands, call, link_due_ms(&redis->root->commands));
 }
 
 static void compare_held(struct redis_store *redis, struct redis_channel *channel,

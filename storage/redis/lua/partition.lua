@@ -13,10 +13,16 @@
 -- above the stored one.  So no offset is ever given twice in one epoch.
 --
 -- ARGV[1] lineage of the server, as the calling node read it
--- ARGV[2] '1': this server answers only after its log is on disk
+-- ARGV[2] '1': this server answers only after its log is on disk, and took over from
+--         no other: a restart loses nothing
 -- ARGV[3] letters for a new epoch
 -- ARGV[4] '1': the lineage was read moments ago, so a difference is the server's
---         doing; otherwise the node must read it again first
+--         doing; otherwise the node must read it again first.  Behind the 1, each
+--         after a space, the lineages of other primaries that live: what they
+--         had came here whole, by a slot that moved
+-- KEYS[2], in a Cluster: a key that never is.  While a slot moves Redis refuses
+--         a command that misses one of its keys, so no script runs then: it
+--         would find some of a partition here and some there.
 local meta = KEYS[1]
 local base = string.sub(meta, 1, -5)
 local call = redis.call
@@ -39,10 +45,11 @@ if not epoch then
   epoch = ARGV[3] .. '.1'
   write_epoch()
 elseif lineage ~= ARGV[1] then
-  if ARGV[4] ~= '1' then
+  if string.sub(ARGV[4], 1, 1) ~= '1' then
     return redis.error_reply('LINEAGE the server is another one than the node thinks')
   end
-  if ARGV[2] == '1' then write_epoch() else raise_generation() end
+  local moved = string.find(ARGV[4], ' ' .. lineage, 1, true)
+  if moved or ARGV[2] == '1' then write_epoch() else raise_generation() end
 end
 
 -- head, revision, members revision, removed offset, confirmed head and revision of a

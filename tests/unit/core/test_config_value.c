@@ -41,6 +41,35 @@ static void enumerators_follow_their_rows(void **state)
     config_destroy(config);
 }
 
+static void modes_of_redis_want_what_they_need(void **state)
+{
+    (void)state;
+    struct config *config = good("storage: {engine: redis}\n"
+                                 "redis: {mode: sentinel, addresses: [a, b], sentinel_master: m}");
+    assert_int_equal(config->redis_mode, CONFIG_REDIS_SENTINEL);
+    assert_int_equal(config->redis_addresses.count, 2);
+    config_destroy(config);
+    config = good("storage: {engine: redis}\nredis: {mode: cluster, addresses: [a, b, c]}");
+    assert_int_equal(config->redis_mode, CONFIG_REDIS_CLUSTER);
+    config_destroy(config);
+    config = good("redis: {mode: sentinel, db: 3}"); /* not used */
+    config_destroy(config);
+    bad("storage: {engine: redis}\nredis: {mode: sentinel, addresses: [a]}",
+        "c.yaml: redis.sentinel_master: wants what the Sentinels call the primary, for example "
+        "mymaster");
+    bad("storage: {engine: redis}\nredis: {mode: cluster, db: 1}",
+        "c.yaml: redis.db: wants to be 0: a Redis Cluster has no other");
+    bad("storage: {engine: redis}\nredis: {addresses: [a, b]}",
+        "c.yaml: redis.addresses: several need redis.mode: sentinel, or cluster");
+    char text[200] = "redis: {addresses: [a";
+    for (uint32_t count = 2; count <= CONFIG_REDIS_ADDRESSES_MAX; count++) strcat(text, ", a");
+    char more[200];
+    snprintf(more, sizeof more, "%s]}", text);
+    config_destroy(good(more));
+    snprintf(more, sizeof more, "%s, a]}", text);
+    bad(more, "c.yaml: redis.addresses: has room for 15");
+}
+
 static uint32_t warned(const char *sentence)
 {
     uint32_t count = 0;
@@ -310,6 +339,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_has_a_default_within_its_limits),
         cmocka_unit_test(enumerators_follow_their_rows),
+        cmocka_unit_test(modes_of_redis_want_what_they_need),
         cmocka_unit_test(levels_are_taken_in_any_case),
         cmocka_unit_test(every_boundary_ends_a_namespace),
         cmocka_unit_test(what_does_nothing_without_history_is_a_warning),

@@ -67,9 +67,28 @@ static void node_in_two_lists_stops_the_process(void **state)
     assert_true(dies(append_twice));
 }
 
+static void what_is_put_back_comes_first(void **state)
+{
+    (void)state;
+    struct list items[4] = {0}, head, back;
+    list_init(&head);
+    list_init(&back);
+    list_put_back(&back, &head);
+    assert_true(list_is_empty(&head));
+    for (uint32_t i = 0; i < 2; i++) list_append(&back, &items[i]);
+    list_put_back(&back, &head); /* into an empty one */
+    assert_true(list_is_empty(&back));
+    for (uint32_t i = 2; i < 4; i++) list_append(&back, &items[i]);
+    list_put_back(&back, &head);
+    static const uint32_t order[] = {2, 3, 0, 1};
+    for (uint32_t i = 0; i < 4; i++) assert_ptr_equal(list_take(&head), &items[order[i]]);
+    assert_true(list_is_empty(&head) && list_is_empty(&back));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_put_back_comes_first),
         cmocka_unit_test(nodes_come_out_in_order),
         cmocka_unit_test(walk_may_remove_the_node_it_is_at),
         cmocka_unit_test(node_in_two_lists_stops_the_process),

@@ -147,7 +147,7 @@ static inline enum err node_open(struct node *node, const struct redis_world *re
 
 static inline void node_start(struct node *node, const struct redis_world *redis, uint32_t seed)
 {
-    struct loop_options options = {.socks_max = 16,
+    struct loop_options options = {.socks_max = 64,
                                    .recv_buffers = 64,
                                    .recv_buffer_size = 4096,
                                    .sq_entries = 64,
@@ -245,13 +245,12 @@ static inline enum err room_open(struct world *world, struct node *node, struct 
     return room->err;
 }
 
-/* `configure`: more options of each node, or NULL. */
-static inline struct world *world_begin_as(const struct redis_world *redis,
+/* Nodes that come to `redis` as it says; `configure`: more options of each, or NULL. */
+static inline struct world *world_begin_on(const struct redis_world *redis,
                                            void (*configure)(struct config *config))
 {
     struct world *world = mem_alloc(sizeof *world);
-    redis_begin_with(&world->redis, redis);
-    if (redis->wait_replicas > 0) redis_begin_replica(&world->replica, &world->redis);
+    world->redis = *redis;
     for (uint32_t n = 0; n < NODES && configure != NULL; n++) configure(&world->nodes[n].config);
     for (uint32_t n = 0; n < NODES; n++) node_start(&world->nodes[n], &world->redis, 7 + n);
     for (uint32_t n = 0; n < NODES; n++) {
@@ -262,6 +261,18 @@ static inline struct world *world_begin_as(const struct redis_world *redis,
                 room_open(world, &world->nodes[n], &world->rooms[n][r], name, NUMBERS_MAX), ERR_OK);
         }
     }
+    return world;
+}
+
+/* The same on a server of its own, with a replica when that is waited for. */
+static inline struct world *world_begin_as(const struct redis_world *options,
+                                           void (*configure)(struct config *config))
+{
+    struct redis_world redis, replica = {0};
+    redis_begin_with(&redis, options);
+    if (redis.wait_replicas > 0) redis_begin_replica(&replica, &redis);
+    struct world *world = world_begin_on(&redis, configure);
+    world->replica = replica;
     return world;
 }
 
@@ -291,7 +302,8 @@ static inline bool world_is_idle(const struct world *world)
     return true;
 }
 
-static inline void world_end(struct world *world)
+/* Leaves Redis alone. */
+static inline void world_end_nodes(struct world *world)
 {
     turn_until(world, world_is_idle(world));
     for (uint32_t n = 0; n < NODES; n++) {
@@ -299,9 +311,15 @@ static inline void world_end(struct world *world)
             store_close(world->nodes[n].store, &world->rooms[n][r].channel);
         node_stop(&world->nodes[n]);
     }
-    if (world->replica.port != 0) redis_end(&world->replica);
-    redis_end(&world->redis);
     mem_free(world);
+}
+
+static inline void world_end(struct world *world)
+{
+    struct redis_world redis = world->redis, replica = world->replica;
+    world_end_nodes(world);
+    if (replica.port != 0) redis_end(&replica);
+    redis_end(&redis);
 }
 
 /* --- the load ------------------------------------------------------------------------------- */

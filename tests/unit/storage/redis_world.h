@@ -44,6 +44,11 @@ struct redis_world {
     bool asks_certificate; /* clients of TLS must have one that cert.pem signed */
     uint16_t tls_port;
     char tls_address[64];
+    char more[6][64]; /* further words for its command line, unless it speaks TLS */
+    /* How a node comes to it. */
+    uint32_t mode; /* enum config_redis_mode */
+    const char *seeds[8];
+    uint32_t seeds_count;
 };
 
 static inline int redis_connect(const struct redis_world *redis)
@@ -88,17 +93,37 @@ static inline const char *redis_say(const struct redis_world *redis, const char 
     return answer;
 }
 
+#define REDIS_WORDS_MAX 10
+
+/* The further words of the command line, up to an empty one. */
+static inline void redis_words(const struct redis_world *redis, char words[REDIS_WORDS_MAX][160])
+{
+    for (uint32_t i = 0; i < array_count(redis->more); i++)
+        snprintf(words[i], 160, "%s", redis->more[i]);
+    if (redis->tls_path == NULL) return;
+    snprintf(words[0], 160, "--tls-port");
+    snprintf(words[1], 160, "%u", redis->tls_port);
+    snprintf(words[2], 160, "--tls-cert-file");
+    snprintf(words[3], 160, "%s/cert.pem", redis->tls_path);
+    snprintf(words[4], 160, "--tls-key-file");
+    snprintf(words[5], 160, "%s/key.pem", redis->tls_path);
+    snprintf(words[6], 160, "--tls-ca-cert-file");
+    snprintf(words[7], 160, "%s/cert.pem", redis->tls_path);
+    snprintf(words[8], 160, "--tls-auth-clients");
+    snprintf(words[9], 160, "%s", redis->asks_certificate ? "yes" : "no");
+}
+
 /* Starts the server with what its directory holds, and waits until it answers. */
 static inline void redis_start(struct redis_world *redis)
 {
-    char port[16], primary[16], tls_port[16], cert[128], key[128];
+    char port[16], primary[16], words[REDIS_WORDS_MAX][160] = {{0}};
+    const char *more[REDIS_WORDS_MAX] = {0};
     bool is_replica = redis->primary_port != 0;
     check(redis->pid == 0);
     snprintf(port, sizeof port, "%u", redis->port);
     snprintf(primary, sizeof primary, "%u", redis->primary_port);
-    snprintf(tls_port, sizeof tls_port, "%u", redis->tls_port);
-    snprintf(cert, sizeof cert, "%s/cert.pem", redis->tls_path == NULL ? "" : redis->tls_path);
-    snprintf(key, sizeof key, "%s/key.pem", redis->tls_path == NULL ? "" : redis->tls_path);
+    redis_words(redis, words);
+    for (uint32_t i = 0; i < REDIS_WORDS_MAX; i++) more[i] = words[i][0] == 0 ? NULL : words[i];
     redis->pid = fork();
     check(redis->pid >= 0);
     if (redis->pid == 0) {
@@ -110,9 +135,8 @@ static inline void redis_start(struct redis_world *redis)
                redis->is_everysec ? "everysec" : "always", "--enable-debug-command", "yes",
                "--requirepass", redis->password == NULL ? "" : redis->password,
                "--repl-diskless-sync-delay", "0", "--replicaof", is_replica ? "127.0.0.1" : "no",
-               is_replica ? primary : "one", redis->tls_path == NULL ? (char *)NULL : "--tls-port",
-               tls_port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert,
-               "--tls-auth-clients", redis->asks_certificate ? "yes" : "no", (char *)NULL);
+               is_replica ? primary : "one", more[0], more[1], more[2], more[3], more[4], more[5],
+               more[6], more[7], more[8], more[9], (char *)NULL);
         _exit(127);
     }
     uint64_t end_ns = clock_mono_ns() + 20000000000ull;
@@ -143,7 +167,8 @@ static inline uint16_t redis_free_port(void)
     return port;
 }
 
-static inline void redis_begin_with(struct redis_world *redis, const struct redis_world *options)
+/* A port and an empty directory. */
+static inline void redis_prepare(struct redis_world *redis, const struct redis_world *options)
 {
     char command[128];
     *redis = *options;
@@ -154,6 +179,11 @@ static inline void redis_begin_with(struct redis_world *redis, const struct redi
     snprintf(redis->path, sizeof redis->path, "/tmp/test_redis.%d.%u", (int)getpid(), redis->port);
     snprintf(command, sizeof command, "rm -rf %s && mkdir %s", redis->path, redis->path);
     check(system(command) == 0);
+}
+
+static inline void redis_begin_with(struct redis_world *redis, const struct redis_world *options)
+{
+    redis_prepare(redis, options);
     redis_start(redis);
 }
 
@@ -195,6 +225,10 @@ static inline void redis_configure(const struct redis_world *redis, struct confi
     config->redis_password = redis->user != NULL       ? redis->user_password
                              : redis->password == NULL ? ""
                                                        : redis->password;
+    config->redis_mode = redis->mode;
+    config->redis_addresses = (struct config_texts){redis->seeds, redis->seeds_count};
+    config->redis_sentinel_user = config->redis_sentinel_password = "";
+    config->redis_sentinel_master = "test";
     config->redis_db = 0;
     config->redis_connect_timeout_ms = 1000;
     config->redis_io_timeout_ms = 4000;

@@ -63,7 +63,8 @@ static void on_push(struct link *link, const struct reply *reply)
     snprintf(world->pushed, sizeof world->pushed, "%.*s %.*s", (int)kind.size,
              (const char *)kind.at, (int)text.size, (const char *)text.at);
 }
-static const struct link_events events = {on_ready, on_lost, on_push};
+static const struct link_events events = {
+    .on_ready = on_ready, .on_lost = on_lost, .on_push = on_push};
 
 static void turn(struct world *world)
 {
