@@ -49,7 +49,8 @@ struct store_survey {
     struct bytes question; /* kept alive by the owner */
     /* One answer, borrowed; as many as there are. */
     void (*on_part)(struct store_survey *op, struct bytes answer);
-    /* ERR_STORE_DOWN: somebody did not answer in time, or could not be asked. */
+    /* ERR_PEER_SILENT: somebody is there and did not answer in time; ERR_STORE_DOWN: nobody
+     * could be asked. */
     void (*on_end)(struct store_survey *op, enum err err);
     /* private to the engine */
     struct list link;

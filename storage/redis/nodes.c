@@ -311,7 +311,7 @@ static void lives_on_end(struct link_call *base, enum err err, const struct repl
     if (err == ERR_OK) err = lives_read(reply, &now_ms, &lives);
     if (err == ERR_STORE_UNKNOWN) err = ERR_STORE_DOWN;
     if (err == ERR_OK && run->boxes != NULL) {
-        survey_end(run, survey_is_whole(run, now_ms, lives) ? ERR_OK : ERR_STORE_DOWN);
+        survey_end(run, survey_is_whole(run, now_ms, lives) ? ERR_OK : ERR_PEER_SILENT);
         return;
     }
     if (err == ERR_OK) boxes_take(run, lives);

@@ -345,7 +345,7 @@ static void every_other_node_answers(void **state)
     /* One that does not answer is told of; an answer that comes too late is not. */
     ears[1].is_silent = true;
     survey(world);
-    assert_int_equal(surveyed.err, ERR_STORE_DOWN);
+    assert_int_equal(surveyed.err, ERR_PEER_SILENT);
     assert_int_equal(surveyed.parts, 0);
     ears[1].is_silent = false;
     survey(world);
