@@ -14,6 +14,7 @@
 // was told; everything acknowledged or delivered is there; nothing that nobody sent; a key
 // answers what it answered first; every listener gets each offset once and in order, and its
 // recovery succeeds; the epoch stays.
+import { randomBytes } from 'node:crypto';
 import { cpSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { Gateway, sleep, until } from '../conformance/gateway.mjs';
@@ -54,6 +55,8 @@ class Scene {
     this.names = Array.from({ length: CHANNELS }, (_, i) => `crash:${i}`);
     this.isOver = this.isLoading = false;
     this.failure = null;
+    this.isSealing = this.random(2) === 0;
+    this.keys = [];
     this.struck = 0;
     this.torn = 0;
     this.flips = { refused: 0, started: 0 };
@@ -91,6 +94,9 @@ class Scene {
     const storage = this.options.engine === 'redis'
       ? { storage: { engine: 'redis' }, redis: this.redis.patient }
       : { storage: { engine: 'embedded', path: join(this.gateway.dir, 'data') } };
+    // In some runs sealed from a life on, and the key rotates.
+    if (this.isSealing && this.random(this.keys.length === 0 ? 3 : 20) === 0) this.keys.unshift(randomBytes(32).toString('hex'));
+    if (this.keys.length > 0) Object.assign(storage.storage, { key: this.keys[0], previous_keys: this.keys.slice(1).join(',') });
     Object.assign(storage.storage, {
       window_size: [1, 50, 1000][this.random(3)],
       index_lag_max: ['1MiB', '256MiB'][this.random(2)],
@@ -266,7 +272,7 @@ class Scene {
     const { asked, acked, repeated, unknown, heard, recovered, paged, audited } = this.book.counts;
     return `${asked} asked, ${acked} acknowledged, ${repeated} keys asked again, ${unknown} unknown, ${heard} seen ` +
       `(${audited} in history), ${recovered} recoveries, ${paged} paged, ${this.lives} starts, ${this.torn} torn tails, ` +
-      `flipped bits: ${this.flips.refused} refused, ${this.flips.started} harmless`;
+      `flipped bits: ${this.flips.refused} refused, ${this.flips.started} harmless, ${this.keys.length} keys`;
   }
 }
 

@@ -3,13 +3,13 @@
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
-const HEAD = 64, BATCH_HEAD = 40;
+const HEAD = 64, SEALED_HEAD = 128, BATCH_HEAD = 40;
 
 /** The batches of a file, as far as their heads make a chain. */
 function batchesOf(path) {
   const bytes = readFileSync(path), batches = [];
   if (bytes.length < HEAD || bytes.toString('latin1', 0, 8) !== 'SLUICELG') return { bytes, batches, end: 0 };
-  let at = HEAD;
+  let at = bytes.readUInt32LE(8) === 2 ? SEALED_HEAD : HEAD;
   while (at + BATCH_HEAD <= bytes.length && bytes.toString('latin1', at, at + 4) === 'SLB1') {
     const batch = { at, size: BATCH_HEAD + bytes.readUInt32LE(at + 4), log: bytes.readBigUInt64LE(at + 8),
       number: bytes.readBigUInt64LE(at + 16), durable: bytes.readBigUInt64LE(at + 24) };

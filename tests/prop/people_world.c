@@ -76,12 +76,12 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
         "\"subscribe_to_user_personal_channel\":{\"enabled\":%s,\"single_connection\":%s}},"
         "\"http_api\":{\"key\":\"simulated key\"},\"log\":{\"level\":\"none\"},"
         "\"storage\":{\"engine\":\"embedded\",\"path\":\"/data\",\"window_size\":%u,"
-        "\"index_lag_max\":%u},\"shards\":{\"count\":%u,\"connections_max\":256},"
+        "\"index_lag_max\":%u,\"key\":\"%s\"},\"shards\":{\"count\":%u,\"connections_max\":256},"
         "\"shutdown\":{\"timeout\":\"5s\"},\"node\":{\"name\":\"sim\"},"
         "\"channel\":{\"namespaces\":[",
         plan->queue_max_bytes, scene->recovery_max, scene->user_limit,
         scene->is_single ? "true" : "false", scene->is_single ? "true" : "false", plan->window_size,
-        plan->index_lag_max, shards);
+        plan->index_lag_max, plan->is_sealed ? PLAN_KEY : "", shards);
     check(used > 0 && (uint32_t)used < size);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
@@ -102,6 +102,7 @@ static void plan_weather(struct plan *plan)
         .queue_max_bytes = (uint32_t)ONE_OF(65536, 1048576),
         .window_size = (uint32_t)ONE_OF(1, 5, 50, 1000),
         .index_lag_max = 1u << 20,
+        .is_sealed = chance(30),
         .users_count = people.scene.users,
         .user_limit = people.scene.user_limit,
         .disk = {.pause_percent = (uint32_t)ONE_OF(0, 2, 20),

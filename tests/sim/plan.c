@@ -10,7 +10,6 @@
 #include "world.h"
 
 #define HISTORY_ALL 100000u
-#define KEY         "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 static const char *const kind_names[KIND_COUNT] = {"keep", "tail", "live", "shut", "mute", "team"};
 
@@ -195,7 +194,7 @@ uint32_t plan_config(const struct plan *plan, uint32_t shards, char *text, uint3
         plan->ping_ms, plan->pong_ms, plan->queue_max_bytes, RECOVERY_MAX, plan->user_limit,
         plan->is_single ? "true" : "false", plan->is_single ? "true" : "false",
         plan->message_max_bytes, plan->is_memory ? "memory" : "embedded", plan->window_size,
-        plan->index_lag_max, plan->is_sealed ? KEY : "", shards, plan->presence_max);
+        plan->index_lag_max, plan->is_sealed ? PLAN_KEY : "", shards, plan->presence_max);
     check(used > 0 && (uint32_t)used < size);
     for (uint32_t kind = 0; kind < KIND_COUNT; kind++) {
         bool has_history = plan_has_history((enum channel_kind)kind);

@@ -17,6 +17,7 @@
 #define APIS_SIM_MAX     4
 #define KILLS_SIM_MAX    5
 #define TROUBLES_SIM_MAX 3
+#define PLAN_KEY         "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define RECOVERY_MAX     300 /* client.recovery_max_publication_limit */
 
 /* What the namespaces of a run allow. */
