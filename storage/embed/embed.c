@@ -473,6 +473,7 @@ static uint32_t embed_pending(const struct store *base)
 static const char *embed_trouble(const struct embed_store *store)
 {
     if (store->log.is_failed) return "a write to the log failed; mend the disk and restart";
+    if (store->is_damaged) return "the index is damaged; restore the data directory from a backup";
     if (shardlog_is_short(&store->log)) {
         return "the next log file cannot be made; make room on the disk";
     }

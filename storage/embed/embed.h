@@ -188,6 +188,7 @@ struct embed_store {
     uint64_t wake_ms;    /* while `wake` is armed */
     uint32_t pending;
     bool is_submitting, is_index_failing;
+    bool is_damaged;                  /* something in the index is not what was written */
     struct publication *publications; /* scratch of one answer */
     size_t publications_room;
 };

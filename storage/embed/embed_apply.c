@@ -109,6 +109,7 @@ static void apply_failed(struct embed_store *store)
                   err_text(store->apply.err));
     }
     store->is_index_failing = true;
+    if (store->apply.err == ERR_STORE_CORRUPT) store->is_damaged = true;
     metric_add(store->store.env.metrics, METRIC_STORE_ERRORS, 1);
     apply_arm(store, EMBED_RETRY_MS);
 }

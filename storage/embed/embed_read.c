@@ -387,6 +387,7 @@ static void query_done(struct job *job, void *shard)
     store->pending--;
     if (query->err != ERR_OK) {
         metric_add(store->store.env.metrics, METRIC_STORE_ERRORS, 1);
+        if (query->err == ERR_STORE_CORRUPT) store->is_damaged = true;
         query_fail(query);
     } else if (query->open != NULL) {
         if (!channel->is_loaded) channel_load(store, channel, &query->query);

@@ -121,7 +121,8 @@ enum err sql_failed(sqlite3 *db, const char *what)
 {
     int code = sqlite3_extended_errcode(db);
     log_error("sqlite failed code=%d text=\"%s\" at=\"%s\"", code, sqlite3_errmsg(db), what);
-    bool is_corrupt = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+    bool is_corrupt = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB ||
+                      code == SQLITE_IOERR_DATA;
     return is_corrupt ? ERR_STORE_CORRUPT : ERR_IO;
 }
 
@@ -154,6 +155,8 @@ enum err sql_open(const char *path, bool is_writer, sqlite3 **db)
     /* The log is the durable part: NORMAL syncs at checkpoints only. */
     enum err err = ERR_OK;
     /* Before the first page is written; a reader that said it would write, too. */
+    int tail = VFS_PAGE_TAIL;
+    if (is_writer) sqlite3_file_control(*db, "main", SQLITE_FCNTL_RESERVE_BYTES, &tail);
     if (is_writer) err = sql_run(*db, "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL;");
     if (err == ERR_OK)
         err = sql_run(*db, "PRAGMA journal_mode=WAL;"

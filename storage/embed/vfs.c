@@ -14,16 +14,24 @@
 #include "core/clock.h"
 #include "core/disk.h"
 #include "core/entropy.h"
+#include "core/hash.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "storage/embed/sql.h"
 
 #define PATH_SIZE       512
+#define PAGE_SIZE       4096
+#define PAGE_BODY       (PAGE_SIZE - VFS_PAGE_TAIL)
+#define PAGE_MARK       0x31474350u /* "PCG1" */
+/* Where page 1 says how many bytes at the end of each are not SQLite's. */
+#define HEAD_RESERVED   20
+#define HEAD_SIZE       24
 #define SHM_REGIONS_MAX 4096 /* of 32 KiB: a WAL of 16 million pages */
 
 struct shared {
     struct shared *next;
     uint32_t users;
+    bool is_checked;       /* pages end with our sum */
     uint32_t readers;      /* connections at SHARED or above */
     const void *writer;    /* holds RESERVED or more */
     const void *exclusive; /* holds PENDING or EXCLUSIVE */
@@ -100,18 +108,77 @@ static int file_close(sqlite3_file *file)
     return disk_close(own->handle) < 0 ? SQLITE_IOERR_CLOSE : SQLITE_OK;
 }
 
+static bool shared_is_checked(struct shared *shared)
+{
+    pthread_mutex_lock(&mutex);
+    bool is_checked = shared->is_checked;
+    pthread_mutex_unlock(&mutex);
+    return is_checked;
+}
+
+static void shared_check(struct shared *shared, bool is_checked)
+{
+    pthread_mutex_lock(&mutex);
+    shared->is_checked = is_checked;
+    pthread_mutex_unlock(&mutex);
+}
+
+static uint32_t page_sum(const uint8_t *page, uint64_t offset)
+{
+    return hash_crc32c((uint32_t)(offset / PAGE_SIZE), page, PAGE_BODY);
+}
+
+/* A page that SQLite never wrote, between others, is zeroes. */
+static bool page_is_whole(const uint8_t *page, uint64_t offset)
+{
+    static const uint8_t zeroes[PAGE_SIZE];
+    struct reader tail = reader_of(bytes_of(page + PAGE_BODY, VFS_PAGE_TAIL));
+    uint32_t sum = read_u32(&tail);
+    if (read_u32(&tail) == PAGE_MARK) return sum == page_sum(page, offset);
+    return memcmp(page, zeroes, PAGE_SIZE) == 0;
+}
+
+static int page_check(struct vfs_file *own, const uint8_t *page, uint64_t offset)
+{
+    if (!shared_is_checked(own->shared) || page_is_whole(page, offset)) return SQLITE_OK;
+    log_error("page of the index is not what was written; restore the data directory from a "
+              "backup file=%s offset=%llu",
+              own->shared->path, (unsigned long long)offset);
+    return SQLITE_IOERR_DATA;
+}
+
 static int file_read(sqlite3_file *file, void *at, int size, sqlite3_int64 offset)
 {
     int64_t got = disk_read(file_of(file)->handle, at, (size_t)size, (uint64_t)offset);
-    if (got == size) return SQLITE_OK;
+    struct vfs_file *own = file_of(file);
+    if (got == size) {
+        bool is_page = own->shared != NULL && size == PAGE_SIZE;
+        return is_page ? page_check(own, at, (uint64_t)offset) : SQLITE_OK;
+    }
     if (got < 0) return SQLITE_IOERR_READ;
     /* SQLite wants zeroes past the end. */
     memset((uint8_t *)at + got, 0, (size_t)(size - got));
     return SQLITE_IOERR_SHORT_READ;
 }
 
+/* The page with its sum, in `copy`: the bytes given are SQLite's. */
+static const void *page_seal(struct vfs_file *own, const uint8_t *page, uint64_t offset,
+                             uint8_t copy[PAGE_SIZE])
+{
+    if (offset == 0) shared_check(own->shared, page[HEAD_RESERVED] == VFS_PAGE_TAIL);
+    if (!shared_is_checked(own->shared)) return page;
+    memcpy(copy, page, PAGE_BODY);
+    struct writer tail = writer_of(copy + PAGE_BODY, VFS_PAGE_TAIL);
+    write_u32(&tail, page_sum(page, offset));
+    write_u32(&tail, PAGE_MARK);
+    return copy;
+}
+
 static int file_write(sqlite3_file *file, const void *at, int size, sqlite3_int64 offset)
 {
+    uint8_t copy[PAGE_SIZE];
+    struct vfs_file *own = file_of(file);
+    if (own->shared != NULL && size == PAGE_SIZE) at = page_seal(own, at, (uint64_t)offset, copy);
     int64_t put = disk_write(file_of(file)->handle, at, (size_t)size, (uint64_t)offset);
     if (put == size) return SQLITE_OK;
     return put == -ENOSPC || put == -EDQUOT ? SQLITE_FULL : SQLITE_IOERR_WRITE;
@@ -217,8 +284,15 @@ static int file_is_reserved(sqlite3_file *file, int *is_reserved)
 
 static int file_control(sqlite3_file *file, int op, void *argument)
 {
-    (void)file, (void)op, (void)argument;
-    return SQLITE_NOTFOUND;
+    struct vfs_file *own = file_of(file);
+    if (own->shared == NULL) return SQLITE_NOTFOUND;
+    if (op == VFS_CHECKED_GET)
+        *(bool *)argument = shared_is_checked(own->shared);
+    else if (op == VFS_CHECKED_SET)
+        shared_check(own->shared, *(const bool *)argument);
+    else
+        return SQLITE_NOTFOUND;
+    return SQLITE_OK;
 }
 
 static int file_sector(sqlite3_file *file)
@@ -359,7 +433,12 @@ static int vfs_open(sqlite3_vfs *vfs, sqlite3_filename path, sqlite3_file *file,
     }
     own->handle = disk_open(path, disk_flags);
     if (own->handle < 0) return SQLITE_CANTOPEN;
-    if ((flags & SQLITE_OPEN_MAIN_DB) != 0) own->shared = shared_get(path);
+    uint8_t head[HEAD_SIZE];
+    if ((flags & SQLITE_OPEN_MAIN_DB) != 0) {
+        own->shared = shared_get(path);
+        if (disk_read(own->handle, head, sizeof head, 0) == sizeof head)
+            shared_check(own->shared, head[HEAD_RESERVED] == VFS_PAGE_TAIL);
+    }
     file->pMethods = &methods;
     if (flags_out != NULL) *flags_out = flags;
     return SQLITE_OK;

@@ -113,6 +113,26 @@ test('damaged logs', async (t) => {
     await refuses(logs[0], 0);
   });
 
+  await t.test('a changed bit in the index is an error, never an answer', async () => {
+    damage(logs[0], () => {});
+    await gateway.start();
+    await gateway.stop();
+    const index = join(data, 'index.db'), bytes = readFileSync(index);
+    const at = bytes.indexOf(TEXT.slice(0, 3000));
+    assert.ok(at > 4096);
+    const flip = () => { bytes[at + 1000] ^= 1; writeFileSync(index, bytes); };
+    flip();
+    await gateway.start();
+    const { error } = await gateway.api('history', { channel: 'chat:a', limit: -1 });
+    assert.equal(error.code, 100);
+    const health = await (await fetch(`${gateway.http}/health`)).json();
+    assert.match(health.store.detail, /the index is damaged; restore the data directory from a backup/);
+    assert.match(gateway.log, /error page of the index is not what was written; restore the data directory from a backup file=\S*index\.db offset=\d+/);
+    await gateway.kill();
+    flip();
+    await holds(COUNT);
+  });
+
   await t.test('what the index has is not missed', async () => {
     rmSync(data, { recursive: true });
     await gateway.start();

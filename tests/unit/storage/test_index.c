@@ -254,6 +254,56 @@ static void unused_room_goes_back_to_the_disk(void **state)
     assert_true(disk_size_at(path) < before / 2);
 }
 
+/* Every page in turn has one bit changed: what is read is right, or an error. */
+static void a_changed_bit_is_an_error_and_never_an_answer(void **state)
+{
+    (void)state;
+    bool is_whole;
+    static uint8_t filler[1800];
+    memset(filler, 'f', sizeof filler);
+    data = bytes_of(filler, sizeof filler);
+    for (uint64_t i = 1; i <= 60; i++) assert_int_equal(put("a", i, i, 1000, 1000), ERR_OK);
+    index_reader_close(reader);
+    assert_int_equal(index_checkpoint(index_, true, &is_whole), ERR_OK);
+    index_close(index_);
+    int64_t size = disk_size_at(path);
+    assert_true(size > 20 * 4096 && size % 4096 == 0);
+    int file = disk_open(path, DISK_READ | DISK_WRITE);
+    uint32_t errors = 0;
+    for (uint64_t page = 1; page < (uint64_t)size / 4096; page++) {
+        uint8_t byte;
+        uint64_t at = page * 4096 + page * 37 % 4096;
+        assert_int_equal(disk_read(file, &byte, 1, at), 1);
+        byte ^= 16;
+        assert_int_equal(disk_write(file, &byte, 1, at), 1);
+        struct query query = {.name = BYTES_LITERAL("a"), .log = LOG, .is_open = true};
+        query.limit = query.keys_max = 1000;
+        query.bytes_max = 1 << 20;
+        enum err err = index_reader_open(path, &reader);
+        if (err == ERR_OK) err = index_query(reader, &query);
+        if (err == ERR_OK) {
+            assert_int_equal(query.publications_count, 60);
+            assert_int_equal(query.keys_count, 60);
+            for (uint32_t i = 0; i < 60; i++)
+                assert_true(bytes_equal(query.publications[i].data, data));
+        } else {
+            assert_int_equal(err, ERR_STORE_CORRUPT);
+            errors++;
+        }
+        query_clear(&query);
+        index_reader_close(reader);
+        byte ^= 16;
+        assert_int_equal(disk_write(file, &byte, 1, at), 1);
+    }
+    disk_close(file);
+    assert_true(errors > 15);
+    assert_int_equal(index_open(path, &index_), ERR_OK);
+    assert_int_equal(index_reader_open(path, &reader), ERR_OK);
+    struct query query = ask("a");
+    assert_int_equal(query.publications_count, 60);
+    query_clear(&query);
+}
+
 /* The tables of the format before: keys by their text, no floor. */
 static void format_1_is_brought_forward(void **state)
 {
@@ -368,6 +418,7 @@ int main(void)
         CASE(a_sweep_removes_what_is_over),
         CASE(what_a_floor_ends_is_gone_at_once_and_its_rows_soon),
         CASE(unused_room_goes_back_to_the_disk),
+        CASE(a_changed_bit_is_an_error_and_never_an_answer),
         CASE(format_1_is_brought_forward),
         CASE(a_format_of_the_future_is_refused),
         CASE(a_checkpoint_waits_for_nobody_and_is_whole_alone),
