@@ -17,11 +17,11 @@ enum err index_copy_begin(struct index *index, const char *path, struct index_co
 {
     struct index_copy *begun = mem_alloc(sizeof *begun);
     enum err err = sql_open_plain(path, &begun->to);
-    bool is_checked = false;
+    uint32_t page_size = 0;
     if (err == ERR_OK) {
         /* The sums of the copy are its own, from whichever page comes first. */
-        sqlite3_file_control(index->db, "main", VFS_CHECKED_GET, &is_checked);
-        sqlite3_file_control(begun->to, "main", VFS_CHECKED_SET, &is_checked);
+        sqlite3_file_control(index->db, "main", VFS_CHECKED_GET, &page_size);
+        sqlite3_file_control(begun->to, "main", VFS_CHECKED_SET, &page_size);
         begun->backup = sqlite3_backup_init(begun->to, "main", index->db, "main");
         if (begun->backup == NULL) err = sql_failed(begun->to, "backup");
     }

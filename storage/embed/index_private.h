@@ -11,7 +11,7 @@
 /* Channels that were forgotten are counted in this many buckets. */
 #define FORGETS_BUCKETS 4096
 
-#define INDEX_PAGE_SIZE 4096u
+#define INDEX_PAGE_SIZE 8192u
 
 /* Raised when a table changes; an older gateway then refuses the directory. */
 #define INDEX_FORMAT        2

@@ -13,7 +13,7 @@
 /* Rows that a slice deletes: about 10 ms. */
 #define SWEEP_ROWS_MAX     (VERIFY ? 8u : 4096u)
 /* Unused pages that a file may always have: it would soon grow again. */
-#define SHRINK_PAGES_MIN   (VERIFY ? 8u : 1024u)
+#define SHRINK_PAGES_MIN   (VERIFY ? 8u : 512u)
 
 struct sweep_row {
     uint64_t channel, time_ms, ttl_ms, meta_ttl_ms, floor, bucket;

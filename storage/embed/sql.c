@@ -154,10 +154,12 @@ enum err sql_open(const char *path, bool is_writer, sqlite3 **db)
     sqlite3_busy_timeout(*db, 2000);
     /* The log is the durable part: NORMAL syncs at checkpoints only. */
     enum err err = ERR_OK;
-    /* Before the first page is written; a reader that said it would write, too. */
+    /* Before the first page is written; a reader that said it would write, too.
+     * What is above a quarter of a page goes to pages of its own: with 4 KiB a
+     * publication of 1 KB took 4.5. */
     int tail = VFS_PAGE_TAIL;
     if (is_writer) sqlite3_file_control(*db, "main", SQLITE_FCNTL_RESERVE_BYTES, &tail);
-    if (is_writer) err = sql_run(*db, "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL;");
+    if (is_writer) err = sql_run(*db, "PRAGMA page_size=8192; PRAGMA auto_vacuum=INCREMENTAL;");
     if (err == ERR_OK)
         err = sql_run(*db, "PRAGMA journal_mode=WAL;"
                            "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;"

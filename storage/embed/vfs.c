@@ -20,10 +20,11 @@
 #include "storage/embed/sql.h"
 
 #define PATH_SIZE       512
-#define PAGE_SIZE       4096
-#define PAGE_BODY       (PAGE_SIZE - VFS_PAGE_TAIL)
+#define PAGE_SIZE_MAX   8192
 #define PAGE_MARK       0x31474350u /* "PCG1" */
-/* Where page 1 says how many bytes at the end of each are not SQLite's. */
+/* Where page 1 says how big pages are, big-endian, and how many bytes at the end of
+ * each are not SQLite's. */
+#define HEAD_PAGE       16
 #define HEAD_RESERVED   20
 #define HEAD_SIZE       24
 #define SHM_REGIONS_MAX 4096 /* of 32 KiB: a WAL of 16 million pages */
@@ -31,7 +32,7 @@
 struct shared {
     struct shared *next;
     uint32_t users;
-    bool is_checked;       /* pages end with our sum */
+    uint32_t page_size;    /* of pages that end with our sum; 0: they do not */
     uint32_t readers;      /* connections at SHARED or above */
     const void *writer;    /* holds RESERVED or more */
     const void *exclusive; /* holds PENDING or EXCLUSIVE */
@@ -108,39 +109,47 @@ static int file_close(sqlite3_file *file)
     return disk_close(own->handle) < 0 ? SQLITE_IOERR_CLOSE : SQLITE_OK;
 }
 
-static bool shared_is_checked(struct shared *shared)
+static uint32_t shared_page_size(struct shared *shared)
 {
     pthread_mutex_lock(&mutex);
-    bool is_checked = shared->is_checked;
+    uint32_t page_size = shared->page_size;
     pthread_mutex_unlock(&mutex);
-    return is_checked;
+    return page_size;
 }
 
-static void shared_check(struct shared *shared, bool is_checked)
+static void shared_check(struct shared *shared, uint32_t page_size)
 {
     pthread_mutex_lock(&mutex);
-    shared->is_checked = is_checked;
+    shared->page_size = page_size;
     pthread_mutex_unlock(&mutex);
 }
 
-static uint32_t page_sum(const uint8_t *page, uint64_t offset)
+/* What the beginning of page 1 says of pages that end with our sum. */
+static uint32_t head_page_size(const uint8_t *head)
 {
-    return hash_crc32c((uint32_t)(offset / PAGE_SIZE), page, PAGE_BODY);
+    uint32_t page_size = (uint32_t)head[HEAD_PAGE] << 8 | head[HEAD_PAGE + 1];
+    return head[HEAD_RESERVED] == VFS_PAGE_TAIL && page_size <= PAGE_SIZE_MAX ? page_size : 0;
+}
+
+static uint32_t page_sum(const uint8_t *page, size_t size, uint64_t offset)
+{
+    return hash_crc32c((uint32_t)(offset / size), page, size - VFS_PAGE_TAIL);
 }
 
 /* A page that SQLite never wrote, between others, is zeroes. */
-static bool page_is_whole(const uint8_t *page, uint64_t offset)
+static bool page_is_whole(const uint8_t *page, size_t size, uint64_t offset)
 {
-    static const uint8_t zeroes[PAGE_SIZE];
-    struct reader tail = reader_of(bytes_of(page + PAGE_BODY, VFS_PAGE_TAIL));
+    static const uint8_t zeroes[PAGE_SIZE_MAX];
+    struct reader tail = reader_of(bytes_of(page + size - VFS_PAGE_TAIL, VFS_PAGE_TAIL));
     uint32_t sum = read_u32(&tail);
-    if (read_u32(&tail) == PAGE_MARK) return sum == page_sum(page, offset);
-    return memcmp(page, zeroes, PAGE_SIZE) == 0;
+    if (read_u32(&tail) == PAGE_MARK) return sum == page_sum(page, size, offset);
+    return memcmp(page, zeroes, size) == 0;
 }
 
-static int page_check(struct vfs_file *own, const uint8_t *page, uint64_t offset)
+static int page_check(struct vfs_file *own, const uint8_t *page, size_t size, uint64_t offset)
 {
-    if (!shared_is_checked(own->shared) || page_is_whole(page, offset)) return SQLITE_OK;
+    if (size != shared_page_size(own->shared)) return SQLITE_OK; /* not a page, or not ours */
+    if (page_is_whole(page, size, offset)) return SQLITE_OK;
     log_error("page of the index is not what was written; restore the data directory from a "
               "backup file=%s offset=%llu",
               own->shared->path, (unsigned long long)offset);
@@ -152,8 +161,8 @@ static int file_read(sqlite3_file *file, void *at, int size, sqlite3_int64 offse
     int64_t got = disk_read(file_of(file)->handle, at, (size_t)size, (uint64_t)offset);
     struct vfs_file *own = file_of(file);
     if (got == size) {
-        bool is_page = own->shared != NULL && size == PAGE_SIZE;
-        return is_page ? page_check(own, at, (uint64_t)offset) : SQLITE_OK;
+        if (own->shared == NULL) return SQLITE_OK;
+        return page_check(own, at, (size_t)size, (uint64_t)offset);
     }
     if (got < 0) return SQLITE_IOERR_READ;
     /* SQLite wants zeroes past the end. */
@@ -162,23 +171,23 @@ static int file_read(sqlite3_file *file, void *at, int size, sqlite3_int64 offse
 }
 
 /* The page with its sum, in `copy`: the bytes given are SQLite's. */
-static const void *page_seal(struct vfs_file *own, const uint8_t *page, uint64_t offset,
-                             uint8_t copy[PAGE_SIZE])
+static const void *page_seal(struct vfs_file *own, const uint8_t *page, size_t size,
+                             uint64_t offset, uint8_t copy[PAGE_SIZE_MAX])
 {
-    if (offset == 0) shared_check(own->shared, page[HEAD_RESERVED] == VFS_PAGE_TAIL);
-    if (!shared_is_checked(own->shared)) return page;
-    memcpy(copy, page, PAGE_BODY);
-    struct writer tail = writer_of(copy + PAGE_BODY, VFS_PAGE_TAIL);
-    write_u32(&tail, page_sum(page, offset));
+    if (offset == 0 && size >= HEAD_SIZE) shared_check(own->shared, head_page_size(page));
+    if (size != shared_page_size(own->shared)) return page;
+    memcpy(copy, page, size - VFS_PAGE_TAIL);
+    struct writer tail = writer_of(copy + size - VFS_PAGE_TAIL, VFS_PAGE_TAIL);
+    write_u32(&tail, page_sum(page, size, offset));
     write_u32(&tail, PAGE_MARK);
     return copy;
 }
 
 static int file_write(sqlite3_file *file, const void *at, int size, sqlite3_int64 offset)
 {
-    uint8_t copy[PAGE_SIZE];
+    uint8_t copy[PAGE_SIZE_MAX];
     struct vfs_file *own = file_of(file);
-    if (own->shared != NULL && size == PAGE_SIZE) at = page_seal(own, at, (uint64_t)offset, copy);
+    if (own->shared != NULL) at = page_seal(own, at, (size_t)size, (uint64_t)offset, copy);
     int64_t put = disk_write(file_of(file)->handle, at, (size_t)size, (uint64_t)offset);
     if (put == size) return SQLITE_OK;
     return put == -ENOSPC || put == -EDQUOT ? SQLITE_FULL : SQLITE_IOERR_WRITE;
@@ -287,9 +296,9 @@ static int file_control(sqlite3_file *file, int op, void *argument)
     struct vfs_file *own = file_of(file);
     if (own->shared == NULL) return SQLITE_NOTFOUND;
     if (op == VFS_CHECKED_GET)
-        *(bool *)argument = shared_is_checked(own->shared);
+        *(uint32_t *)argument = shared_page_size(own->shared);
     else if (op == VFS_CHECKED_SET)
-        shared_check(own->shared, *(const bool *)argument);
+        shared_check(own->shared, *(const uint32_t *)argument);
     else
         return SQLITE_NOTFOUND;
     return SQLITE_OK;
@@ -437,7 +446,7 @@ static int vfs_open(sqlite3_vfs *vfs, sqlite3_filename path, sqlite3_file *file,
     if ((flags & SQLITE_OPEN_MAIN_DB) != 0) {
         own->shared = shared_get(path);
         if (disk_read(own->handle, head, sizeof head, 0) == sizeof head)
-            shared_check(own->shared, head[HEAD_RESERVED] == VFS_PAGE_TAIL);
+            shared_check(own->shared, head_page_size(head));
     }
     file->pMethods = &methods;
     if (flags_out != NULL) *flags_out = flags;

@@ -21,8 +21,9 @@
 #define VFS_NAME        "sluice"
 /* SQLITE_FCNTL_RESERVE_BYTES of a database that is made. */
 #define VFS_PAGE_TAIL   8
-/* File controls: bool *, whether pages are checked.  To be set for a file whose
- * first page will not be the first that is written; else that page tells. */
+/* File controls: uint32_t *, size of the pages that end so, 0 when they do not.  To
+ * be set for a file whose first page will not be the first that is written; else
+ * that page tells. */
 #define VFS_CHECKED_GET 0x534c0001
 #define VFS_CHECKED_SET 0x534c0002
 
