@@ -142,6 +142,30 @@ static void check_redis(struct config_reader *reader, const struct config *confi
                     "does nothing without Redis; set storage.engine to redis");
 }
 
+static void check_redis_links(struct config_reader *reader, const struct config *config)
+{
+    const char *cert = config->redis_tls_cert_pem, *key = config->redis_tls_key_pem;
+    bool has_parts = cert[0] != 0 || key[0] != 0 || config->redis_tls_server_ca_pem[0] != 0 ||
+                     config->redis_tls_server_name[0] != 0 ||
+                     config->redis_tls_insecure_skip_verify;
+    /* Silence would be a password on the wire in the clear. */
+    if (has_parts && !config->redis_tls_enabled)
+        config_error(reader, 0, "redis.tls.enabled",
+                     "is not set, and other options of redis.tls are");
+    bool is_secure = strncmp(config->redis_address, "rediss:", 7) == 0;
+    for (uint32_t i = 0; i < config->redis_addresses.count; i++)
+        is_secure = is_secure || strncmp(config->redis_addresses.items[i], "rediss:", 7) == 0;
+    if (is_secure && !config->redis_tls_enabled)
+        config_error(reader, 0, "redis.tls.enabled", "is not set, and rediss:// asks for it");
+    if ((cert[0] != 0) != (key[0] != 0))
+        config_error(reader, 0, cert[0] != 0 ? "redis.tls.key_pem" : "redis.tls.cert_pem",
+                     "is missing: a certificate and its private key go together");
+    if (config->redis_wait_replicas > 0 &&
+        config->redis_wait_timeout_ms >= config->redis_io_timeout_ms)
+        config_error(reader, 0, "redis.wait_timeout",
+                     "wants to be shorter than redis.io_timeout, or waiting is taken for silence");
+}
+
 void config_check(struct config_reader *reader, const struct config *config)
 {
     check(config != NULL);
@@ -162,6 +186,7 @@ void config_check(struct config_reader *reader, const struct config *config)
         config_error(reader, 0, "storage.path", "the embedded store needs a directory");
     check_redis(reader, config);
     check_keys(reader, config);
+    check_redis_links(reader, config);
     uint16_t cpus[CONFIG_CPUS_MAX];
     uint32_t cpus_count;
     if (config_cpus(config->shards_cpus, cpus, &cpus_count) != ERR_OK)

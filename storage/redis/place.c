@@ -10,10 +10,11 @@
 
 enum err place_parse(const char *text, uint16_t port, struct redis_place *place)
 {
-    static const char scheme[] = "redis://";
+    static const char *const schemes[] = {"redis://", "rediss://"};
     char host[HOST_MAX + 1];
-    bool has_scheme = strncmp(text, scheme, sizeof scheme - 1) == 0;
-    const char *at = has_scheme ? text + sizeof scheme - 1 : text;
+    const char *at = text;
+    for (size_t i = 0; i < array_count(schemes); i++)
+        if (strncmp(text, schemes[i], strlen(schemes[i])) == 0) at = text + strlen(schemes[i]);
     size_t size = strcspn(at, "/");
     *place = (struct redis_place){0};
     snprintf(place->text, sizeof place->text, "%.*s", (int)min_u64(size, HOST_MAX), at);

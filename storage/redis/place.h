@@ -14,7 +14,8 @@ struct redis_place {
     char text[128]; /* "127.0.0.1:6379", for people */
 };
 
-/* "redis://host:port", "host:port", "host" or "[::1]:port"; without a port, `port`. */
+/* "redis://host:port", "rediss://host:port", "host:port", "host" or "[::1]:port"; without a
+ * port, `port`.  Whether TLS is spoken is not said here (redis.tls). */
 must_use enum err place_parse(const char *text, uint16_t port, struct redis_place *place);
 /* An address in digits, as servers name each other; an empty host is that of `asked`.
  * ERR_BAD_REQUEST for anything else: nobody is asked. */

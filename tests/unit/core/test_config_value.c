@@ -333,10 +333,34 @@ static void a_reload_keeps_what_only_a_start_can_take(void **state)
     config_destroy(after);
 }
 
+static void links_to_redis_are_looked_at(void **state)
+{
+    (void)state;
+    bad("redis: {tls: {server_ca_pem: ca.pem}}",
+        "c.yaml: redis.tls.enabled: is not set, and other options of redis.tls are");
+    bad("redis: {address: 'rediss://localhost'}",
+        "c.yaml: redis.tls.enabled: is not set, and rediss:// asks for it");
+    bad("redis: {addresses: [a, 'rediss://b']}",
+        "c.yaml: redis.tls.enabled: is not set, and rediss:// asks for it");
+    bad("redis: {tls: {insecure_skip_verify: true}}",
+        "c.yaml: redis.tls.enabled: is not set, and other options of redis.tls are");
+    bad("redis: {tls: {enabled: true, cert_pem: a.pem}}",
+        "c.yaml: redis.tls.key_pem: is missing: a certificate and its private key go together");
+    bad("redis: {tls: {enabled: true, key_pem: a.pem}}",
+        "c.yaml: redis.tls.cert_pem: is missing: a certificate and its private key go together");
+    bad("redis: {wait_replicas: 1, wait_timeout: 4s}",
+        "c.yaml: redis.wait_timeout: wants to be shorter than redis.io_timeout, or waiting is "
+        "taken for silence");
+    config_destroy(good("redis: {wait_replicas: 1, wait_timeout: 3999ms}"));
+    config_destroy(good("redis: {wait_timeout: 4s}"));
+    config_destroy(good("redis: {tls: {enabled: true, cert_pem: a.pem, key_pem: b.pem}}"));
+}
+
 int main(void)
 {
     doc_setup();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(links_to_redis_are_looked_at),
         cmocka_unit_test(every_row_has_a_default_within_its_limits),
         cmocka_unit_test(enumerators_follow_their_rows),
         cmocka_unit_test(modes_of_redis_want_what_they_need),
