@@ -77,6 +77,59 @@ static void a_dead_primary_is_replaced_and_told(void **state)
     many_end(&many);
 }
 
+static void kill_primary_for_a_while(struct world *world)
+{
+    redis_kill(&many.at[0]);
+    while (!all_follow(world, &many.at[1])) load_turn(world, ASKS_MAX);
+    redis_start(&many.at[0]); /* the Sentinels make it the replica that is waited for */
+}
+
+static uint32_t kept_count;
+static bool is_read;
+static void on_read(struct store_read *op, enum err err, const struct publication *publications,
+                    uint32_t count)
+{
+    struct room *room = (struct room *)op->channel;
+    assert_int_equal(err, ERR_OK);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t number = 0;
+        assert_true(bytes_to_u64(publications[i].data, &number));
+        room->numbers[publications[i].offset] = (uint32_t)number;
+    }
+    kept_count += count;
+    is_read = true;
+}
+
+/* With as many replicas waited for as there are, everything acknowledged is there, once. */
+static void what_the_replica_had_outlives_the_primary(void **state)
+{
+    (void)state;
+    many_sentinel(&many, false);
+    many.entry.wait_replicas = 1;
+    many.entry.wait_timeout_ms = 300;
+    struct world *world = world_begin_on(&many.entry, NULL);
+    load(world, 200, NULL);
+    load(world, 300, kill_primary_for_a_while);
+    load(world, 100, NULL);
+    turn_until(world, all_follow(world, &many.at[1]) && everything_is_heard(world));
+    kept_count = 0;
+    for (uint32_t r = 0; r < ROOMS; r++) {
+        struct store_read read = {
+            .channel = &world->rooms[0][r].channel, .limit = NUMBERS_MAX, .on_read = on_read};
+        is_read = false;
+        store_read(world->nodes[0].store, &read);
+        turn_until(world, is_read);
+    }
+    assert_int_equal(kept_count, world->next_number);
+    for (uint32_t number = 1; number <= world->next_number; number++) {
+        const struct room *room = &world->rooms[0][world->room_of[number]];
+        assert_int_equal(room->numbers[world->offsets[number]], number);
+    }
+    many.entry.wait_replicas = 0;
+    world_end_nodes(world);
+    many_end(&many);
+}
+
 /* Stopped long enough to be replaced, it comes back and calls itself a primary: what is
  * under way there ends, and nobody listens to it any more. */
 static void stop_primary(struct world *world)
@@ -127,6 +180,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_dead_primary_is_replaced_and_told),
+        cmocka_unit_test(what_the_replica_had_outlives_the_primary),
         cmocka_unit_test(an_old_primary_that_comes_back_is_not_believed),
         cmocka_unit_test(mistakes_are_told),
     };
