@@ -1,6 +1,6 @@
 // What a crash and a bad disk leave in the log files (storage/README.md, "A log file, byte
 // by byte"): half a batch behind the end, a flipped bit in what is durable.
-import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, truncateSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
 const HEAD = 64, SEALED_HEAD = 128, BATCH_HEAD = 40;
@@ -42,6 +42,8 @@ export function tear(data, random) {
     const part = torn.subarray(0, 1 + random(torn.length));
     if (end + part.length > bytes.length) continue;
     write(path, part, end);
+    // Sometimes the file is no longer than that.
+    if (random(3) === 0) truncateSync(path, end + part.length);
     count++;
   }
   return count;
