@@ -1,23 +1,25 @@
 /*
  * The contract of storage/store.h, run on every engine of this machine: the
- * same cases on memory, on the embedded log and on a redis-server of our own,
- * alone and with a replica to wait for.
+ * same cases on memory, on the embedded log and on redis-servers of our own: one
+ * alone, with a replica to wait for, a Cluster, and behind Sentinels.
  * Each case starts a node on an empty directory; the restart cases are for
  * engines that keep what they have.
  */
-#include "unit/storage/redis_world.h"
+#include "unit/storage/redis_many.h"
 #include "unit/storage/store_world.h"
 
 #define FOREVER 86400000u
 
 static char path[64];
 static struct redis_world redis;
+static struct redis_many many;
 
 static int setup_path(void **state)
 {
     (void)state;
     snprintf(path, sizeof path, "/tmp/test_store.%d", (int)getpid());
     if (redis.pid != 0) redis_say(&redis, "FLUSHALL");
+    for (uint32_t i = 0; i < many.count; i++) redis_say(&many.at[i], "FLUSHALL");
     char command[128];
     snprintf(command, sizeof command, "rm -rf %s", path);
     return system(command);
@@ -379,7 +381,7 @@ int main(void)
         CASES(EMBEDDED),
         CASE(everything_is_there_after_a_restart, EMBEDDED),
     };
-    const struct CMUnitTest waiting[] = {
+    const struct CMUnitTest others[] = {
         CASES(REDIS),
         CASE(everything_is_there_after_a_restart, REDIS),
     };
@@ -389,9 +391,18 @@ int main(void)
     redis_begin_replica(&replica, &redis);
     redis.wait_replicas = 1;
     redis.wait_timeout_ms = 3000;
-    failed += cmocka_run_group_tests_name("with a replica", waiting, NULL, NULL);
+    failed += cmocka_run_group_tests_name("with a replica", others, NULL, NULL);
     redis_end(&replica);
     redis_end(&redis);
+    many_cluster(&many, false);
+    redis = many.entry;
+    failed += cmocka_run_group_tests_name("on a Cluster", others, NULL, NULL);
+    many_end(&many);
+    many_sentinel(&many, false);
+    redis = many.entry;
+    failed += cmocka_run_group_tests_name("behind Sentinels", others, NULL, NULL);
+    many_end(&many);
+    many.count = 0;
     void *none = NULL;
     setup_path(&none);
     return failed;

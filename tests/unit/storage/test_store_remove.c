@@ -2,19 +2,21 @@
  * Removal, as storage/store.h promises it, on every engine: what was published is
  * gone, offsets, epoch, members and keys stay, and a restart brings nothing back.
  */
-#include "unit/storage/redis_world.h"
+#include "unit/storage/redis_many.h"
 #include "unit/storage/store_world.h"
 
 #define FOREVER 86400000u
 
 static char path[64];
 static struct redis_world redis;
+static struct redis_many many;
 
 static int setup_path(void **state)
 {
     (void)state;
     snprintf(path, sizeof path, "/tmp/test_store_remove.%d", (int)getpid());
     if (redis.pid != 0) redis_say(&redis, "FLUSHALL");
+    for (uint32_t i = 0; i < many.count; i++) redis_say(&many.at[i], "FLUSHALL");
     char command[128];
     snprintf(command, sizeof command, "rm -rf %s", path);
     return system(command);
@@ -147,7 +149,7 @@ int main(void)
         CASES(EMBEDDED),
         CASE(the_removed_stays_removed_after_a_restart, EMBEDDED),
     };
-    const struct CMUnitTest waiting[] = {
+    const struct CMUnitTest others[] = {
         CASES(REDIS),
         CASE(the_removed_stays_removed_after_a_restart, REDIS),
     };
@@ -157,9 +159,14 @@ int main(void)
     redis_begin_replica(&replica, &redis);
     redis.wait_replicas = 1;
     redis.wait_timeout_ms = 3000;
-    failed += cmocka_run_group_tests_name("with a replica", waiting, NULL, NULL);
+    failed += cmocka_run_group_tests_name("with a replica", others, NULL, NULL);
     redis_end(&replica);
     redis_end(&redis);
+    many_cluster(&many, false);
+    redis = many.entry;
+    failed += cmocka_run_group_tests_name("on a Cluster", others, NULL, NULL);
+    many_end(&many);
+    many.count = 0;
     void *none = NULL;
     setup_path(&none);
     return failed;
