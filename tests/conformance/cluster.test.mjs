@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { connect, range, subscribe } from './client.mjs';
-import { Gateway, sleep, until } from './gateway.mjs';
+import { Gateway, NAMESPACES, sleep, until } from './gateway.mjs';
 import { RedisCluster } from './redis_cluster.mjs';
 
 test('a Cluster is one store', async (t) => {
   const redis = await new RedisCluster().start();
   t.after(() => redis.end());
-  const options = { config: { storage: { engine: 'redis' }, redis: redis.options } };
+  const rooms = { name: 'room', presence: true, join_leave: true, allow_subscribe_for_client: true };
+  const options = { config: { storage: { engine: 'redis' }, redis: redis.options, channel: { namespaces: [...NAMESPACES, rooms] } } };
   const here = new Gateway(options), there = new Gateway(options);
   t.after(() => { here.end(); there.end(); });
   await here.start({ shards: 1 });
@@ -58,6 +59,28 @@ test('a Cluster is one store', async (t) => {
       assert.deepEqual(feed.publications.map((p) => p.data), range(1, 8));
       assert.equal(feed.subscribed.length, 1);
     }
+  });
+
+  await t.test('presence and what is said to users follow their slots, too', async () => {
+    const places = range(1, 6).map((n) => `room:${n}`);
+    const present = async (count) => {
+      for (const channel of places)
+        await until(async () => (await here.ask('presence_stats', { channel })).num_clients === count, `${count} in ${channel}`);
+    };
+    const moved = async (slot) => {
+      const from = redis.primaries.find((one) => Number(one.ask('CLUSTER', 'COUNTKEYSINSLOT', slot)) > 0);
+      await redis.move(slot, from, redis.primaries[(redis.primaries.indexOf(from) + 1) % 3]);
+    };
+    const carol = await connect(here, 'carol'), dave = await connect(there, 'dave');
+    t.after(() => { carol.centrifuge.disconnect(); dave.centrifuge.disconnect(); });
+    for (const channel of places) { await subscribe(carol, channel); await subscribe(dave, channel); }
+    await present(2);
+    const keys = redis.primaries.flatMap((one) => one.ask('--scan', '--pattern', '*:at:room:1').split('\n')).filter((key) => key !== '');
+    for (const key of [...keys, 'sluice:{p0}:nodes']) await moved(Number(redis.primaries[0].ask('CLUSTER', 'KEYSLOT', key)));
+    await here.ask('disconnect', { user: 'dave' });
+    await until(() => dave.centrifuge.state === 'disconnected', 'dave is gone');
+    await present(1);
+    assert.equal((await there.ask('info', {})).nodes.length, 2);
   });
 
   await t.test('a primary dies: its channels are told, the others notice nothing', async () => {
