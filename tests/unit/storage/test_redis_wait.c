@@ -2,6 +2,7 @@
  * Two nodes that wait for a replica: what it does not have nobody is told of, and
  * nothing of it is lost or doubled when it comes back, whoever confirms it.
  */
+#include "unit/storage/redis_many.h"
 #include "unit/storage/redis_nodes.h"
 
 /* What a case waits for that stops the replica; a busy machine may take longer also when
@@ -291,6 +292,9 @@ static void under_load_nothing_is_lost_or_doubled(void **state)
 /* The primary dies and never comes back; its place is taken by what the replica has. */
 static void fail_over(struct world *world)
 {
+    /* What a replica copied as a whole is in its log when that has been written anew. */
+    redis_cli_until(&world->replica, "INFO persistence", "aof_rewrite_scheduled:0");
+    redis_cli_until(&world->replica, "INFO persistence", "aof_rewrite_in_progress:0");
     redis_kill(&world->redis);
     redis_kill(&world->replica);
     char path[sizeof world->redis.path];
