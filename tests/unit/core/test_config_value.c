@@ -63,7 +63,7 @@ static void modes_of_redis_want_what_they_need(void **state)
         "c.yaml: redis.addresses: several need redis.mode: sentinel, or cluster");
     char text[200] = "redis: {addresses: [a";
     for (uint32_t count = 2; count <= CONFIG_REDIS_ADDRESSES_MAX; count++) strcat(text, ", a");
-    char more[200];
+    char more[sizeof text + 8];
     snprintf(more, sizeof more, "%s]}", text);
     config_destroy(good(more));
     snprintf(more, sizeof more, "%s, a]}", text);
