@@ -85,9 +85,7 @@ struct write_op {
     const uint8_t *data; /* kept by the caller until on_done */
     uint32_t size;
     bool is_synced;   /* false: skip the fdatasync ("written" durability) */
-    uint8_t pending;  /* private: events still to come */
     uint32_t written; /* private */
-    int error;        /* private */
     void (*on_done)(struct write_op *op, int error);
 };
 

@@ -127,8 +127,6 @@ void loop_handle(struct loop *loop, enum sock_kind kind, const struct sock_handl
 
 static void write_submit(struct loop *loop, struct write_op *op)
 {
-    op->pending = op->is_synced ? 2 : 1;
-    op->error = 0;
     ring_write(loop->ring, op, ring_tag_pointer(RING_WRITE, op), ring_tag_pointer(RING_SYNC, op));
 }
 
@@ -141,40 +139,42 @@ void loop_write_sync(struct loop *loop, struct write_op *op)
     write_submit(loop, op);
 }
 
-/* The event of the write, or of its sync, goes into the op. */
-static void write_note(struct write_op *op, enum ring_op sort, int result)
+/* The sync's event: all of it is on the disk, or the sync failed, which is final: the
+ * pages that it could not write count as clean now. */
+static int sync_note(struct write_op *op, int result)
 {
-    if (sort == RING_SYNC) {
-        /* ECANCELED: the write did not go whole.  It is no error by itself, but
-         * it keeps a write whose sync did not run from counting as durable. */
-        if (result < 0 && op->error == 0) op->error = -result;
-    } else if (result > 0) {
-        op->written += (uint32_t)result;
-    } else if (result != -EINTR && result != -EAGAIN) {
-        op->error = result == 0 || result == -ECANCELED ? EIO : -result;
-    }
-    check(op->written <= op->size);
+    op->written = op->size;
+    return result < 0 ? -result : 0;
 }
 
-/* A write and its sync end in two events; what to do is decided at the second,
- * in whichever order they come.  A short write cancels the sync behind it:
- * then the rest is written and synced, and nothing is acknowledged before.  A
- * failed sync is final: the pages it could not write count as clean now. */
+/* The write's event: how far it went; a sync behind it did not run. */
+static int write_note(struct write_op *op, int result)
+{
+    if (result > 0) {
+        op->written += (uint32_t)result;
+        check(op->written <= op->size);
+        return 0;
+    }
+    if (result == -EINTR || result == -EAGAIN) return 0;
+    return result == 0 || result == -ECANCELED ? EIO : -result;
+}
+
+/* What a short write left is written, and synced, next, and nothing is acknowledged
+ * before. */
 static void on_write_event(struct loop *loop, const struct ring_event *event)
 {
     struct write_op *op = ring_tag_to_pointer(event->tag);
-    check(op->pending > 0);
-    write_note(op, ring_tag_op(event->tag), event->result);
-    if (--op->pending > 0) return;
-
-    bool is_unfinished = op->written < op->size;
-    if (is_unfinished && (op->error == 0 || op->error == ECANCELED)) {
+    bool is_sync = ring_tag_op(event->tag) == RING_SYNC;
+    int error = is_sync ? sync_note(op, event->result) : write_note(op, event->result);
+    if (error == 0 && op->written < op->size) {
         write_submit(loop, op);
         return;
     }
+    /* Whole, and yet the sync did not run: it would not count as durable. */
+    if (error == 0 && op->is_synced && !is_sync) error = EIO;
     check(loop->writes > 0);
     loop->writes--;
-    op->on_done(op, op->error);
+    op->on_done(op, error);
 }
 
 /* ── the turn ──────────────────────────────────────────────────────────── */

@@ -98,8 +98,8 @@ void ring_close(struct ring *ring, uint32_t slot, bool is_abort, uint64_t tag);
  * is an error.  `at` is the kernel's until the event. */
 void ring_peer(struct ring *ring, uint32_t slot, void *at, uint32_t size, uint64_t tag);
 void ring_poll(struct ring *ring, int fd, uint64_t tag);
-/* Writes, then fdatasyncs with a second event.  A short or failed write cancels
- * the sync.  `is_synced` false: no sync and no second event. */
+/* Writes what is left of it.  With `is_synced` an fdatasync follows, and there is one
+ * event in any case: of the sync, when the write went whole, else of the write alone. */
 void ring_write(struct ring *ring, const struct write_op *op, uint64_t tag, uint64_t tag_sync);
 /* Moves the descriptor `fd` into the free slot: 0 or -errno. */
 must_use int ring_place(struct ring *ring, uint32_t slot, int fd);

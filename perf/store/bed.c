@@ -141,44 +141,6 @@ static void bed_config(const struct run_plan *plan)
     bed.config.without_namespace.history_meta_ttl_ms = 30 * 86400000ull;
 }
 
-void bed_open(const struct run_plan *plan)
-{
-    if (plan->channels > CHANNELS_MAX || plan->payload > sizeof bed.payload) abort();
-    bed_config(plan);
-    bed.workers = workers_create();
-    if (store_node_open(&bed.config, bed.workers, 1, &bed.node) != ERR_OK) abort();
-    struct loop_options options = {.socks_max = 16,
-                                   .recv_buffers = 16,
-                                   .recv_buffer_size = 4096,
-                                   .sq_entries = 64,
-                                   .cq_entries = 256};
-    if (loop_create(&options, &bed.loop) != ERR_OK) abort();
-    loop_start(bed.loop);
-    inbox_init(&bed.inbox, bed.loop);
-    clock_turn(&bed.clock);
-    wheel_init(&bed.wheel, clock_turn_ms(&bed.clock));
-    rng_seed(&bed.rng, clock_mono_ns());
-    struct store_env env = {
-        .shards_count = 1,
-        .loop = bed.loop,
-        .inbox = &bed.inbox,
-        .wheel = &bed.wheel,
-        .clock = &bed.clock,
-        .rng = &bed.rng,
-        .metrics = &bed.metrics,
-        .workers = bed.workers,
-        .config = &bed.config,
-        .sink = {NULL, on_publication, on_members, on_cursor, on_removed, on_lost}};
-    bed.store = store_attach(bed.node, &env);
-    if (bed.store == NULL) abort();
-    bed.flights = mem_reserve(FLIGHTS_MAX * sizeof *bed.flights);
-    for (uint32_t i = FLIGHTS_MAX; i-- > 0;) {
-        bed.flights[i].next = bed.idle;
-        bed.idle = &bed.flights[i];
-    }
-    channels_open(plan);
-}
-
 static void ask(const struct run_plan *plan, uint64_t due_ns)
 {
     static const char letters[] =
@@ -216,6 +178,58 @@ static void settle(void)
         turn_begin(clock_turn_ms(&bed.clock) + 1);
         turn_end();
     }
+}
+
+/* Fills every channel's history, so that what is measured deletes as much as it
+ * writes and finds the log's files made. */
+static void prime(const struct run_plan *plan)
+{
+    uint64_t left = plan->is_primed ? (uint64_t)plan->channels * plan->history : 0;
+    while (left > 0) {
+        for (; left > 0 && bed.under_way < 8192; left--) ask(plan, clock_mono_ns());
+        turn_end();
+        turn_begin(clock_turn_ms(&bed.clock) + 1);
+    }
+    settle();
+}
+
+void bed_open(const struct run_plan *plan)
+{
+    if (plan->channels > CHANNELS_MAX || plan->payload > sizeof bed.payload) abort();
+    bed_config(plan);
+    bed.workers = workers_create();
+    if (store_node_open(&bed.config, bed.workers, 1, &bed.node) != ERR_OK) abort();
+    struct loop_options options = {.socks_max = 16,
+                                   .recv_buffers = 16,
+                                   .recv_buffer_size = 4096,
+                                   .sq_entries = 64,
+                                   .cq_entries = 256};
+    if (loop_create(&options, &bed.loop) != ERR_OK) abort();
+    loop_start(bed.loop);
+    inbox_init(&bed.inbox, bed.loop);
+    clock_turn(&bed.clock);
+    wheel_init(&bed.wheel, clock_turn_ms(&bed.clock));
+    rng_seed(&bed.rng, clock_mono_ns());
+    struct store_env env = {
+        .shards_count = 1,
+        .loop = bed.loop,
+        .inbox = &bed.inbox,
+        .wheel = &bed.wheel,
+        .clock = &bed.clock,
+        .rng = &bed.rng,
+        .metrics = &bed.metrics,
+        .workers = bed.workers,
+        .config = &bed.config,
+        .sink = {NULL, on_publication, on_members, on_cursor, on_removed, on_lost}};
+    bed.store = store_attach(bed.node, &env);
+    if (bed.store == NULL) abort();
+    bed.flights = mem_reserve(FLIGHTS_MAX * sizeof *bed.flights);
+    for (uint32_t i = FLIGHTS_MAX; i-- > 0;) {
+        bed.flights[i].next = bed.idle;
+        bed.idle = &bed.flights[i];
+    }
+    channels_open(plan);
+    prime(plan);
 }
 
 /* Waits like a shard would: for the disk, else for the next arrival. */

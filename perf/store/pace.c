@@ -9,6 +9,7 @@
  *   --directory D   where; on the disk that is meant
  *   --history N     publications kept in each of --channels C (1,000 of 1,000)
  *   --no-keys       without idempotency keys
+ *   --empty         begin with empty channels; else their histories are full
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -33,7 +34,8 @@ static struct run_plan plan = {.directory = "/var/tmp/sluice-pace",
                                .channels = 1000,
                                .history = 1000,
                                .lag_max = 256u << 20,
-                               .has_keys = true};
+                               .has_keys = true,
+                               .is_primed = true};
 static double rates[RATES_MAX] = {1000, 20000, 100000, 300000};
 static uint32_t rates_count = 4, rounds = 5, burst;
 static double sustain;
@@ -124,7 +126,7 @@ static void usage(void)
 {
     fputs("usage: sluice-pace [--rates R,...] [--rounds N] [--seconds S] [--burst N]\n"
           "                   [--sustain RATE] [--directory D] [--channels C] [--history N]\n"
-          "                   [--payload BYTES] [--lag-max MIB] [--no-keys]\n",
+          "                   [--payload BYTES] [--lag-max MIB] [--no-keys] [--empty]\n",
           stderr);
     exit(2);
 }
@@ -144,8 +146,8 @@ static void read_options(int argc, char **argv)
         {"rates", 1, NULL, 'r'},   {"rounds", 1, NULL, 'n'},   {"seconds", 1, NULL, 's'},
         {"burst", 1, NULL, 'b'},   {"sustain", 1, NULL, 'u'},  {"directory", 1, NULL, 'd'},
         {"history", 1, NULL, 'h'}, {"channels", 1, NULL, 'c'}, {"payload", 1, NULL, 'p'},
-        {"no-keys", 0, NULL, 'k'}, {"lag-max", 1, NULL, 'l'},  {"warm-up", 1, NULL, 'w'},
-        {NULL, 0, NULL, 0}};
+        {"no-keys", 0, NULL, 'k'}, {"empty", 0, NULL, 'e'},    {"lag-max", 1, NULL, 'l'},
+        {"warm-up", 1, NULL, 'w'}, {NULL, 0, NULL, 0}};
     for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (option) {
         case 'r': read_rates(optarg); break;
@@ -163,6 +165,7 @@ static void read_options(int argc, char **argv)
         case 'l': plan.lag_max = (uint64_t)atoi(optarg) << 20; break;
         case 'w': plan.warm_up = atof(optarg); break;
         case 'k': plan.has_keys = false; break;
+        case 'e': plan.is_primed = false; break;
         default: usage();
         }
     }

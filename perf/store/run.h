@@ -30,6 +30,7 @@ struct run_plan {
     uint32_t history;    /* bed: publications kept in each channel */
     uint64_t lag_max;    /* bed: storage.index_lag_max */
     bool has_keys;       /* bed */
+    bool is_primed;      /* bed: histories are full before anything is measured */
     double report_every; /* bed: seconds between lines while it runs; 0: none */
 };
 

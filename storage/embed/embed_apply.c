@@ -173,12 +173,16 @@ static void apply_start(struct embed_store *store)
     struct embed_apply *apply = &store->apply;
     const struct store_env *env = &store->store.env;
     if (apply->is_under_way) return;
-    apply->wants_checkpoint = shardlog_has_full(&store->log);
-    bool has_work = !list_is_empty(&store->log.kept) || apply->wants_checkpoint;
+    bool has_work = !list_is_empty(&store->log.kept) || shardlog_has_full(&store->log);
     if (!has_work && !apply->wants_sweep) return;
     apply->wants_sweep = false;
     wheel_disarm(env->wheel, &store->apply_timer);
     apply_collect(store);
+    /* When that lets a file be used again, and not before. */
+    uint32_t count = apply->batches_count;
+    uint64_t last = count > 0 ? apply->batches[count - 1].number : apply->applied;
+    apply->wants_checkpoint =
+        shardlog_has_full(&store->log) && shardlog_full_last(&store->log) <= last;
     apply->job.kind = WORKER_INDEX_WRITER;
     apply->job.run = apply_run;
     apply->job.done = apply_done;

@@ -225,20 +225,39 @@ enum err embed_node_open(const struct config *config, struct workers *workers,
     return ERR_OK;
 }
 
-/* Applies what one shard left; frees it in any case. */
+/* Applies batches[count], which a shard left. */
+static enum err left_apply(struct embed_node *node, uint32_t shard,
+                           const struct index_batch *batches, uint32_t count)
+{
+    if (count == 0) return ERR_OK;
+    return index_apply(node->index, log_id(node->generation, shard), batches, count);
+}
+
+/* Applies what one shard left, in large transactions; frees it in any case. */
 static enum err node_apply_left(struct embed_node *node, uint32_t shard)
 {
     struct embed_left *left = &node->left[shard];
-    enum err err = ERR_OK;
     if (left->log == NULL) return ERR_OK;
-    for (struct list *item; (item = list_take(&left->batches)) != NULL;) {
-        struct log_batch *batch = container_of(item, struct log_batch, link);
-        struct index_batch one = {
+    enum err err = ERR_OK;
+    uint32_t count = 0;
+    uint64_t bytes = 0;
+    struct index_batch *batches = mem_alloc(EMBED_APPLY_BATCHES_MAX * sizeof *batches);
+    list_each (item, &left->batches) {
+        const struct log_batch *batch = container_of(item, struct log_batch, link);
+        bool is_full = bytes + batch->size > EMBED_APPLY_BYTES_MAX;
+        if (is_full || count == EMBED_APPLY_BATCHES_MAX) {
+            if (err == ERR_OK) err = left_apply(node, shard, batches, count);
+            bytes = count = 0;
+        }
+        batches[count++] = (struct index_batch){
             batch->number, bytes_of(log_batch_at(batch, BATCH_HEAD), batch->size - BATCH_HEAD)};
-        uint64_t log = log_id(node->generation, shard);
-        if (err == ERR_OK) err = index_apply(node->index, log, &one, 1);
-        log_batch_free(left->log, batch);
+        bytes += batch->size;
     }
+    if (err == ERR_OK) err = left_apply(node, shard, batches, count);
+    for (struct list *item; (item = list_take(&left->batches)) != NULL;) {
+        log_batch_free(left->log, container_of(item, struct log_batch, link));
+    }
+    mem_free(batches);
     shardlog_left_fini(left->log);
     mem_free(left->log);
     left->log = NULL;

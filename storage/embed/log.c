@@ -174,7 +174,7 @@ static bool shardlog_waits(const struct shardlog *log)
     return log->is_retrying && clock_turn_ms(log->env->clock) < log->retry_ms;
 }
 
-/* The next file is made while this one is half full; what fits here needs it not. */
+/* The next file is made long before this one is full; what fits here needs it not. */
 static bool shardlog_fits(const struct shardlog *log)
 {
     const struct segment *current = log->current;
@@ -281,11 +281,15 @@ static void shardlog_prepare(struct shardlog *log, uint64_t needed)
     struct list *spare = list_is_empty(&log->spare) ? NULL : log->spare.next;
     if (spare != NULL && container_of(spare, struct segment, link)->size == made->size) {
         list_remove(spare);
+        log->spares--;
         log->files.recycled = container_of(spare, struct segment, link);
     }
     if (files_submit(log)) return;
     /* The worker's queue is full: the next submit asks again. */
-    if (log->files.recycled != NULL) list_append(&log->spare, &log->files.recycled->link);
+    if (log->files.recycled != NULL) {
+        list_append(&log->spare, &log->files.recycled->link);
+        log->spares++;
+    }
     log->files.made = log->files.recycled = NULL;
     mem_free(made);
 }
@@ -369,8 +373,8 @@ void shardlog_submit(struct shardlog *log)
                                    .on_done = shardlog_on_written};
     log->current->used += size;
     loop_write_sync(log->env->loop, &log->write);
-    /* The next file is asked for while half of this one is left. */
-    if (log->current->used * 2 >= log->current->size) shardlog_prepare(log, 0);
+    /* The next file is asked for while most of this one is left: making it takes time. */
+    if (log->current->used * 4 >= log->current->size) shardlog_prepare(log, 0);
 }
 
 void shardlog_applied(struct shardlog *log, struct log_batch *batch)
@@ -388,8 +392,9 @@ void shardlog_recycle(struct shardlog *log, uint64_t number)
     struct segment *segment = container_of(log->full.next, struct segment, link);
     if (segment->last > number) return;
     list_remove(&segment->link);
-    if (segment->size == SEGMENT_SIZE_MAX && list_is_empty(&log->spare)) {
+    if (segment->size == SEGMENT_SIZE_MAX && log->spares < LOG_SPARES_MAX) {
         list_append(&log->spare, &segment->link);
+        log->spares++;
         return;
     }
     log->files.removed = segment;

@@ -25,17 +25,22 @@
  */
 #pragma once
 
+#include "core/check.h"
 #include "core/loop.h"
 #include "storage/embed/segment.h"
 #include "storage/store.h"
 
-#define LOG_CHUNK     (VERIFY ? 16u << 10 : 1u << 20)
+#define LOG_CHUNK      (VERIFY ? 16u << 10 : 1u << 20)
 /* A collecting batch that is this big is closed and the next one begun. */
-#define LOG_BATCH_MAX (VERIFY ? 4u << 10 : 1u << 20)
-#define LOG_RETRY_MS  1000
+#define LOG_BATCH_MAX  (VERIFY ? 4u << 10 : 1u << 20)
+#define LOG_RETRY_MS   1000
 /* With less than that in the current file, and no next one to be had, not every
  * append finds room. */
-#define LOG_SHORT     LOG_BATCH_MAX
+#define LOG_SHORT      LOG_BATCH_MAX
+/* Files kept to be used again: with the current one, the next one and what waits for
+ * a checkpoint, a shard under load makes no new file once it has these.  Making one
+ * writes 64 MiB beside the commits. */
+#define LOG_SPARES_MAX 3
 
 struct log_chunk {
     uint8_t *bytes;
@@ -91,8 +96,9 @@ struct shardlog {
     uint64_t number;  /* last given */
     uint64_t durable; /* last known to be on the disk */
     struct segment *current, *next;
-    struct list full;        /* segments, ascending, until recycled */
-    struct list spare;       /* at most one, of the largest size */
+    struct list full;  /* segments, ascending, until recycled */
+    struct list spare; /* LOG_SPARES_MAX at most, of the largest size */
+    uint32_t spares;
     struct log_chunk *chunk; /* the newest */
     struct log_chunk *idle;  /* one empty chunk of LOG_CHUNK bytes */
     uint64_t waiting_bytes, kept_bytes;
@@ -133,6 +139,12 @@ void shardlog_recycle(struct shardlog *log, uint64_t number);
 static inline bool shardlog_has_full(const struct shardlog *log)
 {
     return !list_is_empty(&log->full);
+}
+/* The last batch in the first of them. */
+static inline uint64_t shardlog_full_last(const struct shardlog *log)
+{
+    check(shardlog_has_full(log));
+    return container_of(log->full.next, struct segment, link)->last;
 }
 /* Writes and jobs under way. */
 uint32_t shardlog_pending(const struct shardlog *log);

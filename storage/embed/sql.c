@@ -10,14 +10,16 @@
 
 /* SQLite asks for the size of a block; core/mem.h does not tell, so it stands
  * before the block.  16 keeps the alignment. */
-#define HEAP_HEAD 16
+#define HEAP_HEAD       16
+#define LOOKASIDE_SIZE  1200
+#define LOOKASIDE_COUNT 200
 
 static pthread_mutex_t users_mutex = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t users;
 
 static void *heap_malloc(int size)
 {
-    uint64_t *at = mem_alloc((size_t)size + HEAP_HEAD);
+    uint64_t *at = mem_resize(NULL, (size_t)size + HEAP_HEAD); /* SQLite wants no zeroes */
     at[0] = (uint64_t)size;
     return (uint8_t *)at + HEAP_HEAD;
 }
@@ -152,6 +154,9 @@ enum err sql_open(const char *path, bool is_writer, sqlite3 **db)
 {
     TRY(sql_open_file(path, is_writer, db));
     sqlite3_busy_timeout(*db, 2000);
+    /* Two dozen prepared statements use up the forty slots of small memory that a
+     * connection has, and then each row that is written allocates. */
+    sqlite3_db_config(*db, SQLITE_DBCONFIG_LOOKASIDE, NULL, LOOKASIDE_SIZE, LOOKASIDE_COUNT);
     /* The log is the durable part: NORMAL syncs at checkpoints only. */
     enum err err = ERR_OK;
     /* Before the first page is written; a reader that said it would write, too.
@@ -164,9 +169,9 @@ enum err sql_open(const char *path, bool is_writer, sqlite3 **db)
         err = sql_run(*db, "PRAGMA journal_mode=WAL;"
                            "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;"
                            "PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF;"
-                           "PRAGMA journal_size_limit=67108864;");
+                           "PRAGMA journal_size_limit=268435456;");
     if (err == ERR_OK) {
-        err = sql_run(*db, is_writer ? "PRAGMA cache_size=-65536;"
+        err = sql_run(*db, is_writer ? "PRAGMA cache_size=-98304;"
                                      : "PRAGMA cache_size=-8192; PRAGMA query_only=ON;");
     }
     if (err == ERR_OK) return ERR_OK;
