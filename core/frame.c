@@ -54,7 +54,7 @@ static void frame_equip(struct frames *frames, struct frame *frame, uint32_t siz
         room = LARGE_SIZE;
     } else {
         frame->size_class = FRAME_HEAP;
-        frame->buffer = mem_alloc(size);
+        frame->buffer = mem_resize(NULL, size); /* what is sent is written first */
     }
     frame->room = room - FRAME_HEADROOM;
     frames->bytes += room;

@@ -410,6 +410,7 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
         HANDLE_SIZE + 4 + 1 + 8 + SIZED(in->epoch) + 4 + 4 + 8 * (size_t)in->counts_count + 1;
     for (uint32_t i = 0; i < in->publications_count; i++)
         size += publication_size(&in->publications[i]);
+    for (uint32_t i = 0; i < in->records_count; i++) size += in->records[i].size;
     if (in->metrics != NULL)
         size += sizeof *in->metrics + 3 * 8 + SIZED(in->user_hashes) + 1 + SIZED(in->store_detail) +
                 2 * 8 + 1 + 8 + SIZED(in->store_groups);
@@ -423,9 +424,10 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
                            in->is_recoverable << 3));
     write_u64(&w, in->offset);
     write_sized(&w, in->epoch);
-    write_u32(&w, in->publications_count);
+    write_u32(&w, in->publications_count + in->records_count);
     for (uint32_t i = 0; i < in->publications_count; i++)
         publication_write(&w, &in->publications[i]);
+    for (uint32_t i = 0; i < in->records_count; i++) write_bytes(&w, in->records[i]);
     write_u32(&w, in->counts_count);
     for (uint32_t i = 0; i < in->counts_count; i++) {
         write_u32(&w, in->readers[i]);

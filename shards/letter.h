@@ -165,6 +165,10 @@ struct answer {
     bool recovered, was_recovering, is_recoverable; /* subscribe */
     const struct publication *publications;         /* subscribe, history */
     uint32_t publications_count;
+    /* Publications that follow those, as they were written (storage/record.h): who packs
+     * them need not look into them, and who reads the letter finds all in `publications`. */
+    const struct bytes *records;
+    uint32_t records_count;
     const uint32_t *readers, *eligible; /* receipt counts */
     uint32_t counts_count;
     const struct wire_info *infos; /* presence, each client once */

@@ -44,8 +44,10 @@ enum recovery {
 /* What goes into an answer besides the position. */
 struct recovered {
     bool is_whole; /* recovered: true */
-    const struct publication *publications;
-    uint32_t count;
+    const struct publication *stored;
+    uint32_t stored_count;
+    const struct bytes *records; /* of the window, behind those */
+    uint32_t records_count;
 };
 
 /* The newest one counts; it is in the window as long as it is kept. */
@@ -158,7 +160,7 @@ static void subscribe_finish(struct channel *channel, uint32_t to,
     struct shard *shard = channel->shard;
     bool is_recoverable = channel_keeps_history(channel);
     bool was_recovering = in->recover && is_recoverable;
-    check(recovered.is_whole || recovered.count == 0);
+    check(recovered.is_whole || recovered.stored_count + recovered.records_count == 0);
     if (in->recover && !recovered.is_whole && in->reject_unrecovered) {
         question_refuse(shard, to, in->call, ERR_UNRECOVERABLE);
         return;
@@ -176,8 +178,10 @@ static void subscribe_finish(struct channel *channel, uint32_t to,
             .is_recoverable = is_recoverable,
             .was_recovering = was_recovering,
             .recovered = was_recovering && recovered.is_whole,
-            .publications = recovered.publications,
-            .publications_count = recovered.count,
+            .publications = recovered.stored,
+            .publications_count = recovered.stored_count,
+            .records = recovered.records,
+            .records_count = recovered.records_count,
         });
     attend_enter(channel, in);
 }
@@ -189,17 +193,20 @@ static struct recovered recovered_join(struct channel *channel, uint64_t offset,
     uint64_t head = channel->stored->window.head;
     uint32_t count = (uint32_t)(head - offset);
     check(stored_count <= count);
-    struct recovered recovered = {.is_whole = true, .count = count};
-    if (count == 0) return recovered;
-    struct publication *publications =
-        arena_get(&channel->shard->arena, count * sizeof *publications);
-    for (uint32_t i = 0; i < stored_count; i++) publications[i] = stored[i];
-    for (uint32_t i = stored_count; i < count; i++)
-        window_get(&channel->stored->window, offset + 1 + i, &publications[i]);
+    struct recovered recovered = {.is_whole = true,
+                                  .stored = stored,
+                                  .stored_count = stored_count,
+                                  .records_count = count - stored_count};
+    struct bytes *records =
+        arena_get(&channel->shard->arena, (recovered.records_count + 1u) * sizeof *records);
     size_t bytes = 0;
-    for (uint32_t i = 0; i < count; i++) bytes += publication_size(&publications[i]);
+    for (uint32_t i = 0; i < stored_count; i++) bytes += publication_size(&stored[i]);
+    for (uint32_t i = 0; i < recovered.records_count; i++) {
+        records[i] = window_record(&channel->stored->window, offset + 1 + stored_count + i);
+        bytes += records[i].size;
+    }
     if (bytes > HISTORY_BYTES_MAX) return (struct recovered){0};
-    recovered.publications = publications;
+    recovered.records = records;
     return recovered;
 }
 

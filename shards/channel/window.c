@@ -101,15 +101,26 @@ void window_remove(struct window *window, uint64_t offset)
     while (window->count > 0 && window_first(window) < window->floor) drop_first(window);
 }
 
-void window_get(const struct window *window, uint64_t offset, struct publication *publication)
+static const struct window_item *item_of(const struct window *window, uint64_t offset)
 {
     check(offset >= window_first(window));
     check(offset <= window->head);
-    const struct window_item *item = item_at(window, (uint32_t)(offset - window_first(window)));
+    return item_at(window, (uint32_t)(offset - window_first(window)));
+}
+
+void window_get(const struct window *window, uint64_t offset, struct publication *publication)
+{
+    const struct window_item *item = item_of(window, offset);
     struct reader reader = reader_of(bytes_of(item->record, item->size));
     enum err err = publication_read(&reader, publication);
     check(err == ERR_OK);
     check(publication->offset == offset);
+}
+
+struct bytes window_record(const struct window *window, uint64_t offset)
+{
+    const struct window_item *item = item_of(window, offset);
+    return bytes_of(item->record, item->size);
 }
 
 void window_verify(const struct window *window)

@@ -73,5 +73,7 @@ void window_remove(struct window *window, uint64_t offset);
 /* The publication at `offset`, first <= offset <= head.  Views point into the
  * window, valid until the next push or trim. */
 void window_get(const struct window *window, uint64_t offset, struct publication *publication);
+/* The same as publication_write made it, looked at by nobody. */
+struct bytes window_record(const struct window *window, uint64_t offset);
 
 void window_verify(const struct window *window);

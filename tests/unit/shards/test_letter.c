@@ -289,6 +289,38 @@ static void answers_come_back_as_they_were(void **state)
     }
 }
 
+/* A window's records travel as they stand and arrive behind what the store gave. */
+static void records_come_back_as_publications(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 200; round++) {
+        struct publication all[12];
+        struct bytes records[12];
+        uint32_t count = (uint32_t)rng_below(&rng, 13),
+                 stored = (uint32_t)rng_below(&rng, count + 1);
+        for (uint32_t i = 0; i < count; i++) {
+            all[i] = some_publication();
+            size_t size = publication_size(&all[i]);
+            struct writer writer = writer_of(arena_get(&arena, size), size);
+            publication_write(&writer, &all[i]);
+            records[i] = writer_bytes(&writer);
+        }
+        struct answer a = {.call = some_handle(),
+                           .publications = all,
+                           .publications_count = stored,
+                           .records = records + stored,
+                           .records_count = count - stored},
+                      b;
+        struct letter *letter = letter_pack_answer(office, 0, &a);
+        letter_read_answer(letter, &arena, &b);
+        assert_int_equal(b.publications_count, count);
+        assert_int_equal(b.records_count, 0);
+        for (uint32_t i = 0; i < count; i++) assert_same_publication(&all[i], &b.publications[i]);
+        letter_post(office, letter);
+        arena_reset(&arena);
+    }
+}
+
 static void lists_come_back_as_they_were(void **state)
 {
     (void)state;
@@ -336,6 +368,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(members_and_receipts_come_back_as_they_were, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(answers_come_back_as_they_were, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(records_come_back_as_publications, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lists_come_back_as_they_were, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

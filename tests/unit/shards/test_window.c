@@ -29,6 +29,11 @@ static uint64_t number_at(const struct window *window, uint64_t offset)
 {
     struct publication publication;
     window_get(window, offset, &publication);
+    struct reader record = reader_of(window_record(window, offset));
+    struct publication again;
+    assert_int_equal(publication_read(&record, &again), ERR_OK);
+    assert_true(record.left == 0 && again.offset == offset);
+    assert_ptr_equal(again.data.at, publication.data.at);
     return strtoull((const char *)publication.data.at + 5, NULL, 10);
 }
 
