@@ -459,6 +459,7 @@ static void on_sweep(struct timer *timer)
         if (is_over && count < array_count(over)) over[count++] = channel;
     }
     for (uint32_t i = 0; i < count; i++) embed_channel_release(store, over[i]);
+    shardlog_rest(&store->log);
     if (env->shard == 0) embed_apply_sweep(store); /* one of them is enough */
     wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + EMBED_SWEEP_MS, on_sweep);
 }

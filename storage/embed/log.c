@@ -35,6 +35,24 @@ static void chunk_free(struct log_chunk *chunk)
     mem_free(chunk);
 }
 
+/* So many of the idle ones. */
+static void chunks_free(struct shardlog *log, uint32_t count)
+{
+    check(count <= log->idle_count);
+    for (; count > 0; count--) {
+        struct log_chunk *chunk = log->idle;
+        log->idle = chunk->next_idle;
+        log->idle_count--;
+        chunk_free(chunk);
+    }
+    log->idle_least = log->idle_count;
+}
+
+void shardlog_rest(struct shardlog *log)
+{
+    chunks_free(log, log->idle_least);
+}
+
 void shardlog_fini(struct shardlog *log)
 {
     check(shardlog_pending(log) == 0);
@@ -48,7 +66,7 @@ void shardlog_fini(struct shardlog *log)
         segment_free(container_of(node, struct segment, link));
     }
     chunk_free(log->chunk);
-    chunk_free(log->idle);
+    chunks_free(log, log->idle_count);
 }
 
 void shardlog_leave(struct shardlog *log, struct shardlog *left)
@@ -56,15 +74,14 @@ void shardlog_leave(struct shardlog *log, struct shardlog *left)
     check(list_is_empty(&log->kept));
     *left = (struct shardlog){.generation = log->generation, .number = log->number};
     left->chunk = log->chunk;
-    left->idle = log->idle;
-    log->chunk = log->idle = NULL;
+    log->chunk = NULL;
 }
 
 void shardlog_left_fini(struct shardlog *left)
 {
     chunk_free(left->chunk);
-    chunk_free(left->idle);
-    left->chunk = left->idle = NULL;
+    left->chunk = NULL;
+    chunks_free(left, left->idle_count);
 }
 
 uint32_t shardlog_pending(const struct shardlog *log)
@@ -75,13 +92,15 @@ uint32_t shardlog_pending(const struct shardlog *log)
 static struct log_chunk *chunk_create(struct shardlog *log, size_t size)
 {
     struct log_chunk *chunk = log->idle;
-    if (chunk != NULL && chunk->size >= size) {
-        log->idle = NULL;
+    if (chunk != NULL && size <= LOG_CHUNK) {
+        log->idle = chunk->next_idle;
+        log->idle_count--;
+        log->idle_least = min_u32(log->idle_least, log->idle_count);
         return chunk;
     }
     chunk = mem_alloc(sizeof *chunk);
     chunk->size = max_u64(LOG_CHUNK, size);
-    chunk->bytes = mem_alloc(chunk->size);
+    chunk->bytes = mem_resize(NULL, chunk->size); /* what is read was written before */
     return chunk;
 }
 
@@ -91,10 +110,13 @@ static void chunk_release(struct shardlog *log, struct log_chunk *chunk)
     if (chunk->batches > 0) return;
     chunk->used = 0;
     if (chunk == log->chunk) return;
-    if (log->idle == NULL && chunk->size == LOG_CHUNK)
-        log->idle = chunk;
-    else
+    if (chunk->size > LOG_CHUNK || log->idle_count == LOG_IDLE_MAX) {
         chunk_free(chunk);
+        return;
+    }
+    chunk->next_idle = log->idle;
+    log->idle = chunk;
+    log->idle_count++;
 }
 
 void log_batch_free(struct shardlog *log, struct log_batch *batch)
