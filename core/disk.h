@@ -31,9 +31,11 @@ must_use int64_t disk_read(int file, void *at, size_t size, uint64_t offset);
 must_use int64_t disk_write(int file, const void *at, size_t size, uint64_t offset);
 /* fdatasync. */
 must_use int disk_sync(int file);
-/* Sends what was written there on its way and waits until the device has taken it.
- * A hint: nothing is durable for it, and disk_sync tells of errors. */
-void disk_ease(int file, uint64_t offset, uint64_t size);
+/* Sends what was written there on its way to the device, and waits until it has taken
+ * it.  Nothing is durable for that; but an error that the wait tells, no later sync of
+ * this handle tells again. */
+void disk_ease_begin(int file, uint64_t offset, uint64_t size);
+must_use int disk_ease_end(int file, uint64_t offset, uint64_t size);
 must_use int disk_truncate(int file, uint64_t size);
 /* Makes `size` bytes of real, zeroed blocks, so that later writes need no growth. */
 must_use int disk_allocate(int file, uint64_t size);

@@ -72,11 +72,18 @@ int disk_sync(int file)
     return fdatasync(file) == 0 ? 0 : -errno;
 }
 
-void disk_ease(int file, uint64_t offset, uint64_t size)
+void disk_ease_begin(int file, uint64_t offset, uint64_t size)
 {
+    (void)sync_file_range(file, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE);
+}
+
+int disk_ease_end(int file, uint64_t offset, uint64_t size)
+{
+    if (size == 0) return 0; /* the call would take it for everything */
+    if (sync_file_range(file, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WAIT_BEFORE) == 0)
+        return 0;
     /* Not every file system knows it. */
-    (void)sync_file_range(file, (off_t)offset, (off_t)size,
-                          SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+    return errno == EIO || errno == ENOSPC || errno == EDQUOT ? -errno : 0;
 }
 
 int disk_truncate(int file, uint64_t size)
@@ -106,7 +113,10 @@ int disk_allocate(int file, uint64_t size)
     while (from < size && put >= 0) {
         size_t piece = size - from < ZEROS_SIZE ? (size_t)(size - from) : ZEROS_SIZE;
         put = disk_write(file, zeros, piece, from);
-        disk_ease(file, from, piece);
+        if (put < 0) break;
+        disk_ease_begin(file, from, piece);
+        if (from >= (uint64_t)had + ZEROS_SIZE)
+            put = disk_ease_end(file, from - ZEROS_SIZE, ZEROS_SIZE);
         from += piece;
     }
     mem_free(zeros);

@@ -48,9 +48,10 @@ struct shared {
 struct vfs_file {
     sqlite3_file file; /* first */
     int handle;
-    int level;                       /* SQLITE_LOCK_ */
-    const char *unsynced;            /* path, as long as the name may not be durable */
-    uint64_t ease_first, ease_after; /* what was written since the disk was sent some */
+    int level;                         /* SQLITE_LOCK_ */
+    const char *unsynced;              /* path, as long as the name may not be durable */
+    uint64_t ease_first, ease_after;   /* what was written since the disk was sent some */
+    uint64_t eased_first, eased_after; /* what it was sent last */
     uint32_t ease_bytes;
     uint32_t shm_shared, shm_exclusive; /* bits of the locks held */
     struct shared *shared;              /* of the main database only */
@@ -189,16 +190,20 @@ static const void *page_seal(struct vfs_file *own, const uint8_t *page, size_t s
 
 /* SQLite writes megabytes and then syncs them at once; a shard's commit that meets
  * such a crowd of pages at the device waits for all of them.  Sent on their way in
- * small portions, each awaited, they are a short queue at any time. */
-static void file_ease(struct vfs_file *own, uint64_t offset, uint32_t size)
+ * small portions, the one before awaited with each, they are a short queue at any time. */
+static int file_ease(struct vfs_file *own, uint64_t offset, uint32_t size)
 {
     if (own->ease_bytes == 0) own->ease_first = own->ease_after = offset;
     own->ease_first = min_u64(own->ease_first, offset);
     own->ease_after = max_u64(own->ease_after, offset + size);
     own->ease_bytes += size;
-    if (own->ease_bytes < EASE_BYTES) return;
-    disk_ease(own->handle, own->ease_first, own->ease_after - own->ease_first);
+    if (own->ease_bytes < EASE_BYTES) return 0;
+    disk_ease_begin(own->handle, own->ease_first, own->ease_after - own->ease_first);
+    int result = disk_ease_end(own->handle, own->eased_first, own->eased_after - own->eased_first);
+    own->eased_first = own->ease_first;
+    own->eased_after = own->ease_after;
     own->ease_bytes = 0;
+    return result;
 }
 
 static int file_write(sqlite3_file *file, const void *at, int size, sqlite3_int64 offset)
@@ -206,11 +211,9 @@ static int file_write(sqlite3_file *file, const void *at, int size, sqlite3_int6
     uint8_t copy[PAGE_SIZE_MAX];
     struct vfs_file *own = file_of(file);
     if (own->shared != NULL) at = page_seal(own, at, (size_t)size, (uint64_t)offset, copy);
-    int64_t put = disk_write(file_of(file)->handle, at, (size_t)size, (uint64_t)offset);
-    if (put == size) {
-        file_ease(file_of(file), (uint64_t)offset, (uint32_t)size);
-        return SQLITE_OK;
-    }
+    int64_t put = disk_write(own->handle, at, (size_t)size, (uint64_t)offset);
+    if (put == size) put = file_ease(own, (uint64_t)offset, (uint32_t)size);
+    if (put >= 0) return SQLITE_OK;
     return put == -ENOSPC || put == -EDQUOT ? SQLITE_FULL : SQLITE_IOERR_WRITE;
 }
 

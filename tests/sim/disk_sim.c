@@ -213,9 +213,15 @@ int disk_sync(int handle)
     return error;
 }
 
-void disk_ease(int handle, uint64_t offset, uint64_t size)
+/* What is not synced may be lost either way. */
+void disk_ease_begin(int handle, uint64_t offset, uint64_t size)
 {
-    (void)handle, (void)offset, (void)size; /* what is not synced may be lost either way */
+    (void)handle, (void)offset, (void)size;
+}
+int disk_ease_end(int handle, uint64_t offset, uint64_t size)
+{
+    (void)handle, (void)offset, (void)size;
+    return 0;
 }
 
 int disk_truncate(int handle, uint64_t size)
