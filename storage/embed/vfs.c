@@ -17,6 +17,7 @@
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "storage/embed/ease.h"
 #include "storage/embed/sql.h"
 
 #define PATH_SIZE       512
@@ -27,8 +28,6 @@
 #define HEAD_PAGE       16
 #define HEAD_RESERVED   20
 #define HEAD_SIZE       24
-/* So much is written at most before it is sent to the disk. */
-#define EASE_BYTES      (512u << 10)
 #define SHM_REGIONS_MAX 4096 /* of 32 KiB: a WAL of 16 million pages */
 
 struct shared {
@@ -48,11 +47,9 @@ struct shared {
 struct vfs_file {
     sqlite3_file file; /* first */
     int handle;
-    int level;                         /* SQLITE_LOCK_ */
-    const char *unsynced;              /* path, as long as the name may not be durable */
-    uint64_t ease_first, ease_after;   /* what was written since the disk was sent some */
-    uint64_t eased_first, eased_after; /* what it was sent last */
-    uint32_t ease_bytes;
+    int level;            /* SQLITE_LOCK_ */
+    const char *unsynced; /* path, as long as the name may not be durable */
+    struct ease ease;
     uint32_t shm_shared, shm_exclusive; /* bits of the locks held */
     struct shared *shared;              /* of the main database only */
 };
@@ -188,31 +185,13 @@ static const void *page_seal(struct vfs_file *own, const uint8_t *page, size_t s
     return copy;
 }
 
-/* SQLite writes megabytes and then syncs them at once; a shard's commit that meets
- * such a crowd of pages at the device waits for all of them.  Sent on their way in
- * small portions, the one before awaited with each, they are a short queue at any time. */
-static int file_ease(struct vfs_file *own, uint64_t offset, uint32_t size)
-{
-    if (own->ease_bytes == 0) own->ease_first = own->ease_after = offset;
-    own->ease_first = min_u64(own->ease_first, offset);
-    own->ease_after = max_u64(own->ease_after, offset + size);
-    own->ease_bytes += size;
-    if (own->ease_bytes < EASE_BYTES) return 0;
-    disk_ease_begin(own->handle, own->ease_first, own->ease_after - own->ease_first);
-    int result = disk_ease_end(own->handle, own->eased_first, own->eased_after - own->eased_first);
-    own->eased_first = own->ease_first;
-    own->eased_after = own->ease_after;
-    own->ease_bytes = 0;
-    return result;
-}
-
 static int file_write(sqlite3_file *file, const void *at, int size, sqlite3_int64 offset)
 {
     uint8_t copy[PAGE_SIZE_MAX];
     struct vfs_file *own = file_of(file);
     if (own->shared != NULL) at = page_seal(own, at, (size_t)size, (uint64_t)offset, copy);
     int64_t put = disk_write(own->handle, at, (size_t)size, (uint64_t)offset);
-    if (put == size) put = file_ease(own, (uint64_t)offset, (uint32_t)size);
+    if (put == size) put = ease_note(&own->ease, own->handle, (uint64_t)offset, (uint32_t)size);
     if (put >= 0) return SQLITE_OK;
     return put == -ENOSPC || put == -EDQUOT ? SQLITE_FULL : SQLITE_IOERR_WRITE;
 }
