@@ -1,8 +1,7 @@
 /* Records in.
  *
  * append copies what it was given into the batch of the record's partition;
- * the submit of the turn hands the batches to the link, at most two of a partition at
- * a time; a third goes on taking records until an answer comes.  A batch is one script
+ * the submit of the turn hands the batches to the link.  A batch is one script
  * call; a live publication without a key needs no script and is one SPUBLISH.
  *
  * Every call takes a number when it is written (again when it is written
@@ -267,7 +266,6 @@ void append_end(struct append_call *call, enum err err)
         metric_add(redis->store.env.metrics, METRIC_STORE_COMMITS, 1);
     }
     call_note_end(call, err);
-    if (call->is_sent) redis->partitions[call->partition].appends--;
     mem_free(call);
     feed_release(redis);
 }
@@ -422,16 +420,11 @@ static bool call_submit(struct redis_store *redis, struct append_call *call)
 {
     struct redis_server *server = redis_server_of(redis, call->partition);
     bool must_wait = redis->node->options.wait_replicas > 0 && !call->is_plain;
-    struct redis_partition *partition = &redis->partitions[call->partition];
     if (must_wait && route_is_held(redis, call->partition)) return false;
     if (must_wait && !confirm_board(server, call)) return false;
-    bool is_crowded = partition->appends >= REDIS_APPENDS_MAX && link_is_ready(&server->commands);
-    if (!must_wait && is_crowded) return false;
-    if (partition->filling == call) partition->filling = NULL;
-    if (must_wait) return true;
-    call->is_sent = true;
-    partition->appends++;
-    redis_call(redis, call->partition, &call->call);
+    if (redis->partitions[call->partition].filling == call)
+        redis->partitions[call->partition].filling = NULL;
+    if (!must_wait) redis_call(redis, call->partition, &call->call);
     return true;
 }
 

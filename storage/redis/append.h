@@ -34,7 +34,6 @@ struct append_call {
     uint32_t bytes;
     uint32_t partition;
     bool is_plain;    /* a live publication without a key: nothing of it is kept */
-    bool is_sent;     /* counted in its partition's appends */
     bool is_answered; /* the script ran; results and epoch are known */
     uint64_t seq;
     uint64_t started_ns;

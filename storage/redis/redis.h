@@ -65,9 +65,6 @@
  * keep others of the same server waiting (0.2 ms at 7 us a record). */
 #define REDIS_BATCH_RECORDS 64
 #define REDIS_BATCH_BYTES   (256u << 10)
-/* Calls of one partition on their way at once; what comes meanwhile is the next one.
- * So a busy partition's calls fill up, and who comes alone waits for nothing. */
-#define REDIS_APPENDS_MAX   2
 /* Primaries that one shard talks to. */
 #define REDIS_SERVERS_MAX   64
 
@@ -133,8 +130,7 @@ struct redis_partition {
     uint64_t epoch;          /* of the claim by which it has the partition */
     struct route_hold *hold; /* calls that cannot go to it yet, or NULL */
     struct list channels;
-    struct append_call *filling; /* takes records until it is submitted */
-    uint32_t appends;            /* calls on their way */
+    struct append_call *filling; /* takes records of this turn */
 };
 
 /* groups.c: what the last sweep over the worker streams found, and the one under way. */
