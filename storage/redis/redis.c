@@ -95,7 +95,7 @@ void redis_write_script(struct link *link, struct resp_out *out, enum script scr
     resp_bytes(out, redis_key(redis, key, partition, "meta", BYTES_NONE));
     if (is_cluster) resp_bytes(out, redis_key(redis, key, partition, "never", BYTES_NONE));
     resp_text(out, said->lineage);
-    resp_text(out, said->is_durable && said->parent[0] == 0 ? "1" : "0");
+    resp_text(out, said->is_durable && said->parent[0] == 0 ? server->lineage_before : "");
     resp_text(out, redis->letters);
     resp_bytes(out, write_freshness(link, freshness));
 }

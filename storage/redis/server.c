@@ -104,9 +104,29 @@ void server_check_probe(struct redis_server *server)
 
 /* --- the links ------------------------------------------------------------------------------- */
 
+/* Every partition is told of the restart by somebody who saw it: a node that comes later
+ * could not tell it from older data put in place. */
+static void server_vouch(struct redis_server *server)
+{
+    struct redis_store *redis = server->redis;
+    for (uint32_t i = 0; i < redis->node->options.partitions; i++)
+        if (redis_server_of(redis, i) == server) append_touch(redis, i, BYTES_LITERAL("probe"));
+}
+
+static void server_note_lineage(struct redis_server *server, const struct hello_server *said)
+{
+    static_assert(sizeof server->lineage == sizeof said->lineage, "one form");
+    if (strcmp(server->lineage, said->lineage) == 0) return;
+    memcpy(server->lineage_before, server->lineage, sizeof server->lineage);
+    memcpy(server->lineage, said->lineage, sizeof server->lineage);
+    bool is_restart = server->lineage_before[0] != 0 && said->is_durable && said->parent[0] == 0;
+    if (is_restart && server->redis->store.env.shard == 0) server_vouch(server);
+}
+
 static void commands_on_ready(struct link *link)
 {
     struct redis_server *server = link->owner;
+    server_note_lineage(server, &link->hello.server);
     server->probe_heard_ms = redis_now_ms(server->redis);
     sweep_soon(server->redis);
 }
@@ -125,7 +145,7 @@ static const struct link_events commands_events = {
 };
 static void publish_on_ready(struct link *link)
 {
-    (void)link; /* calls wait for it by themselves */
+    server_note_lineage(link->owner, &link->hello.server); /* calls wait for it by themselves */
 }
 
 static const struct link_events publish_events = {
@@ -203,7 +223,10 @@ struct redis_server *server_get(struct redis_store *redis, const struct redis_pl
         redis->servers[redis->servers_count++] = server;
         return server;
     }
-    if (server == NULL && (server = server_find_free(redis)) != NULL) server->place = *place;
+    if (server == NULL && (server = server_find_free(redis)) != NULL) {
+        server->place = *place;
+        server->lineage[0] = server->lineage_before[0] = 0;
+    }
     if (server == NULL) {
         log_error("Redis has more primaries than one shard can talk to address=%s limit=%u",
                   place->text, (unsigned)REDIS_SERVERS_MAX);

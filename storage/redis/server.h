@@ -42,6 +42,8 @@ struct redis_server {
     struct link commands, feed;     /* their owner is this server */
     struct link publish;            /* only with replicas to wait for */
     char boot[REDIS_BOOT_SIZE + 1]; /* names us in announcements */
+    /* The server that answers here, and the one that answered before it while we were linked. */
+    char lineage[LINEAGE_MAX + 1], lineage_before[LINEAGE_MAX + 1];
     /* append.c */
     uint64_t seq_written, seq_answered;
     uint64_t unknown_first, unknown_last; /* calls of the last loss, ended without an answer */

@@ -1,6 +1,9 @@
 // Redis in trouble under load, two gateways over it: what was acknowledged is
 // heard by everybody exactly once and in order, or everybody concerned is told.
 import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'node:test';
 import { away } from './client.mjs';
 import { Gateway, sleep, until } from './gateway.mjs';
@@ -116,5 +119,29 @@ test('a partition was evicted: everybody is told of a new epoch', async (t) => {
   await ledger.settle();
   const { told } = ledger.judge({ mayLose: true });
   assert.equal(told, CHANNELS.length * 3);
+  assert.notEqual(ledger.last(CHANNELS[0]).epoch, before);
+});
+
+// Redis says that it forgets nothing; an operator may make it.
+test('older data was put in place while no gateway ran: everybody is told', async (t) => {
+  const { redis, ledger, gateways } = await stage(t);
+  const before = ledger.last(CHANNELS[0]).epoch, copy = mkdtempSync(join(tmpdir(), 'sluice-copy-'));
+  t.after(() => rmSync(copy, { recursive: true, force: true }));
+  await redis.kill();
+  cpSync(redis.dir, copy, { recursive: true });
+  await redis.start();
+  await ledger.more(100, 'publishing goes on after a restart that was seen');
+  assert.equal(ledger.last(CHANNELS[0]).epoch, before);
+  for (const gateway of gateways) await gateway.kill();
+  await redis.kill();
+  rmSync(redis.dir, { recursive: true });
+  cpSync(copy, redis.dir, { recursive: true });
+  await redis.start();
+  for (const gateway of gateways) await gateway.start();
+  await ledger.more(400); // past every offset that anybody knows
+  await ledger.stop();
+  await ledger.settle();
+  const { told } = ledger.judge({ mayLose: true });
+  assert.equal(told, CHANNELS.length * ledger.listeners.length);
   assert.notEqual(ledger.last(CHANNELS[0]).epoch, before);
 });

@@ -13,8 +13,10 @@
 -- above the stored one.  So no offset is ever given twice in one epoch.
 --
 -- ARGV[1] lineage of the server, as the calling node read it
--- ARGV[2] '1': this server answers only after its log is on disk, and took over from
---         no other: a restart loses nothing
+-- ARGV[2] the lineage that this server had before it was started again, when the node saw
+--         that, and it answers only after its log is on disk and took over from no
+--         other: then nothing is lost.  Otherwise nothing: what was restarted
+--         unseen may hold older data
 -- ARGV[3] letters for a new epoch
 -- ARGV[4] '1': the lineage was read moments ago, so a difference is the server's
 --         doing; otherwise the node must read it again first.  Behind the 1, each
@@ -49,7 +51,7 @@ elseif lineage ~= ARGV[1] then
     return redis.error_reply('LINEAGE the server is another one than the node thinks')
   end
   local moved = string.find(ARGV[4], ' ' .. lineage, 1, true)
-  if moved or ARGV[2] == '1' then write_epoch() else raise_generation() end
+  if moved or ARGV[2] == lineage then write_epoch() else raise_generation() end
 end
 
 -- head, revision, members revision, removed offset, confirmed head and revision of a
