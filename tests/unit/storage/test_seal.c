@@ -29,7 +29,7 @@ static bool find(void *context, struct bytes name, uint8_t secret[SEAL_SECRET])
     if (asked != NULL) (*asked)++;
     if (name.size == 0 || name.at[0] != 's') return false;
     memset(secret, 0, SEAL_SECRET);
-    memcpy(secret, name.at, name.size);
+    memcpy(secret, name.at, min_u64(name.size, SEAL_SECRET));
     return true;
 }
 
