@@ -132,15 +132,29 @@ void redis_call_behind(struct redis_store *redis, uint32_t partition, struct lin
 
 /* --- the node -------------------------------------------------------------------------------- */
 
-static void node_options(const struct config *config, struct redis_options *options)
+/* Pub/sub knows no databases: two of one server would hear each other. */
+static void node_prefix(const struct config *config, char prefix[REDIS_PREFIX_MAX + 1])
 {
+    struct writer writer = writer_of(prefix, REDIS_PREFIX_MAX);
+    write_text(&writer, config->redis_prefix);
+    if (config->redis_db > 0) {
+        write_text(&writer, ".");
+        write_decimal(&writer, config->redis_db);
+    }
+    prefix[writer.failed ? 0 : writer.used] = 0;
+}
+
+static void node_options(struct redis_node *node, const struct config *config)
+{
+    struct redis_options *options = &node->options;
     options->mode = (enum config_redis_mode)config->redis_mode;
     options->user = config->redis_user;
     options->password = config->redis_password;
     options->sentinel_user = config->redis_sentinel_user;
     options->sentinel_password = config->redis_sentinel_password;
     options->sentinel_master = config->redis_sentinel_master;
-    options->prefix = config->redis_prefix;
+    node_prefix(config, node->prefix);
+    options->prefix = node->prefix;
     options->db = config->redis_db;
     options->partitions = config->redis_partitions;
     options->connect_timeout_ms = config->redis_connect_timeout_ms;
@@ -160,7 +174,7 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
     opened->config = config;
     redis_draw_letters(opened->letters);
     struct redis_options *options = &opened->options;
-    node_options(config, options);
+    node_options(opened, config);
     enum err err = ERR_OK;
     if (strlen(config->redis_prefix) > 128 || strpbrk(config->redis_prefix, "{} ") != NULL) {
         log_error("redis.prefix must be at most 128 characters, none of them a brace or a space");

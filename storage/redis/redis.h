@@ -68,10 +68,14 @@
 /* Primaries that one shard talks to. */
 #define REDIS_SERVERS_MAX   64
 
+/* redis.prefix is at most 128; a point and a number of five digits may follow. */
+#define REDIS_PREFIX_MAX 136
+
 struct redis_node {
     struct store_node node; /* first: a node is cast back */
     const struct config *config;
     struct redis_options options;
+    char prefix[REDIS_PREFIX_MAX + 1]; /* redis.prefix, and the database's number behind it */
     struct keyring keyring;
     struct redis_place seeds[CONFIG_REDIS_ADDRESSES_MAX]; /* redis.addresses */
     uint32_t seeds_count;
