@@ -61,16 +61,24 @@ export class Ledger {
   /** The last acknowledged publication of a channel. */
   last(channel) { return this.acknowledged.findLast((one) => one.channel === channel); }
 
-  /** One more to every channel, which every listener hears: then nothing is under way. */
+  /** One more to every channel, which every listener hears: then nothing is under way.  Who
+   *  was just being told of a loss may have missed that one, so there may be another. */
   async settle() {
-    for (const channel of this.channels) {
-      const n = ++this.sent;
-      const answer = await until(() => this.gateways[0].ask('publish', { channel, data: { n }, idempotency_key: `key-${n}` })
-        .catch(() => null), 'the last one is acknowledged');
-      this.acknowledged.push({ channel, n, ...answer, at: Date.now() });
-      await until(() => this.listeners.every(({ events }) => events.get(channel).some((event) => event.n === n)),
-        `everybody heard the last of ${channel}`);
-    }
+    for (const channel of this.channels)
+      await until(async () => {
+        const n = await this.#oneMore(channel), end = Date.now() + 3000;
+        const isHeard = () => this.listeners.every(({ events }) => events.get(channel).some((event) => event.n === n));
+        while (!isHeard() && Date.now() < end) await sleep(10);
+        return isHeard();
+      }, `everybody heard the last of ${channel}`);
+  }
+
+  async #oneMore(channel) {
+    const n = ++this.sent;
+    const answer = await until(() => this.gateways[0].ask('publish', { channel, data: { n }, idempotency_key: `key-${n}` })
+      .catch(() => null), 'the last one is acknowledged');
+    this.acknowledged.push({ channel, n, ...answer, at: Date.now() });
+    return n;
   }
 
   /** Judges; answers how many listener × channel were told, and how many acknowledged nobody has. */
