@@ -17,7 +17,7 @@
 --         that, and it answers only after its log is on disk and took over from no
 --         other: then nothing is lost.  Otherwise nothing: what was restarted
 --         unseen may hold older data
--- ARGV[3] letters for a new epoch
+-- ARGV[3] letters for a new epoch, or generation
 -- ARGV[4] '1': the lineage was read moments ago, so a difference is the server's
 --         doing; otherwise the node must read it again first.  Behind the 1, each
 --         after a space, the lineages of other primaries that live: what they
@@ -37,9 +37,11 @@ local function write_epoch()
   call('HSET', meta, '', epoch .. ' ' .. ARGV[1])
 end
 
+-- The number alone would not do: it is stored with the data, and older data that took
+-- over counts from an older one, to what another server has given before.
 local function raise_generation()
-  local letters, generation = string.match(epoch, '^(%a+)%.(%d+)$')
-  epoch = letters .. '.' .. string.format('%.0f', generation + 1)
+  local letters, generation = string.match(epoch, '^(%a+)%.(%d+)')
+  epoch = letters .. '.' .. string.format('%.0f', generation + 1) .. ARGV[3]
   write_epoch()
 end
 
