@@ -111,7 +111,9 @@ static void what_the_replica_had_outlives_the_primary(void **state)
     load(world, 200, NULL);
     load(world, 300, kill_primary_for_a_while);
     load(world, 100, NULL);
-    turn_until(world, all_follow(world, &many.at[1]) && everything_is_heard(world));
+    /* On a slow machine the Sentinels may change their mind once more. */
+    turn_until(world, (all_follow(world, &many.at[1]) || all_follow(world, &many.at[0])) &&
+                          everything_is_heard(world));
     kept_count = 0;
     for (uint32_t r = 0; r < ROOMS; r++) {
         struct store_read read = {
