@@ -86,16 +86,17 @@ local function apply_cursor(channel, offset, user)
   return offset
 end
 
--- Publications up to `number` go, the place where offsets go on stays.
+-- Publications up to `number` go, the place where offsets go on stays.  The copy
+-- goes first: it stands where a right may be missing.
 local function apply_remove(channel, m, number)
   local stream = base .. 's:' .. channel
+  copy_remove(channel)
   if number == m.head then
     call('UNLINK', stream)
   else
     call('XTRIM', stream, 'MINID', '=', digits(number + 1) .. '-0')
   end
   m.removed = number
-  copy_remove(channel)
 end
 
 -- Gives what is announced as its number.

@@ -19,8 +19,18 @@ local group_ms, offline_ms, members_ms, receipts_ms, fanout_ms, conversation_siz
       conversation_ms = string.match(ARGV[6], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
 local has_copies = group_ms ~= nil
 local tag = string.match(base, '{p%d+}')
+local has_conversations = has_copies and conversation_size ~= '0'
 local now = 0
 local copied = {}
+
+-- These keys stand outside of the prefix.  Whoever may not touch them is refused
+-- before anything is changed, not between a record and its copy.
+if has_conversations then
+  local answer = redis.pcall('EXISTS', 'stream:fanout:' .. tag .. ':all-conversations')
+  if type(answer) == 'table' and answer.err then
+    return redis.error_reply('NOPERM redis.streams.conversations needs the right to stream:*')
+  end
+end
 
 if has_copies then
   local time = call('TIME')
@@ -53,7 +63,7 @@ local function copy_publication(channel, m, offset, body)
   if m.members > 0 and call('HLEN', base .. 'm:' .. channel) > 0 then
     copy(base .. 'offline_msg', offline_ms, unpack(fields))
   end
-  if conversation_size == '0' then return end
+  if not has_conversations then return end
   local stream = 'stream:conversation:' .. tag .. ':' .. channel
   local id = call('XADD', stream, 'MAXLEN', '~', conversation_size, '*', unpack(fields))
   copied[stream] = conversation_ms
@@ -80,7 +90,7 @@ end
 
 -- What the worker streams hold of it goes with their time.
 local function copy_remove(channel)
-  if has_copies then call('UNLINK', 'stream:conversation:' .. tag .. ':' .. channel) end
+  if has_conversations then call('UNLINK', 'stream:conversation:' .. tag .. ':' .. channel) end
 end
 
 local function copies_end()

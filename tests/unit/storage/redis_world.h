@@ -22,10 +22,13 @@
 #include "core/net.h"
 #include "storage/redis/resp.h"
 
-/* Exactly what storage/redis/README.md says, for the prefix of the tests. */
-#define REDIS_RIGHTS                                                                               \
-    "ACL SETUSER sluice on >secret resetkeys resetchannels ~test:* ~stream:* &test:* -@all "       \
-    "+@read +@write +@pubsub +@scripting +@connection -@dangerous +info +config|get +wait +time"
+/* Exactly what storage/redis/README.md says, for the prefix of the tests; with and without
+ * what redis.streams.conversations needs. */
+#define REDIS_RIGHTS_TO(keys)                                                                      \
+    "ACL SETUSER sluice on >secret resetkeys resetchannels " keys " &test:* -@all +@read +@write " \
+    "+@pubsub +@scripting +@connection -@dangerous +info +config|get +wait +time"
+#define REDIS_RIGHTS        REDIS_RIGHTS_TO("~test:* ~stream:*")
+#define REDIS_RIGHTS_NARROW REDIS_RIGHTS_TO("~test:*")
 
 struct redis_world {
     pid_t pid; /* 0: not running */

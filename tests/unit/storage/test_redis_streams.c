@@ -199,6 +199,91 @@ static void a_removal_takes_the_conversations_stream_along(void **state)
     world_end(world);
 }
 
+/* --- with which rights ------------------------------------------------------------------------ */
+
+static void configure_topics(struct config *config)
+{
+    configure(config);
+    config->redis_streams_conversations = false;
+}
+
+static const struct redis_world narrow = {
+    .acl = REDIS_RIGHTS_NARROW, .user = "sluice", .user_password = "secret"};
+
+static uint64_t kept_of(struct world *world, const char *channel)
+{
+    const struct reply *size =
+        redis_ask(&world->redis, &asked, "XLEN test:{p%u}:s:%s", partition_of(channel), channel);
+    assert_int_equal(size->type, REPLY_INTEGER);
+    return (uint64_t)size->integer;
+}
+
+static void topics_need_no_more_than_the_prefix(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_as(&narrow, configure_topics);
+    struct store_append op = {.channel = &world->rooms[0][3].channel,
+                              .type = RECORD_PUBLICATION,
+                              .publication = {.data = BYTES_LITERAL("1")}};
+    struct bytes user = BYTES_LITERAL("ann");
+    append(world,
+           (struct store_append){
+               .channel = op.channel, .type = RECORD_MEMBERS, .users = &user, .users_count = 1});
+    for (uint32_t i = 0; i < 5; i++) append(world, op);
+    append(world, (struct store_append){.channel = op.channel, .type = RECORD_REMOVE});
+    assert_int_equal(append_offset, 5);
+    assert_int_equal(kept_of(world, "room:3"), 0);
+    append(world, op);
+    assert_int_equal(append_offset, 6);
+    assert_int_equal(kept_of(world, "room:3"), 1);
+    assert_int_equal(entries(world, "test:", ":group_msg", "room:3")->count, 6);
+    turn_until(world, world->rooms[1][3].channel.head == 6);
+    redis_ask_end(&asked);
+    world_end(world);
+}
+
+/* What is not allowed is refused as a whole, and told. */
+static void refuse(struct world *world, struct store_append op)
+{
+    struct store_health health;
+    op.on_appended = on_appended;
+    is_appended = false;
+    store_append(world->nodes[0].store, &op);
+    turn_until(world, is_appended);
+    assert_int_equal(append_err, ERR_STORE_DOWN);
+    store_health(world->nodes[0].store, &health);
+    assert_false(health.is_ok);
+    assert_non_null(strstr(health.detail, "redis.streams.conversations"));
+}
+
+static void without_the_right_to_conversations_nothing_is_touched(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_as(&narrow, configure);
+    struct store_health health;
+    struct store_append op = {.channel = &world->rooms[0][3].channel,
+                              .type = RECORD_PUBLICATION,
+                              .publication = {.data = BYTES_LITERAL("1")},
+                              .key = BYTES_LITERAL("k")};
+    struct store_append removal = {.channel = op.channel, .type = RECORD_REMOVE};
+    for (uint32_t i = 0; i < 3; i++) refuse(world, op);
+    assert_int_equal(kept_of(world, "room:3"), 0);
+    assert_string_equal(redis_say(&world->redis, REDIS_RIGHTS), "+OK");
+    append(world, op);
+    assert_int_equal(append_offset, 1);
+    assert_string_equal(redis_say(&world->redis, REDIS_RIGHTS_NARROW), "+OK");
+    refuse(world, removal);
+    assert_int_equal(kept_of(world, "room:3"), 1);
+    assert_string_equal(redis_say(&world->redis, REDIS_RIGHTS), "+OK");
+    append(world, removal);
+    assert_int_equal(append_offset, 1);
+    assert_int_equal(kept_of(world, "room:3"), 0);
+    assert_int_equal(entries(world, "stream:conversation:", ":room:3", "room:3")->count, 0);
+    turn_until(world, (store_health(world->nodes[0].store, &health), health.is_ok));
+    redis_ask_end(&asked);
+    world_end(world);
+}
+
 /* --- how long ------------------------------------------------------------------------------- */
 
 static void configure_short(struct config *config)
@@ -390,6 +475,8 @@ int main(void)
         cmocka_unit_test(a_pointer_leads_to_the_entry),
         cmocka_unit_test(members_and_cursors_tell_what_changed),
         cmocka_unit_test(a_removal_takes_the_conversations_stream_along),
+        cmocka_unit_test(topics_need_no_more_than_the_prefix),
+        cmocka_unit_test(without_the_right_to_conversations_nothing_is_touched),
         cmocka_unit_test(retention_ends_in_time_and_by_size),
         cmocka_unit_test(nothing_is_written_unless_asked_for),
         cmocka_unit_test(what_groups_have_not_done_is_counted),
