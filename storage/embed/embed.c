@@ -33,6 +33,7 @@ static struct store *embed_attach(struct store_node *node, const struct store_en
     struct log_hooks hooks = {store, on_durable, on_failed};
     shardlog_init(&store->log, &store->store.env, &hooks, store->node->log_path,
                   store->node->incarnation, store->node->generation);
+    store->log.made_path = store->node->made_path;
     embed_seal_init(store);
     store->apply.store = store;
     wheel_arm(env->wheel, &store->sweep, clock_turn_ms(env->clock) + EMBED_SWEEP_MS, on_sweep);

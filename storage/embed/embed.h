@@ -79,7 +79,7 @@ struct embed_node {
     struct workers *workers;
     uint32_t shards_count;
     char path[SEGMENT_PATH_SIZE / 2], log_path[SEGMENT_PATH_SIZE / 2 + 8],
-        index_path[SEGMENT_PATH_SIZE / 2 + 16];
+        index_path[SEGMENT_PATH_SIZE / 2 + 16], made_path[SEGMENT_PATH_SIZE / 2 + 8];
     int lock;
     uint8_t incarnation[16];
     uint64_t generation;

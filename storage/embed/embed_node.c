@@ -24,6 +24,7 @@ static enum err node_paths(struct embed_node *node, const char *path)
         return ERR_BAD_REQUEST;
     }
     snprintf(node->log_path, sizeof node->log_path, "%s/log", node->path);
+    snprintf(node->made_path, sizeof node->made_path, "%s/" MADE_NAME, node->path);
     snprintf(node->index_path, sizeof node->index_path, "%s/index.db", node->path);
     return ERR_OK;
 }
@@ -62,6 +63,9 @@ struct node_past {
     uint8_t boot[16];
     uint64_t is_clean, durability, generation;
     uint64_t is_backup; /* started for the first time */
+    uint64_t has_made;  /* it told which log files it made */
+    bool is_new;        /* there is none */
+    bool is_loss_accepted;
 };
 
 /* True when the machine ended while the kernel still held what we had called
@@ -70,6 +74,26 @@ static bool past_lost_data(const struct node_past *past, const uint8_t boot[16])
 {
     return past->is_clean == 0 && past->durability == CONFIG_WRITTEN &&
            memcmp(past->boot, boot, 16) != 0;
+}
+
+static bool loss_is_accepted(const struct embed_node *node)
+{
+    char path[SEGMENT_PATH_SIZE];
+    snprintf(path, sizeof path, "%s/" MADE_ACCEPT_NAME, node->path);
+    return disk_size_at(path) >= 0;
+}
+
+/* Once, and for no later loss. */
+static void loss_accepted(const struct embed_node *node)
+{
+    char path[SEGMENT_PATH_SIZE];
+    snprintf(path, sizeof path, "%s/" MADE_ACCEPT_NAME, node->path);
+    int result = disk_unlink(path);
+    if (result >= 0) result = disk_sync_dir(node->path);
+    if (result >= 0) return;
+    log_warn("file cannot be removed, remove it; each start gives new epochs until then file=%s "
+             "errno=%d",
+             path, -result);
 }
 
 static enum err node_past(struct embed_node *node, struct node_past *past)
@@ -82,9 +106,27 @@ static enum err node_past(struct embed_node *node, struct node_past *past)
     TRY(index_meta_get(node->index, "durability", &past->durability, sizeof past->durability));
     TRY(index_meta_get(node->index, "boot", past->boot, sizeof past->boot));
     TRY(index_meta_get(node->index, "backup", &past->is_backup, sizeof past->is_backup));
+    TRY(index_meta_get(node->index, "made", &past->has_made, sizeof past->has_made));
+    past->is_loss_accepted = loss_is_accepted(node);
     if (memcmp(node->incarnation, none, 16) != 0) return ERR_OK;
+    past->is_new = true;
     entropy_fill(node->incarnation, 16);
     return index_meta_put(node->index, "incarnation", node->incarnation, 16);
+}
+
+/* A first life and a backup begin with new epochs, as does who accepts a loss: what the
+ * record says of log files is of other lives, or not to be believed. */
+static bool past_is_apart(const struct node_past *past)
+{
+    return past->is_new || past->is_backup != 0 || past->is_loss_accepted;
+}
+
+static enum err past_check(const struct embed_node *node, const struct node_past *past)
+{
+    if (past_is_apart(past)) return ERR_OK;
+    bool is_whole = made_check(node->made_path, node->log_path, past->generation,
+                               past->has_made != 0, past->is_clean != 0);
+    return is_whole ? ERR_OK : ERR_STORE_CORRUPT;
 }
 
 /* Ages go on where the life before wrote them down, with the time between as the
@@ -118,9 +160,13 @@ static enum err node_age(struct embed_node *node)
     return ERR_OK;
 }
 
-static enum err node_renew(struct embed_node *node, bool is_backup)
+static enum err node_renew(struct embed_node *node, const struct node_past *past)
 {
-    if (is_backup)
+    if (past->is_loss_accepted)
+        log_warn("loss is accepted by %s, publications may be gone, every channel gets a new epoch "
+                 "path=%s",
+                 MADE_ACCEPT_NAME, node->path);
+    else if (past->is_backup != 0)
         log_info("backup is started for the first time, every channel gets a new epoch path=%s",
                  node->path);
     else
@@ -137,13 +183,16 @@ static enum err node_begin(struct embed_node *node, const struct node_past *past
                            const uint8_t boot[16])
 {
     uint64_t durability = node->config->storage_durability, is_clean = 0, is_backup = 0;
+    uint64_t has_made = 1;
     bool is_whole = false;
     node->generation = past->generation + 1;
-    if (past->is_backup != 0 || past_lost_data(past, boot))
-        TRY(node_renew(node, past->is_backup != 0));
+    if (past->is_backup != 0 || past->is_loss_accepted || past_lost_data(past, boot))
+        TRY(node_renew(node, past));
     if (past->is_backup != 0)
         TRY(index_meta_put(node->index, "backup", &is_backup, sizeof is_backup));
     TRY(index_meta_put(node->index, "generation", &node->generation, sizeof node->generation));
+    TRY(made_prepare(node->made_path, node->path, past_is_apart(past)));
+    TRY(index_meta_put(node->index, "made", &has_made, sizeof has_made));
     TRY(index_meta_put(node->index, "durability", &durability, sizeof durability));
     TRY(index_meta_put(node->index, "clean", &is_clean, sizeof is_clean));
     TRY(index_meta_put(node->index, "boot", boot, 16));
@@ -154,6 +203,7 @@ static enum err node_begin(struct embed_node *node, const struct node_past *past
         log_error("index cannot be checkpointed path=%s", node->index_path);
         return ERR_IO;
     }
+    if (past->is_loss_accepted) loss_accepted(node);
     /* Only now: until here everything in them might be needed again. */
     TRY(embed_remove_logs(node));
     TRY(index_applied_clear(node->index));
@@ -187,6 +237,7 @@ static enum err node_start(struct embed_node *node)
     TRY(node_past(node, &past));
     TRY(node_age(node));
     TRY(seals_open(&node->seals, node->config, node->index));
+    TRY(past_check(node, &past));
     TRY(embed_recover(node));
     TRY(node_advise(node, node_begin(node, &past, boot)));
     log_info("store is open path=%s generation=%" PRIu64 " after=%s", node->path, node->generation,

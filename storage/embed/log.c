@@ -13,7 +13,8 @@ void shardlog_init(struct shardlog *log, const struct store_env *env, const stru
                              .hooks = *hooks,
                              .directory = directory,
                              .incarnation = incarnation,
-                             .generation = generation};
+                             .generation = generation,
+                             .first = 1};
     log->is_durable = env->config->storage_durability == CONFIG_DURABLE;
     list_init(&log->waiting);
     list_init(&log->kept);
@@ -232,16 +233,36 @@ static void shardlog_refuse_waiting(struct shardlog *log)
     }
 }
 
+/* On disk: which files there must be. */
+static enum err files_tell(struct log_files *files, uint64_t first, uint64_t last)
+{
+    const struct shardlog *log = files->log;
+    struct made made = {log->generation, first, last};
+    if (first == files->told.first && last == files->told.last) return ERR_OK;
+    TRY(made_put(log->made_path, log->env->shard, &made));
+    files->told = made;
+    return ERR_OK;
+}
+
+static enum err files_make(struct log_files *files)
+{
+    const struct shardlog *log = files->log;
+    struct segment *made = files->made;
+    /* The recycled one is needed no more before its name is void. */
+    if (files->recycled != NULL) TRY(files_tell(files, files->first, files->told.last));
+    TRY(segment_prepare(made, log->directory, log->incarnation, files->recycled));
+    /* Needed before a batch is in it.  If that fails it stays: it may have been told. */
+    return files_tell(files, files->first, made->number);
+}
+
 static void files_run(struct job *job, uint32_t thread)
 {
     (void)thread;
     struct log_files *files = container_of(job, struct log_files, job);
     files->err = ERR_OK;
-    if (files->made != NULL) {
-        files->err = segment_prepare(files->made, files->log->directory, files->log->incarnation,
-                                     files->recycled);
-    }
-    if (files->removed != NULL) segment_discard(files->removed);
+    if (files->removed != NULL && files_tell(files, files->first, files->told.last) == ERR_OK)
+        segment_discard(files->removed);
+    if (files->made != NULL) files->err = files_make(files);
 }
 
 static void files_done(struct job *job, void *shard)
@@ -275,6 +296,7 @@ static bool files_submit(struct shardlog *log)
     struct log_files *files = &log->files;
     check(!files->is_under_way);
     files->log = log;
+    files->first = log->first;
     files->job.kind = WORKER_INDEX_READER;
     files->job.run = files_run;
     files->job.done = files_done;
@@ -413,7 +435,9 @@ void shardlog_recycle(struct shardlog *log, uint64_t number)
     if (log->files.is_under_way || list_is_empty(&log->full)) return;
     struct segment *segment = container_of(log->full.next, struct segment, link);
     if (segment->last > number) return;
+    uint64_t first = log->first;
     list_remove(&segment->link);
+    log->first = segment->number + 1;
     if (segment->size == SEGMENT_SIZE_MAX && log->spares < LOG_SPARES_MAX) {
         list_append(&log->spare, &segment->link);
         log->spares++;
@@ -422,6 +446,7 @@ void shardlog_recycle(struct shardlog *log, uint64_t number)
     log->files.removed = segment;
     if (files_submit(log)) return;
     log->files.removed = NULL;
+    log->first = first;
     /* Back to the front. */
     segment->link.next = log->full.next;
     segment->link.prev = &log->full;

@@ -27,6 +27,7 @@
 
 #include "core/check.h"
 #include "core/loop.h"
+#include "storage/embed/made.h"
 #include "storage/embed/segment.h"
 #include "storage/store.h"
 
@@ -79,6 +80,8 @@ struct log_files {
     struct segment *made;     /* to prepare; NULL: only remove */
     struct segment *recycled; /* to make it from, or NULL */
     struct segment *removed;  /* to remove, or NULL */
+    struct made told;         /* as it is on disk; the job's own */
+    uint64_t first;           /* files below are not needed any more */
     enum err err;
     bool is_under_way;
 };
@@ -89,10 +92,12 @@ struct shardlog {
     const char *directory;
     const uint8_t *incarnation;
     uint64_t generation;
-    const uint8_t *salt; /* of what is sealed in it, else NULL; set after the init */
-    bool is_durable;     /* false: "written" */
-    bool is_failed;      /* a write failed: no more writes */
-    bool is_retrying;    /* a file could not be made; refused until retry_ms */
+    const char *made_path; /* where it is told which files there are; set after the init */
+    uint64_t first;        /* files below are not needed any more */
+    const uint8_t *salt;   /* of what is sealed in it, else NULL; set after the init */
+    bool is_durable;       /* false: "written" */
+    bool is_failed;        /* a write failed: no more writes */
+    bool is_retrying;      /* a file could not be made; refused until retry_ms */
     uint64_t retry_ms;
     struct list waiting; /* batches; the last one collects */
     struct log_batch *writing;

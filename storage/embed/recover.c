@@ -163,8 +163,9 @@ static enum err recover_gap(struct recover *recover, const struct segment *segme
         return ERR_OK;
     }
     log_error("log is damaged where acknowledged data stood; restore the data directory from a "
-              "backup, or move the files of log %" PRIx64 " from this one on out of the directory "
-              "and lose what they hold file=%s offset=%" PRIu64 " batch=%" PRIu64
+              "backup, or move the files of log %" PRIx64 " from this one on out of the directory, "
+              "make an empty file " MADE_ACCEPT_NAME
+              " beside index.db, and lose what they hold file=%s offset=%" PRIu64 " batch=%" PRIu64
               " later_batch=%" PRIu64,
               recover->log, path, bad_at, recover->wanted, head->number);
     return ERR_STORE_CORRUPT;
@@ -193,8 +194,9 @@ static void recover_mark(struct recover *recover, const struct segment *segment,
 static enum err recover_nonsense(struct recover *recover, const struct segment *segment, size_t at)
 {
     log_error("log does not follow what the index has; restore the whole data directory from one "
-              "backup, or move the files of log %" PRIx64 " out of the directory and lose what "
-              "they hold file=%s offset=%zu batch=%" PRIu64,
+              "backup, or move the files of log %" PRIx64 " out of the directory, make an empty "
+              "file " MADE_ACCEPT_NAME
+              " beside index.db, and lose what they hold file=%s offset=%zu batch=%" PRIu64,
               recover->log, segment->path, at, recover->wanted - 1);
     return ERR_STORE_CORRUPT;
 }

@@ -2,7 +2,7 @@
 // nobody was told of is cut and reported, damage where acknowledged data stood refuses the
 // start with file, place and way out, and mending the file brings everything back.
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { offsets, range } from './client.mjs';
@@ -37,6 +37,7 @@ test('damaged logs', async (t) => {
   const { epoch } = await gateway.ask('history', { channel: 'chat:a', limit: 0 });
   await gateway.kill();
   cpSync(join(data, 'log'), join(crash, 'log'), { recursive: true });
+  cpSync(join(data, 'made'), join(crash, 'made'));
   const logs = readdirSync(join(crash, 'log')).sort();
   const whole = logs.map((name) => batches(readFileSync(join(crash, 'log', name))));
   assert.equal(whole[0].length, COUNT);
@@ -111,6 +112,32 @@ test('damaged logs', async (t) => {
     await refuses(logs[0], at);
     damage(logs[0], (bytes) => { bytes[20] ^= 1; });
     await refuses(logs[0], 0);
+  });
+
+  await t.test('files that are gone refuse the start; the way out gives a new epoch', async () => {
+    const missed = new RegExp(`"code":1[^]*error log file is missing, [^\\n]* make an empty file accept-loss in it[^\\n]* file=\\S*${logs[0]}`);
+    // All of them, and what the start says about one that is damaged.
+    damage(logs[0], () => {});
+    rmSync(join(data, 'log'), { recursive: true });
+    await assert.rejects(gateway.start(), missed);
+    damage(logs[0], (bytes) => { bytes[whole[0][9].at + 50] ^= 4; });
+    await refuses(logs[0], whole[0][9].at);
+    renameSync(path(logs[0]), join(gateway.dir, 'moved.log'));
+    await assert.rejects(gateway.start(), missed);
+    const accept = join(data, 'accept-loss');
+    writeFileSync(accept, '');
+    const from = gateway.log.length;
+    await gateway.start();
+    assert.equal(existsSync(accept), false);
+    assert.match(gateway.log.slice(from), /warn loss is accepted by accept-loss, publications may be gone, every channel gets a new epoch/);
+    await gateway.ask('publish', { channel: 'chat:a', data: {} });
+    const after = await gateway.ask('history', { channel: 'chat:a', limit: 0 });
+    assert.equal(after.offset, 1);
+    assert.notEqual(after.epoch, epoch);
+    await gateway.kill();
+    await gateway.start(); // the loss is told once
+    assert.equal((await gateway.ask('history', { channel: 'chat:a', limit: 0 })).epoch, after.epoch);
+    await gateway.kill();
   });
 
   await t.test('a changed bit in the index is an error, never an answer', async () => {

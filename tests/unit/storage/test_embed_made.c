@@ -1,0 +1,298 @@
+/*
+ * Log files that are gone after a crash: never without a word.  The crash is a copy of
+ * the data directory of a store that runs, without what SQLite has not synced.
+ */
+#include <fcntl.h>
+
+#include "unit/storage/store_world.h"
+
+#define FILES_MAX 16
+
+static char base[64], live[80], image[80], data[80];
+static char epoch[EPOCH_MAX + 1], text[100001];
+static char names[FILES_MAX][64]; /* of the image's log files, ascending */
+static uint32_t names_count;
+static uint64_t head;
+
+static printf_like(1, 2) void shell(const char *format, ...)
+{
+    char command[512];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(command, sizeof command, format, list);
+    va_end(list);
+    assert_int_equal(system(command), 0);
+}
+
+static void names_read(void)
+{
+    char command[128], line[64];
+    snprintf(command, sizeof command, "ls %s/log", image);
+    FILE *list = popen(command, "r");
+    assert_non_null(list);
+    names_count = 0;
+    while (fgets(line, sizeof line, list) != NULL && names_count < FILES_MAX) {
+        line[strcspn(line, "\n")] = 0;
+        snprintf(names[names_count++], sizeof names[0], "%.63s", line);
+    }
+    pclose(list);
+}
+
+static void live_start(struct world *world, struct thing *thing)
+{
+    world_config(world, CONFIG_ENGINE_EMBEDDED, live);
+    assert_int_equal(world_start(world, 1), ERR_OK);
+    thing_init(thing, "room:1", 1000, 86400000);
+    thing_open(world, thing, 10);
+}
+
+static void live_crash(struct world *world, struct thing *thing)
+{
+    thing_close(thing);
+    world_settle(world);
+    head = thing->channel.head;
+    memcpy(epoch, thing->channel.epoch, sizeof epoch);
+    shell("cp -a %s %s && rm -f %s/index.db-wal %s/index.db-shm", live, image, image, image);
+    thing_fini(thing);
+    world_stop(world);
+    names_read();
+}
+
+/* An image with some files, all of them needed but perhaps the last one. */
+static int setup(void **state)
+{
+    (void)state;
+    struct world world;
+    struct thing thing;
+    snprintf(base, sizeof base, "/tmp/test_embed_made.%d", (int)getpid());
+    snprintf(live, sizeof live, "%s/live", base);
+    snprintf(image, sizeof image, "%s/image", base);
+    snprintf(data, sizeof data, "%s/data", base);
+    shell("rm -rf %s && mkdir %s", base, base);
+    memset(text, 'x', VERIFY ? 3000 : sizeof text - 1);
+    live_start(&world, &thing);
+    for (uint64_t i = 1; i <= 12; i++) assert_int_equal(thing_publish(&thing, NULL, text), i);
+    live_crash(&world, &thing);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    shell("rm -rf %s", base);
+    return 0;
+}
+
+static void data_renew(void)
+{
+    shell("rm -rf %s && cp -a %s %s", data, image, data);
+}
+
+static void assert_refused(void)
+{
+    struct world world;
+    world_config(&world, CONFIG_ENGINE_EMBEDDED, data);
+    assert_int_equal(world_start(&world, 1), ERR_STORE_CORRUPT);
+}
+
+/* Starts on `data`; the epoch is the one before, or another.  The head. */
+static uint64_t assert_started(bool is_same_epoch)
+{
+    struct world world;
+    struct thing thing;
+    world_config(&world, CONFIG_ENGINE_EMBEDDED, data);
+    assert_int_equal(world_start(&world, 2), ERR_OK);
+    thing_init(&thing, "room:1", 1000, 86400000);
+    thing_open(&world, &thing, 10);
+    uint64_t found = thing.channel.head;
+    if (is_same_epoch)
+        assert_string_equal(thing.channel.epoch, epoch);
+    else
+        assert_string_not_equal(thing.channel.epoch, epoch);
+    memcpy(epoch, thing.channel.epoch, sizeof epoch);
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+    return found;
+}
+
+static void nothing_is_missing_after_a_crash(void **state)
+{
+    (void)state;
+    data_renew();
+    assert_int_equal(assert_started(true), head);
+    assert_int_equal(assert_started(true), head);
+}
+
+static void each_file_is_missed(void **state)
+{
+    (void)state;
+    assert_true(names_count >= 2);
+    for (uint32_t i = 0; i < names_count; i++) {
+        data_renew();
+        shell("mv %s/log/%s %s/gone", data, names[i], base);
+        assert_refused();
+        assert_refused();
+        shell("mv %s/gone %s/log/%s", base, data, names[i]);
+        assert_int_equal(assert_started(true), head);
+    }
+}
+
+static void all_files_are_missed_and_an_empty_one(void **state)
+{
+    (void)state;
+    data_renew();
+    shell("rm %s/log/*", data);
+    assert_refused();
+    data_renew();
+    shell(": > %s/log/%s", data, names[0]);
+    assert_refused();
+}
+
+static void an_accepted_loss_gives_new_epochs_once(void **state)
+{
+    (void)state;
+    data_renew();
+    shell("rm %s/log/* && touch %s/accept-loss", data, data);
+    assert_int_equal(assert_started(false), 0);
+    shell("test ! -e %s/accept-loss", data);
+    assert_int_equal(assert_started(true), 0);
+}
+
+static void what_is_left_of_an_accepted_loss_is_there(void **state)
+{
+    (void)state;
+    data_renew();
+    for (uint32_t i = 1; i < names_count; i++) shell("rm %s/log/%s", data, names[i]);
+    shell("touch %s/accept-loss", data);
+    uint64_t left = assert_started(false);
+    assert_true(left > 0 && left <= head);
+}
+
+static void the_record_itself_is_missed(void **state)
+{
+    (void)state;
+    data_renew();
+    shell("rm %s/made", data);
+    assert_refused();
+    shell(": > %s/made", data);
+    assert_refused();
+    shell("touch %s/accept-loss", data);
+    assert_int_equal(assert_started(false), head);
+    assert_int_equal(assert_started(true), head);
+}
+
+static void a_changed_bit_of_the_record_is_refused(void **state)
+{
+    (void)state;
+    for (int at = 0; at < 512; at += 37) {
+        char path[128];
+        uint8_t byte;
+        data_renew();
+        snprintf(path, sizeof path, "%s/made", data);
+        int file = open(path, O_RDWR | O_CLOEXEC);
+        assert_int_equal(pread(file, &byte, 1, at), 1);
+        byte ^= 4;
+        assert_int_equal(pwrite(file, &byte, 1, at), 1);
+        close(file);
+        assert_refused();
+    }
+    shell("touch %s/accept-loss", data);
+    assert_int_equal(assert_started(false), head);
+    assert_int_equal(assert_started(true), head);
+}
+
+static void a_clean_end_leaves_nothing_to_miss(void **state)
+{
+    (void)state;
+    data_renew();
+    assert_int_equal(assert_started(true), head);
+    shell("test -z \"$(ls %s/log)\" && rm %s/made", data, data);
+    assert_int_equal(assert_started(true), head);
+}
+
+static void an_older_index_is_noticed(void **state)
+{
+    (void)state;
+    data_renew();
+    assert_int_equal(assert_started(true), head);
+    /* Another life, with a record of files of its own. */
+    struct world world;
+    struct thing thing;
+    shell("rm -rf %s %s && mv %s %s", live, image, data, live);
+    shell("cp %s/index.db %s/index.old", live, base);
+    live_start(&world, &thing);
+    assert_int_equal(thing_publish(&thing, NULL, "more"), head + 1);
+    live_crash(&world, &thing);
+    data_renew();
+    shell("cp %s/index.old %s/index.db", base, data);
+    assert_refused();
+    shell("touch %s/accept-loss", data);
+    assert_started(false);
+    assert_started(true);
+    /* None at all is a first life. */
+    data_renew();
+    shell("rm %s/log/* %s/index.db", data, data);
+    assert_int_equal(assert_started(false), 0);
+    assert_int_equal(assert_started(true), 0);
+}
+
+static void the_record_of_a_life_before_means_nothing(void **state)
+{
+    (void)state;
+    struct world world;
+    struct thing thing;
+    data_renew();
+    /* A second life that makes no file, and crashes. */
+    shell("rm -rf %s %s && mv %s %s", live, image, data, live);
+    live_start(&world, &thing);
+    live_crash(&world, &thing);
+    assert_int_equal(names_count, 0);
+    data_renew();
+    assert_int_equal(assert_started(true), head);
+}
+
+static void files_that_were_removed_are_not_missed(void **state)
+{
+    (void)state;
+    struct world world;
+    struct thing thing;
+    shell("rm -rf %s %s", live, image);
+    live_start(&world, &thing);
+    thing.channel.history.size = 10;
+    /* The first file goes once it is full and a checkpoint is on disk. */
+    char first[128];
+    snprintf(first, sizeof first, "%s/log/00000001-00-00000001.log", live);
+    uint64_t end_ns = clock_mono_ns() + WORLD_WAIT_MS * 1000000ull;
+    uint64_t count = 0;
+    do {
+        thing_publish(&thing, NULL, text);
+        count++;
+    } while (count < 400 && clock_mono_ns() < end_ns && access(first, F_OK) == 0);
+    while (clock_mono_ns() < end_ns && access(first, F_OK) == 0) world_turn(&world);
+    assert_int_not_equal(access(first, F_OK), 0);
+    thing_publish(&thing, NULL, text);
+    live_crash(&world, &thing);
+    data_renew();
+    assert_int_equal(assert_started(true), head);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(nothing_is_missing_after_a_crash),
+        CASE(each_file_is_missed),
+        CASE(all_files_are_missed_and_an_empty_one),
+        CASE(an_accepted_loss_gives_new_epochs_once),
+        CASE(what_is_left_of_an_accepted_loss_is_there),
+        CASE(the_record_itself_is_missed),
+        CASE(a_changed_bit_of_the_record_is_refused),
+        CASE(a_clean_end_leaves_nothing_to_miss),
+        CASE(an_older_index_is_noticed),
+        CASE(the_record_of_a_life_before_means_nothing),
+        CASE(files_that_were_removed_are_not_missed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
