@@ -206,16 +206,19 @@ class Scene {
   /** Nobody sends anything new: what was begun is answered, and everyone has everything. */
   async calm() {
     this.isLoading = false;
+    const ears = this.people.flatMap((person) => [...person.ears?.values() ?? []]);
+    // A subscription that began behind the last message may know of it before the book does.
+    const head = (name) => Math.max(this.book.channel(name).head,
+      ...ears.filter((ear) => ear.name === name && ear.isPlaced).map((ear) => ear.offset));
     const isQuiet = () => {
       this.check();
-      return this.people.every((person) => person.isIdle ?? true) && this.people.every((person) => !person.ears ||
-        [...person.ears.values()].every((ear) => ear.isPlaced && ear.offset === this.book.channel(ear.name).head));
+      return this.people.every((person) => person.isIdle ?? true) &&
+        ears.every((ear) => ear.isPlaced && ear.offset === head(ear.name));
     };
     await until(isQuiet, 'everything is answered and everyone has everything', 120000).catch((error) => {
-      const ears = this.people.flatMap((person) => [...person.ears?.values() ?? []])
-        .filter((ear) => ear.offset !== this.book.channel(ear.name).head)
-        .map((ear) => `${ear.who} ${ear.name} ${ear.offset} of ${this.book.channel(ear.name).head}`);
-      throw new Error(`missing: ${error.message}; ${ears.join(', ')}; ${this.people.filter((person) => !(person.isIdle ?? true)).length} writers wait`);
+      const late = ears.filter((ear) => ear.offset !== head(ear.name))
+        .map((ear) => `${ear.who} ${ear.name} ${ear.offset} of ${head(ear.name)}`);
+      throw new Error(`missing: ${error.message}; ${late.join(', ')}; ${this.people.filter((person) => !(person.isIdle ?? true)).length} writers wait`);
     });
     await this.audit(false);
   }

@@ -127,7 +127,7 @@ static void nothing_is_missing_after_a_crash(void **state)
 static void each_file_is_missed(void **state)
 {
     (void)state;
-    assert_true(names_count >= 2);
+    assert_true(names_count >= 1);
     for (uint32_t i = 0; i < names_count; i++) {
         data_renew();
         shell("mv %s/log/%s %s/gone", data, names[i], base);
@@ -154,9 +154,10 @@ static void an_accepted_loss_gives_new_epochs_once(void **state)
     (void)state;
     data_renew();
     shell("rm %s/log/* && touch %s/accept-loss", data, data);
-    assert_int_equal(assert_started(false), 0);
+    uint64_t left = assert_started(false); /* what a checkpoint had saved */
+    assert_true(left < head);
     shell("test ! -e %s/accept-loss", data);
-    assert_int_equal(assert_started(true), 0);
+    assert_int_equal(assert_started(true), left);
 }
 
 static void what_is_left_of_an_accepted_loss_is_there(void **state)
