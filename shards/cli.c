@@ -114,7 +114,8 @@ static const struct command commands[] = {
      "http://127.0.0.1:9000/index\n"
      "  sluice work read_receipt --config config.yaml --once --exec 'cat >> receipts.ndjson'\n",
      "TOPIC", 1, 1},
-    {"backup", "copy the data directory of a running gateway", cli_backup, BIT(CONFIG) | BIT(DATA),
+    {"backup", "copy the data directory, also while no gateway runs", cli_backup,
+     BIT(CONFIG) | BIT(DATA),
      "DIR is made, and becomes a data directory: everything that was acknowledged when the\n"
      "command began is in it, sealed as it was.  Start on it with --data DIR; it then goes\n"
      "on as a store of its own, so clients of the original are told that they cannot\n"

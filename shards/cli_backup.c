@@ -1,10 +1,12 @@
 /*
- * cli_backup: copy the data directory of a running gateway.
+ * cli_backup: copy the data directory of a gateway, running or not.
  *
  * The command and the gateway speak by two files in the data directory
  * (storage/embed/backup.h): whoever may write there may ask.  A call of the server API
  * would let a backend write files on this machine, and a second process cannot read
- * SQLite's files safely, because their locks are the gateway's own.
+ * SQLite's files safely, because their locks are the gateway's own.  While none runs, the
+ * command takes the gateway's place: a plain copy, put back later, would go on with the
+ * epochs of the original, and what it lacks would be missed by nobody.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -137,18 +139,34 @@ static bool target_of(struct ask *ask, const char *word)
     return size > 0 && (size_t)size < sizeof(ask->target) && strchr(ask->target, '\n') == NULL;
 }
 
-static int ask_all(struct ask *ask)
+static const char no_right[] =
+    "this user may not write there; run the command as the user of the gateway";
+
+/* No gateway runs: the copy is made here. */
+static int copy_still(struct ask *ask)
 {
-    if (!is_served(ask))
-        return failed(ask->data,
-                      "no gateway runs on this data directory; copy it with cp -r, or start one");
+    entropy_fill(&ask->id, sizeof(ask->id));
+    enum err err = embed_backup_still(ask->data, ask->id, ask->target);
+    if (err == ERR_NOT_FOUND) return failed(ask->data, "nothing is stored there");
+    if (err == ERR_CONFLICT) return failed(ask->data, "a gateway is starting; ask again");
+    if (err == ERR_DENIED) return failed(ask->data, no_right);
+    bool is_told = ask_look(ask);
+    if (err != ERR_OK) return failed(ask->target, is_told ? ask->text : err_text(err));
+    return CLI_DONE;
+}
+
+/* A gateway runs: it is asked. */
+static int copy_running(struct ask *ask)
+{
     int result = ask_write(ask);
     if (result < 0)
-        return failed(ask->data, result == -EACCES
-                                     ? "this user may not write there; run the command as the "
-                                       "user of the gateway"
-                                     : strerrordesc_np(-result));
-    int exit = ask_follow(ask);
+        return failed(ask->data, result == -EACCES ? no_right : strerrordesc_np(-result));
+    return ask_follow(ask);
+}
+
+static int ask_all(struct ask *ask)
+{
+    int exit = is_served(ask) ? copy_running(ask) : copy_still(ask);
     if (exit == CLI_DONE)
         printf("%s: complete, %" PRIu64 " MiB and %s\n", ask->target, ask->all_bytes >> 20,
                ask->text);

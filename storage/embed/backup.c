@@ -1,4 +1,4 @@
-/* Backups while the gateway runs; the story stands in backup.h. */
+/* Backups, while the gateway runs and while it does not; the story stands in backup.h. */
 #include "storage/embed/backup.h"
 
 #include <errno.h>
@@ -17,6 +17,7 @@
 #define ROOM_LEAST   (16u << 20)
 #define PATH_SIZE    (BACKUP_PATH_MAX + 80)
 #define REQUEST_SIZE (BACKUP_PATH_MAX + 64)
+#define STILL_BLOCK  (1u << 20)
 
 /* ---- what is told ---- */
 
@@ -53,7 +54,8 @@ static printf_like(2, 3) enum err backup_fail(struct embed_node *node, const cha
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
     backup_say(node, BACKUP_FAILED, text);
-    log_error("backup failed target=%s reason=\"%s\"", node->backup.target, text);
+    if (!node->backup.is_still)
+        log_error("backup failed target=%s reason=\"%s\"", node->backup.target, text);
     return ERR_IO;
 }
 
@@ -217,17 +219,13 @@ static enum err backup_mark(struct embed_node *node, const char *path)
     return ERR_OK;
 }
 
-/* The database is copied; no transaction runs before this returns. */
-static enum err backup_finish(struct embed_node *node)
+/* All of it is there: it gets the name that a start wants. */
+static enum err backup_name(struct embed_node *node)
 {
     struct backup *backup = &node->backup;
     char part[PATH_SIZE], path[PATH_SIZE];
     path_in(part, backup->target, BACKUP_PART);
     path_in(path, backup->target, "index.db");
-    index_copy_end(backup->copy);
-    backup->copy = NULL;
-    TRY(backup_mark(node, part));
-    TRY(backup_logs(node));
     int file = disk_open(part, DISK_READ | DISK_WRITE);
     int result = file < 0 ? file : disk_sync(file);
     if (file >= 0) disk_close(file);
@@ -240,13 +238,26 @@ static enum err backup_finish(struct embed_node *node)
              backup->log_bytes);
     backup->done_bytes = backup->all_bytes;
     backup_say(node, BACKUP_DONE, text);
+    return ERR_OK;
+}
+
+/* The database is copied; no transaction runs before this returns. */
+static enum err backup_finish(struct embed_node *node)
+{
+    struct backup *backup = &node->backup;
+    char part[PATH_SIZE];
+    path_in(part, backup->target, BACKUP_PART);
+    index_copy_end(backup->copy);
+    backup->copy = NULL;
+    TRY(backup_mark(node, part));
+    TRY(backup_logs(node));
+    TRY(backup_name(node));
     log_info("backup is complete target=%s bytes=%" PRIu64 " log_files=%" PRIu64
              " log_bytes=%" PRIu64 " ms=%" PRIu64,
              backup->target, backup->all_bytes, backup->log_files, backup->log_bytes,
              (clock_mono_ns() - backup->began_ns) / 1000000);
     return ERR_OK;
 }
-
 static void backup_slice(struct embed_node *node)
 {
     struct backup *backup = &node->backup;
@@ -377,4 +388,104 @@ enum err embed_backup_check(const struct embed_node *node)
               "path=%s",
               node->path);
     return ERR_CONFLICT;
+}
+
+/* ---- while no gateway runs ---- */
+
+/* Byte by byte: what is damaged stays so, and a start on the copy says it. */
+static enum err still_file(struct embed_node *node, const char *path, const char *target,
+                           uint64_t *copied_bytes)
+{
+    int from = disk_open(path, DISK_READ);
+    if (from < 0) return backup_fail(node, "%s cannot be read: %s", path, strerrordesc_np(-from));
+    int to = disk_open(target, DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE);
+    uint8_t *bytes = mem_alloc(STILL_BLOCK);
+    int64_t result = to;
+    for (uint64_t at = 0; result >= 0;) {
+        result = disk_read(from, bytes, STILL_BLOCK, at);
+        if (result <= 0) break;
+        size_t size = (size_t)result;
+        result = disk_write(to, bytes, size, at);
+        at += size;
+        *copied_bytes += size;
+    }
+    if (result >= 0) result = disk_sync(to);
+    mem_free(bytes);
+    if (to >= 0) disk_close(to);
+    disk_close(from);
+    if (result >= 0) return ERR_OK;
+    return backup_fail(node, "%s cannot be copied to %s: %s", path, target,
+                       strerrordesc_np((int)-result));
+}
+
+static void on_still_log(void *context, const char *name)
+{
+    struct log_copy *logs = context;
+    struct backup *backup = &logs->node->backup;
+    struct segment segment;
+    char path[PATH_SIZE], target[PATH_SIZE];
+    if (logs->err != ERR_OK ||
+        !segment_parse(name, &segment.generation, &segment.shard, &segment.number))
+        return;
+    path_in(path, logs->node->log_path, name);
+    snprintf(target, sizeof target, "%s/log/%s", backup->target, name);
+    logs->err = still_file(logs->node, path, target, &backup->log_bytes);
+    backup->log_files++;
+}
+
+/* SQLite's own log too: opening the copy brings it in. */
+static enum err still_copy(struct embed_node *node)
+{
+    struct backup *backup = &node->backup;
+    struct log_copy logs = {.node = node};
+    char part[PATH_SIZE], path[PATH_SIZE], wal[PATH_SIZE];
+    path_in(part, backup->target, BACKUP_PART);
+    path_in(path, backup->target, BACKUP_PART "-wal");
+    path_in(wal, node->path, "index.db-wal");
+    TRY(still_file(node, node->index_path, part, &backup->all_bytes));
+    if (disk_size_at(wal) > 0) TRY(still_file(node, wal, path, &backup->all_bytes));
+    int result = disk_list(node->log_path, on_still_log, &logs);
+    TRY(logs.err);
+    path_in(path, backup->target, "log");
+    if (result >= 0) result = disk_sync_dir(path);
+    if (result < 0) return backup_fail(node, "the logs cannot be copied");
+    TRY(backup_mark(node, part));
+    return backup_name(node);
+}
+
+static enum err still_run(struct embed_node *node)
+{
+    char path[PATH_SIZE];
+    path_in(path, node->path, BACKUP_PART);
+    if (disk_size_at(path) >= 0)
+        return backup_fail(node, "%s is a backup that was not completed", node->path);
+    TRY(backup_target(node));
+    enum err err = still_copy(node);
+    if (err != ERR_OK) backup_clean(node);
+    return err;
+}
+
+enum err embed_backup_still(const char *data, uint64_t id, const char *target)
+{
+    char path[PATH_SIZE];
+    path_in(path, data, "index.db");
+    if (disk_size_at(path) < 0) return ERR_NOT_FOUND;
+    struct embed_node *node = mem_alloc(sizeof *node);
+    enum err err = ERR_LIMIT_SIZE;
+    int lock = -1;
+    int data_size = snprintf(node->path, sizeof node->path, "%s", data);
+    int target_size = snprintf(node->backup.target, BACKUP_PATH_MAX, "%s", target);
+    if ((size_t)data_size < sizeof node->path && target_size < BACKUP_PATH_MAX) {
+        snprintf(node->log_path, sizeof node->log_path, "%s/log", node->path);
+        snprintf(node->index_path, sizeof node->index_path, "%s/index.db", node->path);
+        node->backup.id = id;
+        node->backup.is_still = true;
+        path_in(path, data, "lock");
+        lock = disk_lock(path);
+        err = lock == -EWOULDBLOCK ? ERR_CONFLICT : ERR_DENIED;
+        if (lock >= 0) err = still_run(node);
+    }
+    if (lock >= 0) disk_close(lock);
+    mem_free(node);
+    return err;
 }

@@ -1,5 +1,5 @@
 /*
- * backup: a copy of the data directory, made while the gateway runs.
+ * backup: a copy of the data directory, made while the gateway runs, or while none does.
  *
  * `sluice backup DIR` asks by a file in the data directory, so whoever may write there
  * may ask, and nobody else:
@@ -13,11 +13,14 @@
  * So a backup holds everything that was acknowledged when it was asked for, and most of
  * what came meanwhile.  What was begun and not completed does not start.
  *
+ * While no gateway runs the command takes the directory's lock and copies the files itself.
+ *
  * A backup is a data directory: a gateway starts on it.  The first time it takes an
  * incarnation, and with it epochs, of its own: its channels part from the original's.
  * What was sealed stays sealed, with the same key.
  *
- * Thread:  the index writer's; the last three: the main thread, before and after.
+ * Thread:  the index writer's; the next three: the main thread, before and after; the last:
+ *          the command's.
  * Source:  backup.c, index_backup.c; shards/cli_backup.c asks
  * Tests:   tests/unit/storage/test_embed_backup.c, tests/conformance/backup.test.mjs
  */
@@ -50,6 +53,7 @@ struct backup {
     uint64_t log_files, log_bytes;
     uint64_t done_bytes, all_bytes;
     uint64_t began_ns, said_ns;
+    bool is_still; /* made by the command: it says itself what failed */
     char target[BACKUP_PATH_MAX];
 };
 
@@ -62,6 +66,10 @@ void embed_backup_forget(struct embed_node *node);
 void embed_backup_end(struct embed_node *node);
 /* ERR_CONFLICT, and said: `path` is a backup that was not completed. */
 must_use enum err embed_backup_check(const struct embed_node *node);
+/* The same copy of a data directory that no gateway has open; blocking.  ERR_NOT_FOUND:
+ * nothing is stored there; ERR_CONFLICT: a gateway has it; ERR_DENIED: its lock cannot be
+ * had; else backup.status says of `id` what came of it. */
+must_use enum err embed_backup_still(const char *data, uint64_t id, const char *target);
 
 struct index_copy;
 must_use enum err index_copy_begin(struct index *index, const char *path, struct index_copy **copy);

@@ -80,6 +80,34 @@ test('what it says when it cannot be', async (t) => {
   assert.equal((await backup(copy, '--data', data)).code, 0);
   assert.match((await backup(copy, '--data', data)).err, /is there already/);
   await gateway.stop();
-  assert.match((await backup(`${copy}2`, '--data', data)).err, /no gateway runs on this data directory/);
-  assert.ok(!existsSync(join(data, 'backup.request')) && !existsSync(`${copy}2`));
+  assert.match((await backup(`${copy}2`, '--data', join(data, 'none'))).err, /nothing is stored there/);
+  assert.ok(!existsSync(join(data, 'backup.request')) && !existsSync(`${copy}2`) && !existsSync(join(data, 'none')));
+});
+
+for (const how of ['stop', 'kill']) test(`a copy after a ${how}, put back later, parts from what it lacks`, async (t) => {
+  const gateway = new Gateway();
+  t.after(() => gateway.end());
+  const data = join(gateway.dir, 'data'), copy = join(gateway.dir, 'copy');
+  const give = (path) => { gateway.options.config = { storage: { engine: 'embedded', path } }; };
+  give(data);
+  await gateway.start({ shards: 2 });
+  for (let n = 1; n <= 50; n++) await gateway.ask('publish', { channel: 'chat:1', data: { n } });
+  const { epoch } = await gateway.ask('history', { channel: 'chat:1', limit: 0 });
+  await gateway[how]();
+  const { code, out, err } = await backup(copy, '--data', data);
+  assert.deepEqual([code, err], [0, '']);
+  assert.match(out, new RegExp(`^${copy}: complete, \\d+ MiB and \\d+ log files with \\d+ bytes\n$`));
+  assert.deepEqual(readdirSync(copy).sort(), ['index.db', 'log']);
+  assert.match((await backup(copy, '--data', data)).err, /is there already/);
+
+  // The original goes on as it was; the copy has everything up to it, and another epoch.
+  await gateway.start({ shards: 2 });
+  const { offset, epoch: same } = await gateway.ask('publish', { channel: 'chat:1', data: { n: 51 } });
+  assert.deepEqual([offset, same], [51, epoch]);
+  await gateway.stop();
+  give(copy);
+  await gateway.start({ shards: 3 });
+  const history = await gateway.ask('history', { channel: 'chat:1', limit: -1 });
+  assert.deepEqual(history.publications.map((p) => p.data.n), range(1, 50));
+  assert.notEqual(history.epoch, epoch);
 });
