@@ -130,6 +130,7 @@ void record_read(const struct embed_record *record, struct entry *entry)
 void record_free(struct embed_store *store, struct embed_record *record)
 {
     check(record->op == NULL && record->key == NULL);
+    mem_free(record->live);
     list_remove(&record->in_batch);
     list_remove(&record->in_channel);
     slab_put(&store->records, record);
@@ -181,17 +182,13 @@ static struct key_entry *append_key(struct embed_store *store, struct store_appe
                       store_now_ms(&store->store));
 }
 
-/* A publication that nobody keeps goes to the feed with the next submit. */
+/* A publication of which nobody keeps anything goes to the feed with the next submit. */
 static void append_live(struct embed_store *store, struct store_append *op)
 {
     struct embed_channel *channel = op->channel->engine;
     struct embed_answer *answer = embed_answer(store, channel);
     answer->append = op;
     answer->is_live = true;
-    answer->key = append_key(store, op);
-    if (answer->key != NULL) {
-        channel->linger_ms = store_now_ms(&store->store) + EMBED_LINGER_MS;
-    }
     answer->publication = op->publication;
     answer->publication.offset = 0;
     answer->publication.time_ms = store->store.env.clock->wall_ms;
@@ -202,8 +199,26 @@ static void append_live(struct embed_store *store, struct store_append *op)
     answer->publication.chan_info = arena_copy(&store->arena, op->publication.chan_info);
 }
 
-static size_t append_body_size(const struct embed_store *store, const struct store_append *op)
+/* What of a publication waits in memory for the commit of its key. */
+static struct embed_live *live_create(const struct embed_store *store,
+                                      const struct store_append *op)
 {
+    struct publication publication = op->publication;
+    publication.offset = 0;
+    publication.time_ms = store->store.env.clock->wall_ms;
+    size_t size = publication_size(&publication);
+    struct embed_live *live = mem_alloc(sizeof *live + size);
+    live->size = size;
+    struct writer writer = writer_of(live->bytes, size);
+    publication_write(&writer, &publication);
+    check(!writer.failed && writer.used == size);
+    return live;
+}
+
+static size_t append_body_size(const struct embed_store *store, const struct store_append *op,
+                               enum record_type type)
+{
+    if (type == RECORD_KEY) return 0;
     if (op->type == RECORD_PUBLICATION) return embed_publication_size(store, op);
     if (op->type == RECORD_CURSOR) return op->user.size;
     if (op->type == RECORD_REMOVE) return 0;
@@ -216,8 +231,8 @@ static size_t append_body_size(const struct embed_store *store, const struct sto
 static void append_write(struct embed_store *store, struct writer *writer,
                          const struct store_append *op, const struct entry *entry)
 {
-    entry_write(writer, entry, append_body_size(store, op));
-    if (op->type == RECORD_PUBLICATION) {
+    entry_write(writer, entry, append_body_size(store, op, entry->type));
+    if (entry->type == RECORD_PUBLICATION) {
         embed_publication_write(store, writer, op, entry);
     } else if (op->type == RECORD_CURSOR) {
         write_bytes(writer, op->user);
@@ -228,12 +243,13 @@ static void append_write(struct embed_store *store, struct writer *writer,
     check(!writer->failed && writer->used == writer->size);
 }
 
-static void append_record(struct embed_store *store, struct store_append *op,
+/* `type`: of the op, or RECORD_KEY for a publication of which only the key is kept. */
+static void append_record(struct embed_store *store, struct store_append *op, enum record_type type,
                           struct embed_record *record)
 {
     struct embed_channel *channel = op->channel->engine;
     channel->time_ms = max_u64(channel->time_ms, store_now_ms(&store->store));
-    struct entry entry = {.type = op->type,
+    struct entry entry = {.type = type,
                           .name = channel->name,
                           .epoch = bytes_of_text(channel->epoch),
                           .time_ms = channel->time_ms,
@@ -242,19 +258,21 @@ static void append_record(struct embed_store *store, struct store_append *op,
                           .meta_ttl_ms = channel->meta_ttl_ms,
                           .offset = channel->assigned};
     if (op->type == RECORD_PUBLICATION) {
+        bool is_kept = type == RECORD_PUBLICATION;
         entry.scope = op->key.size > 0 ? op->scope : BYTES_NONE;
         entry.key = op->key;
-        entry.offset = record->offset = ++channel->assigned;
+        entry.offset = record->offset = is_kept ? ++channel->assigned : 0;
     } else if (op->type == RECORD_CURSOR) {
         entry.offset = min_u64(op->offset, INT64_MAX); /* SQLite's integers end there */
     } else if (op->type == RECORD_REMOVE) {
         record->offset = channel->assigned;
     }
-    record->type = op->type;
+    record->type = type;
+    record->live = type == RECORD_KEY ? live_create(store, op) : NULL;
     record->channel = channel;
     record->op = op;
     record->key = append_key(store, op);
-    record->size = entry_size(&entry, append_body_size(store, op));
+    record->size = entry_size(&entry, append_body_size(store, op, type));
     record->batch = shardlog_reserve(&store->log, record->size, &record->at);
     struct writer writer = writer_of(log_batch_at(record->batch, record->at), record->size);
     append_write(store, &writer, op, &entry);
@@ -273,7 +291,8 @@ static void embed_append(struct store *base, struct store_append *op)
     check(op->on_appended != NULL && op->scope.size <= KEY_PART_MAX);
     if (append_repeat(store, op)) return;
     bool is_kept = history_is_kept(op->channel->history) && !op->is_live_only;
-    if (op->type == RECORD_PUBLICATION && !is_kept) {
+    bool is_live = op->type == RECORD_PUBLICATION && !is_kept;
+    if (is_live && op->key.size == 0) {
         append_live(store, op);
         return;
     }
@@ -292,7 +311,7 @@ static void embed_append(struct store *base, struct store_append *op)
     if (record == NULL)
         append_refuse(store, op, ERR_STORE_LAG);
     else
-        append_record(store, op, record);
+        append_record(store, op, is_live ? RECORD_KEY : op->type, record);
 }
 
 /* The key's fate is known: so is that of every append that joined it. */
@@ -331,8 +350,27 @@ static void feed_members(const struct store_sink *sink, struct store_channel *ch
     mem_free(users);
 }
 
+static void feed_live(struct embed_store *store, struct embed_record *record)
+{
+    const struct store_sink *sink = &store->store.env.sink;
+    struct embed_live *live = record->live;
+    record->live = NULL;
+    if (record->channel->open != NULL) {
+        struct publication publication;
+        struct reader reader = reader_of(bytes_of(live->bytes, live->size));
+        enum err err = publication_read(&reader, &publication);
+        check(err == ERR_OK && reader.left == 0); /* we wrote it */
+        sink->on_publication(sink->context, record->channel->open, &publication);
+    }
+    mem_free(live);
+}
+
 static void record_feed(struct embed_store *store, struct embed_record *record)
 {
+    if (record->type == RECORD_KEY) {
+        feed_live(store, record);
+        return;
+    }
     const struct store_sink *sink = &store->store.env.sink;
     struct embed_channel *channel = record->channel;
     if (record->type == RECORD_PUBLICATION) {
@@ -410,12 +448,8 @@ static void answer_append(struct embed_store *store, const struct embed_answer *
     const struct store_sink *sink = &store->store.env.sink;
     channel->pins++; /* the owner may close it in its callback */
     answer->append->on_appended(answer->append, answer->err, answer->offset, answer->is_repeat);
-    if (answer->is_live) {
-        key_settle(store, channel, answer->key, ERR_OK, 0);
-        if (channel->open != NULL) {
-            sink->on_publication(sink->context, channel->open, &answer->publication);
-        }
-    }
+    if (answer->is_live && channel->open != NULL)
+        sink->on_publication(sink->context, channel->open, &answer->publication);
     channel->pins--;
     embed_channel_release(store, channel);
 }
@@ -446,20 +480,12 @@ static void embed_submit(struct store *base)
     metric_set(base->env.metrics, METRIC_STORE_LAG_BYTES, embed_lag(store));
 }
 
-/* Keys past their horizon and channels that linger for them. */
+/* Keys past their horizon, log files that nobody needs, the index. */
 static void on_sweep(struct timer *timer)
 {
     struct embed_store *store = container_of(timer, struct embed_store, sweep);
     const struct store_env *env = &store->store.env;
-    struct embed_channel *over[256];
-    uint32_t at = 0, count = 0;
-    uint64_t now_ms = store_now_ms(&store->store);
-    keys_expire(&store->keys, now_ms, 10000);
-    for (struct embed_channel *channel; (channel = map_next(&store->channels, &at)) != NULL;) {
-        bool is_over = channel->open == NULL && channel->linger_ms <= now_ms;
-        if (is_over && count < array_count(over)) over[count++] = channel;
-    }
-    for (uint32_t i = 0; i < count; i++) embed_channel_release(store, over[i]);
+    keys_expire(&store->keys, store_now_ms(&store->store), 10000);
     shardlog_rest(&store->log);
     if (env->shard == 0) embed_apply_sweep(store); /* one of them is enough */
     wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + EMBED_SWEEP_MS, on_sweep);

@@ -63,9 +63,6 @@
  * the machine's clock tells how long it was, and one that jumped would end
  * everything that has an age. */
 #define EMBED_AWAY_MAX_MS       86400000
-/* A closed channel without history remembers its keys this long, because no
- * file does. */
-#define EMBED_LINGER_MS         300000
 
 /* What detached shards left to apply, in order. */
 struct embed_left {
@@ -111,7 +108,6 @@ struct embed_channel {
     uint64_t removed;  /* offsets up to it were removed; of records that may not be applied yet */
     uint64_t time_ms;
     uint64_t meta_ttl_ms;
-    uint64_t linger_ms;  /* store time up to which it stays */
     uint64_t dropped;    /* newest batch of which a record left memory */
     struct list records; /* not applied, in order */
     uint32_t pins;       /* queries under way, callbacks running */
@@ -129,7 +125,14 @@ struct embed_record {
     enum record_type type;
     uint64_t offset;
     struct store_append *op; /* NULL once answered */
+    struct embed_live *live; /* RECORD_KEY: NULL once fed */
     struct key_entry *key;
+};
+
+/* A publication that waits for its key to be durable, and then is kept nowhere. */
+struct embed_live {
+    size_t size;
+    uint8_t bytes[]; /* as in storage/record.h */
 };
 
 /* An answer that needs no disk, given by the next submit. */
@@ -141,8 +144,7 @@ struct embed_answer {
     enum err err;
     uint64_t offset;
     bool is_repeat;
-    bool is_live; /* a publication without history: fed after the answer */
-    struct key_entry *key;
+    bool is_live; /* a publication without history and key: fed after the answer */
     struct publication publication;
 };
 

@@ -167,8 +167,7 @@ static struct embed_channel *channel_create(struct embed_store *store, struct by
 bool embed_channel_release(struct embed_store *store, struct embed_channel *channel)
 {
     bool is_needed = channel->open != NULL || channel->pins > 0 || channel->is_refused ||
-                     !list_is_empty(&channel->records) ||
-                     channel->linger_ms > store_now_ms(&store->store);
+                     !list_is_empty(&channel->records);
     if (is_needed) return false;
     void *removed = map_remove(&store->channels, channel->name);
     check(removed == channel);

@@ -51,7 +51,7 @@ enum err entry_read(struct reader *reader, struct entry *entry)
     entry->meta_ttl_ms = read_u64(&own);
     entry->offset = read_u64(&own);
     entry->body = bytes_of(own.at, own.left);
-    bool is_known = type >= RECORD_PUBLICATION && type <= RECORD_REMOVE && zero == 0;
+    bool is_known = type >= RECORD_PUBLICATION && type <= RECORD_KEY && zero == 0;
     return own.failed || !is_known ? ERR_STORE_CORRUPT : ERR_OK;
 }
 

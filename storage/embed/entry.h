@@ -7,7 +7,7 @@
  *   body, to the end:  PUBLICATION  the bytes of storage/record.h
  *                      MEMBERS      u32 count · sized user …
  *                      CURSOR       user
- *                      REMOVE       nothing
+ *                      REMOVE, KEY  nothing
  *
  * An entry says everything about its channel that the index needs, so a log is
  * read without any state and in any process.
@@ -26,7 +26,7 @@ struct entry {
     uint32_t history_size;
     uint64_t history_ttl_ms;
     uint64_t meta_ttl_ms;
-    uint64_t offset; /* of the publication; MEMBERS, REMOVE: the head; CURSOR: read up to */
+    uint64_t offset; /* of the publication; MEMBERS, REMOVE: the head; CURSOR: read up to; KEY: 0 */
     struct bytes body;
 };
 

@@ -13,7 +13,9 @@
 static const char schema_meta[] =
     "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS seals(generation INTEGER PRIMARY KEY, salt BLOB NOT NULL,"
-    " key BLOB NOT NULL);";
+    " key BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS live_keys(channel INTEGER, number INTEGER,"
+    " time_ms INTEGER NOT NULL, scope BLOB, key BLOB, PRIMARY KEY(channel, number)) WITHOUT ROWID;";
 
 /* Keys stand in the order of their offsets, which is that of their times: they
  * are added at the end of their channel, loaded newest first without a sort, and

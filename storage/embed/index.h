@@ -12,6 +12,7 @@
  *   publications(channel, offset, time_ms, body)   within retention
  *   members(channel, user, joined, read, round)
  *   keys(channel, offset, time_ms, scope, key)     within the horizon
+ *   live_keys(channel, number, time_ms, scope, key)   of publications kept nowhere; the same
  *   forgets(bucket, count)        how many channels of a bucket were forgotten
  *   seals(generation, salt, key)  what records are sealed with (seals.h)
  *

@@ -146,6 +146,18 @@ static enum err apply_publication(struct index *index, const struct index_group 
     return sql_do(put);
 }
 
+static enum err apply_live_key(struct index *index, const struct index_group *group,
+                               const struct entry *entry)
+{
+    sqlite3_stmt *put = index->statements[STATEMENT_LIVE_KEY_PUT];
+    if (entry->key.size == 0) return ERR_STORE_CORRUPT;
+    sql_bind(put, 1, group->channel);
+    sql_bind(put, 2, entry->time_ms);
+    sql_bind_bytes(put, 3, entry->scope);
+    sql_bind_bytes(put, 4, entry->key);
+    return sql_do(put);
+}
+
 static enum err apply_members(struct index *index, const struct index_group *group,
                               const struct entry *entry)
 {
@@ -236,6 +248,8 @@ static enum err group_apply(struct index *index, struct index_group *group)
             TRY(apply_members(index, group, entry));
         } else if (entry->type == RECORD_CURSOR) {
             TRY(apply_cursor(index, group, entry));
+        } else if (entry->type == RECORD_KEY) {
+            TRY(apply_live_key(index, group, entry));
         }
     }
     return group_end(index, group, last, floor);

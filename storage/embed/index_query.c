@@ -25,6 +25,7 @@ enum read_statement {
     READ_REVERSE,
     READ_MEMBERS,
     READ_KEYS,
+    READ_LIVE_KEYS,
     READ_COUNT,
 };
 
@@ -43,6 +44,8 @@ static const char *const read_texts[READ_COUNT] = {
     [READ_MEMBERS] = "SELECT user, joined, read FROM members WHERE channel=?1",
     [READ_KEYS] = "SELECT scope, key, offset, time_ms FROM keys WHERE channel=?1 AND time_ms>=?2"
                   " ORDER BY offset DESC LIMIT ?3",
+    [READ_LIVE_KEYS] = "SELECT scope, key, 0, time_ms FROM live_keys WHERE channel=?1 AND"
+                       " time_ms>=?2 ORDER BY number DESC LIMIT ?3",
 };
 
 struct index_reader {
@@ -177,22 +180,35 @@ static enum err query_members(struct index_reader *reader, struct query *query, 
     return err;
 }
 
+static void query_key(struct query *query, sqlite3_stmt *row)
+{
+    query->keys =
+        query_grow(query->keys, query->keys_count, &query->keys_room, sizeof *query->keys);
+    query->keys[query->keys_count++] =
+        (struct index_key){.scope = query_keep(query, sql_bytes(row, 0)),
+                           .key = query_keep(query, sql_bytes(row, 1)),
+                           .offset = sql_u64(row, 2),
+                           .time_ms = sql_u64(row, 3)};
+}
+
+/* Both tables have theirs newest first, and so has the answer. */
 static enum err query_keys(struct index_reader *reader, struct query *query, uint64_t channel)
 {
-    enum err err;
-    sqlite3_stmt *rows = reader->statements[READ_KEYS];
-    sql_bind(rows, 1, channel);
-    sql_bind(rows, 2, query->key_time_ms);
-    sql_bind(rows, 3, query->keys_max);
-    while (sql_row(rows, &err)) {
-        query->keys =
-            query_grow(query->keys, query->keys_count, &query->keys_room, sizeof *query->keys);
-        query->keys[query->keys_count++] =
-            (struct index_key){.scope = query_keep(query, sql_bytes(rows, 0)),
-                               .key = query_keep(query, sql_bytes(rows, 1)),
-                               .offset = sql_u64(rows, 2),
-                               .time_ms = sql_u64(rows, 3)};
+    enum err err = ERR_OK;
+    sqlite3_stmt *rows[2] = {reader->statements[READ_KEYS], reader->statements[READ_LIVE_KEYS]};
+    bool has[2] = {false, false};
+    for (int i = 0; i < 2 && err == ERR_OK; i++) {
+        sql_bind(rows[i], 1, channel);
+        sql_bind(rows[i], 2, query->key_time_ms);
+        sql_bind(rows[i], 3, query->keys_max);
+        has[i] = sql_row(rows[i], &err);
     }
+    while (err == ERR_OK && (has[0] || has[1]) && query->keys_count < query->keys_max) {
+        int i = !has[0] || (has[1] && sql_u64(rows[1], 3) > sql_u64(rows[0], 3));
+        query_key(query, rows[i]);
+        has[i] = sql_row(rows[i], &err);
+    }
+    for (int i = 0; i < 2; i++) sqlite3_reset(rows[i]);
     return err;
 }
 

@@ -19,7 +19,7 @@ struct sweep_row {
     uint64_t channel, time_ms, ttl_ms, meta_ttl_ms, floor, bucket;
 };
 
-/* Offsets ascend in both tables that are cut, and times with them: the first row
+/* Offsets ascend in the tables that are cut, and times with them: the first row
  * that stays ends the search. */
 static enum err sweep_cut(struct index *index, enum statement old, enum statement cut,
                           uint64_t channel, uint64_t floor, uint64_t time_min_ms,
@@ -72,6 +72,8 @@ static enum err sweep_row(struct index *index, const struct sweep_row *row, uint
     time_min_ms = now_ms > horizon_ms ? now_ms - horizon_ms : 0;
     TRY(sweep_cut(index, STATEMENT_KEY_OLD, STATEMENT_KEY_CUT, row->channel, 0, time_min_ms,
                   rows_left));
+    TRY(sweep_cut(index, STATEMENT_LIVE_KEY_OLD, STATEMENT_LIVE_KEY_CUT, row->channel, 0,
+                  time_min_ms, rows_left));
     bool is_over = row->meta_ttl_ms > 0 && row->time_ms + row->meta_ttl_ms < now_ms;
     return is_over && *rows_left > 0 ? sweep_forget(index, row) : ERR_OK;
 }

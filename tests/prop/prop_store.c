@@ -85,6 +85,24 @@ static void check_open(uint32_t channel)
     same(thing->members_count, members);
 }
 
+/* Kept nowhere: no offset, nothing to read, and yet the key is known. */
+static void step_live(uint32_t channel, struct model *model)
+{
+    struct append append = {0};
+    char *key = model->keys[model->keys_count].text;
+    snprintf(key, sizeof model->keys[0].text, "live%u", ++text_next);
+    model->keys[model->keys_count++].offset = 0;
+    append.op.type = RECORD_PUBLICATION;
+    append.op.publication.data = BYTES_LITERAL("live");
+    append.op.scope = BYTES_LITERAL("api");
+    append.op.key = bytes_of_text(key);
+    append.op.is_live_only = true;
+    thing_append(&things[channel], &append);
+    world_settle(&world);
+    expect(append.is_done && append.err == ERR_OK && !append.is_repeat);
+    same(append.offset, 0);
+}
+
 static void step_publish(uint32_t channel)
 {
     struct model *model = &models[channel];
@@ -94,6 +112,10 @@ static void step_publish(uint32_t channel)
     if (rng_chance(rng, 30) && at < model->keys_count) {
         same(thing_publish(&things[channel], model->keys[at].text, "again"),
              model->keys[at].offset);
+        return;
+    }
+    if (rng_chance(rng, 15) && model->keys_count < KEYS_MAX) {
+        step_live(channel, model);
         return;
     }
     model->texts[++model->head] = ++text_next;

@@ -181,12 +181,85 @@ static void a_lagging_index_delays_then_refuses(void **state)
     world_stop(&world);
 }
 
+/* The files as a kill leaves them: the key stands in the log alone, its publication
+ * nowhere. */
+static void a_kill_leaves_the_key_of_what_nobody_keeps(void **state)
+{
+    (void)state;
+    struct world world;
+    struct thing thing;
+    struct append append;
+    char copy[80], command[400];
+    snprintf(copy, sizeof copy, "%s.copy", path);
+    snprintf(command, sizeof command, "rm -rf %s; cp -r %s %s && ! grep -rq nowhere %s", copy, path,
+             copy, copy);
+    world_config(&world, CONFIG_ENGINE_EMBEDDED, path);
+    assert_int_equal(world_start(&world, 2), ERR_OK);
+    thing_init(&thing, "live:1", 0, 0);
+    thing_open(&world, &thing, 10);
+    assert_int_equal(thing_publish(&thing, "key", "nowhere"), 0);
+    thing_hear(&thing, 1);
+    assert_string_equal(thing.feed.items[0].data, "nowhere");
+    assert_int_equal(system(command), 0);
+    thing_close(&thing);
+    world_stop(&world);
+    world_config(&world, CONFIG_ENGINE_EMBEDDED, copy);
+    assert_int_equal(world_start(&world, 1), ERR_OK);
+    thing_open(&world, &thing, 10);
+    thing_ask(&thing, &append, "key", "again");
+    settle_append(&append);
+    assert_true(append.err == ERR_OK && append.is_repeat && append.offset == 0);
+    assert_int_equal(thing_publish(&thing, NULL, "other"), 0);
+    thing_hear(&thing, 1);
+    assert_string_equal(thing.feed.items[0].data, "other");
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+    snprintf(command, sizeof command, "rm -rf %s", copy);
+    assert_int_equal(system(command), 0);
+}
+
+/* Delivered is what is durable, also when only the key is to be. */
+static void a_failed_write_delivers_nothing_of_what_has_a_key(void **state)
+{
+    (void)state;
+    struct world world;
+    struct thing thing;
+    struct append append;
+    world_config(&world, CONFIG_ENGINE_EMBEDDED, path);
+    assert_int_equal(world_start(&world, 1), ERR_OK);
+    thing_init(&thing, "live:1", 0, 0);
+    thing_open(&world, &thing, 10);
+    for (int i = 0; i < 20; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%d", i);
+        assert_int_equal(thing_publish(&thing, key, "before"), 0);
+    }
+    thing_hear(&thing, 20);
+    limit_files(600);
+    thing_ask(&thing, &append, "lost", "lost");
+    settle_append(&append);
+    limit_files(RLIM_INFINITY);
+    assert_int_equal(append.err, ERR_STORE_UNKNOWN);
+    thing_ask(&thing, &append, "later", "refused");
+    settle_append(&append);
+    assert_int_equal(append.err, ERR_STORE_READONLY);
+    assert_int_equal(thing_publish(&thing, NULL, "without a key"), 0);
+    thing_hear(&thing, 21);
+    assert_string_equal(thing.feed.items[20].data, "without a key");
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_failed_write_ends_the_log_but_not_the_reads, setup),
         cmocka_unit_test_setup(a_full_disk_refuses_and_goes_on_when_there_is_room, setup),
         cmocka_unit_test_setup(a_lagging_index_delays_then_refuses, setup),
+        cmocka_unit_test_setup(a_kill_leaves_the_key_of_what_nobody_keeps, setup),
+        cmocka_unit_test_setup(a_failed_write_delivers_nothing_of_what_has_a_key, setup),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     void *none = NULL;

@@ -72,7 +72,7 @@ static void an_entry_of_another_type_is_refused(void **state)
     for (int type = 0; type < 256; type++) {
         buffer[4] = (uint8_t)type;
         struct reader reader = reader_of(bytes_of(buffer, size));
-        bool is_known = type >= RECORD_PUBLICATION && type <= RECORD_REMOVE;
+        bool is_known = type >= RECORD_PUBLICATION && type <= RECORD_KEY;
         assert_int_equal(entry_read(&reader, &entry), is_known ? ERR_OK : ERR_STORE_CORRUPT);
     }
 }

@@ -77,6 +77,26 @@ static enum err put(const char *name, uint64_t offset, uint64_t time_ms, uint32_
     return index_apply(index_, LOG, &batch, 1);
 }
 
+/* The same with a key, "live<n>", of what is kept nowhere. */
+static void put_live(const char *name, uint64_t n, uint64_t time_ms)
+{
+    uint8_t buffer[256];
+    char key[32];
+    snprintf(key, sizeof key, "live%d", (int)n);
+    struct entry entry = {.type = RECORD_KEY,
+                          .name = bytes_of_text(name),
+                          .epoch = BYTES_LITERAL("abcdefgh"),
+                          .scope = BYTES_LITERAL("api"),
+                          .key = bytes_of_text(key),
+                          .time_ms = time_ms,
+                          .meta_ttl_ms = 1000};
+    struct writer writer = writer_of(buffer, sizeof buffer);
+    entry_write(&writer, &entry, 0);
+    check(!writer.failed);
+    struct index_batch batch = {++number, writer_bytes(&writer)};
+    assert_int_equal(index_apply(index_, LOG, &batch, 1), ERR_OK);
+}
+
 static struct query ask(const char *name)
 {
     struct query query = {.name = bytes_of_text(name),
@@ -186,6 +206,45 @@ static void a_sweep_removes_what_is_over(void **state)
     assert_false(query.is_known);
     assert_int_equal(query.forgets, forgets + 1);
     query_clear(&query);
+}
+
+static void keys_of_what_nobody_keeps_live_as_long_as_others(void **state)
+{
+    (void)state;
+    static const uint64_t offsets[] = {0, 2, 0, 1}; /* newest first */
+    assert_int_equal(put("room", 1, 100, 100, 5000), ERR_OK);
+    put_live("room", 1, 200);
+    assert_int_equal(put("room", 2, 300, 100, 5000), ERR_OK);
+    put_live("room", 2, 400);
+    for (uint64_t i = 1; i <= 5; i++) put_live("live", i, i * 100);
+    struct query query = ask("room");
+    assert_int_equal(query.head, 2);
+    assert_int_equal(query.keys_count, 4);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(query.keys[i].offset, offsets[i]);
+        assert_int_equal(query.keys[i].time_ms, 400 - i * 100);
+    }
+    query_clear(&query);
+    query.keys_max = 3;
+    assert_int_equal(index_query(reader, &query), ERR_OK);
+    assert_int_equal(query.keys_count, 3);
+    query_clear(&query);
+    sweep(1300, 900, 100); /* what is older than 400 */
+    query = ask("live");
+    assert_true(query.is_known && query.head == 0 && query.publications_count == 0);
+    assert_int_equal(query.keys_count, 2);
+    assert_memory_equal(query.keys[0].key.at, "live5", 5);
+    query_clear(&query);
+    put_live("live", 6, 1400);
+    sweep(2000, 900, 100);
+    query = ask("live");
+    assert_int_equal(query.keys_count, 1);
+    query_clear(&query);
+    sweep(2401, 900, 100); /* and then the channel goes */
+    query = ask("live");
+    assert_false(query.is_known);
+    query_clear(&query);
+    assert_int_equal(rows("live_keys"), 0);
 }
 
 static void what_a_floor_ends_is_gone_at_once_and_its_rows_soon(void **state)
@@ -417,6 +476,7 @@ int main(void)
         CASE(a_gap_is_refused_and_leaves_nothing),
         CASE(history_keeps_its_size_and_an_answer_its_bytes),
         CASE(a_sweep_removes_what_is_over),
+        CASE(keys_of_what_nobody_keeps_live_as_long_as_others),
         CASE(what_a_floor_ends_is_gone_at_once_and_its_rows_soon),
         CASE(unused_room_goes_back_to_the_disk),
         CASE(a_changed_bit_is_an_error_and_never_an_answer),

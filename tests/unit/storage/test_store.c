@@ -358,6 +358,72 @@ static void everything_is_there_after_a_restart(void **state)
     for (int i = 0; i < 20; i++) thing_fini(&things[i]);
 }
 
+/* Publishes for those who listen now; the offset. */
+static uint64_t ask_live(struct thing *thing, const char *key)
+{
+    struct append append = {0};
+    append.op.type = RECORD_PUBLICATION;
+    append.op.publication.data = BYTES_LITERAL("live");
+    append.op.scope = BYTES_LITERAL("api");
+    append.op.key = bytes_of_text(key);
+    append.op.is_live_only = true;
+    thing_append(thing, &append);
+    assert_true(world_wait(append.world, &append.is_done));
+    assert_int_equal(append.err, ERR_OK);
+    return append.offset;
+}
+
+/* In a channel without history, and skipped over in one that has some. */
+static void a_key_outlives_what_nobody_keeps(void **state)
+{
+    struct world world;
+    struct thing live, room;
+    struct append first, second;
+    begin(&world, state, 1);
+    thing_init(&live, "live", 0, 0);
+    thing_init(&room, "room", 10, FOREVER);
+    thing_open(&world, &live, 10);
+    thing_open(&world, &room, 10);
+    thing_ask(&live, &first, "k1", "one");
+    thing_ask(&live, &second, "k1", "again"); /* while the first is under way */
+    world_settle(&world);
+    assert_false(first.is_repeat);
+    assert_true(second.err == ERR_OK && second.is_repeat && second.offset == 0);
+    assert_int_equal(thing_publish(&live, "k2", "two"), 0);
+    thing_hear(&live, 2);
+    assert_string_equal(live.feed.items[0].data, "one");
+    assert_string_equal(live.feed.items[1].data, "two");
+    publish_many(&room, 1, 3);
+    assert_int_equal(ask_live(&room, "k1"), 0);
+    thing_hear(&room, 4);
+    thing_close(&live);
+    thing_close(&room);
+    for (uint32_t round = 1; round <= 3; round++) {
+        world_stop(&world);
+        assert_int_equal(world_start(&world, round), ERR_OK);
+        thing_open(&world, &live, 10);
+        thing_open(&world, &room, 10);
+        for (int i = 0; i < 2; i++) {
+            thing_ask(&live, &first, i == 0 ? "k1" : "k2", "repeated");
+            world_settle(&world);
+            assert_true(first.err == ERR_OK && first.is_repeat && first.offset == 0);
+        }
+        assert_int_equal(thing_publish(&room, "k1", "repeated"), 0);
+        assert_int_equal(thing_publish(&live, NULL, "end"), 0);
+        assert_int_equal(room.feed.count, 0);
+        assert_int_equal(room.channel.head, 3);
+        thing_hear(&live, 1); /* the repeated ones are not heard */
+        assert_int_equal(live.channel.head, 0);
+        thing_read(&live, 0, UINT32_MAX, false);
+        assert_int_equal(live.answer.count, 0);
+        thing_close(&live);
+        thing_close(&room);
+    }
+    world_stop(&world);
+    thing_fini(&live);
+    thing_fini(&room);
+}
+
 #define CASE(name, engine)                                                                         \
     {                                                                                              \
 #name " " #engine, name, setup_path, NULL, (void *)(uintptr_t)CONFIG_ENGINE_##engine       \
@@ -378,12 +444,15 @@ int main(void)
         CASES(MEMORY),
         CASES(REDIS),
         CASE(everything_is_there_after_a_restart, REDIS),
+        CASE(a_key_outlives_what_nobody_keeps, REDIS),
         CASES(EMBEDDED),
         CASE(everything_is_there_after_a_restart, EMBEDDED),
+        CASE(a_key_outlives_what_nobody_keeps, EMBEDDED),
     };
     const struct CMUnitTest others[] = {
         CASES(REDIS),
         CASE(everything_is_there_after_a_restart, REDIS),
+        CASE(a_key_outlives_what_nobody_keeps, REDIS),
     };
     struct redis_world replica;
     redis_begin(&redis, NULL);
