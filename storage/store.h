@@ -234,7 +234,8 @@ struct store {
 };
 
 /* The time that history_rule.ttl_ms and publication.taken_ms are measured in: Unix
- * milliseconds, unless the machine's clock jumped; then it goes on as if it had not. */
+ * milliseconds, unless the machine's clock jumped; then it goes on as if it had not.  On
+ * Redis: by the server's clock. */
 static inline uint64_t store_now_ms(const struct store *store)
 {
     const struct clock *clock = store->env.clock;

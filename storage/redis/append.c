@@ -310,7 +310,7 @@ static void body_write(struct redis_store *redis, struct writer *writer,
                        const struct store_append *op)
 {
     if (op->type == RECORD_PUBLICATION) {
-        redis_seals_write(&redis->seals, writer, op, is_kept(op), redis->store.env.clock->wall_ms);
+        redis_seals_write(&redis->seals, writer, op, is_kept(op), store_now_ms(&redis->store));
     } else if (op->type == RECORD_CURSOR) {
         write_bytes(writer, op->user);
     } else if (op->type == RECORD_MEMBERS) {

@@ -212,7 +212,7 @@ static void announcement_hold(struct redis_server *server, struct redis_channel 
     if (!list_is_linked(&channel->holding)) list_append(&redis->holding, &channel->holding);
 }
 
-/* Two nodes' clocks: what seems to come before it was made took no time. */
+/* Two nodes' readings of one clock: what seems to come before it was made took no time. */
 static void lag_observe(struct redis_store *redis, const struct announcement *announcement)
 {
     struct reader reader = reader_of(announcement->body);
@@ -222,7 +222,7 @@ static void lag_observe(struct redis_store *redis, const struct announcement *an
     (void)read_bytes(&reader, 10); /* version, flags, offset */
     uint64_t time_ms = read_u64(&reader);
     if (!is_publication || reader.failed) return;
-    uint64_t now_ms = redis->store.env.clock->wall_ms;
+    uint64_t now_ms = store_now_ms(&redis->store);
     uint64_t lag_ms = now_ms > time_ms ? now_ms - time_ms : 0;
     metric_observe(redis->store.env.metrics, FAMILY_PUB_SUB_LAG, lag_ms * 1000000);
 }

@@ -190,6 +190,8 @@ static enum err take_info(struct hello *hello, const struct reply *reply)
         return ERR_STORE_DOWN;
     }
     take_parent(hello, info_value(info, "master_replid2"));
+    if (bytes_to_u64(info_value(info, "server_time_usec"), &hello->server.time_ms))
+        hello->server.time_ms /= 1000;
     memcpy(hello->server.lineage, run_id.at, 16);
     memcpy(hello->server.lineage + 16, replication_id.at, 16);
     hello->server.lineage[LINEAGE_MAX] = 0;

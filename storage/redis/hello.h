@@ -50,7 +50,8 @@ struct hello_server {
     char
         lineage[LINEAGE_MAX + 1]; /* run id and replication id; changes with every other data set */
     char parent[LINEAGE_MAX / 2 + 1]; /* replication id of the primary that it replaced, or "" */
-    bool is_durable; /* answers only after its log is on disk: a restart loses nothing */
+    uint64_t time_ms; /* Unix milliseconds by its clock when it said this; 0: it does not say */
+    bool is_durable;  /* answers only after its log is on disk: a restart loses nothing */
     char digests[SCRIPT_COUNT][SCRIPT_DIGEST_SIZE + 1];
 };
 

@@ -162,6 +162,9 @@ static void beat_on_end(struct link_call *base, enum err err, const struct reply
         err = ERR_STORE_DOWN;
     }
     if (err != ERR_OK) return; /* beat_ms is near */
+    uint64_t time_ms = 0;
+    if (bytes_to_u64(reply_text(reply->items[0]), &time_ms))
+        redis_hear_time(redis, time_ms, peers->beat_asked_ms);
     bool is_alive = reply->items[1]->type == REPLY_INTEGER && reply->items[1]->integer == 1;
     graves_take(peers, reply_item(reply, 3)->type == REPLY_ARRAY ? reply->items[3] : NULL);
     peers->replaced[0] = 0;
@@ -399,6 +402,7 @@ void nodes_tick(struct redis_store *redis, uint64_t now_ms)
     if (may_beat && !peers->is_beating && !peers->is_leaving && now_ms >= peers->beat_ms) {
         peers->is_beating = true;
         peers->beat_ms = now_ms + LEASE_AGAIN_MS;
+        peers->beat_asked_ms = now_ms;
         peers->beat_call.write = beat_write;
         peers->beat_call.on_end = beat_on_end;
         redis_call(redis, 0, &peers->beat_call);

@@ -68,6 +68,7 @@ struct redis_peers {
     bool is_leaving; /* said goodbye */
     struct link_call beat_call;
     uint64_t beat_ms; /* next one */
+    uint64_t beat_asked_ms;
     char graves[GRAVES_MAX][LIFE_MAX + 1];
     uint32_t graves_count;
     struct cleaning *cleaning;

@@ -70,7 +70,7 @@ static void call_write_to(struct read_call *call, struct store_channel *channel,
     resp_number(out, count);
     resp_number(out, is_kept ? channel->history.size : 0);
     resp_number(out, is_kept ? channel->history.ttl_ms : 0);
-    resp_number(out, redis->store.env.clock->wall_ms);
+    resp_number(out, store_now_ms(&redis->store));
 }
 
 static void call_write(struct link_call *base, struct link *link, struct resp_out *out)

@@ -191,6 +191,8 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
         err = find_servers(opened, problem);
         if (err != ERR_OK) log_error("%s", problem);
     }
+    if (opened->server.time_ms > 0)
+        opened->age_base_ms = opened->server.time_ms - clock_mono_ns() / 1000000u;
     if (err != ERR_OK) {
         secure_context_destroy(options->secure);
         keyring_fini(&opened->keyring);
@@ -211,6 +213,23 @@ static void redis_node_close(struct store_node *base)
     mem_free(node);
 }
 
+/* --- time ------------------------------------------------------------------------------------ */
+
+/* A moment of the turn is not quite the moment of the answer. */
+#define TIME_SLACK_MS 50
+
+/* A machine that slept, a primary with another clock: whoever comes later begins with the
+ * server's time, so this node goes along, back too. */
+void redis_hear_time(struct redis_store *redis, uint64_t time_ms, uint64_t asked_ms)
+{
+    uint64_t now_ms = redis_now_ms(redis), base_ms = redis->store.age_base_ms;
+    check(asked_ms <= now_ms);
+    if (time_ms <= now_ms + TIME_SLACK_MS) return; /* no clock that was ever set */
+    uint64_t least_ms = time_ms - now_ms - TIME_SLACK_MS;
+    uint64_t most_ms = time_ms - asked_ms + TIME_SLACK_MS;
+    redis->store.age_base_ms = min_u64(max_u64(base_ms, least_ms), most_ms);
+}
+
 /* --- the store of a shard -------------------------------------------------------------------- */
 
 static struct store *redis_attach(struct store_node *base, const struct store_env *env)
@@ -218,7 +237,8 @@ static struct store *redis_attach(struct store_node *base, const struct store_en
     struct redis_node *node = container_of(base, struct redis_node, node);
     struct redis_store *redis = mem_alloc(sizeof *redis);
     uint64_t seed;
-    redis->store = (struct store){.engine = base->engine, .env = *env};
+    redis->store =
+        (struct store){.engine = base->engine, .env = *env, .age_base_ms = node->age_base_ms};
     redis->node = node;
     entropy_fill(&seed, sizeof seed);
     redis_draw_letters(redis->letters);

@@ -83,6 +83,7 @@ struct redis_node {
     uint64_t epoch;                    /* as of which the Sentinels named it; a Cluster: 0 */
     struct slots_view *view;           /* of a Cluster, else NULL */
     struct hello_server server;        /* what the primary said at the start of the node */
+    uint64_t age_base_ms;              /* for the stores, as it was when the node opened */
     char letters[REDIS_BOOT_SIZE + 1]; /* name this process to other nodes */
 };
 
@@ -206,6 +207,9 @@ static inline uint64_t redis_now_ms(const struct redis_store *redis)
 }
 
 /* redis.c */
+/* The server's clock said `time_ms` at some moment since `asked_ms`: store time follows it, so
+ * that all nodes judge ages alike, however wrong the clocks of their machines are. */
+void redis_hear_time(struct redis_store *redis, uint64_t time_ms, uint64_t asked_ms);
 #define REDIS_KEY_MAX 1024
 /* Writes "<prefix>:{p<k>}:<kind><name>" into key[REDIS_KEY_MAX]. */
 struct bytes redis_key(const struct redis_store *redis, char *key, uint32_t partition,

@@ -8,7 +8,8 @@
 --          forward  publications after the offset ARGV[9], at most ARGV[11]
 --          reverse  publications below the offset ARGV[9] (0: from the head), at most
 --                   ARGV[11], newest first
--- ARGV[12] history size, ARGV[13] ttl in ms, ARGV[14] the node's time in ms
+-- ARGV[12] history size, ARGV[13] ttl in ms, ARGV[14] store time in ms, which
+--          the nodes take from the server's clock, and publications carry
 --
 -- Answers { epoch, head, revision, members revision, entries, members, removed, seals }:
 -- entries as XRANGE gives them, members as HGETALL does, removed the offset up to

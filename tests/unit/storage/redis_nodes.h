@@ -36,6 +36,7 @@ struct node {
     struct inbox inbox;
     struct wheel wheel;
     struct clock clock;
+    int64_t wall_skew_ms; /* how wrong the clock of its machine is */
     struct rng rng;
     struct metrics metrics;
     struct store *store;
@@ -187,6 +188,7 @@ static inline void node_turn(struct node *node, uint64_t wait_ms)
 {
     loop_enter(node->loop, wait_ms == 0 ? 0 : clock_turn_ms(&node->clock) + wait_ms);
     clock_turn(&node->clock);
+    node->clock.wall_ms = (uint64_t)((int64_t)node->clock.wall_ms + node->wall_skew_ms);
     loop_run(node->loop);
     wheel_run(&node->wheel, clock_turn_ms(&node->clock), 1024);
     store_submit(node->store);
