@@ -58,11 +58,13 @@ enum err announcement_read(struct bytes message, struct announcement *announceme
 enum err read_answer_read(const struct reply *reply, struct read_answer *answer)
 {
     *answer = (struct read_answer){0};
-    if (reply->type != REPLY_ARRAY || reply->count != 8) return ERR_STORE_CORRUPT;
+    if (reply->type != REPLY_ARRAY || reply->count != 9) return ERR_STORE_CORRUPT;
     answer->epoch = reply_text(reply->items[0]);
     answer->entries = reply->items[4];
     answer->members = reply->items[5];
     answer->seals = reply->items[7];
+    answer->are_members_lost =
+        reply->items[8]->type == REPLY_INTEGER && reply->items[8]->integer == 1;
     bool is_good = epoch_is_valid(answer->epoch) &&
                    bytes_to_u64(reply_text(reply->items[1]), &answer->head) &&
                    bytes_to_u64(reply_text(reply->items[2]), &answer->revision) &&

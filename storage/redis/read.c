@@ -130,6 +130,17 @@ static enum err answer_parse(struct redis_store *redis, enum err err, const stru
     return ERR_OK;
 }
 
+/* Said at each look until the backend sets them again: without members everybody is
+ * refused, and that must not pass for an answer. */
+static void members_check(const struct store_channel *channel, const struct read_answer *answer)
+{
+    if (!answer->are_members_lost) return;
+    log_warn("the members and read positions of a channel were deleted or evicted in Redis, and "
+             "its epoch ends; set its members again, and maxmemory-policy to noeviction "
+             "channel=%.*s",
+             (int)channel->name.size, (const char *)channel->name.at);
+}
+
 /* --- open ---------------------------------------------------------------------------------- */
 
 /* The newest publications: gapless up to the head, or none. */
@@ -197,6 +208,7 @@ static void open_on_end(struct link_call *base, enum err err, const struct reply
     check(channel->state == CHANNEL_READING);
     struct read_answer answer;
     err = answer_parse(redis, err, reply, &answer);
+    if (err == ERR_OK) members_check(channel->channel, &answer);
     if (err == ERR_OK) err = open_take(redis, channel, &answer);
     if (err != ERR_OK) {
         feed_fail(redis, channel, err);
@@ -302,6 +314,7 @@ static void fill_on_end(struct link_call *base, enum err err, const struct reply
         return;
     }
     err = answer_parse(redis, err, reply, &answer);
+    if (err == ERR_OK) members_check(channel->channel, &answer);
     if (err == ERR_OK && fill_take(call, &answer)) {
         redis_call_behind(redis, call->partition, base);
         return;

@@ -28,7 +28,7 @@
  *   <prefix>:{p<k>}:s:<ch>     stream: <offset>-0 d <publication>,
  *                              <head>-<revision> m <member list>
  *   <prefix>:{p<k>}:w:<ch>     list: changes that wait for replicas
- *   <prefix>:{p<k>}:m:<ch>     hash: user ▶ "joined read"
+ *   <prefix>:{p<k>}:m:<ch>     hash: user ▶ "joined read"; or '' ▶ "none", or "lost"
  *   <prefix>:{p<k>}:k:<letters>:<n>:<ch>:<n>:<scope><key>   "<offset>", for the horizon
  *   <prefix>:{p<k>}:seal:<name>  what records are sealed with (seals.h)
  *   <prefix>:{p<k>}:c:<ch>     sharded pub/sub: announcements

@@ -5,7 +5,7 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
-import { away } from './client.mjs';
+import { away, connect } from './client.mjs';
 import { Gateway, sleep, until } from './gateway.mjs';
 import { Ledger } from './ledger.mjs';
 import { Proxy } from './proxy.mjs';
@@ -120,6 +120,26 @@ test('a partition was evicted: everybody is told of a new epoch', async (t) => {
   const { told } = ledger.judge({ mayLose: true });
   assert.equal(told, CHANNELS.length * 3);
   assert.notEqual(ledger.last(CHANNELS[0]).epoch, before);
+});
+
+test('the members of a channel were deleted: that is no mere refusal', async (t) => {
+  const { redis, ledger, gateways: [gateway] } = await stage(t);
+  const channel = CHANNELS[0], before = ledger.last(channel).epoch;
+  await gateway.ask('members_set', { channel, members: ['ann'] });
+  const ann = await connect(gateway, 'ann');
+  t.after(() => ann.centrifuge.disconnect());
+  const read = () => ann.centrifuge.rpc('receipt.read', { channel, offset: 1 });
+  assert.ok((await read()).data.offset > 0);
+  await ledger.stop();
+  await gateway.kill();
+  for (const key of redis.say('--scan', '--pattern', `*:m:${channel}`).split('\n')) redis.say('DEL', key);
+  await gateway.start();
+  await until(() => ann.connects === 2, 'ann is back');
+  await assert.rejects(read(), { code: 103 });
+  await until(() => gateway.log.includes(`noeviction channel=${channel}`), 'the log names the channel');
+  assert.notEqual((await gateway.ask('history', { channel, limit: 0 })).epoch, before);
+  await gateway.ask('members_set', { channel, members: ['ann'] });
+  assert.ok((await read()).data.offset > 0);
 });
 
 // Redis says that it forgets nothing; an operator may make it.  Or it says that it may

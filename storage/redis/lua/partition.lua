@@ -74,3 +74,19 @@ local function check_loss(head, known_epoch, known_head)
 end
 
 local function digits(number) return string.format('%.0f', number) end
+
+-- Where a member list is in force there is the hash "<prefix>:{p<k>}:m:<channel>": its
+-- users, or the field '' alone when it has none.  A hash that is not there was evicted or
+-- deleted.  That ends the epoch, and is marked for whoever reads it before the next list.
+local function mark_members_lost(channel)
+  raise_generation()
+  call('HSET', base .. 'm:' .. channel, '', 'lost')
+end
+
+local function has_members(channel, members_revision)
+  if members_revision == 0 then return false end
+  local hash = base .. 'm:' .. channel
+  local count = call('HLEN', hash)
+  if count == 0 then mark_members_lost(channel) end
+  return count > 1 or count == 1 and call('HEXISTS', hash, '') == 0
+end

@@ -11,9 +11,11 @@
 -- ARGV[12] history size, ARGV[13] ttl in ms, ARGV[14] store time in ms, which
 --          the nodes take from the server's clock, and publications carry
 --
--- Answers { epoch, head, revision, members revision, entries, members, removed, seals }:
+-- Answers { epoch, head, revision, members revision, entries, members, removed, seals,
+-- lost }:
 -- entries as XRANGE gives them, members as HGETALL does, removed the offset up to
--- which everything was removed.  What is held ends it all: head and revision are the
+-- which everything was removed, lost whether its members were, and no list has come
+-- since.  What is held ends it all: head and revision are the
 -- confirmed ones.
 local channel, mode = ARGV[5], ARGV[8]
 local stored_head, stored_revision, members_revision, removed, head, revision = read_meta(channel)
@@ -27,6 +29,20 @@ local stream = base .. 's:' .. channel
 local size, ttl, now = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local count = tonumber(ARGV[11])
 local entries, members = {}, {}
+
+local lost = 0
+local function read_members()
+  local hash = base .. 'm:' .. channel
+  members = call('HGETALL', hash)
+  if #members == 0 and members_revision > 0 then
+    mark_members_lost(channel)
+    members = { '', 'lost' }
+  end
+  if members[1] == '' then
+    if members[2] == 'lost' then lost = 1 end
+    members = {}
+  end
+end
 
 local function offset_of(entry) return tonumber(string.match(entry[1], '^(%d+)')) end
 
@@ -60,9 +76,9 @@ end
 
 if mode == 'fill' then
   entries = call('XRANGE', stream, '(' .. ARGV[9], last, 'COUNT', count)
-  if ARGV[10] ~= digits(revision) then members = call('HGETALL', base .. 'm:' .. channel) end
+  if ARGV[10] ~= digits(revision) then read_members() end
 else
-  if mode == 'open' then members = call('HGETALL', base .. 'm:' .. channel) end
+  if mode == 'open' then read_members() end
   local first = nil
   if size > 0 and ttl > 0 and count > 0 then first = trim_expired() end
   if first then
@@ -105,4 +121,4 @@ for _, entry in ipairs(entries) do
   end
 end
 return { epoch, digits(head), digits(revision), digits(members_revision), entries, members,
-         digits(removed), seals }
+         digits(removed), seals, lost }

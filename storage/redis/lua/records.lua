@@ -53,10 +53,13 @@ local function announce(channel, kind, number, revision, body)
 end
 
 -- The list in force from the head `number` on.
-local function apply_members(channel, number, body)
+local function apply_members(channel, m, number, body)
   local hash = base .. 'm:' .. channel
   local gone, joined, left = {}, {}, {}
-  for _, user in ipairs(call('HKEYS', hash)) do gone[user] = true end
+  local users = call('HKEYS', hash)
+  if m.members > 0 and #users == 0 then mark_members_lost(channel) end
+  for _, user in ipairs(users) do gone[user] = true end
+  gone[''] = nil
   local at, user = 1, nil
   local fresh = digits(number + 1) .. ' ' .. digits(number)
   while at <= #body do
@@ -71,14 +74,22 @@ local function apply_members(channel, number, body)
     call('HDEL', hash, name)
     left[#left + 1] = name
   end
+  if #body == 0 then
+    call('HSET', hash, '', 'none')
+  elseif users[1] == '' or m.members > 0 and #users == 0 then
+    call('HDEL', hash, '')
+  end
   copy_members(channel, joined, left)
 end
 
 -- A cursor only grows.  It is announced in any case: whoever sent it waits for that.
-local function apply_cursor(channel, offset, user)
+local function apply_cursor(channel, m, offset, user)
   local hash = base .. 'm:' .. channel
   local value = call('HGET', hash, user)
-  if not value then return offset end
+  if not value then
+    has_members(channel, m.members)
+    return offset
+  end
   local joined, read = string.match(value, '^(%d+) (%d+)$')
   if offset <= tonumber(read) then return tonumber(read) end
   call('HSET', hash, user, joined .. ' ' .. digits(offset))
@@ -102,10 +113,10 @@ end
 -- Gives what is announced as its number.
 local function apply(channel, m, kind, revision, number, body)
   if kind == 'm' then
-    apply_members(channel, number, body)
+    apply_members(channel, m, number, body)
     m.members = revision
   elseif kind == 'c' then
-    number = apply_cursor(channel, number, body)
+    number = apply_cursor(channel, m, number, body)
   else
     apply_remove(channel, m, number)
   end

@@ -48,6 +48,7 @@ end
 local function copy_publication(channel, m, offset, body)
   -- What another node sealed is not for others to read.
   if not has_copies or string.byte(body) ~= 1 then return end
+  local is_offline = has_members(channel, m.members)
   local payload, tags, at, sender = nil, nil, nil, ''
   payload, at = struct.unpack('<I4c0', body, 19)
   tags, at = struct.unpack('<I4c0', body, at)
@@ -60,7 +61,7 @@ local function copy_publication(channel, m, offset, body)
     fields[#fields + 1] = tags
   end
   copy(base .. 'group_msg', group_ms, unpack(fields))
-  if m.members > 0 and call('HLEN', base .. 'm:' .. channel) > 0 then
+  if is_offline then
     copy(base .. 'offline_msg', offline_ms, unpack(fields))
   end
   if not has_conversations then return end

@@ -74,6 +74,90 @@ static void changes_missed_by_the_feed_are_found(void **state)
     world_end(world);
 }
 
+/* --- members that vanished ------------------------------------------------------------------- */
+
+static void drop_members(struct world *world)
+{
+    assert_string_equal(
+        redis_say(&world->redis,
+                  "EVAL return(redis.call('DEL',unpack(redis.call('KEYS','test:*:m:room:0')))) 0"),
+        ":1");
+}
+
+static void reopen(struct world *world, struct room *room)
+{
+    turn_until(world, world_is_idle(world));
+    store_close(room->node->store, &room->channel);
+    assert_int_equal(room_open(world, room->node, room, "room:0", NUMBERS_MAX), ERR_OK);
+}
+
+static void an_empty_member_list_is_no_loss(void **state)
+{
+    (void)state;
+    struct world *world = world_begin();
+    struct room *here = &world->rooms[0][0], *there = &world->rooms[1][0];
+    for (uint32_t i = 0; i < 2; i++) { /* the first list there is, and one that ends another */
+        there->members_count = 9;
+        set_members(world, here, 0);
+        turn_until(world, there->members_count == 0);
+        reopen(world, here);
+        assert_int_equal(here->members_count, 0);
+        move_cursor(world, here, 0);
+        set_members(world, here, 2);
+        turn_until(world, there->members_count == 2);
+        reopen(world, here);
+        assert_int_equal(here->members_count, 2);
+    }
+    assert_non_null(strstr(here->channel.epoch, ".1"));
+    assert_int_equal(here->lost + there->lost, 0);
+    world_end(world);
+}
+
+static void vanished_members_are_told_to_who_opens(void **state)
+{
+    (void)state;
+    struct world *world = world_begin();
+    struct room *here = &world->rooms[0][0], *there = &world->rooms[1][0];
+    set_members(world, here, 2);
+    turn_until(world, there->members_count == 2);
+    drop_members(world);
+    for (uint32_t i = 0; i < 2; i++) { /* once, however often one looks */
+        reopen(world, here);
+        assert_int_equal(here->members_count, 0);
+        turn_until(world, there->lost == 1);
+        assert_non_null(strstr(here->channel.epoch, ".2"));
+        assert_string_equal(here->channel.epoch, there->channel.epoch);
+    }
+    set_members(world, here, 3);
+    turn_until(world, there->members_count == 3);
+    reopen(world, here);
+    assert_int_equal(here->members_count, 3);
+    assert_non_null(strstr(here->channel.epoch, ".2"));
+    assert_int_equal(there->lost, 1);
+    world_end(world);
+}
+
+static void vanished_members_are_told_to_who_writes(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 2; i++) {
+        struct world *world = world_begin();
+        struct room *here = &world->rooms[0][0], *there = &world->rooms[1][0];
+        set_members(world, here, 2);
+        turn_until(world, there->members_count == 2);
+        drop_members(world);
+        if (i == 0) move_cursor(world, here, 0);
+        if (i == 1) set_members(world, here, 1);
+        turn_until(world, here->lost == 1 && there->lost == 1);
+        assert_non_null(strstr(here->channel.epoch, ".2"));
+        reopen(world, here);
+        assert_int_equal(here->members_count, i);
+        turn_for(world, 50);
+        assert_non_null(strstr(here->channel.epoch, ".2"));
+        world_end(world);
+    }
+}
+
 static void remove_all(struct world *world, struct room *room)
 {
     struct store_append op = {.type = RECORD_REMOVE};
@@ -223,6 +307,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(members_and_cursors_travel),
+        cmocka_unit_test(an_empty_member_list_is_no_loss),
+        cmocka_unit_test(vanished_members_are_told_to_who_opens),
+        cmocka_unit_test(vanished_members_are_told_to_who_writes),
         cmocka_unit_test(changes_missed_by_the_feed_are_found),
         cmocka_unit_test(a_removal_reaches_the_other_node),
         cmocka_unit_test(live_publications_reach_both_nodes_once),
