@@ -191,16 +191,21 @@ async function limits(t, store) {
     assert.equal(client.connects, 2);
   });
 
+  const main = gateway;
   await t.test('a reader that stops is ended with 3008, alone, and memory stays bounded', async (t) => {
+    // One of its own, without a store: the other still writes what came before, and grows by that.
+    const gateway = await new Gateway({ shards: 3, config: { ...main.options.config, storage: { engine: 'memory' } } }).start();
+    t.after(() => gateway.end());
     const witness = await connect(gateway, 'witness');
     const slow = await openRaw(gateway, { id: 1, connect: { token: token({ sub: 'slow' }) } },
       { id: 2, subscribe: { channel: 'live:flood' } });
     t.after(() => { witness.centrifuge.disconnect(); slow.socket.destroy(); });
     const feed = await subscribe(witness, 'live:flood');
     await until(() => slow.received.includes('"subscribe"'), 'the slow one is subscribed');
+    const filler = 'y'.repeat(64 << 10);
+    for (let i = 0; i < 100; i++) await gateway.ask('publish', { channel: 'live:warm', data: filler });
     slow.socket.pause();
     const before = gateway.memory();
-    const filler = 'y'.repeat(64 << 10);
     const isTold = async () => /slow[^\n]* 1\n/.test(await (await fetch(`${gateway.http}/metrics`)).text());
     for (let i = 0; i < 300; i++) {
       await gateway.ask('publish', { channel: 'live:flood', data: { number: i + 1, filler } });
