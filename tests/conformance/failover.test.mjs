@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { away } from './client.mjs';
-import { Gateway, sleep, until } from './gateway.mjs';
+import { Gateway, NAMESPACES, sleep, until } from './gateway.mjs';
 import { Ledger } from './ledger.mjs';
 import { Proxy } from './proxy.mjs';
 import { Redis } from './redis.mjs';
@@ -29,6 +29,7 @@ async function stage(t, options = {}) {
     wires.push(wire);
     t.after(() => wire.end());
     const gateway = new Gateway({ shards, config: { storage: { engine: 'redis' },
+      channel: { namespaces: [{ ...NAMESPACES[0], history_size: 100000 }] }, // everything, to be judged
       redis: { address: `redis://127.0.0.1:${wire.port}`, connect_timeout: '1s', io_timeout: '3s', ...options } } });
     t.after(() => gateway.end());
     gateways.push(await gateway.start());

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { away } from './client.mjs';
-import { Gateway, sleep, until } from './gateway.mjs';
+import { Gateway, NAMESPACES, sleep, until } from './gateway.mjs';
 import { Ledger } from './ledger.mjs';
 import { RedisCluster } from './redis_cluster.mjs';
 import { RedisSentinel } from './redis_sentinel.mjs';
@@ -16,6 +16,7 @@ async function stage(t, servers, more = {}) {
   const gateways = [];
   for (const shards of [1, 3]) {
     const gateway = new Gateway({ shards, config: { storage: { engine: 'redis' },
+      channel: { namespaces: [{ ...NAMESPACES[0], history_size: 100000 }] }, // everything, to be judged
       redis: { ...servers.options, connect_timeout: '1s', io_timeout: '3s', ...more } } });
     t.after(() => gateway.end());
     gateways.push(await gateway.start());
