@@ -216,6 +216,7 @@ class Scene {
         ears.every((ear) => ear.isPlaced && ear.offset === head(ear.name));
     };
     await until(isQuiet, 'everything is answered and everyone has everything', 120000).catch((error) => {
+      if (error.kind) throw error; // what the book found while we waited
       const late = ears.filter((ear) => ear.offset !== head(ear.name))
         .map((ear) => `${ear.who} ${ear.name} ${ear.offset} of ${head(ear.name)}`);
       throw new Error(`missing: ${error.message}; ${late.join(', ')}; ${this.people.filter((person) => !(person.isIdle ?? true)).length} writers wait`);
