@@ -161,6 +161,25 @@ static void take_parent(struct hello *hello, struct bytes id)
     hello->server.parent[LINEAGE_MAX / 2] = 0;
 }
 
+/* A primary takes another replication id also when its first replica comes, or the last one
+ * has been gone for an hour; the data is the same then.  Only where it was copied from
+ * another server does the id tell one data set of the process from the next. */
+static void take_lineage(struct hello_server *server, struct bytes run_id,
+                         struct bytes replication_id)
+{
+    const size_t half = LINEAGE_MAX / 2;
+    check(run_id.size >= half && replication_id.size >= half);
+    memcpy(server->replication_id, replication_id.at, half);
+    server->replication_id[half] = 0;
+    memcpy(server->lineage, run_id.at, half);
+    memset(server->lineage + half, '0', half);
+    if (server->parent[0] != 0) memcpy(server->lineage + half, replication_id.at, half);
+    server->lineage[LINEAGE_MAX] = 0;
+    for (uint32_t i = 0; i < LINEAGE_MAX; i++) {
+        if (server->lineage[i] <= ' ') server->lineage[i] = '_'; /* the scripts split at a space */
+    }
+}
+
 static enum err take_info(struct hello *hello, const struct reply *reply)
 {
     struct bytes info = reply_text(reply);
@@ -192,13 +211,7 @@ static enum err take_info(struct hello *hello, const struct reply *reply)
     take_parent(hello, info_value(info, "master_replid2"));
     if (bytes_to_u64(info_value(info, "server_time_usec"), &hello->server.time_ms))
         hello->server.time_ms /= 1000;
-    memcpy(hello->server.lineage, run_id.at, 16);
-    memcpy(hello->server.lineage + 16, replication_id.at, 16);
-    hello->server.lineage[LINEAGE_MAX] = 0;
-    for (uint32_t i = 0; i < LINEAGE_MAX; i++) {
-        /* The scripts split at a space. */
-        if (hello->server.lineage[i] <= ' ') hello->server.lineage[i] = '_';
-    }
+    take_lineage(&hello->server, run_id, replication_id);
     hello->server.is_durable = bytes_equal_text(info_value(info, "aof_enabled"), "1");
     return ERR_OK;
 }

@@ -47,8 +47,10 @@ enum link_role {
 
 /* What the server said of itself. */
 struct hello_server {
-    char
-        lineage[LINEAGE_MAX + 1]; /* run id and replication id; changes with every other data set */
+    /* Run id and, of a replica that was promoted, replication id, else zeros: changes with
+     * every other data set, and with nothing else. */
+    char lineage[LINEAGE_MAX + 1];
+    char replication_id[LINEAGE_MAX / 2 + 1];
     char parent[LINEAGE_MAX / 2 + 1]; /* replication id of the primary that it replaced, or "" */
     uint64_t time_ms; /* Unix milliseconds by its clock when it said this; 0: it does not say */
     bool is_durable;  /* answers only after its log is on disk: a restart loses nothing */

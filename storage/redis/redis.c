@@ -71,7 +71,7 @@ static struct bytes write_freshness(const struct link *link, char text[FRESHNESS
         const char *lineage = server_said(other)->lineage;
         bool is_living = other != server && other->is_listed && link_is_ready(&other->commands) &&
                          lineage[0] != 0;
-        if (!is_living || strcmp(lineage + LINEAGE_MAX / 2, parent) == 0) continue;
+        if (!is_living || strcmp(server_said(other)->replication_id, parent) == 0) continue;
         write_text(&writer, " ");
         write_text(&writer, lineage);
     }

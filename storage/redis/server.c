@@ -105,7 +105,8 @@ void server_check_probe(struct redis_server *server)
 /* --- the links ------------------------------------------------------------------------------- */
 
 /* Every partition is told of the restart by somebody who saw it: a node that comes later
- * could not tell it from older data put in place. */
+ * could not tell it from older data put in place.  Also of a promotion, which the server
+ * forgets an hour after its last replica went. */
 static void server_vouch(struct redis_server *server)
 {
     struct redis_store *redis = server->redis;
@@ -119,8 +120,9 @@ static void server_note_lineage(struct redis_server *server, const struct hello_
     if (strcmp(server->lineage, said->lineage) == 0) return;
     memcpy(server->lineage_before, server->lineage, sizeof server->lineage);
     memcpy(server->lineage, said->lineage, sizeof server->lineage);
-    bool is_restart = server->lineage_before[0] != 0 && said->is_durable && said->parent[0] == 0;
-    if (is_restart && server->redis->store.env.shard == 0) server_vouch(server);
+    bool is_judged = said->is_durable || said->parent[0] != 0;
+    bool is_news = server->lineage_before[0] != 0 && is_judged;
+    if (is_news && server->redis->store.env.shard == 0) server_vouch(server);
 }
 
 static void commands_on_ready(struct link *link)

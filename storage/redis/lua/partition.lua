@@ -37,6 +37,12 @@ local function write_epoch()
   call('HSET', meta, '', epoch .. ' ' .. ARGV[1])
 end
 
+-- A process that was promoted once, and has forgotten of whom it was the replica.
+local function is_forgotten(before, now)
+  return string.sub(before, 1, 16) == string.sub(now, 1, 16) and
+    string.find(now, '^0+$', 17) ~= nil
+end
+
 -- The number alone would not do: it is stored with the data, and older data that took
 -- over counts from an older one, to what another server has given before.
 local function raise_generation()
@@ -53,7 +59,8 @@ elseif lineage ~= ARGV[1] then
     return redis.error_reply('LINEAGE the server is another one than the node thinks')
   end
   local moved = string.find(ARGV[4], ' ' .. lineage, 1, true)
-  if moved or ARGV[2] == lineage then write_epoch() else raise_generation() end
+  local is_same = moved or ARGV[2] == lineage or is_forgotten(lineage, ARGV[1])
+  if is_same then write_epoch() else raise_generation() end
 end
 
 -- head, revision, members revision, removed offset, confirmed head and revision of a

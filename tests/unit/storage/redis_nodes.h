@@ -356,17 +356,23 @@ static inline void ask_send(struct ask *ask)
     store_append(ask->room->node->store, &ask->op);
 }
 
-/* Numbers begin at 1; each goes to some room, by some node. */
-static inline void ask_begin(struct world *world, struct ask *ask)
+/* Gives the ask the next number, beginning at 1, for `room`. */
+static inline void ask_number(struct world *world, struct ask *ask, struct room *room)
 {
     uint32_t number = ++world->next_number;
-    uint32_t room = number * 7 % ROOMS;
     ask->world = world;
     ask->number = number;
-    ask->room = &world->rooms[number % 3 % NODES][room];
-    world->room_of[number] = room;
+    ask->room = room;
+    world->room_of[number] = (uint32_t)(room - world->rooms[room->node - world->nodes]);
     snprintf(ask->key, sizeof ask->key, "key-%u", number);
     snprintf(ask->data, sizeof ask->data, "%u", number);
+}
+
+/* Each number goes to some room, by some node. */
+static inline void ask_begin(struct world *world, struct ask *ask)
+{
+    uint32_t number = world->next_number + 1;
+    ask_number(world, ask, &world->rooms[number % 3 % NODES][number * 7 % ROOMS]);
     ask_send(ask);
 }
 
