@@ -65,13 +65,11 @@ struct leavers {
     struct arena *arena;
 };
 
-static void leavers_add(void *context, struct bytes user, uint64_t joined, uint64_t read)
+static void leavers_add(void *context, const struct cursor_member *member)
 {
     struct leavers *leavers = context;
-    (void)joined;
-    (void)read;
-    if (map_find(leavers->stay, user) == NULL)
-        leavers->users[leavers->count++] = arena_copy(leavers->arena, user);
+    if (map_find(leavers->stay, member->user) == NULL)
+        leavers->users[leavers->count++] = arena_copy(leavers->arena, member->user);
 }
 
 static void members_leave(struct channel *channel, const struct bytes *users, uint32_t users_count)
