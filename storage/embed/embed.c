@@ -58,6 +58,8 @@ static void embed_leave(struct embed_store *store)
         list_append(&left->batches, node);
     }
     if (store->log.is_failed) store->node->is_failed = true;
+    left->told = store->log.files.told;
+    left->told.acked = store->log.acked;
     if (list_is_empty(&left->batches)) return;
     left->log = mem_alloc(sizeof *left->log);
     shardlog_leave(&store->log, left->log);
@@ -71,6 +73,7 @@ static void embed_detach(struct store *base)
     wheel_disarm(base->env.wheel, &store->wake);
     wheel_disarm(base->env.wheel, &store->apply_timer);
     wheel_disarm(base->env.wheel, &store->sweep);
+    wheel_disarm(base->env.wheel, &store->mark);
     wheel_disarm(base->env.wheel, &store->backup);
     embed_leave(store);
     for (uint32_t at = 0; store->channels.count > 0; at = 0) {
@@ -404,6 +407,7 @@ static void record_feed(struct embed_store *store, struct embed_record *record)
 static void on_durable(void *context, struct log_batch *batch)
 {
     struct embed_store *store = context;
+    embed_mark_later(store);
     list_each (node, &batch->items) {
         struct embed_record *record = container_of(node, struct embed_record, in_batch);
         struct store_append *op = record->op;
@@ -487,6 +491,7 @@ static void on_sweep(struct timer *timer)
     const struct store_env *env = &store->store.env;
     keys_expire(&store->keys, store_now_ms(&store->store), 10000);
     shardlog_rest(&store->log);
+    shardlog_mark(&store->log);
     if (env->shard == 0) embed_apply_sweep(store); /* one of them is enough */
     wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + EMBED_SWEEP_MS, on_sweep);
 }

@@ -68,6 +68,7 @@
 struct embed_left {
     struct shardlog *log;
     struct list batches;
+    struct made told; /* what is to be told of its files when they stay */
 };
 
 struct embed_node {
@@ -80,6 +81,7 @@ struct embed_node {
     int lock;
     uint8_t incarnation[16];
     uint64_t generation;
+    struct made_acked acked; /* by the life before */
     uint64_t horizon_ms;
     uint64_t age_base_ms; /* store time minus monotonic time; constant after the start */
     struct seals seals;
@@ -187,7 +189,7 @@ struct embed_store {
     struct arena opened;  /* … until the callback that it is for has run */
     struct list answers, queries;
     struct embed_apply apply;
-    struct timer wake, apply_timer, sweep;
+    struct timer wake, apply_timer, sweep, mark;
     struct timer backup; /* of shard 0 */
     uint64_t wake_ms;    /* while `wake` is armed */
     uint32_t pending;
@@ -241,6 +243,8 @@ void embed_apply_later(struct embed_store *store);
 /* The index looks for what is over. */
 void embed_apply_sweep(struct embed_store *store);
 void embed_on_apply_timer(struct timer *timer);
+/* Something was acknowledged: once the log is idle, DIR/made tells it. */
+void embed_mark_later(struct embed_store *store);
 /* Looks for a backup that is asked for, or goes on with it. */
 void embed_on_backup_timer(struct timer *timer);
 /* One transaction and what follows it; on the index writer's thread. */

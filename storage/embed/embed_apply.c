@@ -1,6 +1,7 @@
 /*
  * The index follows the log: batches go to SQLite in large transactions, memory
- * lets go of them, files are recycled once a checkpoint is on disk.
+ * lets go of them, files are recycled once a checkpoint is on disk.  And what follows a
+ * burst of commits: the mark of how far the log reaches.
  */
 #include "core/log.h"
 #include "core/mem.h"
@@ -221,4 +222,26 @@ void embed_apply_later(struct embed_store *store)
         apply_arm(store, EMBED_APPLY_MS);
     else if (shardlog_has_full(&store->log))
         apply_arm(store, EMBED_RETRY_MS);
+}
+
+/* Once nothing was committed for a while.  While there is load the timer goes on from
+ * the last commit, so a commit costs a look at it. */
+static void on_mark(struct timer *timer)
+{
+    struct embed_store *store = container_of(timer, struct embed_store, mark);
+    uint64_t now_ms = clock_turn_ms(store->store.env.clock);
+    uint64_t due_ms = store->log.quiet_ms + LOG_MARK_MS;
+    if (now_ms >= due_ms) {
+        shardlog_mark(&store->log);
+        if (shardlog_is_marking(&store->log)) return;
+        due_ms = now_ms + LOG_MARK_MS; /* another job is under way */
+    }
+    wheel_arm(store->store.env.wheel, timer, due_ms, on_mark);
+}
+
+void embed_mark_later(struct embed_store *store)
+{
+    const struct store_env *env = &store->store.env;
+    if (timer_is_armed(&store->mark)) return;
+    wheel_arm(env->wheel, &store->mark, clock_turn_ms(env->clock) + LOG_MARK_MS, on_mark);
 }

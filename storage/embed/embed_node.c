@@ -121,12 +121,17 @@ static bool past_is_apart(const struct node_past *past)
     return past->is_new || past->is_backup != 0 || past->is_loss_accepted;
 }
 
-static enum err past_check(const struct embed_node *node, const struct node_past *past)
+/* `has_made` is 0 when the first start was not completed. */
+static enum err past_check(struct embed_node *node, const struct node_past *past,
+                           const uint8_t boot[16])
 {
-    if (past_is_apart(past)) return ERR_OK;
+    if (past_is_apart(past) || past->has_made == 0) return ERR_OK;
     bool is_whole = made_check(node->made_path, node->log_path, past->generation,
-                               past->has_made != 0, past->is_clean != 0);
-    return is_whole ? ERR_OK : ERR_STORE_CORRUPT;
+                               past->is_clean != 0, &node->acked);
+    if (!is_whole) return ERR_STORE_CORRUPT;
+    /* What the kernel had is gone with the machine, and that will be told. */
+    if (past_lost_data(past, boot)) node->acked = (struct made_acked){0};
+    return ERR_OK;
 }
 
 /* Ages go on where the life before wrote them down, with the time between as the
@@ -184,14 +189,14 @@ static enum err node_begin(struct embed_node *node, const struct node_past *past
 {
     uint64_t durability = node->config->storage_durability, is_clean = 0, is_backup = 0;
     uint64_t has_made = 1;
-    bool is_whole = false;
+    bool is_whole = false, is_made_anew = past_is_apart(past) || past->has_made == 0;
     node->generation = past->generation + 1;
     if (past->is_backup != 0 || past->is_loss_accepted || past_lost_data(past, boot))
         TRY(node_renew(node, past));
     if (past->is_backup != 0)
         TRY(index_meta_put(node->index, "backup", &is_backup, sizeof is_backup));
     TRY(index_meta_put(node->index, "generation", &node->generation, sizeof node->generation));
-    TRY(made_prepare(node->made_path, node->path, past_is_apart(past)));
+    if (is_made_anew) TRY(made_begin(node->made_path, node->path, node->generation));
     TRY(index_meta_put(node->index, "made", &has_made, sizeof has_made));
     TRY(index_meta_put(node->index, "durability", &durability, sizeof durability));
     TRY(index_meta_put(node->index, "clean", &is_clean, sizeof is_clean));
@@ -203,6 +208,8 @@ static enum err node_begin(struct embed_node *node, const struct node_past *past
         log_error("index cannot be checkpointed path=%s", node->index_path);
         return ERR_IO;
     }
+    /* What it tells of the life before was needed until here. */
+    if (!is_made_anew) TRY(made_begin(node->made_path, node->path, node->generation));
     if (past->is_loss_accepted) loss_accepted(node);
     /* Only now: until here everything in them might be needed again. */
     TRY(embed_remove_logs(node));
@@ -237,7 +244,7 @@ static enum err node_start(struct embed_node *node)
     TRY(node_past(node, &past));
     TRY(node_age(node));
     TRY(seals_open(&node->seals, node->config, node->index));
-    TRY(past_check(node, &past));
+    TRY(past_check(node, &past, boot));
     TRY(embed_recover(node));
     TRY(node_advise(node, node_begin(node, &past, boot)));
     log_info("store is open path=%s generation=%" PRIu64 " after=%s", node->path, node->generation,
@@ -328,6 +335,15 @@ static enum err node_end(struct embed_node *node)
     return embed_remove_logs(node);
 }
 
+/* The logs stay: how far they reach. */
+static void node_tell_left(struct embed_node *node)
+{
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        const struct made *told = &node->left[i].told;
+        if (told->generation > 0) (void)!made_put(node->made_path, i, told);
+    }
+}
+
 void embed_node_close(struct store_node *base)
 {
     struct embed_node *node = (struct embed_node *)base;
@@ -339,9 +355,11 @@ void embed_node_close(struct store_node *base)
     for (uint32_t i = 0; i < node->shards_count; i++) {
         if (node_apply_left(node, i) != ERR_OK) node->is_failed = true;
     }
-    if (node_end(node) == ERR_OK)
+    if (node_end(node) == ERR_OK) {
         log_info("store is closed path=%s", node->path);
-    else
+    } else {
+        node_tell_left(node);
         log_warn("store keeps its logs, the next start reads them path=%s", node->path);
+    }
     node_free(node);
 }

@@ -233,12 +233,13 @@ static void shardlog_refuse_waiting(struct shardlog *log)
     }
 }
 
-/* On disk: which files there must be. */
+/* On disk: which files there must be, and how far they reach. */
 static enum err files_tell(struct log_files *files, uint64_t first, uint64_t last)
 {
     const struct shardlog *log = files->log;
-    struct made made = {log->generation, first, last};
-    if (first == files->told.first && last == files->told.last) return ERR_OK;
+    struct made made = {log->generation, first, last, files->acked};
+    const struct made *told = &files->told;
+    if (first == told->first && last == told->last && made.acked == told->acked) return ERR_OK;
     TRY(made_put(log->made_path, log->env->shard, &made));
     files->told = made;
     return ERR_OK;
@@ -263,6 +264,8 @@ static void files_run(struct job *job, uint32_t thread)
     if (files->removed != NULL && files_tell(files, files->first, files->told.last) == ERR_OK)
         segment_discard(files->removed);
     if (files->made != NULL) files->err = files_make(files);
+    if (files->removed == NULL && files->made == NULL)
+        files->err = files_tell(files, files->first, files->told.last);
 }
 
 static void files_done(struct job *job, void *shard)
@@ -272,6 +275,7 @@ static void files_done(struct job *job, void *shard)
     struct shardlog *log = files->log;
     check(files->is_under_way);
     files->is_under_way = false;
+    log->marked = files->told.acked;
     segment_free(files->recycled);
     segment_free(files->removed);
     files->recycled = files->removed = NULL;
@@ -297,12 +301,20 @@ static bool files_submit(struct shardlog *log)
     check(!files->is_under_way);
     files->log = log;
     files->first = log->first;
+    files->acked = log->acked;
     files->job.kind = WORKER_INDEX_READER;
     files->job.run = files_run;
     files->job.done = files_done;
     files->job.home = log->env->inbox;
     files->is_under_way = workers_submit(log->env->workers, &files->job) == ERR_OK;
     return files->is_under_way;
+}
+
+void shardlog_mark(struct shardlog *log)
+{
+    if (log->files.is_under_way || !shardlog_is_unmarked(log)) return;
+    /* When the worker's queue is full somebody asks again. */
+    (void)files_submit(log);
 }
 
 /* Asks for the file after the current one, big enough for `needed` bytes. */
@@ -347,6 +359,8 @@ static void shardlog_on_written(struct write_op *op, int error)
     log->latency_us = (clock_mono_ns() - log->commit_ns) / 1000;
     if (error == 0) {
         if (log->is_durable) log->durable = batch->number;
+        log->acked = batch->number;
+        log->quiet_ms = clock_turn_ms(log->env->clock);
         log->current->last = batch->number;
         log->kept_bytes += batch->size;
         list_append(&log->kept, &batch->link);

@@ -35,6 +35,8 @@
 /* A collecting batch that is this big is closed and the next one begun. */
 #define LOG_BATCH_MAX  (VERIFY ? 4u << 10 : 1u << 20)
 #define LOG_RETRY_MS   1000
+/* After so long without a commit it is put on disk which batch was acknowledged last. */
+#define LOG_MARK_MS    (VERIFY ? 20 : 200)
 /* With less than that in the current file, and no next one to be had, not every
  * append finds room. */
 #define LOG_SHORT      LOG_BATCH_MAX
@@ -73,7 +75,7 @@ struct log_hooks {
     void (*on_failed)(void *context, struct log_batch *batch, bool is_unknown);
 };
 
-/* A job that makes or removes files. */
+/* A job that makes or removes files, or only tells what was acknowledged. */
 struct log_files {
     struct job job;
     struct shardlog *log;
@@ -82,6 +84,7 @@ struct log_files {
     struct segment *removed;  /* to remove, or NULL */
     struct made told;         /* as it is on disk; the job's own */
     uint64_t first;           /* files below are not needed any more */
+    uint64_t acked;           /* the last batch that was acknowledged */
     enum err err;
     bool is_under_way;
 };
@@ -104,6 +107,9 @@ struct shardlog {
     struct list kept; /* durable, not applied, ascending */
     uint64_t number;  /* last given */
     uint64_t durable; /* last known to be on the disk */
+    uint64_t acked;   /* last acknowledged; made_path tells of it up to `marked` */
+    uint64_t marked;
+    uint64_t quiet_ms; /* when that was; turn's time */
     struct segment *current, *next;
     struct list full;  /* segments, ascending, until recycled */
     struct list spare; /* LOG_SPARES_MAX at most, of the largest size */
@@ -146,6 +152,19 @@ void shardlog_applied(struct shardlog *log, struct log_batch *batch);
 void log_batch_free(struct shardlog *log, struct log_batch *batch);
 /* Everything up to batch `number` is in a checkpoint on disk. */
 void shardlog_recycle(struct shardlog *log, uint64_t number);
+/* True while made_path does not tell all that was acknowledged. */
+static inline bool shardlog_is_unmarked(const struct shardlog *log)
+{
+    return log->marked < log->acked;
+}
+/* True when the job under way, or one before, tells all of it. */
+static inline bool shardlog_is_marking(const struct shardlog *log)
+{
+    const struct log_files *files = &log->files;
+    return files->is_under_way ? files->acked == log->acked : !shardlog_is_unmarked(log);
+}
+/* Puts on disk what was acknowledged, by a job; does nothing while another runs. */
+void shardlog_mark(struct shardlog *log);
 /* True while files wait to be recycled. */
 static inline bool shardlog_has_full(const struct shardlog *log)
 {

@@ -6,11 +6,11 @@
 
 #include "core/disk.h"
 #include "core/hash.h"
-#include "core/limits.h"
 #include "core/log.h"
+#include "core/mem.h"
 
 #define MADE_MAGIC   "SLUICEMD"
-#define MADE_VERSION 1
+#define MADE_VERSION 2
 #define MADE_SECTOR  512u
 #define MADE_SIZE    (SHARDS_MAX * MADE_SECTOR)
 
@@ -28,23 +28,22 @@ static void sector_write(uint8_t sector[MADE_SECTOR], uint32_t shard, const stru
     write_u64(&writer, made->generation);
     write_u64(&writer, made->first);
     write_u64(&writer, made->last);
+    write_u64(&writer, made->acked);
     write_u32(&writer, 0);
     write_u32(&writer, hash_crc32c(0, sector, writer.used));
     check(!writer.failed);
 }
 
-/* False: not what sector_write makes.  A sector of zeroes tells of no file. */
+/* False: not what sector_write makes. */
 static bool sector_read(const uint8_t sector[MADE_SECTOR], uint32_t shard, struct made *made)
 {
-    static const uint8_t zeroes[MADE_SECTOR];
     uint8_t wanted[MADE_SECTOR];
-    *made = (struct made){.first = 1};
-    if (memcmp(sector, zeroes, MADE_SECTOR) == 0) return true;
     struct reader reader = reader_of(bytes_of(sector, MADE_SECTOR));
     (void)read_bytes(&reader, strlen(MADE_MAGIC) + 8);
     made->generation = read_u64(&reader);
     made->first = read_u64(&reader);
     made->last = read_u64(&reader);
+    made->acked = read_u64(&reader);
     sector_write(wanted, shard, made);
     return memcmp(sector, wanted, MADE_SECTOR) == 0;
 }
@@ -56,17 +55,20 @@ static enum err made_fail(const char *path, const char *step, int64_t result)
     return ERR_IO;
 }
 
-enum err made_prepare(const char *path, const char *directory, bool is_anew)
+enum err made_begin(const char *path, const char *directory, uint64_t generation)
 {
-    if (!is_anew && disk_size_at(path) >= MADE_SIZE) return ERR_OK;
+    struct made none = {.generation = generation, .first = 1};
     int file = disk_open(path, DISK_READ | DISK_WRITE | DISK_CREATE);
     if (file < 0) return made_fail(path, "open", file);
-    int result = is_anew ? disk_truncate(file, 0) : 0;
-    if (result >= 0) result = disk_allocate(file, MADE_SIZE);
+    uint8_t *sectors = mem_alloc(MADE_SIZE);
+    for (uint32_t i = 0; i < SHARDS_MAX; i++) sector_write(sectors + i * MADE_SECTOR, i, &none);
+    int64_t result = disk_size(file) < MADE_SIZE ? disk_allocate(file, MADE_SIZE) : 0;
+    if (result >= 0) result = disk_write(file, sectors, MADE_SIZE, 0);
     if (result >= 0) result = disk_sync(file);
+    mem_free(sectors);
     disk_close(file);
     if (result >= 0) result = disk_sync_dir(directory);
-    return result < 0 ? made_fail(path, "allocate", result) : ERR_OK;
+    return result < 0 ? made_fail(path, "write", result) : ERR_OK;
 }
 
 enum err made_put(const char *path, uint32_t shard, const struct made *made)
@@ -98,33 +100,39 @@ static bool made_check_files(const struct made *made, uint32_t shard, const char
     return true;
 }
 
-bool made_check(const char *path, const char *log_directory, uint64_t generation, bool is_wanted,
-                bool is_clean)
+/* What one sector says is so. */
+static bool made_check_log(const char *path, const char *log_directory, uint32_t shard,
+                           const struct made *made, uint64_t generation, bool is_clean)
 {
-    static const uint8_t none[MADE_SECTOR];
+    if (made->generation > generation) {
+        log_error("index is older than the logs were; " MADE_WAY_OUT " file=%s generation=%" PRIu64
+                  " of_the_index=%" PRIu64,
+                  path, made->generation, generation);
+        return false;
+    }
+    if (made->generation < generation || is_clean) return true;
+    return made_check_files(made, shard, log_directory);
+}
+
+bool made_check(const char *path, const char *log_directory, uint64_t generation, bool is_clean,
+                struct made_acked *acked)
+{
     uint8_t sector[MADE_SECTOR];
     struct made made;
+    *acked = (struct made_acked){.generation = generation};
     int file = disk_open(path, DISK_READ);
-    bool is_there = file >= 0 && disk_size(file) >= MADE_SIZE;
-    if (!is_there && is_wanted && !is_clean) {
-        log_error("record of the log files is missing; " MADE_WAY_OUT " file=%s", path);
-    }
-    bool is_fine = is_there || !is_wanted || is_clean;
+    bool is_there = file >= 0 && disk_size(file) >= MADE_SIZE, is_fine = is_there || is_clean;
+    if (!is_fine) log_error("record of the log files is missing; " MADE_WAY_OUT " file=%s", path);
     for (uint32_t i = 0; is_there && is_fine && i < SHARDS_MAX; i++) {
-        memcpy(sector, none, sizeof sector);
         int64_t got = disk_read(file, sector, sizeof sector, (uint64_t)i * MADE_SECTOR);
         is_fine = got == sizeof sector && sector_read(sector, i, &made);
         if (!is_fine) {
             log_error("record of the log files is damaged; " MADE_WAY_OUT " file=%s offset=%u",
                       path, i * MADE_SECTOR);
-        } else if (made.generation > generation) {
-            log_error("index is older than the logs were; " MADE_WAY_OUT
-                      " file=%s generation=%" PRIu64 " of_the_index=%" PRIu64,
-                      path, made.generation, generation);
-            is_fine = false;
-        } else if (made.generation == generation && !is_clean) {
-            is_fine = made_check_files(&made, i, log_directory);
+            break;
         }
+        is_fine = made_check_log(path, log_directory, i, &made, generation, is_clean);
+        if (made.generation == generation && !is_clean) acked->logs[i] = made.acked;
     }
     if (file >= 0) disk_close(file);
     return is_fine;

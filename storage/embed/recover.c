@@ -14,6 +14,8 @@
  *   a later number that    "written" durability after an end of the machine: the
  *     did not              log ends here
  *
+ * And a log that ends before what DIR/made knows to be acknowledged is damaged, too.
+ *
  * The logs are read twice: the first time to know what of them will be over in
  * the end (floors.h), and to refuse before anything was changed; the second time
  * they are applied, in transactions that are large and checkpoints that keep
@@ -53,6 +55,8 @@ struct recover {
     bool is_torn;         /* and it looks like the wanted one */
     char bad_path[SEGMENT_PATH_SIZE];
     uint64_t bad_at;
+    const struct segment *end;   /* the file with the last whole batch, or the first file */
+    uint64_t end_at;             /* behind that batch */
     struct index_batch *batches; /* of the file under way */
     uint32_t batches_count, batches_room;
     uint64_t batches_bytes;
@@ -232,6 +236,7 @@ static enum err recover_file(struct recover *recover, const struct segment *segm
             TRY(err);
         }
         at += batch_size(head.payload_size);
+        recover->end_at = at;
         recover_say(recover, at);
     }
     enum err err = recover_flush(recover);
@@ -260,11 +265,34 @@ static enum err recover_segment(struct recover *recover, const struct segment *s
         struct reader reader = reader_of(bytes_of(bytes, (size_t)got));
         (void)read_bytes(&reader, 32);
         made.size = read_u64(&reader);
+        uint64_t end_at = recover->end_at;
+        recover->end_at = 0;
         err = recover_file(recover, &made, bytes_of(bytes, (size_t)got));
+        if (recover->end_at > 0)
+            recover->end = segment;
+        else
+            recover->end_at = end_at;
     }
     recover->bytes_done += segment->size;
     if (file >= 0) disk_close(file);
     return err;
+}
+
+/* The log under way ends here, before something that was acknowledged? */
+static enum err recover_end(const struct recover *recover)
+{
+    const struct made_acked *acked = &recover->node->acked;
+    const struct segment *end = recover->end;
+    if (end->generation != acked->generation) return ERR_OK;
+    if (recover->wanted > acked->logs[end->shard]) return ERR_OK;
+    log_error("log ends before what was acknowledged; restore the data directory from a backup, "
+              "or make an empty file " MADE_ACCEPT_NAME
+              " in it: the start then goes on without what is gone and gives every channel a new "
+              "epoch file=%s offset=%" PRIu64 " batch=%" PRIu64 " acknowledged=%" PRIu64,
+              recover->is_bad ? recover->bad_path : end->path,
+              recover->is_bad ? recover->bad_at : recover->end_at, recover->wanted,
+              acked->logs[end->shard]);
+    return ERR_STORE_CORRUPT;
 }
 
 static enum err recover_log(struct recover *recover, uint32_t first, uint32_t after)
@@ -275,9 +303,12 @@ static enum err recover_log(struct recover *recover, uint32_t first, uint32_t af
     TRY(index_applied(recover->node->index, recover->log, &applied));
     recover->wanted = applied + 1;
     recover->is_bad = recover->is_torn = recover->is_ended = false;
+    recover->end = segment;
+    recover->end_at = 0;
     for (uint32_t i = first; i < after && !recover->is_ended; i++) {
         TRY(recover_segment(recover, &recover->files[i].segment));
     }
+    TRY(recover_end(recover));
     if (recover->is_bad && recover->is_torn && !recover->is_first) {
         log_warn("log ends in a batch that was not written whole, it is cut file=%s offset=%" PRIu64
                  " batch=%" PRIu64,

@@ -6,7 +6,8 @@
 //   node crash_gateway.mjs --faults             each of them
 //
 // A round: start with a random number of shards and random sizes, sometimes killed before
-// it is ready, sometimes with half a batch behind a log or a flipped bit in it; compare what the history holds with the book (book.mjs); let writers, readers
+// it is ready, sometimes with half a batch behind a log, a flipped bit in it or less of it; compare what the history
+// holds with the book (book.mjs); let writers, readers
 // and a backend (crowd.mjs) go on for a while; kill.  Now and then a round ends in calm
 // instead: then everything is answered and everyone has everything.
 //
@@ -59,7 +60,7 @@ class Scene {
     this.keys = [];
     this.struck = 0;
     this.torn = 0;
-    this.flips = { refused: 0, started: 0 };
+    this.flips = { refused: 0, started: 0, last: 0 };
     this.lives = 0;
   }
 
@@ -149,11 +150,11 @@ class Scene {
   }
 
   /** Between two lives the disk may be found as a crash or a bad medium leaves it. */
-  async damage() {
+  async damage(isQuiet) {
     if (this.options.engine === 'redis' || this.options.fault) return;
     const data = join(this.gateway.dir, 'data');
     if (this.random(4) === 0) this.torn += tear(data, this.random);
-    if (this.random(5) > 0) return;
+    if (this.random(5) > 0 && !isQuiet) return;
     const flipped = flip(data, this.random);
     if (!flipped) return;
     // Refused with the name of the file, or nothing is missing.
@@ -166,6 +167,7 @@ class Scene {
         throw new Error(`a flipped bit of ${name} is not told: ${refusal.message}`);
       flipped.undo();
       this.flips.refused++;
+      this.flips.last += flipped.isLast;
     } else {
       this.flips.started++;
       await this.audit(false);
@@ -233,14 +235,17 @@ class Scene {
     await sleep(this.random(3) === 0 ? this.random(700) : this.random(150));
     await until(() => { this.check(); return this.book.counts.asked > asked + 50; }, 'there is load', 60000);
     const end = this.random(10);
-    if (end === 0) await this.calm();
+    if (end === 0) {
+      await this.calm();
+      await sleep(300); // long enough for DIR/made to tell how far the logs reach
+    }
     const { child } = this.gateway;
     if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the gateway ended by itself: ${child.exitCode} ${child.signalCode}`);
     if (end === 1) await this.gateway.stop();
     else await this.gateway.kill();
     this.check();
     this.plant(number);
-    if (end !== 1) await this.damage();
+    if (end !== 1) await this.damage(end === 0);
     return shards;
   }
 
@@ -276,7 +281,7 @@ class Scene {
     const { asked, acked, repeated, unknown, heard, recovered, paged, audited } = this.book.counts;
     return `${asked} asked, ${acked} acknowledged, ${repeated} keys asked again, ${unknown} unknown, ${heard} seen ` +
       `(${audited} in history), ${recovered} recoveries, ${paged} paged, ${this.lives} starts, ${this.torn} torn tails, ` +
-      `flipped bits: ${this.flips.refused} refused, ${this.flips.started} harmless, ${this.keys.length} keys`;
+      `flipped bits: ${this.flips.refused} refused (${this.flips.last} at the end of a log), ${this.flips.started} harmless, ${this.keys.length} keys`;
   }
 }
 

@@ -1,5 +1,5 @@
 // What a crash and a bad disk leave in the log files (storage/README.md, "A log file, byte
-// by byte"): half a batch behind the end, a flipped bit in what is durable.
+// by byte"): half a batch behind the end, a flipped bit in what is durable, or less than that.
 import { closeSync, openSync, readdirSync, readFileSync, truncateSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -49,19 +49,31 @@ export function tear(data, random) {
   return count;
 }
 
-/** Flips a bit of a batch that a later one of its log knows durable; null when there is
- *  none, else { path, undo }. */
+/** Up to which batch DIR/made knows a log acknowledged (storage/embed/made.h). */
+function ackedOf(data, log) {
+  const sector = readFileSync(join(data, 'made')).subarray(Number(log & 255n) * 512);
+  return sector.readBigUInt64LE(16) === log >> 8n ? sector.readBigUInt64LE(40) : 0n;
+}
+
+/** Flips a bit of a batch that is known to be acknowledged, by a later one of its log or by
+ *  DIR/made, or cuts the file there when nothing stands behind; null when there is none, else
+ *  { path, isLast, undo }. */
 export function flip(data, random) {
   const paths = logs(data), first = random(paths.length || 1);
   for (let i = 0; i < paths.length; i++) {
     const path = paths[(first + i) % paths.length];
     const { bytes, batches } = batchesOf(path);
-    const durable = batches.length > 0 ? batches.at(-1).durable : 0n;
-    const victims = batches.filter((batch) => batch.number <= durable && batch !== batches.at(-1));
+    if (batches.length === 0) continue;
+    const last = batches.at(-1), acked = ackedOf(data, last.log);
+    const victims = batches.filter((batch) => batch.number <= last.durable || batch.number <= acked);
     if (victims.length === 0) continue;
-    const victim = victims[random(victims.length)], at = victim.at + random(victim.size);
-    write(path, Buffer.from([bytes[at] ^ (1 << random(8))]), at);
-    return { path, undo: () => write(path, bytes.subarray(at, at + 1), at) };
+    const isLast = acked >= last.number && random(2) === 0;
+    const victim = isLast ? last : victims[random(victims.length)], at = victim.at + random(victim.size);
+    // What is cut is missed by the file's name only when no later file has more.
+    const isCut = isLast && path === paths.filter((other) => batchesOf(other).batches[0]?.log === last.log).at(-1) && random(2) === 0;
+    if (isCut) truncateSync(path, at);
+    else write(path, Buffer.from([bytes[at] ^ (1 << random(8))]), at);
+    return { path, isLast, undo: () => isCut ? write(path, bytes.subarray(at), at) : write(path, bytes.subarray(at, at + 1), at) };
   }
   return null;
 }

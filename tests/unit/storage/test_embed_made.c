@@ -1,9 +1,11 @@
 /*
- * Log files that are gone after a crash: never without a word.  The crash is a copy of
- * the data directory of a store that runs, without what SQLite has not synced.
+ * Log files that are gone after a crash, or end before what was acknowledged: never
+ * without a word.  The crash is a copy of the data directory of a store that runs,
+ * without what SQLite has not synced.
  */
 #include <fcntl.h>
 
+#include "storage/embed/embed.h"
 #include "unit/storage/store_world.h"
 
 #define FILES_MAX 16
@@ -278,6 +280,123 @@ static void files_that_were_removed_are_not_missed(void **state)
     assert_int_equal(assert_started(true), head);
 }
 
+/* A log of four batches in one file, all of which the record knows; then a crash. */
+static void image_marked(uint32_t durability)
+{
+    struct world world;
+    struct thing thing;
+    shell("rm -rf %s %s", live, image);
+    world_config(&world, CONFIG_ENGINE_EMBEDDED, live);
+    world.config.storage_durability = durability;
+    assert_int_equal(world_start(&world, 1), ERR_OK);
+    thing_init(&thing, "room:1", 1000, 86400000);
+    thing_open(&world, &thing, 10);
+    for (uint64_t i = 1; i <= 4; i++) assert_int_equal(thing_publish(&thing, NULL, "text"), i);
+    const struct shardlog *log = &embed_of(world.shards[0].store)->log;
+    uint64_t end_ns = clock_mono_ns() + WORLD_WAIT_MS * 1000000ull;
+    while (shardlog_is_unmarked(log) && clock_mono_ns() < end_ns) world_turn(&world);
+    assert_false(shardlog_is_unmarked(log));
+    assert_int_equal(log->marked, 4);
+    live_crash(&world, &thing);
+    assert_int_equal(names_count, 1);
+}
+
+/* The file of the image, and where its last batch begins and ends. */
+static uint8_t file_bytes[SEGMENT_SIZE_MIN];
+static size_t last_at, last_end;
+
+static void file_read(void)
+{
+    char path[256];
+    struct batch_head batch;
+    snprintf(path, sizeof path, "%s/log/%s", image, names[0]);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(read(file, file_bytes, sizeof file_bytes), sizeof file_bytes);
+    close(file);
+    for (size_t at = SEGMENT_HEAD;; at = last_end) {
+        struct bytes rest = bytes_of(file_bytes + at, sizeof file_bytes - at);
+        if (!batch_open(rest, log_id(1, 0), &batch)) break;
+        last_at = at;
+        last_end = at + batch_size(batch.payload_size);
+    }
+    assert_int_equal(batch.number, 0); /* zeroes */
+    assert_true(last_at > SEGMENT_HEAD);
+}
+
+/* `data` is the image with `size` bytes of its log. */
+static void data_renew_with(size_t size)
+{
+    char path[256];
+    data_renew();
+    snprintf(path, sizeof path, "%s/log/%s", data, names[0]);
+    int file = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    assert_int_equal(write(file, file_bytes, size), size);
+    close(file);
+}
+
+static void a_changed_bit_of_the_last_acknowledged_batch_is_refused(void **state)
+{
+    (void)state;
+    static const uint32_t levels[] = {CONFIG_DURABLE, CONFIG_WRITTEN};
+    for (uint32_t i = 0; i < array_count(levels); i++) {
+        image_marked(levels[i]);
+        file_read();
+        for (size_t at = last_at; at < last_end; at += 29) {
+            file_bytes[at] ^= 4;
+            data_renew_with(sizeof file_bytes);
+            assert_refused();
+            file_bytes[at] ^= 4;
+        }
+        data_renew_with(sizeof file_bytes);
+        assert_int_equal(assert_started(true), head);
+    }
+}
+
+static void a_log_cut_inside_what_was_acknowledged_is_refused(void **state)
+{
+    (void)state;
+    image_marked(CONFIG_DURABLE);
+    file_read();
+    const size_t sizes[] = {SEGMENT_HEAD, last_at, last_at + 20, last_end - 8};
+    for (uint32_t i = 0; i < array_count(sizes); i++) {
+        data_renew_with(sizes[i]);
+        assert_refused();
+        assert_refused();
+    }
+    memset(file_bytes + last_at, 0, last_end - last_at);
+    data_renew_with(sizeof file_bytes);
+    assert_refused();
+    shell("touch %s/accept-loss", data);
+    assert_int_equal(assert_started(false), head - 1);
+    assert_int_equal(assert_started(true), head - 1);
+}
+
+static void half_a_batch_behind_what_was_acknowledged_is_cut(void **state)
+{
+    (void)state;
+    image_marked(CONFIG_DURABLE);
+    file_read();
+    memcpy(file_bytes + last_end, file_bytes + last_at, last_end - last_at - 8);
+    file_bytes[last_end + 16]++; /* the next number */
+    data_renew_with(sizeof file_bytes);
+    assert_int_equal(assert_started(true), head);
+}
+
+static void zeroes_in_the_record_are_refused(void **state)
+{
+    (void)state;
+    static const int sectors[] = {1, SHARDS_MAX};
+    for (uint32_t i = 0; i < array_count(sectors); i++) {
+        data_renew();
+        shell("dd if=/dev/zero of=%s/made bs=512 count=%d conv=notrunc status=none", data,
+              sectors[i]);
+        assert_refused();
+    }
+    shell("touch %s/accept-loss", data);
+    assert_int_equal(assert_started(false), head);
+    assert_int_equal(assert_started(true), head);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -294,6 +413,10 @@ int main(void)
         CASE(an_older_index_is_noticed),
         CASE(the_record_of_a_life_before_means_nothing),
         CASE(files_that_were_removed_are_not_missed),
+        CASE(a_changed_bit_of_the_last_acknowledged_batch_is_refused),
+        CASE(a_log_cut_inside_what_was_acknowledged_is_refused),
+        CASE(half_a_batch_behind_what_was_acknowledged_is_cut),
+        CASE(zeroes_in_the_record_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
