@@ -191,10 +191,18 @@ static enum err backup_logs(struct embed_node *node)
 
 /* ---- begin, go on, end ---- */
 
+/* Gives the room back.  BACKUP_PART stays, empty: without it a gateway that is given the
+ * directory of what failed would begin a store there, with nothing in it. */
 static void backup_clean(struct embed_node *node)
 {
-    static const char *const names[] = {BACKUP_PART, BACKUP_PART "-wal", BACKUP_PART "-journal"};
+    static const char *const names[] = {BACKUP_PART "-wal", BACKUP_PART "-journal"};
     char path[PATH_SIZE];
+    path_in(path, node->backup.target, BACKUP_PART);
+    int part = disk_open(path, DISK_WRITE | DISK_CREATE);
+    if (part >= 0) {
+        (void)!disk_truncate(part, 0);
+        disk_close(part);
+    }
     for (uint32_t i = 0; i < array_count(names); i++) {
         path_in(path, node->backup.target, names[i]);
         (void)!disk_unlink(path);
@@ -282,10 +290,28 @@ static void backup_slice(struct embed_node *node)
     }
 }
 
-/* The directory, empty of another's data. */
+/* The directory, empty of another's data, with an empty BACKUP_PART before anything else. */
+static enum err backup_target_make(struct embed_node *node)
+{
+    const char *target = node->backup.target;
+    char part[PATH_SIZE], path[PATH_SIZE];
+    path_in(part, target, BACKUP_PART);
+    path_in(path, target, "log");
+    int result = disk_mkdir(target);
+    if (result >= 0) {
+        int file = disk_open(part, DISK_WRITE | DISK_CREATE);
+        result = file;
+        if (file >= 0) disk_close(file);
+    }
+    if (result >= 0) result = disk_mkdir(path);
+    if (result >= 0) result = disk_sync_dir(target);
+    if (result >= 0) return ERR_OK;
+    return backup_fail(node, "%s cannot be made: %s", path, strerrordesc_np(-result));
+}
+
 static enum err backup_target(struct embed_node *node)
 {
-    static const char *const names[] = {"index.db", BACKUP_PART, "lock"};
+    static const char *const names[] = {"index.db", "lock"};
     const char *target = node->backup.target;
     char path[PATH_SIZE];
     if (target[0] != '/') return backup_fail(node, "the path must be absolute");
@@ -293,10 +319,11 @@ static enum err backup_target(struct embed_node *node)
         path_in(path, target, names[i]);
         if (disk_size_at(path) >= 0) return backup_fail(node, "%s is there already", path);
     }
-    path_in(path, target, "log");
-    int result = disk_mkdir(path);
-    if (result < 0)
-        return backup_fail(node, "%s cannot be made: %s", path, strerrordesc_np(-result));
+    /* Empty: one that failed, and left nothing. */
+    path_in(path, target, BACKUP_PART);
+    if (disk_size_at(path) > 0)
+        return backup_fail(node, "%s is there already, of a backup that was not completed", path);
+    TRY(backup_target_make(node));
     int64_t database = disk_size_at(node->index_path), room = disk_free(target);
     if (database >= 0 && room >= 0 && room < database + (int64_t)ROOM_LEAST)
         return backup_fail(node, "not enough room: %" PRId64 " MiB are free, %" PRId64 " needed",
@@ -398,7 +425,7 @@ static enum err still_file(struct embed_node *node, const char *path, const char
 {
     int from = disk_open(path, DISK_READ);
     if (from < 0) return backup_fail(node, "%s cannot be read: %s", path, strerrordesc_np(-from));
-    int to = disk_open(target, DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE);
+    int to = disk_open(target, DISK_WRITE | DISK_CREATE);
     uint8_t *bytes = mem_alloc(STILL_BLOCK);
     int64_t result = to;
     for (uint64_t at = 0; result >= 0;) {

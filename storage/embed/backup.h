@@ -11,7 +11,8 @@
  * transactions: first the database into DIR/index.db.part, then, without a transaction
  * in between, the log files with what the copy lacks, then the name that a start wants.
  * So a backup holds everything that was acknowledged when it was asked for, and most of
- * what came meanwhile.  What was begun and not completed does not start.
+ * what came meanwhile.  What was begun and not completed does not start: DIR/index.db.part is
+ * there first, and stays, empty, where it failed.
  *
  * While no gateway runs the command takes the directory's lock and copies the files itself.
  *

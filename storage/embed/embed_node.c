@@ -237,8 +237,8 @@ static enum err node_start(struct embed_node *node)
     struct node_past past;
     uint8_t boot[16];
     if (disk_boot_id(boot) < 0) memset(boot, 0, sizeof boot);
+    TRY(embed_backup_check(node)); /* before the lock: a later backup may go there */
     TRY(node_directories(node));
-    TRY(embed_backup_check(node));
     embed_backup_forget(node);
     TRY(node_advise(node, index_open(node->index_path, &node->index)));
     TRY(node_past(node, &past));

@@ -5,6 +5,7 @@
 #include "store_world.h"
 
 #include <inttypes.h>
+#include <sys/mount.h>
 
 #include "core/disk.h"
 #include "storage/embed/backup.h"
@@ -201,6 +202,54 @@ static void half_a_backup_does_not_start(void **state)
     assert_int_equal(world_start(&world, 1), ERR_CONFLICT);
 }
 
+static void assert_no_start(void)
+{
+    struct world world;
+    world_config(&world, CONFIG_ENGINE_EMBEDDED, target);
+    assert_int_equal(world_start(&world, 1), ERR_CONFLICT);
+}
+
+/* Where one failed no gateway begins a store with nothing in it; and it may be asked again. */
+static void one_that_found_no_room_does_not_start(void **state)
+{
+    (void)state;
+    struct world world;
+    struct thing thing;
+    char text[BACKUP_TEXT_MAX];
+    shell("mkdir %s", target);
+    if (mount("none", target, "tmpfs", 0, "size=4m") != 0) skip();
+    start(&world, directory, 1, NULL);
+    thing_init(&thing, "room:1", 1000, DAY_MS);
+    thing_open(&world, &thing, 10);
+    ask(1, target);
+    uint64_t last = publish_until(&thing, 1, 1, BACKUP_FAILED);
+    assert_true(answered(1, BACKUP_FAILED, text, sizeof text));
+    assert_non_null(strstr(text, "not enough room"));
+    assert_no_start();
+    assert_int_equal(umount(target), 0);
+    shell("touch %s/" BACKUP_PART, target); /* as it was there */
+    assert_no_start();
+    ask(2, target);
+    last = publish_until(&thing, last + 1, 2, BACKUP_DONE);
+    thing_close(&thing);
+    world_stop(&world);
+
+    shell("rm -rf %s/*", target);
+    assert_int_equal(mount("none", target, "tmpfs", 0, "size=4m"), 0);
+    assert_int_equal(embed_backup_still(directory, 3, target), ERR_IO);
+    assert_true(answered(3, BACKUP_FAILED, NULL, 0));
+    assert_no_start();
+    assert_int_equal(umount(target), 0);
+    shell("touch %s/" BACKUP_PART, target);
+    assert_int_equal(embed_backup_still(directory, 4, target), ERR_OK);
+    start(&world, target, 1, NULL);
+    thing_open(&world, &thing, 10);
+    assert_int_equal(thing.channel.head, last);
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+}
+
 /* A question that nobody waits for any more is not answered by the next life, and a copy
  * under way when the gateway ends leaves nothing that looks like one. */
 static void an_end_ends_it(void **state)
@@ -225,6 +274,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_sealed_backup_wants_the_same_key, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(half_a_backup_does_not_start, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_that_found_no_room_does_not_start, setup, teardown),
         cmocka_unit_test_setup_teardown(an_end_ends_it, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
