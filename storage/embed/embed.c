@@ -491,6 +491,7 @@ static void on_sweep(struct timer *timer)
     const struct store_env *env = &store->store.env;
     keys_expire(&store->keys, store_now_ms(&store->store), 10000);
     shardlog_rest(&store->log);
+    if (shardlog_has_full(&store->log)) embed_apply_later(store);
     shardlog_mark(&store->log);
     if (env->shard == 0) embed_apply_sweep(store); /* one of them is enough */
     wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + EMBED_SWEEP_MS, on_sweep);

@@ -49,6 +49,10 @@
  * its readers to end from the second on. */
 #define EMBED_WAL_PASSIVE       (64u << 20)
 #define EMBED_WAL_TRUNCATE      (256u << 20)
+/* A WAL file above that gets empty when less than the second was applied since the sweep
+ * before: what is moved leaves the file as long as it ever was. */
+#define EMBED_WAL_REST          (4u << 20)
+#define EMBED_QUIET_BYTES       (1u << 20)
 /* Housekeeping of one shard, and of the index. */
 #define EMBED_SWEEP_MS          10000
 #define EMBED_SWEEP_CHANNELS    256 /* in one transaction */
@@ -77,7 +81,8 @@ struct embed_node {
     struct workers *workers;
     uint32_t shards_count;
     char path[SEGMENT_PATH_SIZE / 2], log_path[SEGMENT_PATH_SIZE / 2 + 8],
-        index_path[SEGMENT_PATH_SIZE / 2 + 16], made_path[SEGMENT_PATH_SIZE / 2 + 8];
+        index_path[SEGMENT_PATH_SIZE / 2 + 16], wal_path[SEGMENT_PATH_SIZE / 2 + 16],
+        made_path[SEGMENT_PATH_SIZE / 2 + 8];
     int lock;
     uint8_t incarnation[16];
     uint64_t generation;
@@ -95,6 +100,8 @@ struct embed_node {
     uint32_t sweep_slices;             /* that it may still begin */
     bool is_sweeping;                  /* it is not over */
     bool is_shrunk;                    /* pages were given back since the last whole checkpoint */
+    bool is_resting;                   /* the WAL is to get empty */
+    uint64_t quiet_bytes;              /* applied since the last sweep began */
     struct embed_left left[SHARDS_MAX];
     bool is_failed; /* something could not be written: the logs stay */
 };

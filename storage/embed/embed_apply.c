@@ -3,18 +3,21 @@
  * lets go of them, files are recycled once a checkpoint is on disk.  And what follows a
  * burst of commits: the mark of how far the log reaches.
  */
+#include "core/disk.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "storage/embed/embed.h"
 
-/* Moves the WAL when it is large, when files wait for it, and when the database
- * is to get shorter. */
+/* Moves the WAL when it is large, when files wait for it, when the database is to get
+ * shorter, and when it was large. */
 static enum err apply_checkpoint(struct embed_node *node, bool is_wanted)
 {
     uint64_t wal = index_wal_bytes(node->index);
     bool is_whole = false, is_shrunk = node->is_shrunk && !node->is_sweeping;
-    if (wal < EMBED_WAL_PASSIVE && !is_wanted && !is_shrunk) return ERR_OK;
-    TRY(index_checkpoint(node->index, wal >= EMBED_WAL_TRUNCATE, &is_whole));
+    bool is_truncating = wal >= EMBED_WAL_TRUNCATE || node->is_resting;
+    if (wal < EMBED_WAL_PASSIVE && !is_wanted && !is_shrunk && !is_truncating) return ERR_OK;
+    node->is_resting = false; /* the next sweep looks again */
+    TRY(index_checkpoint(node->index, is_truncating, &is_whole));
     if (!is_whole) return ERR_OK;
     if (is_shrunk) node->is_shrunk = false;
     for (uint32_t i = 0; i < SHARDS_MAX; i++) node->checkpointed[i] = node->applied[i];
@@ -30,6 +33,9 @@ static enum err apply_sweep(struct embed_node *node, uint64_t budget_ns)
     if (!node->is_sweeping) {
         if (start_ns < node->sweep_ns + EMBED_SWEEP_MS * 1000000ull) return ERR_OK;
         TRY(embed_age_keep(node));
+        node->is_resting =
+            node->quiet_bytes < EMBED_QUIET_BYTES && disk_size_at(node->wal_path) > EMBED_WAL_REST;
+        node->quiet_bytes = 0;
         node->is_sweeping = true;
         node->sweep_ns = start_ns;
         node->sweep_slices = EMBED_SWEEP_SLICES;
@@ -62,6 +68,7 @@ enum err embed_apply_now(struct embed_node *node, uint32_t shard, uint64_t log,
         TRY(index_apply(node->index, log, batches, count));
         node->applied[shard] = batches[count - 1].number;
     }
+    for (uint32_t i = 0; i < count; i++) node->quiet_bytes += batches[i].payload.size;
     /* Deleting a row takes half as long as writing it. */
     uint64_t spent_ns = clock_mono_ns() - start_ns;
     TRY(apply_sweep(node, max_u64(EMBED_SWEEP_NS, spent_ns / 2)));

@@ -26,6 +26,7 @@ static enum err node_paths(struct embed_node *node, const char *path)
     snprintf(node->log_path, sizeof node->log_path, "%s/log", node->path);
     snprintf(node->made_path, sizeof node->made_path, "%s/" MADE_NAME, node->path);
     snprintf(node->index_path, sizeof node->index_path, "%s/index.db", node->path);
+    snprintf(node->wal_path, sizeof node->wal_path, "%s/index.db-wal", node->path);
     return ERR_OK;
 }
 

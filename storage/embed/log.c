@@ -49,11 +49,6 @@ static void chunks_free(struct shardlog *log, uint32_t count)
     log->idle_least = log->idle_count;
 }
 
-void shardlog_rest(struct shardlog *log)
-{
-    chunks_free(log, log->idle_least);
-}
-
 void shardlog_fini(struct shardlog *log)
 {
     check(shardlog_pending(log) == 0);
@@ -285,6 +280,7 @@ static void files_done(struct job *job, void *shard)
     if (files->err == ERR_OK) {
         check(log->next == NULL);
         log->next = made;
+        log->growth++;
         log->is_retrying = false;
         return;
     }
@@ -324,20 +320,22 @@ static void shardlog_prepare(struct shardlog *log, uint64_t needed)
     if (log->is_failed || shardlog_waits(log)) return;
     struct segment *made = mem_alloc(sizeof *made);
     uint64_t before = log->current == NULL ? 0 : log->current->number;
+    uint32_t growth = log->growth;
     made->file = -1;
     made->generation = log->generation;
     made->shard = log->env->shard;
     made->salt = log->salt;
     made->number = before + 1;
     made->size = SEGMENT_SIZE_MAX;
-    if (before < 8)
-        made->size = min_u64(SEGMENT_SIZE_MAX, (uint64_t)SEGMENT_SIZE_MIN << 2 * before);
+    if (growth < 8)
+        made->size = min_u64(SEGMENT_SIZE_MAX, (uint64_t)SEGMENT_SIZE_MIN << 2 * growth);
     made->size = max_u64(made->size, round_up(needed + SEGMENT_HEAD_MAX, 4096));
     log->files.made = made;
     struct list *spare = list_is_empty(&log->spare) ? NULL : log->spare.next;
     if (spare != NULL && container_of(spare, struct segment, link)->size == made->size) {
         list_remove(spare);
         log->spares--;
+        log->spares_least = min_u32(log->spares_least, log->spares);
         log->files.recycled = container_of(spare, struct segment, link);
     }
     if (files_submit(log)) return;
@@ -379,6 +377,15 @@ static void shardlog_on_written(struct write_op *op, int error)
     shardlog_refuse_waiting(log);
 }
 
+/* The next file becomes the current one. */
+static void shardlog_turn(struct shardlog *log)
+{
+    check(log->next != NULL);
+    if (log->current != NULL) list_append(&log->full, &log->current->link);
+    log->current = log->next;
+    log->next = NULL;
+}
+
 /* Moves to the next file when the batch does not fit; false: it is not there yet. */
 static bool shardlog_room(struct shardlog *log, uint64_t size)
 {
@@ -388,9 +395,7 @@ static bool shardlog_room(struct shardlog *log, uint64_t size)
         /* Made before such a big batch came, it may be too small: then it is
          * passed over, empty. */
         is_ready = log->next->size - log->next->used >= size;
-        if (log->current != NULL) list_append(&log->full, &log->current->link);
-        log->current = log->next;
-        log->next = NULL;
+        shardlog_turn(log);
     }
     if (!is_ready) shardlog_prepare(log, size);
     return is_ready;
@@ -430,6 +435,7 @@ void shardlog_submit(struct shardlog *log)
                                    .is_synced = log->is_durable,
                                    .on_done = shardlog_on_written};
     log->current->used += size;
+    log->rest_bytes += size;
     loop_write_sync(log->env->loop, &log->write);
     /* The next file is asked for while most of this one is left: making it takes time. */
     if (log->current->used * 4 >= log->current->size) shardlog_prepare(log, 0);
@@ -443,6 +449,56 @@ void shardlog_applied(struct shardlog *log, struct log_batch *batch)
     log_batch_free(log, batch);
 }
 
+/* Nearly nothing is written, in the period before and in this one. */
+static bool is_quiet(const struct shardlog *log)
+{
+    return log->is_quiet && log->rest_bytes < SEGMENT_SIZE_MIN;
+}
+
+/* The oldest spare file goes. */
+static void spare_remove(struct shardlog *log)
+{
+    struct list *node = log->spare.next;
+    list_remove(node);
+    log->spares--;
+    log->files.removed = container_of(node, struct segment, link);
+    if (files_submit(log)) return;
+    log->files.removed = NULL;
+    list_append(&log->spare, node);
+    log->spares++;
+}
+
+/* One step from the files of a burst to one small file: the large current one is left for
+ * the large next one, that for a small one, as if they were full. */
+static void files_shrink(struct shardlog *log)
+{
+    bool is_large = log->current != NULL && log->current->size > SEGMENT_SIZE_MIN;
+    if (!is_large || log->writing != NULL || !list_is_empty(&log->waiting)) return;
+    log->growth = 0;
+    if (log->next == NULL)
+        shardlog_prepare(log, 0); /* the next step follows in the next period */
+    else
+        shardlog_turn(log);
+}
+
+void shardlog_rest(struct shardlog *log)
+{
+    chunks_free(log, log->idle_least);
+    if (++log->rest_calls >= LOG_REST_CALLS) {
+        log->rest_files = log->spares_least;
+        log->is_quiet = log->rest_bytes < SEGMENT_SIZE_MIN;
+        log->spares_least = log->spares;
+        log->rest_bytes = log->rest_calls = 0;
+    }
+    if (log->files.is_under_way || log->is_failed) return;
+    if (log->rest_files > 0 && log->spares > 0) {
+        log->rest_files--;
+        spare_remove(log);
+    } else if (is_quiet(log)) {
+        files_shrink(log);
+    }
+}
+
 void shardlog_recycle(struct shardlog *log, uint64_t number)
 {
     if (!log->is_durable) log->durable = max_u64(log->durable, number);
@@ -452,7 +508,7 @@ void shardlog_recycle(struct shardlog *log, uint64_t number)
     uint64_t first = log->first;
     list_remove(&segment->link);
     log->first = segment->number + 1;
-    if (segment->size == SEGMENT_SIZE_MAX && log->spares < LOG_SPARES_MAX) {
+    if (segment->size == SEGMENT_SIZE_MAX && log->spares < LOG_SPARES_MAX && !is_quiet(log)) {
         list_append(&log->spare, &segment->link);
         log->spares++;
         return;

@@ -44,6 +44,10 @@
  * a checkpoint, a shard under load makes no new file once it has these.  Making one
  * writes 64 MiB beside the commits. */
 #define LOG_SPARES_MAX 3
+/* So many shardlog_rest make a period of rest; what was not needed in one goes: at 10 s each
+ * a file is kept for a minute.  Where less than the least file was written in it, the
+ * large current and next file go too, and files grow from the least size again. */
+#define LOG_REST_CALLS 6
 /* Chunks kept for the next batches: under load the index lets go of two dozen at a
  * time, and giving them to the kernel and taking them back cost a shard 8 % of a burst. */
 #define LOG_IDLE_MAX   32
@@ -114,8 +118,13 @@ struct shardlog {
     struct list full;  /* segments, ascending, until recycled */
     struct list spare; /* LOG_SPARES_MAX at most, of the largest size */
     uint32_t spares;
-    struct log_chunk *chunk; /* the newest */
-    struct log_chunk *idle;  /* empty chunks of LOG_CHUNK bytes, LOG_IDLE_MAX at most */
+    uint32_t spares_least;           /* in this period of rest */
+    uint32_t growth;                 /* files made since they had the least size */
+    uint32_t rest_calls, rest_files; /* files: that may go */
+    uint64_t rest_bytes;             /* committed in this period */
+    bool is_quiet;                   /* in the period before less than the least file was */
+    struct log_chunk *chunk;         /* the newest */
+    struct log_chunk *idle;          /* empty chunks of LOG_CHUNK bytes, LOG_IDLE_MAX at most */
     uint32_t idle_count;
     uint32_t idle_least; /* since shardlog_rest */
     uint64_t waiting_bytes, kept_bytes;
@@ -176,7 +185,8 @@ static inline uint64_t shardlog_full_last(const struct shardlog *log)
     check(shardlog_has_full(log));
     return container_of(log->full.next, struct segment, link)->last;
 }
-/* Gives back memory that was not used since the last call; once in a while. */
+/* Gives back memory that was not used since the last call, and files that were not used for
+ * LOG_REST_CALLS of them; once in a while. */
 void shardlog_rest(struct shardlog *log);
 /* Writes and jobs under way. */
 uint32_t shardlog_pending(const struct shardlog *log);
