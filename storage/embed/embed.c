@@ -12,7 +12,6 @@
 
 static void on_durable(void *context, struct log_batch *batch);
 static void on_failed(void *context, struct log_batch *batch, bool is_unknown);
-static void on_sweep(struct timer *timer);
 
 static struct store *embed_attach(struct store_node *node, const struct store_env *env)
 {
@@ -36,7 +35,8 @@ static struct store *embed_attach(struct store_node *node, const struct store_en
     store->log.made_path = store->node->made_path;
     embed_seal_init(store);
     store->apply.store = store;
-    wheel_arm(env->wheel, &store->sweep, clock_turn_ms(env->clock) + EMBED_SWEEP_MS, on_sweep);
+    wheel_arm(env->wheel, &store->sweep, clock_turn_ms(env->clock) + EMBED_SWEEP_MS,
+              embed_on_sweep_timer);
     if (env->shard == 0)
         wheel_arm(env->wheel, &store->backup, clock_turn_ms(env->clock) + BACKUP_LOOK_MS,
                   embed_on_backup_timer);
@@ -482,19 +482,6 @@ static void embed_submit(struct store *base)
     embed_queries_submit(store);
     if (store->log.kept_bytes < embed_lag_max(store)) shardlog_submit(&store->log);
     metric_set(base->env.metrics, METRIC_STORE_LAG_BYTES, embed_lag(store));
-}
-
-/* Keys past their horizon, log files that nobody needs, the index. */
-static void on_sweep(struct timer *timer)
-{
-    struct embed_store *store = container_of(timer, struct embed_store, sweep);
-    const struct store_env *env = &store->store.env;
-    keys_expire(&store->keys, store_now_ms(&store->store), 10000);
-    shardlog_rest(&store->log);
-    if (shardlog_has_full(&store->log)) embed_apply_later(store);
-    shardlog_mark(&store->log);
-    if (env->shard == 0) embed_apply_sweep(store); /* one of them is enough */
-    wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + EMBED_SWEEP_MS, on_sweep);
 }
 
 static uint32_t embed_pending(const struct store *base)

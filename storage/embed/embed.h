@@ -252,6 +252,8 @@ void embed_apply_sweep(struct embed_store *store);
 void embed_on_apply_timer(struct timer *timer);
 /* Something was acknowledged: once the log is idle, DIR/made tells it. */
 void embed_mark_later(struct embed_store *store);
+/* Housekeeping, each EMBED_SWEEP_MS. */
+void embed_on_sweep_timer(struct timer *timer);
 /* Looks for a backup that is asked for, or goes on with it. */
 void embed_on_backup_timer(struct timer *timer);
 /* One transaction and what follows it; on the index writer's thread. */

@@ -205,6 +205,19 @@ void embed_apply_sweep(struct embed_store *store)
     if (!store->is_index_failing) apply_start(store);
 }
 
+/* Keys past their horizon, log files that nobody needs, the index. */
+void embed_on_sweep_timer(struct timer *timer)
+{
+    struct embed_store *store = container_of(timer, struct embed_store, sweep);
+    const struct store_env *env = &store->store.env;
+    keys_expire(&store->keys, store_now_ms(&store->store), 10000);
+    shardlog_rest(&store->log);
+    if (shardlog_has_full(&store->log)) embed_apply_later(store);
+    shardlog_mark(&store->log);
+    if (env->shard == 0) embed_apply_sweep(store); /* one of them is enough */
+    wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + EMBED_SWEEP_MS, embed_on_sweep_timer);
+}
+
 void embed_on_backup_timer(struct timer *timer)
 {
     struct embed_store *store = container_of(timer, struct embed_store, backup);
