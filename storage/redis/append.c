@@ -1,8 +1,4 @@
-/* Records in.
- *
- * append copies what it was given into the batch of the record's partition;
- * the submit of the turn hands the batches to the link.  A batch is one script
- * call; a live publication without a key needs no script and is one SPUBLISH.
+/* Calls of records: how they are written, and what their answers mean.
  *
  * Every call takes a number when it is written (again when it is written
  * again), which its announcements carry: so the feed knows its own, which it
@@ -15,9 +11,6 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "storage/redis/confirm.h"
-
-/* The start of "<scope size>:<scope><key>": digits and a colon. */
-#define KEY_HEAD_MAX 24
 
 /* A conversation's stream is kept so long after its last entry: who reads it has
  * been away for a week by then, and it holds a bounded number anyway. */
@@ -266,6 +259,7 @@ void append_end(struct append_call *call, enum err err)
         metric_add(redis->store.env.metrics, METRIC_STORE_COMMITS, 1);
     }
     call_note_end(call, err);
+    batch_on_end(call);
     mem_free(call);
     feed_release(redis);
 }
@@ -288,72 +282,7 @@ static void live_on_end(struct link_call *base, enum err err, const struct reply
     append_end(call, err);
 }
 
-/* --- taking records ------------------------------------------------------------------------ */
-
-static bool is_kept(const struct store_append *op)
-{
-    return history_is_kept(op->channel->history) && !op->is_live_only;
-}
-
-static size_t body_size(const struct redis_store *redis, const struct store_append *op)
-{
-    if (op->type == RECORD_PUBLICATION) return redis_seals_size(&redis->seals, op, is_kept(op));
-    if (op->type == RECORD_CURSOR) return op->user.size;
-    if (op->type == RECORD_REMOVE) return 0;
-    size_t size = 0;
-    for (uint32_t i = 0; i < op->users_count; i++) size += 4 + op->users[i].size;
-    return size;
-}
-
-/* The offset is Redis' to give: it stands in the entry's id, not in the bytes. */
-static void body_write(struct redis_store *redis, struct writer *writer,
-                       const struct store_append *op)
-{
-    if (op->type == RECORD_PUBLICATION) {
-        redis_seals_write(&redis->seals, writer, op, is_kept(op), store_now_ms(&redis->store));
-    } else if (op->type == RECORD_CURSOR) {
-        write_bytes(writer, op->user);
-    } else if (op->type == RECORD_MEMBERS) {
-        for (uint32_t i = 0; i < op->users_count; i++) write_sized(writer, op->users[i]);
-    }
-}
-
-static struct append_record *record_create(struct redis_store *redis, struct store_append *op)
-{
-    bool has_key = op->key.size > 0;
-    size_t most =
-        (has_key ? KEY_HEAD_MAX + op->scope.size + op->key.size : 0) + body_size(redis, op);
-    check(most < UINT32_MAX);
-    struct append_record *record = mem_alloc(sizeof *record + most);
-    record->op = op;
-    struct writer writer = writer_of(record->bytes, most);
-    if (has_key) {
-        write_decimal(&writer, op->scope.size);
-        write_text(&writer, ":");
-        write_bytes(&writer, op->scope);
-        write_bytes(&writer, op->key);
-        record->key_size = (uint32_t)writer.used;
-    }
-    body_write(redis, &writer, op);
-    check(!writer.failed);
-    record->body_size = (uint32_t)writer.used - record->key_size;
-
-    struct history_rule history = op->channel->history;
-    record->a = is_kept(op) ? history.size : 0;
-    record->b = is_kept(op) ? history.ttl_ms : 0;
-    if (op->type == RECORD_PUBLICATION) record->kind = is_kept(op) ? 'p' : 'l';
-    if (op->type == RECORD_MEMBERS) record->kind = 'm';
-    if (op->type == RECORD_REMOVE) record->kind = 'r';
-    if (op->type == RECORD_CURSOR) {
-        record->kind = 'c';
-        record->a = op->offset;
-    }
-    check(record->kind != 0);
-    return record;
-}
-
-static struct append_call *call_create(struct redis_store *redis, uint32_t partition,
-                                       bool is_script)
+struct append_call *append_create(struct redis_store *redis, uint32_t partition, bool is_script)
 {
     struct append_call *call = mem_alloc(sizeof *call);
     call->redis = redis;
@@ -362,99 +291,5 @@ static struct append_call *call_create(struct redis_store *redis, uint32_t parti
     call->call.write = is_script ? call_write : live_write;
     call->call.on_end = is_script ? call_on_end : live_on_end;
     list_init(&call->records);
-    list_append(&redis->batches, &call->batch);
     return call;
-}
-
-/* The batch of the partition that has room for the record. */
-static struct append_call *call_for(struct redis_store *redis, uint32_t partition, uint32_t size)
-{
-    struct redis_partition *at = &redis->partitions[partition];
-    struct append_call *call = at->filling;
-    bool has_room = call != NULL && call->records_count < REDIS_BATCH_RECORDS &&
-                    call->bytes + size <= REDIS_BATCH_BYTES;
-    if (!has_room) at->filling = call = call_create(redis, partition, true);
-    return call;
-}
-
-void redis_append(struct store *store, struct store_append *op)
-{
-    struct redis_store *redis = redis_of(store);
-    check(op->on_appended != NULL);
-    check(op->channel->engine != NULL);
-    struct append_record *record = record_create(redis, op);
-    uint32_t partition = redis_partition_of(redis, op->channel->name);
-    uint32_t size = record->key_size + record->body_size;
-    bool is_plain = record->kind == 'l' && record->key_size == 0;
-    struct append_call *call =
-        is_plain ? call_create(redis, partition, false) : call_for(redis, partition, size);
-    list_append(&call->records, &record->link);
-    call->records_count++;
-    call->bytes += size;
-    op->engine = record;
-    redis->pending++;
-}
-
-void append_touch(struct redis_store *redis, uint32_t partition, struct bytes channel)
-{
-    struct append_record *record = mem_alloc(sizeof *record + channel.size);
-    record->kind = 't';
-    record->body_size = (uint32_t)channel.size;
-    memcpy(record->bytes, channel.at, channel.size);
-    struct append_call *call = call_for(redis, partition, record->body_size);
-    list_append(&call->records, &record->link);
-    call->records_count++;
-    call->bytes += record->body_size;
-}
-
-void append_abandon(struct redis_store *redis)
-{
-    struct list *node;
-    check(redis->pending == 0);
-    while ((node = list_take(&redis->batches)) != NULL)
-        append_end(container_of(node, struct append_call, batch), ERR_STORE_DOWN);
-}
-
-/* Hands the call to its link, or to a flight; false: it must wait. */
-static bool call_submit(struct redis_store *redis, struct append_call *call)
-{
-    struct redis_server *server = redis_server_of(redis, call->partition);
-    bool must_wait = redis->node->options.wait_replicas > 0 && !call->is_plain;
-    if (must_wait && route_is_held(redis, call->partition)) return false;
-    if (must_wait && !confirm_board(server, call)) return false;
-    if (redis->partitions[call->partition].filling == call)
-        redis->partitions[call->partition].filling = NULL;
-    if (!must_wait) redis_call(redis, call->partition, &call->call);
-    return true;
-}
-
-/* The replicas are far behind what is asked for, or the partition is nowhere. */
-static void call_refuse(struct redis_store *redis, struct append_call *call, enum err err)
-{
-    list_remove(&call->batch);
-    if (redis->partitions[call->partition].filling == call)
-        redis->partitions[call->partition].filling = NULL;
-    append_end(call, err);
-}
-
-void append_return(struct redis_store *redis, struct list *calls)
-{
-    list_put_back(calls, &redis->batches);
-}
-
-void append_submit(struct redis_store *redis)
-{
-    struct list waiting, *node;
-    uint32_t count = 0;
-    list_init(&waiting);
-    while ((node = list_take(&redis->batches)) != NULL) {
-        struct append_call *call = container_of(node, struct append_call, batch);
-        if (call_submit(redis, call)) continue;
-        list_append(&waiting, node);
-        bool is_late = call->call.limit_ms > 0 && call->call.limit_ms <= redis_now_ms(redis);
-        if (++count > LINK_CALLS_MAX || is_late)
-            call_refuse(redis, call, is_late ? ERR_STORE_DOWN : ERR_BACKLOG);
-    }
-    while ((node = list_take(&waiting)) != NULL) list_append(&redis->batches, node);
-    for (uint32_t i = 0; i < redis->servers_count; i++) confirm_submit(redis->servers[i]);
 }

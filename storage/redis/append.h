@@ -1,12 +1,12 @@
 /*
- * append: records on their way to Redis, shared by append.c and confirm.c.
+ * append: records on their way to Redis, shared by batch.c, append.c and confirm.c.
  *
  * A call is a batch of one partition: one run of lua/append.lua, or one SPUBLISH
  * of a live publication without a key.  Without replicas to wait for its answer ends
  * it.  Otherwise it boards a flight (confirm.h), which ends it.
  *
  * Thread:  owner shard.
- * Source:  storage/redis/append.c
+ * Source:  storage/redis/batch.c, storage/redis/append.c
  * Tests:   tests/unit/storage/test_redis.c, tests/unit/storage/test_redis_wait.c
  */
 #pragma once
@@ -26,15 +26,17 @@ struct append_record {
 
 struct append_call {
     struct link_call call;
-    struct list batch; /* in redis->batches until submitted, then in its flight */
+    /* In redis->batches until submitted, then in its partition's line, or in its flight. */
+    struct list batch;
     struct redis_store *redis;
     struct redis_server *server; /* to which it was written last */
     struct list records;
     uint32_t records_count;
     uint32_t bytes;
     uint32_t partition;
-    bool is_plain;    /* a live publication without a key: nothing of it is kept */
-    bool is_answered; /* the script ran; results and epoch are known */
+    bool is_plain;                /* a live publication without a key: nothing of it is kept */
+    bool is_answered;             /* the script ran; results and epoch are known */
+    struct redis_server *counted; /* among whose appends it is; NULL: it is not */
     uint64_t seq;
     uint64_t started_ns;
     char epoch[EPOCH_MAX + 1]; /* of the answer */
@@ -45,6 +47,10 @@ struct append_call {
     uint64_t connection, order; /* when it was written last, on the publish link */
 };
 
+/* A batch without records. */
+struct append_call *append_create(struct redis_store *redis, uint32_t partition, bool is_script);
+/* batch.c: what stands behind the call in its partition may follow, before what came since. */
+void batch_on_end(struct append_call *call);
 /* Takes what the script answered into the records; false: it stopped in the middle. */
 bool append_answer(struct append_call *call, const struct reply *reply);
 /* Every time a call is written it is another one, with a number of its own. */

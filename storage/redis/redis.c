@@ -247,8 +247,10 @@ static struct store *redis_attach(struct store_node *base, const struct store_en
     map_init(&redis->channels_by_name, seed);
     slab_init(&redis->channels, "redis channels", sizeof(struct redis_channel), REDIS_CHANNELS_MAX);
     redis->partitions = mem_alloc(node->options.partitions * sizeof *redis->partitions);
-    for (uint32_t i = 0; i < node->options.partitions; i++)
+    for (uint32_t i = 0; i < node->options.partitions; i++) {
         list_init(&redis->partitions[i].channels);
+        list_init(&redis->partitions[i].held);
+    }
     list_init(&redis->batches);
     list_init(&redis->opening);
     list_init(&redis->holding);
@@ -269,10 +271,10 @@ static void redis_detach(struct store *store)
     check(redis->pending == 0);
     check(redis->channels_by_name.count == 0);
     links_fini(&redis->links);
-    append_abandon(redis);
     wheel_disarm(store->env.wheel, &redis->sweep_timer);
     groups_stop(redis);
     route_fini(redis);
+    append_abandon(redis);
     redis_peers_fini(redis);
     for (uint32_t i = 0; i < redis->servers_count; i++) server_destroy(redis->servers[i]);
     mem_free(redis->health);

@@ -6,7 +6,8 @@
  *   route.c    which primary holds a partition; calls on their way to it
  *   cluster.c, sentinel.c   who says so; slots.c, place.c   what they say, parsed
  *   find.c     whom to talk to first
- *   append.c   records in: batches by partition, answers
+ *   batch.c    records in: batches by partition
+ *   append.c   their calls and answers
  *   confirm.c  the same when replicas are waited for
  *   read.c     a channel opened, a gap filled, history read
  *   subscribe.c   channels opened and closed, the feed link
@@ -65,6 +66,10 @@
  * keep others of the same server waiting (0.2 ms at 7 us a record). */
 #define REDIS_BATCH_RECORDS 64
 #define REDIS_BATCH_BYTES   (256u << 10)
+/* Calls of records under way at a server, from which on a partition has one at a time there
+ * and what comes meanwhile is its next one.  So a busy server gets few and full calls, never
+ * runs dry, and who comes alone waits for nothing. */
+#define REDIS_APPENDS_EAGER (VERIFY ? 1 : 16)
 /* Primaries that one shard talks to. */
 #define REDIS_SERVERS_MAX   64
 
@@ -135,7 +140,9 @@ struct redis_partition {
     uint64_t epoch;          /* of the claim by which it has the partition */
     struct route_hold *hold; /* calls that cannot go to it yet, or NULL */
     struct list channels;
-    struct append_call *filling; /* takes records of this turn */
+    struct append_call *filling; /* takes records until it is submitted */
+    uint32_t appends;            /* calls of records under way, but for those of flights */
+    struct list held;            /* struct append_call, behind them; empty while there is none */
 };
 
 /* groups.c: what the last sweep over the worker streams found, and the one under way. */
@@ -177,8 +184,9 @@ struct redis_store {
     struct redis_partition *partitions;
     uint32_t pending;
     struct redis_peers *peers; /* other nodes (peers_parts.h) */
-    /* append.c */
-    struct list batches; /* struct append_call of this turn */
+    /* batch.c */
+    struct list batches;   /* struct append_call of this turn */
+    uint32_t batches_held; /* in the lines of all partitions */
     uint64_t latency_us;
     /* subscribe.c, feed.c */
     struct list opening;
@@ -264,7 +272,7 @@ void sentinels_want(struct redis_store *redis);
 void sentinels_flush(struct redis_store *redis);
 void sentinels_fini(struct redis_store *redis);
 
-/* append.c */
+/* batch.c */
 void redis_append(struct store *store, struct store_append *op);
 /* Hands the batches of this turn to the link. */
 void append_submit(struct redis_store *redis);

@@ -45,6 +45,7 @@ struct redis_server {
     /* The server that answers here, and the one that answered before it while we were linked. */
     char lineage[LINEAGE_MAX + 1], lineage_before[LINEAGE_MAX + 1];
     /* append.c */
+    uint32_t appends; /* calls of records under way, but for those of flights */
     uint64_t seq_written, seq_answered;
     uint64_t unknown_first, unknown_last; /* calls of the last loss, ended without an answer */
     /* confirm.c */
