@@ -2,9 +2,10 @@
  * flood: publishers that wait for nothing but their answers.
  *
  * N connections, each with F frames of K publish commands under way; channels in
- * turn.  An answer means durable.  Frames are made once, masked and all, so that
- * the client costs little: it sends, counts answers and takes the time from a
- * frame's send to its last answer.  Answers of a connection are counted in order.
+ * turn.  An answer means durable.  Frames are made once, masked and all, and those of a
+ * connection that may go leave with one call, so that the client costs little: it sends,
+ * counts answers and takes the time from a frame's send to its last answer.  Answers of
+ * a connection are counted in order.
  *
  *   --rate R    open loop: frames go out when they are due, wherever there is room,
  *               and time counts from when they were
@@ -20,6 +21,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "stats.h"
@@ -145,17 +147,28 @@ static void frame_keys(struct frame *frame)
     }
 }
 
-static void client_send(struct client *client)
+/* The next `count` frames with one call, as a client's own queue would; what did not
+ * go stays for the next time. */
+static void client_send(struct client *client, uint32_t count)
 {
-    struct frame *frame = &client->frames[client->sent % TEXTS];
-    if (options.is_send && client->unsent_at == 0) frame_keys(frame);
-    ssize_t went = send(client->wire.fd, frame->bytes + client->unsent_at,
-                        frame->size - client->unsent_at, MSG_NOSIGNAL);
+    struct iovec parts[TEXTS];
+    if (count > TEXTS) count = TEXTS; /* each only once: its keys are new */
+    for (uint32_t i = 0; i < count; i++) {
+        struct frame *frame = &client->frames[(client->sent + i) % TEXTS];
+        uint32_t skipped = i == 0 ? client->unsent_at : 0;
+        if (options.is_send && skipped == 0) frame_keys(frame);
+        parts[i] = (struct iovec){frame->bytes + skipped, frame->size - skipped};
+    }
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+    ssize_t went = sendmsg(client->wire.fd, &message, MSG_NOSIGNAL);
     if (went < 0 && errno != EAGAIN) stop("a frame did not go");
-    if (went > 0) client->unsent_at += (uint32_t)went;
-    if (client->unsent_at < frame->size) return;
-    client->unsent_at = 0;
-    client->sent++;
+    size_t left = went > 0 ? (size_t)went : 0;
+    for (uint32_t i = 0; i < count && left >= parts[i].iov_len; i++) {
+        left -= parts[i].iov_len;
+        client->sent++;
+        client->unsent_at = 0;
+    }
+    client->unsent_at += (uint32_t)left;
 }
 
 /* --- answers ------------------------------------------------------------------ */
@@ -192,13 +205,15 @@ static void on_text(void *context, const char *text, size_t size)
     }
 }
 
-/* Sends what may go.  In a closed loop that is a frame for each that was answered. */
+/* Sends what may go: in a closed loop that is a frame for each that was answered. */
 static void client_fill(struct client *client)
 {
     while (!is_over && client->sent - client->answered < options.in_flight) {
-        if (client->unsent_at == 0) client->times_ns[client->sent % FRAMES_MAX] = now_ns;
+        uint32_t count = options.in_flight - (uint32_t)(client->sent - client->answered);
         uint64_t sent = client->sent;
-        client_send(client);
+        for (uint32_t i = client->unsent_at > 0; i < count; i++)
+            client->times_ns[(sent + i) % FRAMES_MAX] = now_ns;
+        client_send(client, count);
         if (client->sent == sent) return; /* the socket is full */
     }
 }
@@ -219,7 +234,7 @@ static void fill_due(void)
             client->times_ns[sent % FRAMES_MAX] = started_ns + (uint64_t)((double)due * gap_ns);
             due++;
         }
-        client_send(client);
+        client_send(client, 1);
         if (client->sent > sent) passed = 0;
     }
 }
@@ -309,7 +324,7 @@ static void run(struct marks *before, struct marks *after)
     /* Nothing may stay without an answer. */
     uint64_t give_up = clock_ns() + 20000000000u;
     for (uint32_t i = 0; i < options.clients;) {
-        if (clients[i].unsent_at > 0) client_send(&clients[i]);
+        if (clients[i].unsent_at > 0) client_send(&clients[i], 1);
         if (clients[i].unsent_at == 0 && clients[i].sent == clients[i].answered) {
             i++;
             continue;

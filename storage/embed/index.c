@@ -65,10 +65,11 @@ static enum err index_prepare(struct index *index, enum statement first, enum st
     return ERR_OK;
 }
 
-/* Brings the tables to our format, all or nothing. */
+/* Brings the tables to our format, all or nothing.  2, and 3 that seals, had no chunks:
+ * their rows are rows of ours. */
 static enum err index_reform(struct index *index, uint64_t format)
 {
-    static const uint64_t own = INDEX_FORMAT;
+    const uint64_t own = format == 3 ? INDEX_FORMAT_SEALED : INDEX_FORMAT;
     if (format > INDEX_FORMAT_SEALED) {
         log_error("data directory was written by a newer release; start that one, or restore a "
                   "backup format=%llu known=%d",
@@ -77,7 +78,7 @@ static enum err index_reform(struct index *index, uint64_t format)
     }
     if (format >= INDEX_FORMAT) return ERR_OK;
     TRY(sql_do(index->statements[STATEMENT_BEGIN]));
-    TRY(sql_run(index->db, format == 0 ? schema : schema_from_1));
+    if (format < 2) TRY(sql_run(index->db, format == 0 ? schema : schema_from_1));
     TRY(index_meta_put(index, "format", &own, sizeof own));
     return sql_do(index->statements[STATEMENT_COMMIT]);
 }
@@ -128,6 +129,7 @@ void index_close(struct index *index)
     sql_close(index->db);
     mem_free(index->groups);
     mem_free(index->items);
+    mem_free(index->scratch);
     mem_free(index);
     sql_stop();
 }

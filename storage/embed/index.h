@@ -16,6 +16,9 @@
  *   forgets(bucket, count)        how many channels of a bucket were forgotten
  *   seals(generation, salt, key)  what records are sealed with (seals.h)
  *
+ * A row of publications, keys or live_keys may hold several (chunk.h): its offset and
+ * time are those of the last, and a key row says so by a NULL scope.
+ *
  * What retention ends is gone from every answer at once: nothing at or below a
  * channel's `floor` is read.  Its rows go with the transaction that raised the
  * floor when they are few; many go slice by slice in the sweep, so that no
@@ -28,7 +31,7 @@
  * Thread:  a struct index or index_reader belongs to one thread at a time.
  * Bound:   index_query holds at most the bytes it was allowed.
  * Source:  index.c (life, meta), index_apply.c, index_query.c, index_sweep.c
- * Tests:   tests/unit/storage/test_index.c
+ * Tests:   tests/unit/storage/test_index.c, test_index_rows.c
  */
 #pragma once
 

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "storage/embed/chunk.h"
 #include "storage/embed/index.h"
 #include "storage/embed/sql.h"
 
@@ -14,8 +15,8 @@
 #define INDEX_PAGE_SIZE 8192u
 
 /* Raised when a table changes; an older gateway then refuses the directory. */
-#define INDEX_FORMAT        2
-#define INDEX_FORMAT_SEALED 3 /* from the first start that seals on */
+#define INDEX_FORMAT        4
+#define INDEX_FORMAT_SEALED 5 /* from the first start that seals on */
 
 enum statement {
 #define STATEMENT(id, text) STATEMENT_##id,
@@ -34,6 +35,9 @@ struct index {
     struct index_group *groups;  /* scratch of index_apply */
     struct index_item *items;
     size_t items_max;
+    struct chunk publications, keys, live_keys; /* of the channel that is applied */
+    uint8_t *scratch;                           /* bytes of one chunk */
+    size_t scratch_size;
 };
 
 must_use enum err index_format_put(struct index *index, uint64_t format);

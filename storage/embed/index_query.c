@@ -40,7 +40,8 @@ static const char *const read_texts[READ_COUNT] = {
         "time_ms>=?3 ORDER BY offset LIMIT ?4",
     [READ_REVERSE] =
         "SELECT body, time_ms, offset FROM publications WHERE channel=?1 AND offset>?2 AND "
-        "time_ms>=?3 AND offset<?5 ORDER BY offset DESC LIMIT ?4",
+        "time_ms>=?3 AND offset<=coalesce((SELECT offset FROM publications WHERE channel=?1 AND "
+        "offset>=?5 ORDER BY offset LIMIT 1),?5) ORDER BY offset DESC LIMIT ?4",
     [READ_MEMBERS] = "SELECT user, joined, read FROM members WHERE channel=?1",
     [READ_KEYS] = "SELECT scope, key, offset, time_ms FROM keys WHERE channel=?1 AND time_ms>=?2"
                   " ORDER BY offset DESC LIMIT ?3",
@@ -52,6 +53,7 @@ struct index_reader {
     sqlite3 *db;
     sqlite3_stmt *statements[READ_COUNT];
     struct opener opener;
+    struct chunk chunks[2]; /* of the rows that are read */
 };
 
 enum err index_reader_open(const char *path, struct index_reader **reader)
@@ -129,36 +131,64 @@ static void *query_grow(void *items, uint32_t count, uint32_t *room, size_t item
     return mem_resize(items, *room * item_size);
 }
 
+static enum err query_item(struct index_reader *reader, struct query *query,
+                           const struct chunk_item *item)
+{
+    query->publications = query_grow(query->publications, query->publications_count,
+                                     &query->publications_room, sizeof *query->publications);
+    struct publication *publication = &query->publications[query->publications_count];
+    TRY(query_publication(reader, query, item->bytes, publication));
+    if (publication->offset != item->offset) return ERR_STORE_CORRUPT;
+    publication->taken_ms = item->time_ms;
+    query->publications_count++;
+    query->bytes += item->bytes.size;
+    return ERR_OK;
+}
+
+/* What a row holds with an offset in (above, below), until the answer is full. */
+static enum err query_row(struct index_reader *reader, struct query *query, sqlite3_stmt *row,
+                          uint64_t above, uint64_t below)
+{
+    struct chunk *chunk = &reader->chunks[0];
+    struct bytes body = sql_bytes(row, 0);
+    struct chunk_item alone = {.offset = sql_u64(row, 2), .time_ms = sql_u64(row, 1)};
+    alone.bytes = body;
+    chunk_clear(chunk);
+    if (chunk_is_on(body))
+        TRY(chunk_read(body, alone.offset, alone.time_ms, chunk));
+    else
+        chunk_add(chunk, &alone);
+    for (uint32_t i = 0; i < chunk->count; i++) {
+        const struct chunk_item *item = &chunk->items[query->is_reverse ? chunk->count - 1 - i : i];
+        if (item->offset <= above || item->offset >= below) continue;
+        if (item->time_ms < query->time_min_ms) continue;
+        if (query->publications_count == query->limit) return ERR_OK;
+        if (query->bytes + item->bytes.size > query->bytes_max && query->publications_count > 0) {
+            query->is_cut = true;
+            return ERR_OK;
+        }
+        TRY(query_item(reader, query, item));
+    }
+    return ERR_OK;
+}
+
 static enum err query_publications(struct index_reader *reader, struct query *query,
                                    uint64_t channel, uint64_t floor)
 {
     enum err err;
     sqlite3_stmt *rows = reader->statements[query->is_reverse ? READ_REVERSE : READ_FORWARD];
-    uint64_t above = max_u64(floor, query->floor);
+    uint64_t above = max_u64(floor, query->floor), below = INT64_MAX;
     if (!query->is_reverse) above = max_u64(above, query->since);
+    if (query->is_reverse && query->since > 0) below = min_u64(query->since, INT64_MAX);
     sql_bind(rows, 1, channel);
     sql_bind(rows, 2, min_u64(above, INT64_MAX));
     sql_bind(rows, 3, query->time_min_ms);
-    sql_bind(rows, 4, query->limit);
-    if (query->is_reverse) {
-        uint64_t below = query->since == 0 ? INT64_MAX : min_u64(query->since, INT64_MAX);
-        sql_bind(rows, 5, below);
-    }
-    while (sql_row(rows, &err)) {
-        struct bytes body = sql_bytes(rows, 0);
-        if (query->bytes + body.size > query->bytes_max && query->publications_count > 0) {
-            query->is_cut = true;
-            break;
-        }
-        query->bytes += body.size;
-        query->publications = query_grow(query->publications, query->publications_count,
-                                         &query->publications_room, sizeof *query->publications);
-        struct publication *publication = &query->publications[query->publications_count];
-        err = query_publication(reader, query, body, publication);
-        if (err == ERR_OK && publication->offset != sql_u64(rows, 2)) err = ERR_STORE_CORRUPT;
-        if (err != ERR_OK) break;
-        publication->taken_ms = sql_u64(rows, 1);
-        query->publications_count++;
+    /* Of the first row on the way back all may lie at or beyond `since`. */
+    sql_bind(rows, 4, (uint64_t)query->limit + query->is_reverse);
+    if (query->is_reverse) sql_bind(rows, 5, below - 1);
+    while (query->publications_count < query->limit && sql_row(rows, &err)) {
+        err = query_row(reader, query, rows, above, below);
+        if (err != ERR_OK || query->is_cut) break;
     }
     sqlite3_reset(rows);
     return err;
@@ -180,35 +210,62 @@ static enum err query_members(struct index_reader *reader, struct query *query, 
     return err;
 }
 
-static void query_key(struct query *query, sqlite3_stmt *row)
+/* The newest of a row's keys that was not taken yet is that of the last item left. */
+struct key_rows {
+    sqlite3_stmt *rows;
+    struct chunk *chunk; /* empty at the end */
+};
+
+static enum err key_rows_next(struct key_rows *keys)
 {
-    query->keys =
-        query_grow(query->keys, query->keys_count, &query->keys_room, sizeof *query->keys);
-    query->keys[query->keys_count++] =
-        (struct index_key){.scope = query_keep(query, sql_bytes(row, 0)),
-                           .key = query_keep(query, sql_bytes(row, 1)),
-                           .offset = sql_u64(row, 2),
-                           .time_ms = sql_u64(row, 3)};
+    enum err err;
+    chunk_clear(keys->chunk);
+    if (!sql_row(keys->rows, &err)) return err;
+    struct chunk_item alone = {.offset = sql_u64(keys->rows, 2),
+                               .time_ms = sql_u64(keys->rows, 3),
+                               .scope = sql_bytes(keys->rows, 0),
+                               .bytes = sql_bytes(keys->rows, 1)};
+    if (sqlite3_column_type(keys->rows, 0) == SQLITE_NULL)
+        return chunk_read(alone.bytes, alone.offset, alone.time_ms, keys->chunk);
+    chunk_add(keys->chunk, &alone);
+    return ERR_OK;
+}
+
+static enum err query_key(struct query *query, struct key_rows *keys)
+{
+    const struct chunk_item *item = chunk_last(keys->chunk);
+    if (item->time_ms >= query->key_time_ms) {
+        query->keys =
+            query_grow(query->keys, query->keys_count, &query->keys_room, sizeof *query->keys);
+        query->keys[query->keys_count++] =
+            (struct index_key){.scope = query_keep(query, item->scope),
+                               .key = query_keep(query, item->bytes),
+                               .offset = item->offset,
+                               .time_ms = item->time_ms};
+    }
+    return --keys->chunk->count > 0 ? ERR_OK : key_rows_next(keys);
 }
 
 /* Both tables have theirs newest first, and so has the answer. */
 static enum err query_keys(struct index_reader *reader, struct query *query, uint64_t channel)
 {
     enum err err = ERR_OK;
-    sqlite3_stmt *rows[2] = {reader->statements[READ_KEYS], reader->statements[READ_LIVE_KEYS]};
-    bool has[2] = {false, false};
+    struct key_rows keys[2] = {{reader->statements[READ_KEYS], &reader->chunks[0]},
+                               {reader->statements[READ_LIVE_KEYS], &reader->chunks[1]}};
     for (int i = 0; i < 2 && err == ERR_OK; i++) {
-        sql_bind(rows[i], 1, channel);
-        sql_bind(rows[i], 2, query->key_time_ms);
-        sql_bind(rows[i], 3, query->keys_max);
-        has[i] = sql_row(rows[i], &err);
+        sql_bind(keys[i].rows, 1, channel);
+        sql_bind(keys[i].rows, 2, query->key_time_ms);
+        sql_bind(keys[i].rows, 3, query->keys_max);
+        err = key_rows_next(&keys[i]);
     }
-    while (err == ERR_OK && (has[0] || has[1]) && query->keys_count < query->keys_max) {
-        int i = !has[0] || (has[1] && sql_u64(rows[1], 3) > sql_u64(rows[0], 3));
-        query_key(query, rows[i]);
-        has[i] = sql_row(rows[i], &err);
+    while (err == ERR_OK && query->keys_count < query->keys_max) {
+        const struct chunk *kept = keys[0].chunk, *live = keys[1].chunk;
+        if (kept->count == 0 && live->count == 0) break;
+        bool is_live = kept->count == 0 ||
+                       (live->count > 0 && chunk_last(live)->time_ms > chunk_last(kept)->time_ms);
+        err = query_key(query, &keys[is_live]);
     }
-    for (int i = 0; i < 2; i++) sqlite3_reset(rows[i]);
+    for (int i = 0; i < 2; i++) sqlite3_reset(keys[i].rows);
     return err;
 }
 

@@ -10,7 +10,7 @@
 #include "core/mem.h"
 
 #define SWEEP_CHANNELS_MAX 512
-/* Rows that a slice deletes: about 10 ms. */
+/* Rows that a slice deletes, one that has pages of its own counted with them: about 10 ms. */
 #define SWEEP_ROWS_MAX     (VERIFY ? 8u : 4096u)
 /* Unused pages that a file may always have: it would soon grow again. */
 #define SHRINK_PAGES_MIN   (VERIFY ? 8u : 512u)
@@ -33,7 +33,7 @@ static enum err sweep_cut(struct index *index, enum statement old, enum statemen
         uint64_t offset = sql_u64(rows, 0);
         if (offset > floor && sql_u64(rows, 1) >= time_min_ms) break;
         last = offset;
-        *rows_left -= 1;
+        *rows_left -= min_u32(*rows_left, 1 + (uint32_t)(sql_u64(rows, 2) / INDEX_PAGE_SIZE));
     }
     sqlite3_reset(rows);
     TRY(err);

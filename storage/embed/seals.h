@@ -70,9 +70,9 @@ struct reseal {
 must_use enum err reseal_init(struct reseal *reseal, const struct seals *seals,
                               struct index *index);
 void reseal_fini(struct reseal *reseal);
-/* Looks at the next `rows_max` records, in one transaction; at the end drops the rows of
- * other keys, and is needed no more. */
-must_use enum err index_reseal(struct index *index, struct reseal *reseal, uint32_t rows_max);
+/* Looks at the next `items_max` publications or a few more, in one transaction; at the end
+ * drops the rows of other keys, and is needed no more. */
+must_use enum err index_reseal(struct index *index, struct reseal *reseal, uint32_t items_max);
 
 /* index_seal.c: the rows. */
 must_use enum err index_seals_each(struct index *index,

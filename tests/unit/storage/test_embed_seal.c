@@ -259,7 +259,7 @@ static void older_records_are_sealed_anew(void **state)
     thing_init(&thing, "room:1", 1000, DAY_MS);
     assert_int_equal(start(&world, directory, NULL, NULL), ERR_OK);
     thing_open(&world, &thing, 100);
-    publish_many(&thing, 1, 30);
+    publish_many(&thing, 1, 100);
     publish_secret(&thing);
     thing_close(&thing);
     world_stop(&world);
@@ -270,9 +270,10 @@ static void older_records_are_sealed_anew(void **state)
         /* The key before is not needed any more. */
         assert_int_equal(start(&world, directory, keys[i], NULL), ERR_OK);
         thing_open(&world, &thing, 1000);
-        assert_int_equal(thing.answer.count, 31);
+        assert_int_equal(thing.answer.count, 101);
         assert_secret(&thing);
         assert_string_equal(thing.answer.items[16].data, "m17");
+        assert_string_equal(thing.answer.items[80].data, "m81");
         thing_close(&thing);
         world_stop(&world);
     }
@@ -280,30 +281,21 @@ static void older_records_are_sealed_anew(void **state)
     thing_fini(&thing);
 }
 
-static void a_changed_row_is_told(void **state)
+/* Changes the index as `change` says, and reads one publication before offset 2, and 2. */
+static void assert_told(const char *change)
 {
-    (void)state;
     struct world world;
     struct thing thing;
     char path[128];
     sqlite3 *db;
-    assert_int_equal(start(&world, directory, KEY_A, NULL), ERR_OK);
-    thing_init(&thing, "room:1", 100, DAY_MS);
-    thing_open(&world, &thing, 100);
-    publish_many(&thing, 1, 3);
-    thing_close(&thing);
-    world_stop(&world);
-    /* A record takes another's place: it opens, and is not what belongs there. */
     snprintf(path, sizeof path, "%s/index.db", directory);
     assert_int_equal(sql_start(), ERR_OK);
     assert_int_equal(sql_open(path, true, &db), ERR_OK);
-    assert_int_equal(
-        sql_run(db, "UPDATE publications SET body=(SELECT body FROM publications WHERE offset=1)"
-                    " WHERE offset=2"),
-        ERR_OK);
+    assert_int_equal(sql_run(db, change), ERR_OK);
     sql_close(db);
     sql_stop();
     assert_int_equal(start(&world, directory, KEY_A, NULL), ERR_OK);
+    thing_init(&thing, "room:1", 100, DAY_MS);
     thing_open(&world, &thing, 0);
     thing_read(&thing, 0, 1, false);
     assert_answer(&thing, 1, 1);
@@ -319,6 +311,39 @@ static void a_changed_row_is_told(void **state)
     world_stop(&world);
 }
 
+/* Each life's in a row of its own. */
+static void publish_in_lives(uint64_t first, uint64_t last, uint64_t each)
+{
+    struct world world;
+    struct thing thing;
+    for (; first <= last; first += each) {
+        assert_int_equal(start(&world, directory, KEY_A, NULL), ERR_OK);
+        thing_init(&thing, "room:1", 100, DAY_MS);
+        thing_open(&world, &thing, 100);
+        publish_many(&thing, first, first + each - 1);
+        thing_close(&thing);
+        thing_fini(&thing);
+        world_stop(&world);
+    }
+}
+
+static void a_changed_row_is_told(void **state)
+{
+    (void)state;
+    publish_in_lives(1, 3, 1);
+    /* A record takes another's place: it opens, and is not what belongs there. */
+    assert_told("UPDATE publications SET body=(SELECT body FROM publications WHERE offset=1)"
+                " WHERE offset=2");
+}
+
+static void a_row_of_several_in_another_place_is_told(void **state)
+{
+    (void)state;
+    publish_in_lives(1, 1, 1);
+    publish_in_lives(2, 4, 3);
+    assert_told("UPDATE publications SET offset=5 WHERE offset=4");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +352,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_wrong_or_missing_key_refuses_the_start, setup, teardown),
         cmocka_unit_test_setup_teardown(older_records_are_sealed_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(a_changed_row_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_row_of_several_in_another_place_is_told, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
