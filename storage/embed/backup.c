@@ -290,19 +290,29 @@ static void backup_slice(struct embed_node *node)
     }
 }
 
-/* The directory, empty of another's data, with an empty BACKUP_PART before anything else. */
+/* An empty BACKUP_PART in `directory`, which is made; 0 or -errno. */
+static int part_make(const char *directory)
+{
+    char part[PATH_SIZE];
+    path_in(part, directory, BACKUP_PART);
+    int result = disk_mkdir(directory);
+    if (result < 0) return result;
+    int file = disk_open(part, DISK_WRITE | DISK_CREATE);
+    if (file >= 0) disk_close(file);
+    return file < 0 ? file : 0;
+}
+
+/* The directory with an empty BACKUP_PART before anything else: at no moment is there an
+ * empty one that we made. */
 static enum err backup_target_make(struct embed_node *node)
 {
     const char *target = node->backup.target;
-    char part[PATH_SIZE], path[PATH_SIZE];
-    path_in(part, target, BACKUP_PART);
+    char next[PATH_SIZE], path[PATH_SIZE];
+    snprintf(next, sizeof next, "%s.next", target);
     path_in(path, target, "log");
-    int result = disk_mkdir(target);
-    if (result >= 0) {
-        int file = disk_open(part, DISK_WRITE | DISK_CREATE);
-        result = file;
-        if (file >= 0) disk_close(file);
-    }
+    bool is_there = disk_size_at(target) >= 0;
+    int result = part_make(is_there ? target : next);
+    if (result >= 0 && !is_there) result = disk_rename(next, target);
     if (result >= 0) result = disk_mkdir(path);
     if (result >= 0) result = disk_sync_dir(target);
     if (result >= 0) return ERR_OK;
