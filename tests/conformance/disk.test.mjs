@@ -160,3 +160,87 @@ test('writes that fail: their shard refuses until a restart, others and reads go
   assert.equal(answer.offset, 11);
   await until(() => feed.publications.length === 11, 'bob came back and heard it');
 });
+
+/** A file system on a device whose own file system is shut down at will: from then on
+ *  writes are still taken, and their sync says EIO.  The log's syncs go to the kernel by
+ *  io_uring, past every library that could answer in its place, so the device has to fail.
+ *  Mounted again it is a disk that was mended. */
+class Device {
+  constructor(dir) {
+    this.dir = dir;
+    this.below = join(dir, 'below');
+    this.data = join(dir, 'data');
+    for (const path of [this.below, this.data]) mkdirSync(path);
+  }
+
+  run(command, ...args) {
+    execFileSync(command, args, { stdio: 'ignore', env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` } });
+  }
+  make(image, size) {
+    this.run('truncate', '-s', size, image);
+    this.run('mkfs.ext4', '-q', '-O', '^has_journal', image);
+  }
+  mount() {
+    this.run('mount', '-o', 'loop', join(this.dir, 'below.img'), this.below);
+    if (!existsSync(join(this.below, 'data.img'))) this.make(join(this.below, 'data.img'), '64m');
+    this.run('mount', '-o', 'loop', join(this.below, 'data.img'), this.data);
+  }
+  unmount() {
+    for (const path of [this.data, this.below]) try { this.run('umount', path); } catch { /* it was not mounted */ }
+  }
+
+  /** Null, or why there can be none. */
+  setup() {
+    if (process.getuid() !== 0) return 'needs root';
+    try {
+      this.make(join(this.dir, 'below.img'), '96m');
+      this.mount();
+      return null;
+    } catch {
+      this.unmount();
+      return 'no device may be made here';
+    }
+  }
+  fail() {
+    // EXT4_IOC_SHUTDOWN without a flush: nothing reaches the device any more.
+    const shutdown = 'import fcntl,os,struct,sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack("I", 2))';
+    this.run('python3', '-c', shutdown, this.below);
+  }
+}
+
+test('a sync that fails: nobody sees what it was for, and what came before is there', async (t) => {
+  const gateway = new Gateway({ shards: 1 });
+  const device = new Device(gateway.dir), why = device.setup();
+  t.after(async () => {
+    if (gateway.child?.exitCode === null) await gateway.kill();
+    device.unmount();
+    await gateway.end();
+  });
+  if (why) return t.skip(why);
+  await gateway.start();
+  const bob = await connect(gateway, 'bob');
+  t.after(() => bob.centrifuge.disconnect());
+  const feed = await subscribe(bob, 'chat:a');
+  const publish = (n) => gateway.api('publish', { channel: 'chat:a', data: { n }, idempotency_key: `k${n}` });
+  for (let n = 1; n <= 5; n++) assert.equal((await publish(n)).result.offset, n);
+  await until(() => feed.publications.length === 5, 'bob heard them');
+  device.fail();
+  for (let i = 0; i < 2; i++)
+    assert.deepEqual((await publish(6)).error, { code: 100, message: 'unknown outcome, retry with the same key' });
+  assert.equal((await publish(7)).error.message, 'store refuses writes');
+  await until(() => /log write failed, this shard refuses publications until a restart file=\S+ errno=5/.test(gateway.log), 'the log tells of EIO');
+  const red = await health(gateway);
+  assert.equal(red.status, 503);
+  assert.match(red.store.detail, /a write to the log failed; mend the disk and restart/);
+  await holds(gateway, 'chat:a', 5);
+  assert.deepEqual(offsets(feed.publications), range(1, 5));
+
+  await gateway.kill();
+  device.unmount();
+  device.mount();
+  await gateway.start({ shards: 2 });
+  await holds(gateway, 'chat:a', 5);
+  assert.equal((await publish(6)).result.offset, 6);
+  await until(() => feed.publications.length === 6, 'bob came back and heard it');
+  assert.equal(feed.subscribed.at(-1).recovered, true);
+});
