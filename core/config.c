@@ -427,7 +427,7 @@ uint8_t config_boundary(const struct config *config)
     return (uint8_t)boundaries[config->channel_namespace_boundary];
 }
 
-const struct config_namespace *config_namespace_of(const struct config *config,
+static const struct config_namespace *namespace_of(const struct config *config,
                                                    struct bytes channel)
 {
     if (channel.size > 0 && channel.at[0] == '$')
@@ -451,4 +451,17 @@ const struct config_namespace *config_namespace_of(const struct config *config,
             first = middle + 1;
     }
     return NULL;
+}
+
+const struct config_namespace *config_namespace_of(const struct config *config,
+                                                   struct bytes channel)
+{
+    size_t size = sizeof CONFIG_RECEIPTS_PREFIX - 1;
+    if (channel.size <= size || memcmp(channel.at, CONFIG_RECEIPTS_PREFIX, size) != 0)
+        return namespace_of(config, channel);
+    const struct config_namespace *space =
+        namespace_of(config, bytes_of(channel.at + size, channel.size - size));
+    if (space == NULL) return NULL;
+    bool is_named = space != &config->without_namespace;
+    return &config->companions[is_named ? space - config->namespaces : config->namespaces_count];
 }

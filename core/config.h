@@ -57,6 +57,14 @@ enum config_durability { CONFIG_DURABLE, CONFIG_WRITTEN };
  * `binary` anything at all. */
 enum config_data { CONFIG_DATA_ANY, CONFIG_DATA_JSON, CONFIG_DATA_OBJECT, CONFIG_DATA_BINARY };
 
+/* What members learn of readers, each more than the one before. */
+enum config_receipts {
+    CONFIG_RECEIPTS_OFF,
+    CONFIG_RECEIPTS_COUNT,
+    CONFIG_RECEIPTS_SENDER,
+    CONFIG_RECEIPTS_ALL,
+};
+
 /* The C type behind each type of a row. */
 #define CONFIG_C_BOOL      bool
 #define CONFIG_C_U32       uint32_t
@@ -97,6 +105,8 @@ struct config {
     struct config_namespace without_namespace;
     struct config_namespace *namespaces; /* sorted by name */
     uint32_t namespaces_count;
+    /* What of each namespace holds for companions: namespaces[i] and, last, of no namespace. */
+    struct config_namespace *companions;
     struct arena *arena;               /* private: holds every text */
     const char *path;                  /* private: where config_reload reads; NULL: no file */
     struct config_override *overrides; /* private: what it lays on top */
@@ -121,8 +131,13 @@ struct config_token config_token_subscriptions(const struct config *config);
 
 /* channel.namespace_boundary. */
 uint8_t config_boundary(const struct config *config);
+/* What the name of a channel begins with that tells the members of another, whose name
+ * follows, who has read what. */
+#define CONFIG_RECEIPTS_PREFIX "receipts:"
 /* The options of `channel`: a leading '$' is passed over, then the text before
  * the first boundary names the namespace; without one it is config->without_namespace.
+ * A companion (CONFIG_RECEIPTS_PREFIX) has what its channel's namespace says of receipts
+ * and names, and nothing else: no history, presence, publishing.
  * NULL when that namespace is not configured.  O(log namespaces), no allocation. */
 const struct config_namespace *config_namespace_of(const struct config *config,
                                                    struct bytes channel);

@@ -45,6 +45,9 @@ static void check_namespace(struct config_reader *reader, const struct config_na
         config_error(reader, 0, path,
                      "history needs both history_size and history_ttl; history_size is not set");
     if (!config_has_history(space)) check_without_history(reader, space, path);
+    if (strcmp(space->name, "receipts") == 0)
+        config_error(reader, 0, path,
+                     "is the name of companions: receipts:X tells of the members of X");
     char why[PATTERN_WHY_MAX];
     if (pattern_check(space->channel_regex, why) != ERR_OK)
         config_error(reader, 0, path, "channel_regex is no expression: %s", why);
@@ -191,6 +194,11 @@ void config_check(struct config_reader *reader, const struct config *config)
     uint32_t cpus_count;
     if (config_cpus(config->shards_cpus, cpus, &cpus_count) != ERR_OK)
         config_error(reader, 0, "shards.cpus", "wants CPU numbers such as 0-3,8");
+    if (config->receipts_small_channel > config->receipts_large_channel ||
+        config->receipts_large_channel > config->receipts_huge_channel)
+        config_error(reader, 0, "receipts",
+                     "wants small_channel_threshold <= large_channel_threshold <= "
+                     "huge_channel_threshold");
     check_namespace(reader, &config->without_namespace);
     for (uint32_t i = 0; i < config->namespaces_count; i++)
         check_namespace(reader, &config->namespaces[i]);

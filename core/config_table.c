@@ -52,6 +52,17 @@ const struct config_known_row config_known_rows[] = {
 const uint32_t config_known_rows_count = array_count(config_known_rows);
 static_assert(array_count(config_known_rows) <= 256, "a bit per row in config_reader.known_told");
 
+/* Other names of options, for settings that another program has already. */
+static const struct {
+    const char *path, *row;
+} aliases[] = {
+    {"ReadReceiptsSettings.Enable", "receipts.enabled"},
+    {"ReadReceiptsSettings.WindowSize", "receipts.window_size"},
+    {"ReadReceiptsSettings.SmallChannelThreshold", "receipts.small_channel_threshold"},
+    {"ReadReceiptsSettings.LargeChannelThreshold", "receipts.large_channel_threshold"},
+    {"ReadReceiptsSettings.MaxReadersInList", "receipts.max_readers_in_list"},
+};
+
 /* ---- defaults ---- */
 
 static void set_default(const struct config_row *row, void *base, struct arena *arena)
@@ -85,6 +96,14 @@ static const struct config_row *row_find(const struct config_row *rows, uint32_t
     for (uint32_t i = 0; i < rows_count; i++)
         if (strcmp(rows[i].path, path) == 0) return &rows[i];
     return NULL;
+}
+
+/* The option that `path` is, or is another name of. */
+static const struct config_row *row_named(const char *path)
+{
+    for (size_t i = 0; i < array_count(aliases); i++)
+        if (strcmp(aliases[i].path, path) == 0) path = aliases[i].row;
+    return row_find(config_rows, config_rows_count, path);
 }
 
 size_t config_known_size(const struct config_known_row *row)
@@ -266,7 +285,7 @@ static void apply_section(struct config_reader *reader, const struct config_node
 static void apply_key(struct config_reader *reader, const struct config_node *node,
                       const char *path, struct config *config)
 {
-    const struct config_row *row = row_find(config_rows, config_rows_count, path);
+    const struct config_row *row = row_named(path);
     const struct config_known_row *known = known_find(path, false);
     if (row != NULL)
         apply_value(reader, row, node, path, config, config->arena);
@@ -332,9 +351,25 @@ static void namespace_finish(const struct config *config, struct config_namespac
         space->history_ttl_ms = min_u64(HISTORY_TTL_MS, space->history_meta_ttl_ms);
 }
 
+static void companion_of(const struct config_namespace *space, struct config_namespace *companion)
+{
+    *companion = (struct config_namespace){
+        .name = space->name,
+        .channel_regex = space->channel_regex,
+        .receipts = space->receipts,
+        .members_only = true,
+        .history_meta_ttl_ms = space->history_meta_ttl_ms,
+    };
+}
+
 void config_table_finish(struct config *config)
 {
-    namespace_finish(config, &config->without_namespace);
-    for (uint32_t i = 0; i < config->namespaces_count; i++)
+    uint32_t count = config->namespaces_count;
+    config->companions = arena_get(config->arena, (count + (size_t)1) * sizeof *config->companions);
+    for (uint32_t i = 0; i < count; i++) {
         namespace_finish(config, &config->namespaces[i]);
+        companion_of(&config->namespaces[i], &config->companions[i]);
+    }
+    namespace_finish(config, &config->without_namespace);
+    companion_of(&config->without_namespace, &config->companions[count]);
 }

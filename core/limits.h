@@ -56,7 +56,10 @@
 /* Receipts: lists and exact windows (storage/cursor.h). */
 #define RECEIPT_WINDOW      1024
 #define MEMBERS_MAX         100000
-#define RECEIPT_OFFSETS_MAX 100
+#define RECEIPT_OFFSETS_MAX 100  /* of one receipt.counts */
+#define RECEIPT_BATCH_MAX   1000 /* of one question to a home */
+#define RECEIPT_LIST_MAX    1000 /* users of one page of readers */
+#define RECEIPT_STATES_MAX  100  /* channels of one receipt.unread */
 
 /* How long publications are kept whose namespace names only their count. */
 #define HISTORY_TTL_MS (7u * 24 * 3600 * 1000)

@@ -4,12 +4,13 @@
 #include "shards/home.h"
 
 #include "core/check.h"
+#include "core/config.h"
 #include "core/hash.h"
 
 /* Fixed: a home must be the same in every process and at every start. */
 #define HOME_SEED 0x736c75696365ull
 
-static const char *const companions[] = {"receipts:", "typing:"};
+static const char *const companions[] = {CONFIG_RECEIPTS_PREFIX, "typing:"};
 
 uint32_t home_of_channel(struct bytes channel, uint32_t shards_count)
 {
@@ -22,6 +23,14 @@ uint32_t home_of_channel(struct bytes channel, uint32_t shards_count)
         }
     }
     return hash_jump(hash_bytes(channel, HOME_SEED), shards_count);
+}
+
+bool home_is_receipts(struct bytes channel, struct bytes *base)
+{
+    size_t size = strlen(companions[0]);
+    bool is_companion = channel.size > size && memcmp(channel.at, companions[0], size) == 0;
+    *base = is_companion ? bytes_of(channel.at + size, channel.size - size) : channel;
+    return is_companion;
 }
 
 uint32_t home_of_user(struct bytes user, uint32_t shards_count)

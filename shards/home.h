@@ -13,4 +13,7 @@
 #include "core/bytes.h"
 
 uint32_t home_of_channel(struct bytes channel, uint32_t shards_count);
+/* True when `channel` is "receipts:X", which tells the members of X who has read what;
+ * *base is X then, else `channel` itself. */
+bool home_is_receipts(struct bytes channel, struct bytes *base);
 uint32_t home_of_user(struct bytes user, uint32_t shards_count);

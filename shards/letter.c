@@ -15,6 +15,7 @@
 #include "shards/channel/channel.h"
 #include "shards/conn/door.h"
 #include "shards/fanout/fanout.h"
+#include "shards/letter_receipt.h"
 #include "shards/letter_who.h"
 #include "shards/ops/drain.h"
 #include "shards/ops/survey.h"
@@ -73,7 +74,8 @@ static struct handle read_handle(struct reader *reader)
     return handle;
 }
 
-/* subscribe · call · hub · u8 flags · u8 wire · u64 offset · sized channel · sized epoch · [who] */
+/* subscribe · call · hub · u8 flags · u8 wire · u64 offset · sized channel · sized epoch
+ *           · [who, or sized user] */
 struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
                                      const struct letter_subscribe *in)
 {
@@ -82,19 +84,23 @@ struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
     struct wire_info who = {
         .user = in->user, .conn_info = in->conn_info, .chan_info = in->chan_info};
     memcpy(who.client, in->client, sizeof who.client);
-    size_t told = is_told ? who_size(&who) : 0;
+    size_t told = is_told ? who_size(&who) : in->is_as_member ? SIZED(in->user) : 0;
     struct letter *letter =
         draft(post, to, LETTER_SUBSCRIBE,
               2 * HANDLE_SIZE + 2 + 8 + SIZED(in->channel) + SIZED(in->epoch) + told, &w);
     write_handle(&w, in->call);
     write_handle(&w, in->hub);
     write_u8(&w, (uint8_t)(in->recover | in->reject_unrecovered << 1 | in->is_cache << 2 |
-                           in->has_presence << 3 | in->tells_joins << 4 | in->hears_joins << 5));
+                           in->has_presence << 3 | in->tells_joins << 4 | in->hears_joins << 5 |
+                           in->is_as_member << 6));
     write_u8(&w, in->wire);
     write_u64(&w, in->offset);
     write_sized(&w, in->channel);
     write_sized(&w, in->epoch);
-    if (is_told) who_write(&w, &who);
+    if (is_told)
+        who_write(&w, &who);
+    else if (in->is_as_member)
+        write_sized(&w, in->user);
     return packed(letter, &w);
 }
 
@@ -110,12 +116,16 @@ void letter_read_subscribe(const struct letter *letter, struct letter_subscribe 
     out->has_presence = flags >> 3 & 1;
     out->tells_joins = flags >> 4 & 1;
     out->hears_joins = flags >> 5 & 1;
+    out->is_as_member = flags >> 6 & 1;
     out->wire = read_u8(&r);
     out->offset = read_u64(&r);
     out->channel = read_sized(&r);
     out->epoch = read_sized(&r);
     struct wire_info who = {.user = BYTES_NONE};
-    if (out->has_presence || out->tells_joins) who_read(&r, &who);
+    if (out->has_presence || out->tells_joins)
+        who_read(&r, &who);
+    else if (out->is_as_member)
+        who.user = read_sized(&r);
     memcpy(out->client, who.client, sizeof out->client);
     out->user = who.user;
     out->conn_info = who.conn_info;
@@ -201,19 +211,21 @@ void letter_read_publish(const struct letter *letter, struct letter_publish *out
     read_to_end(&r);
 }
 
-/* history · call · u64 since · u32 limit · u8 reverse · sized channel · since_epoch */
+/* history · call · u64 since · u32 limit · u8 reverse · sized channel · since_epoch · user */
 struct letter *letter_pack_history(struct post *post, uint32_t to, const struct letter_history *in)
 {
     struct writer w;
-    struct letter *letter =
-        draft(post, to, LETTER_HISTORY,
-              HANDLE_SIZE + 8 + 4 + 1 + SIZED(in->channel) + SIZED(in->since_epoch), &w);
+    struct letter *letter = draft(post, to, LETTER_HISTORY,
+                                  HANDLE_SIZE + 8 + 4 + 1 + SIZED(in->channel) +
+                                      SIZED(in->since_epoch) + SIZED(in->user),
+                                  &w);
     write_handle(&w, in->call);
     write_u64(&w, in->since);
     write_u32(&w, in->limit);
     write_u8(&w, in->is_reverse);
     write_sized(&w, in->channel);
     write_sized(&w, in->since_epoch);
+    write_sized(&w, in->user);
     return packed(letter, &w);
 }
 
@@ -226,6 +238,7 @@ void letter_read_history(const struct letter *letter, struct letter_history *out
     out->is_reverse = read_u8(&r) != 0;
     out->channel = read_sized(&r);
     out->since_epoch = read_sized(&r);
+    out->user = read_sized(&r);
     read_to_end(&r);
 }
 
@@ -255,59 +268,6 @@ void letter_read_members_set(const struct letter *letter, struct arena *arena,
     struct bytes *users = arena_get(arena, (out->users_count + 1) * sizeof *users);
     for (uint32_t i = 0; i < out->users_count; i++) users[i] = read_sized(&r);
     out->users = users;
-    read_to_end(&r);
-}
-
-/* receipt_read · call · u64 offset · sized channel · sized user */
-struct letter *letter_pack_receipt_read(struct post *post, uint32_t to,
-                                        const struct letter_receipt_read *in)
-{
-    struct writer w;
-    struct letter *letter = draft(post, to, LETTER_RECEIPT_READ,
-                                  HANDLE_SIZE + 8 + SIZED(in->channel) + SIZED(in->user), &w);
-    write_handle(&w, in->call);
-    write_u64(&w, in->offset);
-    write_sized(&w, in->channel);
-    write_sized(&w, in->user);
-    return packed(letter, &w);
-}
-
-void letter_read_receipt_read(const struct letter *letter, struct letter_receipt_read *out)
-{
-    struct reader r = opened(letter, LETTER_RECEIPT_READ);
-    out->call = read_handle(&r);
-    out->offset = read_u64(&r);
-    out->channel = read_sized(&r);
-    out->user = read_sized(&r);
-    read_to_end(&r);
-}
-
-/* receipt_counts · call · sized channel · sized user · u32 count · u64 offsets */
-struct letter *letter_pack_receipt_counts(struct post *post, uint32_t to,
-                                          const struct letter_receipt_counts *in)
-{
-    check(in->offsets_count <= RECEIPT_OFFSETS_MAX);
-    struct writer w;
-    struct letter *letter = draft(
-        post, to, LETTER_RECEIPT_COUNTS,
-        HANDLE_SIZE + SIZED(in->channel) + SIZED(in->user) + 4 + 8 * (size_t)in->offsets_count, &w);
-    write_handle(&w, in->call);
-    write_sized(&w, in->channel);
-    write_sized(&w, in->user);
-    write_u32(&w, in->offsets_count);
-    for (uint32_t i = 0; i < in->offsets_count; i++) write_u64(&w, in->offsets[i]);
-    return packed(letter, &w);
-}
-
-void letter_read_receipt_counts(const struct letter *letter, struct letter_receipt_counts *out)
-{
-    struct reader r = opened(letter, LETTER_RECEIPT_COUNTS);
-    out->call = read_handle(&r);
-    out->channel = read_sized(&r);
-    out->user = read_sized(&r);
-    out->offsets_count = read_u32(&r);
-    check(out->offsets_count <= RECEIPT_OFFSETS_MAX);
-    for (uint32_t i = 0; i < out->offsets_count; i++) out->offsets[i] = read_u64(&r);
     read_to_end(&r);
 }
 
@@ -399,22 +359,22 @@ struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kin
     return letter_new(post, to, kind, 0);
 }
 
-/* answer · call · u32 err · u8 flags · u64 offset · sized epoch
+/* answer · call · u32 err · u8 flags · u64 offset · u64 time · sized epoch
  *        · u32 n, n publications · u32 n, n × (u32 readers, u32 eligible)
  *        · u8 survey? · [metrics · 3 × u64 · sized hashes · u8 ok · sized detail · 2 × u64
  *          · u8 · u64 · sized groups]
- *        · lists (letter_who.h) */
+ *        · lists (letter_who.h) · receipts (letter_receipt.h) */
 struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct answer *in)
 {
     size_t size =
-        HANDLE_SIZE + 4 + 1 + 8 + SIZED(in->epoch) + 4 + 4 + 8 * (size_t)in->counts_count + 1;
+        HANDLE_SIZE + 4 + 1 + 8 + 8 + SIZED(in->epoch) + 4 + 4 + 8 * (size_t)in->counts_count + 1;
     for (uint32_t i = 0; i < in->publications_count; i++)
         size += publication_size(&in->publications[i]);
     for (uint32_t i = 0; i < in->records_count; i++) size += in->records[i].size;
     if (in->metrics != NULL)
         size += sizeof *in->metrics + 3 * 8 + SIZED(in->user_hashes) + 1 + SIZED(in->store_detail) +
                 2 * 8 + 1 + 8 + SIZED(in->store_groups);
-    size += lists_size(in);
+    size += lists_size(in) + receipts_size(in);
 
     struct writer w;
     struct letter *letter = draft(post, to, LETTER_ANSWER, size, &w);
@@ -423,6 +383,7 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
     write_u8(&w, (uint8_t)(in->is_repeat | in->recovered << 1 | in->was_recovering << 2 |
                            in->is_recoverable << 3));
     write_u64(&w, in->offset);
+    write_u64(&w, in->time_ms);
     write_sized(&w, in->epoch);
     write_u32(&w, in->publications_count + in->records_count);
     for (uint32_t i = 0; i < in->publications_count; i++)
@@ -449,6 +410,7 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
         write_sized(&w, in->store_groups);
     }
     lists_write(&w, in);
+    receipts_write(&w, in);
     return packed(letter, &w);
 }
 
@@ -484,6 +446,7 @@ void letter_read_answer(const struct letter *letter, struct arena *arena, struct
     out->was_recovering = flags >> 2 & 1;
     out->is_recoverable = flags >> 3 & 1;
     out->offset = read_u64(&r);
+    out->time_ms = read_u64(&r);
     out->epoch = read_sized(&r);
     out->publications_count = read_u32(&r);
     check(out->publications_count <= r.left);
@@ -495,7 +458,7 @@ void letter_read_answer(const struct letter *letter, struct arena *arena, struct
     }
     out->publications = publications;
     out->counts_count = read_u32(&r);
-    check(out->counts_count <= RECEIPT_OFFSETS_MAX);
+    check(out->counts_count <= RECEIPT_BATCH_MAX);
     uint32_t *counts = arena_get(arena, 2 * (out->counts_count + (size_t)1) * sizeof *counts);
     for (uint32_t i = 0; i < out->counts_count; i++) {
         counts[i] = read_u32(&r);
@@ -505,5 +468,6 @@ void letter_read_answer(const struct letter *letter, struct arena *arena, struct
     out->eligible = counts + out->counts_count;
     if (read_u8(&r) != 0) read_answer_survey(&r, arena, out);
     lists_read(&r, arena, out);
+    receipts_read(&r, arena, out);
     read_to_end(&r);
 }

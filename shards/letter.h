@@ -41,8 +41,9 @@ struct letter_subscribe {
     bool has_presence;       /* the client is listed while it is subscribed */
     bool tells_joins;        /* its coming and going is told to who asked for it */
     bool hears_joins;        /* it is told who comes and goes */
+    bool is_as_member;       /* only members may: `user` is one */
     uint8_t wire;            /* enum wire of the client: the home encodes for those in use */
-    /* Who, when has_presence or tells_joins; else empty. */
+    /* Who, when has_presence or tells_joins; else empty, but for `user` with is_as_member. */
     uint8_t client[16];
     struct bytes user, conn_info, chan_info;
 };
@@ -72,23 +73,13 @@ struct letter_history {
     uint64_t since;           /* exclusive */
     uint32_t limit;           /* 0: position only; UINT32_MAX: everything */
     bool is_reverse;
+    struct bytes user; /* of the client that asks; empty: the server, or a client without one */
 };
 struct letter_members_set {
     struct handle call;
     struct bytes channel;
     const struct bytes *users; /* on the sender an array; the reader fills an arena */
     uint32_t users_count;
-};
-struct letter_receipt_read {
-    struct handle call;
-    struct bytes channel, user;
-    uint64_t offset;
-};
-struct letter_receipt_counts {
-    struct handle call;
-    struct bytes channel, user; /* the asker: a member; empty: the server */
-    uint64_t offsets[RECEIPT_OFFSETS_MAX];
-    uint32_t offsets_count;
 };
 struct letter_frame {
     struct handle hub;
@@ -118,10 +109,6 @@ struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct 
 struct letter *letter_pack_history(struct post *post, uint32_t to, const struct letter_history *in);
 struct letter *letter_pack_members_set(struct post *post, uint32_t to,
                                        const struct letter_members_set *in);
-struct letter *letter_pack_receipt_read(struct post *post, uint32_t to,
-                                        const struct letter_receipt_read *in);
-struct letter *letter_pack_receipt_counts(struct post *post, uint32_t to,
-                                          const struct letter_receipt_counts *in);
 struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle call,
                                   bool with_users);
 struct letter *letter_pack_frame(struct post *post, uint32_t to, const struct letter_frame *in);
@@ -139,8 +126,6 @@ void letter_read_publish(const struct letter *letter, struct letter_publish *out
 void letter_read_history(const struct letter *letter, struct letter_history *out);
 void letter_read_members_set(const struct letter *letter, struct arena *arena,
                              struct letter_members_set *out);
-void letter_read_receipt_read(const struct letter *letter, struct letter_receipt_read *out);
-void letter_read_receipt_counts(const struct letter *letter, struct letter_receipt_counts *out);
 void letter_read_survey(const struct letter *letter, struct handle *call, bool *with_users);
 void letter_read_frame(const struct letter *letter, struct letter_frame *out);
 void letter_read_lost(const struct letter *letter, struct letter_lost *out);
@@ -153,15 +138,18 @@ struct channel_row {
     struct bytes name;
     uint32_t clients;
 };
+struct receipt_user;
+struct receipt_state;
 struct answer {
     struct handle call;
     enum err err;
     /* subscribe, history, publish; user_enter, REVOKED: reason; peers: sized answers */
     struct bytes epoch;
-    /* subscribe: position; history: head; publish: offset; read: cursor; user_enter: session,
-     * or with REVOKED the close code */
+    /* subscribe: position; history: head; publish: offset; receipt moves: cursor; user_enter:
+     * session, or with REVOKED the close code */
     uint64_t offset;
-    bool is_repeat;                                 /* publish: the key was seen before */
+    uint64_t time_ms; /* publish: of the publication; 0: not known any more */
+    bool is_repeat;   /* publish: the key was seen before */
     bool recovered, was_recovering, is_recoverable; /* subscribe */
     const struct publication *publications;         /* subscribe, history */
     uint32_t publications_count;
@@ -171,6 +159,12 @@ struct answer {
     uint32_t records_count;
     const uint32_t *readers, *eligible; /* receipt counts */
     uint32_t counts_count;
+    const struct receipt_user *receipt_users; /* receipt lists */
+    uint32_t receipt_users_count;
+    uint64_t next;                      /* receipt lists: `after` of the next page; 0: none */
+    bool has_times;                     /* receipt lists: times are kept here */
+    const struct receipt_state *states; /* receipt states */
+    uint32_t states_count;
     const struct wire_info *infos; /* presence, each client once */
     uint32_t infos_count;
     uint32_t clients_count, users_count; /* presence_stats */

@@ -24,6 +24,7 @@
 #include "core/sm.h"
 #include "shards/channel/channel_parts.h"
 #include "shards/fanout/fanout.h"
+#include "shards/home.h"
 
 /* Idle channels closed at one firing of the timer. */
 #define IDLE_CLOSE_MAX 256
@@ -153,8 +154,11 @@ static struct history_rule history_now(const struct channel *channel)
 bool channel_may_be_bare(const struct channel *channel)
 {
     const struct stored *stored = channel->stored;
-    return !channel->shard->store->engine->has_others && !history_is_kept(history_now(channel)) &&
-           (stored == NULL || stored->cursors == NULL);
+    struct bytes base;
+    if (stored != NULL && (stored->cursors != NULL || stored->live != NULL)) return false;
+    /* What a companion tells comes from the channel that it tells of. */
+    if (home_is_receipts(channel_name(channel), &base)) return true;
+    return !channel->shard->store->engine->has_others && !history_is_kept(history_now(channel));
 }
 
 struct window_rule channel_rule(const struct channel *channel)
@@ -185,6 +189,7 @@ void channel_open(struct channel *channel)
         channel->stored = slab_get(&shard->channels.stored, NULL);
         check(channel->stored != NULL); /* as many as there are channels */
         channel->stored->channel = channel;
+        list_init(&channel->stored->waiters);
     }
     channel_move(channel, CHANNEL_OPENING);
     struct stored *stored = channel->stored;
@@ -232,6 +237,28 @@ static void channel_load(struct channel *channel, const struct store_snapshot *s
     channel_move(channel, CHANNEL_LIVE);
 }
 
+static void waiters_wake(struct channel *channel, enum err err)
+{
+    while (!list_is_empty(&channel->stored->waiters)) {
+        struct channel_waiter *waiter =
+            container_of(channel->stored->waiters.next, struct channel_waiter, link);
+        list_remove(&waiter->link);
+        waiter->on_ready(waiter, channel, err);
+    }
+}
+
+void channel_await(struct channel *channel, struct channel_waiter *waiter)
+{
+    check(!list_is_linked(&waiter->link));
+    if (channel->state == CHANNEL_LIVE) {
+        channel_trim(channel);
+        waiter->on_ready(waiter, channel, ERR_OK);
+        return;
+    }
+    if (channel->state == CHANNEL_BARE || channel->state == CHANNEL_FAILED) channel_open(channel);
+    list_append(&channel->stored->waiters, &waiter->link);
+}
+
 static void channel_on_opened(struct store_open *op, enum err err,
                               const struct store_snapshot *snapshot)
 {
@@ -248,6 +275,7 @@ static void channel_on_opened(struct store_open *op, enum err err,
         channel_move(channel, CHANNEL_FAILED);
     }
     question_wake(channel, err);
+    waiters_wake(channel, err);
     channel_settle(channel);
 }
 
@@ -265,6 +293,8 @@ static void channel_unstore(struct channel *channel, enum channel_state next)
 {
     struct stored *stored = channel->stored;
     check(stored->ops == 0 && stored->waiting_count == 0);
+    check(list_is_empty(&stored->waiters));
+    live_end(channel);
     list_remove(&stored->link);
     if (channel->state == CHANNEL_LIVE) store_close(channel->shard->store, &stored->store);
     channel_forget(channel);
@@ -320,6 +350,7 @@ static void settle_lost(struct channel *channel)
 /* From its store; without listeners it is freed. */
 static void channel_part(struct channel *channel)
 {
+    check(channel->stored->live == NULL);
     if (channel->listeners_count == 0)
         channel_free(channel);
     else
@@ -338,6 +369,11 @@ static void channel_rest(struct channel *channel)
                   channel->stored->idle_since_ms + CHANNEL_IDLE_MS, channels_on_idle_timer);
 }
 
+static bool stored_is_busy(const struct stored *stored)
+{
+    return stored->ops > 0 || stored->waiting_count > 0 || !list_is_empty(&stored->waiters);
+}
+
 void channel_settle(struct channel *channel)
 {
     bool has_listeners = channel->listeners_count > 0;
@@ -350,8 +386,8 @@ void channel_settle(struct channel *channel)
         return;
     }
     list_remove(&channel->stored->link);
-    if (channel->stored->ops > 0 || channel->stored->waiting_count > 0) return;
-    bool may_go = !has_listeners || channel_may_be_bare(channel);
+    if (stored_is_busy(channel->stored)) return;
+    bool may_go = channel->stored->live == NULL && (!has_listeners || channel_may_be_bare(channel));
     if (channel->state == CHANNEL_LIVE && may_go) channel_rest(channel);
     if (channel->state == CHANNEL_FAILED && may_go) channel_part(channel);
 }
@@ -390,6 +426,7 @@ void channel_on_lost(void *context, struct store_channel *store)
     log_warn("stored data of a channel vanished channel=%s epoch=%s",
              log_quote(quoted, sizeof quoted, name.at, name.size), store->epoch);
     fanout_lose(shard, channel);
+    live_lose(channel);
     list_remove(&channel->stored->link);
     list_append(&shard->channels.lost, &channel->stored->link);
     channel_forget(channel);
@@ -413,16 +450,16 @@ static void channels_on_lost_timer(struct timer *timer)
 static void stored_verify(const struct channel *channel)
 {
     const struct stored *stored = channel->stored;
-    bool is_busy = stored->ops > 0 || stored->waiting_count > 0;
+    bool is_busy = stored_is_busy(stored), is_heard = channel->listeners_count > 0;
     check(stored->channel == channel);
     if (channel->state == CHANNEL_LIVE) {
         window_verify(&stored->window);
         check(stored->waiting_count == 0);
         /* With listeners it is in the list when it could be bare. */
-        if (is_busy || channel->listeners_count == 0)
+        if (is_busy || (!is_heard && stored->live == NULL))
             check(list_is_linked(&stored->link) == !is_busy);
     }
-    if (channel->state == CHANNEL_FAILED) check(channel->listeners_count > 0);
+    if (channel->state == CHANNEL_FAILED) check(is_heard || stored->live != NULL);
     if (stored->cursors != NULL) {
         check(cursor_head(stored->cursors) == stored->store.head);
         cursor_verify(stored->cursors);

@@ -31,7 +31,7 @@
  *
  * Thread:  home shard only.
  * Source:  channel.c (life), question.c (ops, the feed), window.c, subscribe.c,
- *          publish.c, history.c, receipt.c, attend.c, presence.c, list.c
+ *          publish.c, history.c, receipt*.c, live.c, attend.c, presence.c, list.c
  * Tests:   tests/unit/shards/test_channel.c, the simulator
  */
 #pragma once
@@ -86,7 +86,9 @@ struct stored {
     struct letter **waiting; /* kept questions, in order, until LIVE or FAILED */
     uint32_t waiting_count, waiting_room;
     struct window window;
+    struct list waiters;          /* struct channel_waiter: ready when LIVE or FAILED */
     struct cursor_index *cursors; /* NULL until it has members */
+    struct live *live;            /* NULL while nobody listens to receipts:<name> (live.c) */
     struct versions *versions;    /* NULL until a publication has one (version.c) */
     uint32_t ops;                 /* store ops under way, the opening not counted */
     uint64_t idle_since_ms;
@@ -143,8 +145,8 @@ void channel_on_presence(void *shard, struct letter *letter);
 void channel_on_presence_stats(void *shard, struct letter *letter);
 void channel_on_list(void *shard, struct letter *letter);
 void channel_on_members_set(void *shard, struct letter *letter);
-void channel_on_receipt_read(void *shard, struct letter *letter);
-void channel_on_receipt_counts(void *shard, struct letter *letter);
+void channel_on_receipt(void *shard, struct letter *letter);
+void channel_on_receipt_states(void *shard, struct letter *letter);
 
 /* The store's feed (struct store_sink); context is the shard. */
 void channel_on_publication(void *shard, struct store_channel *channel,

@@ -13,6 +13,7 @@
 #include "core/check.h"
 #include "shards/channel/channel.h"
 #include "shards/letter.h"
+#include "shards/letter_receipt.h"
 #include "shards/shard.h"
 
 /* A question under way at the store. */
@@ -22,9 +23,15 @@ struct channel_op {
     uint32_t to;           /* the asking shard */
     uint32_t rounds;       /* store reads of a recovery so far */
     struct handle call;
-    uint64_t offset;   /* history: the head when it was asked; receipt: the cursor to be */
-    bool has_version;  /* publish: version_answered at its end */
-    struct bytes user; /* receipt: whose, in the mem block `name` */
+    /* history: the head when it was asked; receipt: the cursor to be; publish: the
+     * publisher's read cursor when it was asked */
+    uint64_t offset;
+    bool has_version;   /* publish: version_answered at its end */
+    bool is_member;     /* publish: of a member */
+    uint8_t verb;       /* receipt: enum receipt_verb */
+    uint8_t client[16]; /* receipt, publish: the connection that asked */
+    uint64_t time_ms;   /* publish: when it was asked */
+    struct bytes user;  /* receipt, publish: whose, in the mem block `name` */
     char *name;
     union {
         struct store_append append;
@@ -40,8 +47,7 @@ must_use bool publish_ask(struct channel *channel, struct letter *letter);
 must_use bool history_ask(struct channel *channel, struct letter *letter);
 must_use bool history_remove_ask(struct channel *channel, struct letter *letter);
 must_use bool members_set_ask(struct channel *channel, struct letter *letter);
-must_use bool receipt_read_ask(struct channel *channel, struct letter *letter);
-must_use bool receipt_counts_ask(struct channel *channel, struct letter *letter);
+must_use bool receipt_ask(struct channel *channel, struct letter *letter);
 
 /* channel.c */
 static inline struct bytes channel_name(const struct channel *channel)
@@ -68,6 +74,16 @@ static inline bool channel_keeps_history(const struct channel *channel)
 /* After anything that may have let go of the channel: idle, or held.  A BARE or
  * failed one that nothing holds is freed: the caller does not look at it again. */
 void channel_settle(struct channel *channel);
+
+/* Something of the home itself that waits until a channel is LIVE, or FAILED with `err`;
+ * it holds the channel meanwhile.  A zeroed one waits for nothing. */
+struct channel_waiter {
+    struct list link;
+    void (*on_ready)(struct channel_waiter *waiter, struct channel *channel, enum err err);
+};
+/* Opens the channel if it must be; on_ready may run inside the call, when it is LIVE
+ * already, and else runs once, later. */
+void channel_await(struct channel *channel, struct channel_waiter *waiter);
 
 /* question.c */
 /* Keeps a question until the channel is LIVE or FAILED.  `is_kept`: letter_keep
@@ -112,5 +128,63 @@ void version_note(struct channel *channel, const struct publication *publication
 void version_forget(struct channel *channel);
 void version_fini(struct channel *channel);
 
-/* receipt.c */
+/* receipt.c: members and their cursors. */
 void receipt_load(struct channel *channel, const struct store_member *members, uint32_t count);
+/* The options now in force; a reload may have changed them. */
+void receipt_configure(struct channel *channel);
+/* What members learn of readers here, by the options now in force. */
+enum config_receipts receipt_policy(const struct channel *channel);
+/* Only members subscribe, publish and read here. */
+bool receipt_is_members_only(const struct channel *channel);
+/* ERR_NOT_MEMBER; the empty user is nobody. */
+must_use enum err receipt_member(const struct channel *channel, struct bytes user);
+/* The read cursor of a member; false: `user` is none. */
+bool receipt_cursor(const struct channel *channel, struct bytes user, uint64_t *read);
+/* A cursor has moved to `offset` or beyond: once the record is durable, and again when the
+ * feed brings it, which changes nothing. */
+void receipt_move(struct channel *channel, struct bytes user, uint64_t offset, bool is_delivered);
+/* The feed brought a publication with an offset: the head moves, and its publisher's cursor. */
+void receipt_post(struct channel *channel, const struct publication *publication);
+/* Who published `offset`, when that is in the window: BYTES_NONE for the server.  False:
+ * it is not there. */
+must_use bool receipt_sender(const struct channel *channel, uint64_t offset, struct bytes *sender);
+/* Where `user` stands; state->err says why not. */
+void receipt_state_of(const struct channel *channel, struct bytes user,
+                      struct receipt_state *state);
+/* The user's connections, but that of `client`, are told where the user stands. */
+void receipt_tell_devices(struct channel *channel, struct bytes user, const uint8_t client[16],
+                          const struct receipt_state *state);
+
+/* live.c: receipts:<name>, while somebody listens to it. */
+struct live_move;
+struct live_count {
+    uint64_t offset;
+    uint32_t readers, eligible;
+};
+#define LIVE_COUNTS_MAX 20 /* newest publications whose counts are told */
+struct live {
+    struct channel *channel;   /* whose members it tells of */
+    struct channel *companion; /* who listens */
+    struct timer timer;        /* armed while something waits to be told */
+    uint64_t next_ms;          /* nothing is told before */
+    struct live_move *moves;   /* to be told, one per member and sort */
+    uint32_t moves_count, moves_room;
+    bool has_members;                        /* members came or left since that was told */
+    struct live_count told[LIVE_COUNTS_MAX]; /* by offset, in a ring */
+};
+/* Each does does nothing while nobody listens. */
+/* A subscription to the companion: its one turn, as subscribe_finish is for others. */
+void live_subscribe(struct channel *channel, uint32_t to, const struct letter_subscribe *in);
+/* A listener of `companion` has left; `channel` is the one that it tells of, or NULL. */
+void live_leave(struct channel *channel, struct channel *companion);
+/* A member's cursor moved; of hidden ones nobody is told. */
+void live_moved(struct channel *channel, struct bytes user, uint64_t from, uint64_t to,
+                bool is_delivered);
+/* Members came or left: counts may be others. */
+void live_members_changed(struct channel *channel);
+/* Its data vanished: listeners come back. */
+void live_lose(struct channel *channel);
+void live_end(struct channel *channel);
+
+/* subscribe.c */
+void listener_enter(struct channel *channel, uint32_t shard, const struct letter_subscribe *in);

@@ -100,6 +100,11 @@ bool history_ask(struct channel *channel, struct letter *letter)
     const struct window *window = &channel->stored->window;
     struct letter_history in;
     letter_read_history(letter, &in);
+    if (in.user.size > 0 && receipt_is_members_only(channel) &&
+        receipt_member(channel, in.user) != ERR_OK) {
+        question_refuse(channel->shard, letter->from, in.call, ERR_NOT_MEMBER);
+        return false;
+    }
     if (in.since_epoch.size > 0 &&
         !bytes_equal_text(in.since_epoch, channel->stored->store.epoch)) {
         question_refuse(channel->shard, letter->from, in.call, ERR_UNRECOVERABLE);
@@ -151,5 +156,7 @@ void channel_on_removed(void *context, struct store_channel *store, uint64_t off
     struct channel *channel = channel_of_store(store);
     check(channel->shard == shard);
     check(offset <= store->head);
-    if (channel->state == CHANNEL_LIVE) window_remove(&channel->stored->window, offset);
+    if (channel->state != CHANNEL_LIVE) return;
+    window_remove(&channel->stored->window, offset);
+    if (channel->stored->cursors != NULL) cursor_delete_to(channel->stored->cursors, offset);
 }

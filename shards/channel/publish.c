@@ -11,8 +11,45 @@
  * Budget: one copy into the store's batch, one record for the window, one
  * encoded frame per wire; no look-up but the channel's own.
  */
+#include "core/mem.h"
 #include "shards/channel/channel_parts.h"
 #include "shards/fanout/fanout.h"
+
+/* The publisher reads what it says; its other devices hear of what that made read. */
+static void publish_read(struct channel_op *op, uint64_t offset)
+{
+    if (!op->is_member || op->offset + 1 >= offset || op->channel->state != CHANNEL_LIVE) return;
+    struct receipt_state state;
+    receipt_state_of(op->channel, op->user, &state);
+    if (state.err == ERR_OK && state.head < offset) { /* the feed brings it in a moment */
+        state.head = state.read = state.delivered = offset;
+        state.unread = state.first_unread = 0;
+    }
+    receipt_tell_devices(op->channel, op->user, op->client, &state);
+}
+
+/* Of a publication that was answered before; 0 when it has left the window. */
+static uint64_t publish_time(const struct channel *channel, uint64_t offset)
+{
+    if (channel->state != CHANNEL_LIVE) return 0;
+    const struct window *window = &channel->stored->window;
+    struct publication publication;
+    if (offset == 0 || offset < window_first(window) || offset > window->head) return 0;
+    window_get(window, offset, &publication);
+    return publication.time_ms;
+}
+
+/* Whose cursor goes along. */
+static void publish_as(struct channel *channel, struct channel_op *op,
+                       const struct publication *publication)
+{
+    if (!publication->has_info || publication->user.size == 0) return;
+    if (!receipt_cursor(channel, publication->user, &op->offset)) return;
+    op->is_member = true;
+    op->name = mem_text(publication->user.at, publication->user.size);
+    op->user = bytes_of(op->name, publication->user.size);
+    memcpy(op->client, publication->client, sizeof op->client);
+}
 
 static void publish_on_appended(struct store_append *append, enum err err, uint64_t offset,
                                 bool is_repeat)
@@ -30,10 +67,12 @@ static void publish_on_appended(struct store_append *append, enum err err, uint6
     metric_add(metrics, is_repeat ? METRIC_SUPPRESSED_IDEMPOTENCY : METRIC_PUBLISHED, 1);
     struct bytes epoch =
         append->epoch.size > 0 ? append->epoch : bytes_of_text(channel->stored->store.epoch);
+    if (!is_repeat) publish_read(op, offset);
     call_answer_to(channel->shard, op->to,
                    &(struct answer){
                        .call = op->call,
                        .offset = offset,
+                       .time_ms = is_repeat ? publish_time(channel, offset) : op->time_ms,
                        .epoch = offset == 0 ? BYTES_NONE : epoch,
                        .is_repeat = is_repeat,
                    });
@@ -74,14 +113,23 @@ static void publish_bare(struct channel *channel, uint32_t to, const struct lett
     if (channel->listeners_count > 0) fanout_publish(shard, channel, &publication);
 }
 
+static enum err publish_check(struct channel *channel, const struct letter_publish *in)
+{
+    /* The server itself publishes anywhere. */
+    if (in->publication.has_info && receipt_is_members_only(channel))
+        TRY(receipt_member(channel, in->publication.user));
+    return is_backlogged(channel) ? ERR_BACKLOG : ERR_OK;
+}
+
 bool publish_ask(struct channel *channel, struct letter *letter)
 {
     check(channel->state == CHANNEL_LIVE || channel->state == CHANNEL_BARE);
     struct letter_publish in;
     letter_read_publish(letter, &in);
-    if (is_backlogged(channel)) {
+    enum err err = publish_check(channel, &in);
+    if (err != ERR_OK) {
         metric_add(&channel->shard->metrics, METRIC_PUBLISH_ERRORS, 1);
-        question_refuse(channel->shard, letter->from, in.call, ERR_BACKLOG);
+        question_refuse(channel->shard, letter->from, in.call, err);
         return false;
     }
     if (channel->state == CHANNEL_BARE) {
@@ -92,7 +140,7 @@ bool publish_ask(struct channel *channel, struct letter *letter)
     bool has_version =
         in.publication.version > 0 && !in.is_live_only && channel_keeps_history(channel);
     bool is_covered = false;
-    enum err err = has_version ? version_ask(channel, &in.publication, &is_covered) : ERR_OK;
+    if (has_version) err = version_ask(channel, &in.publication, &is_covered);
     if (err != ERR_OK) {
         metric_add(&channel->shard->metrics, METRIC_PUBLISH_ERRORS, 1);
         question_refuse(channel->shard, letter->from, in.call, err);
@@ -104,6 +152,8 @@ bool publish_ask(struct channel *channel, struct letter *letter)
     }
     struct channel_op *op = op_begin(channel, letter, in.call);
     op->has_version = has_version;
+    op->time_ms = channel->shard->clock.wall_ms; /* as the store takes it */
+    publish_as(channel, op, &in.publication);
     op->append = (struct store_append){
         .channel = &channel->stored->store,
         .type = RECORD_PUBLICATION,
@@ -129,7 +179,7 @@ void channel_on_publication(void *context, struct store_channel *store,
         check(publication->offset == store->head);
         window_push(&channel->stored->window, publication);
         version_note(channel, publication);
-        if (channel->stored->cursors != NULL) cursor_post(channel->stored->cursors, store->head);
+        receipt_post(channel, publication);
         channel_trim(channel);
     }
     if (channel->listeners_count > 0) fanout_publish(shard, channel, publication);

@@ -1,13 +1,14 @@
 /*
  * question: letters that ask a channel for something.
  *
- * Each names its channel and its asker's call at fixed places of its payload,
- * so one function finds the channel, and either asks now or keeps the letter
- * until the channel is loaded.  The order of one asker's questions is kept
- * while they wait.
+ * Each names its channel and its asker's call at fixed places of its payload, so one
+ * function finds the channel (of a companion: the one that it tells of), and either asks
+ * now or keeps the letter until the channel is loaded.  The order of one asker's
+ * questions is kept while they wait.
  */
 #include "core/mem.h"
 #include "shards/channel/channel_parts.h"
+#include "shards/home.h"
 
 /* Every question begins so (shards/letter.h). */
 struct question {
@@ -48,15 +49,9 @@ static void question_read(struct shard *shard, const struct letter *letter, stru
         *out = (struct question){in.call, in.channel};
         return;
     }
-    case LETTER_RECEIPT_READ: {
-        struct letter_receipt_read in;
-        letter_read_receipt_read(letter, &in);
-        *out = (struct question){in.call, in.channel};
-        return;
-    }
-    case LETTER_RECEIPT_COUNTS: {
-        struct letter_receipt_counts in;
-        letter_read_receipt_counts(letter, &in);
+    case LETTER_RECEIPT: {
+        struct letter_receipt in;
+        letter_read_receipt(letter, &shard->arena, &in);
         *out = (struct question){in.call, in.channel};
         return;
     }
@@ -72,8 +67,7 @@ static question_fn question_of(uint16_t kind)
     case LETTER_HISTORY: return history_ask;
     case LETTER_HISTORY_REMOVE: return history_remove_ask;
     case LETTER_MEMBERS_SET: return members_set_ask;
-    case LETTER_RECEIPT_READ: return receipt_read_ask;
-    case LETTER_RECEIPT_COUNTS: return receipt_counts_ask;
+    case LETTER_RECEIPT: return receipt_ask;
     default: impossible("only questions about channels come here");
     }
 }
@@ -98,14 +92,20 @@ void question_wait(struct channel *channel, struct letter *letter, bool is_kept)
     if (channel->state == CHANNEL_FAILED) channel_open(channel);
 }
 
-/* Nothing of the store is asked for: to listen, and to publish without a key. */
+/* Nothing of the store is asked for: to listen, and to publish without a key.  Who may do
+ * so as a member only is known there. */
 static bool is_bare(struct channel *channel, const struct letter *letter)
 {
     if (!channel_may_be_bare(channel)) return false;
-    if (letter->kind != LETTER_PUBLISH) return letter->kind == LETTER_SUBSCRIBE;
+    if (letter->kind == LETTER_SUBSCRIBE) {
+        struct letter_subscribe in;
+        letter_read_subscribe(letter, &in);
+        return !in.is_as_member && !receipt_is_members_only(channel);
+    }
+    if (letter->kind != LETTER_PUBLISH) return false;
     struct letter_publish in;
     letter_read_publish(letter, &in);
-    return in.key.size == 0;
+    return in.key.size == 0 && !receipt_is_members_only(channel);
 }
 
 static void question_ask(struct channel *channel, struct letter *letter, bool is_kept)
@@ -147,7 +147,11 @@ static void question_on_letter(struct shard *shard, struct letter *letter)
     struct question question;
     question_read(shard, letter, &question);
     struct channel *channel;
-    enum err err = channel_find_or_make(shard, question.channel, &channel);
+    struct bytes base;
+    bool is_companion = home_is_receipts(question.channel, &base);
+    enum err err = is_companion && letter->kind != LETTER_SUBSCRIBE
+                       ? ERR_NOT_AVAILABLE
+                       : channel_find_or_make(shard, base, &channel);
     if (err != ERR_OK) {
         question_refuse(shard, letter->from, question.call, err);
         return;
@@ -180,11 +184,7 @@ void channel_on_members_set(void *shard, struct letter *letter)
 {
     question_on_letter(shard, letter);
 }
-void channel_on_receipt_read(void *shard, struct letter *letter)
-{
-    question_on_letter(shard, letter);
-}
-void channel_on_receipt_counts(void *shard, struct letter *letter)
+void channel_on_receipt(void *shard, struct letter *letter)
 {
     question_on_letter(shard, letter);
 }

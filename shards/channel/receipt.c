@@ -1,5 +1,5 @@
 /*
- * receipt: members, their cursors, and who has read what.
+ * receipt: members and their cursors.
  *
  * The store holds members and cursors; this shard's picture of them is a
  * cursor_index (storage/cursor.h), made when the channel is opened and moved by
@@ -7,27 +7,171 @@
  * changes nothing, and a move is applied both when its record is durable (the
  * asker may count at once) and when the feed brings it.
  *
- * The sender of a publication is neither its reader nor eligible, so counting
- * needs to know who sent: from the window, else from the store.  A publication
- * that is kept nowhere has no exact count any more and says so.
+ * Who listens to the companion is told of moves (live.c); the user's own other
+ * connections are told through the user's home, wherever they are and whatever they
+ * listen to.
  */
 #include "core/map.h"
 #include "core/mem.h"
+#include "proto/json.h"
 #include "shards/channel/channel_parts.h"
+#include "shards/home.h"
+#include "shards/json_out.h"
+#include "shards/user/act.h"
+
+static struct cursor_rules rules_of(const struct channel *channel)
+{
+    const struct config *config = channel->shard->config;
+    return (struct cursor_rules){
+        .window = config->receipts_window_size,
+        .lists_max = config->receipts_huge_channel,
+        .delivered_max = config->receipts_delivered_max,
+    };
+}
+
+static struct cursor_index *index_make(struct channel *channel)
+{
+    struct cursor_rules rules = rules_of(channel);
+    struct cursor_index *cursors = cursor_create(channel->stored->store.head);
+    cursor_configure(cursors, &rules);
+    channel->stored->cursors = cursors;
+    return cursors;
+}
+
+void receipt_configure(struct channel *channel)
+{
+    struct cursor_index *cursors = channel->stored->cursors;
+    if (cursors == NULL) return;
+    struct cursor_rules now = rules_of(channel);
+    const struct cursor_rules *then = cursor_rules(cursors);
+    if (now.window != then->window || now.lists_max != then->lists_max ||
+        now.delivered_max != then->delivered_max)
+        cursor_configure(cursors, &now);
+}
+
+/* Tagged {"system": "true"}: somebody joined, a name changed.  It has an offset and is
+ * unread for nobody. */
+static bool is_of_system(const struct publication *publication)
+{
+    struct bytes name, value = BYTES_NONE, tags = publication->tags;
+    if (tags.size == 0 || memmem(tags.at, tags.size, "\"system\"", 8) == NULL) return false;
+    struct json json;
+    bool is_system = false;
+    json_open(&json, tags);
+    if (json_enter_object(&json))
+        while (json_key(&json, &name)) {
+            json_raw(&json, &value);
+            if (bytes_equal_text(name, "system")) is_system = bytes_equal_text(value, "\"true\"");
+        }
+    return json_close(&json) == ERR_OK && is_system;
+}
 
 void receipt_load(struct channel *channel, const struct store_member *members, uint32_t count)
 {
     check(channel->stored->cursors == NULL);
     if (count == 0) return;
-    channel->stored->cursors = cursor_create(channel->stored->store.head);
+    struct cursor_index *cursors = index_make(channel);
+    cursor_reserve(cursors, count);
     for (uint32_t i = 0; i < count; i++) {
-        enum err err = cursor_join(channel->stored->cursors, members[i].user, members[i].joined,
-                                   members[i].read);
+        enum err err = cursor_join(cursors, members[i].user, members[i].joined, members[i].read);
         check(err == ERR_OK); /* the store has each member once, and no more than the limit */
+    }
+    const struct window *window = &channel->stored->window;
+    for (uint64_t offset = window_first(window); offset <= window->head; offset++) {
+        struct publication publication;
+        window_get(window, offset, &publication);
+        if (is_of_system(&publication)) cursor_uncount(cursors, offset);
     }
 }
 
-/* Members. */
+/* --- questions of the other files -------------------------------------------------- */
+
+static const struct config_namespace *space_of(const struct channel *channel)
+{
+    return config_namespace_of(channel->shard->config, channel_name(channel));
+}
+
+enum config_receipts receipt_policy(const struct channel *channel)
+{
+    const struct config_namespace *space = space_of(channel);
+    if (space == NULL || !channel->shard->config->receipts_enabled) return CONFIG_RECEIPTS_OFF;
+    return (enum config_receipts)space->receipts;
+}
+
+bool receipt_is_members_only(const struct channel *channel)
+{
+    const struct config_namespace *space = space_of(channel);
+    return space != NULL && space->members_only;
+}
+
+bool receipt_cursor(const struct channel *channel, struct bytes user, uint64_t *read)
+{
+    if (channel->stored == NULL || channel->stored->cursors == NULL) return false;
+    return cursor_read(channel->stored->cursors, user, read) == ERR_OK;
+}
+
+enum err receipt_member(const struct channel *channel, struct bytes user)
+{
+    uint64_t read;
+    return receipt_cursor(channel, user, &read) ? ERR_OK : ERR_NOT_MEMBER;
+}
+
+bool receipt_sender(const struct channel *channel, uint64_t offset, struct bytes *sender)
+{
+    const struct window *window = &channel->stored->window;
+    struct publication publication;
+    if (offset < window_first(window) || offset > window->head) return false;
+    window_get(window, offset, &publication);
+    *sender = publication.has_info ? publication.user : BYTES_NONE;
+    return true;
+}
+
+/* --- who is told besides ------------------------------------------------------------ */
+
+static void tell(struct channel *channel, const struct act *act, bool is_of_this_node)
+{
+    struct shard *shard = channel->shard;
+    uint32_t home = home_of_user(act->user, shard->shards_count);
+    letter_post(shard->post, letter_pack_user_tell(shard->post, home, act, is_of_this_node));
+}
+
+/* {"receipt": {"channel", "epoch", "head", "read", "delivered", "unread", "first_unread"}} */
+void receipt_tell_devices(struct channel *channel, struct bytes user, const uint8_t client[16],
+                          const struct receipt_state *state)
+{
+    static const uint8_t nobody[16];
+    if (state->err != ERR_OK) return;
+    struct json_out out = {0};
+    json_out_object(&out);
+    json_out_key(&out, "receipt");
+    receipt_state_write(&out, state, true);
+    json_out_object_end(&out);
+    tell(channel,
+         &(struct act){
+             .verb = ACT_MESSAGE,
+             .user = user,
+             .data.bytes = json_out_bytes(&out),
+             .whitelist = memcmp(client, nobody, 16) == 0 ? BYTES_NONE : bytes_of(client, 16),
+         },
+         false);
+    json_out_fini(&out);
+}
+
+/* Who is no member any more does not listen any more, where membership was the permission.
+ * Every node hears of it by the feed and acts on its own connections. */
+static void tell_left(struct channel *channel, struct bytes user)
+{
+    struct act act = {.verb = ACT_UNSUBSCRIBE, .user = user};
+    if (channel->listeners_count > 0 && receipt_is_members_only(channel)) {
+        act.channel = channel_name(channel);
+        tell(channel, &act, true);
+    }
+    if (channel->stored->live == NULL) return;
+    act.channel = channel_name(channel->stored->live->companion);
+    tell(channel, &act, true);
+}
+
+/* --- members ----------------------------------------------------------------------- */
 
 static void members_set_on_appended(struct store_append *append, enum err err, uint64_t offset,
                                     bool is_repeat)
@@ -87,6 +231,7 @@ static void members_leave(struct channel *channel, const struct bytes *users, ui
     for (uint32_t i = 0; i < leavers.count; i++) {
         enum err err = cursor_leave(channel->stored->cursors, leavers.users[i]);
         check(err == ERR_OK);
+        tell_left(channel, leavers.users[i]);
     }
     map_fini(&stay);
 }
@@ -97,12 +242,10 @@ void channel_on_members(void *shard, struct store_channel *store, const struct b
     struct channel *channel = channel_of_store(store);
     check(channel->shard == shard);
     if (channel->state != CHANNEL_LIVE) return;
-    if (users_count == 0) {
-        cursor_destroy(channel->stored->cursors);
-        channel->stored->cursors = NULL;
-        return;
+    if (channel->stored->cursors == NULL) {
+        if (users_count == 0) return;
+        index_make(channel);
     }
-    if (channel->stored->cursors == NULL) channel->stored->cursors = cursor_create(store->head);
     members_leave(channel, users, users_count);
     for (uint32_t i = 0; i < users_count; i++) {
         if (cursor_is_member(channel->stored->cursors, users[i])) continue;
@@ -110,199 +253,64 @@ void channel_on_members(void *shard, struct store_channel *store, const struct b
             cursor_join(channel->stored->cursors, users[i], store->head + 1, store->head);
         check(err == ERR_OK);
     }
+    if (users_count == 0) {
+        cursor_destroy(channel->stored->cursors);
+        channel->stored->cursors = NULL;
+    }
+    live_members_changed(channel);
 }
 
-/* Cursors. */
+/* --- cursors ----------------------------------------------------------------------- */
 
-static void receipt_move(struct channel *channel, struct bytes user, uint64_t offset)
+void receipt_move(struct channel *channel, struct bytes user, uint64_t offset, bool is_delivered)
 {
-    if (channel->stored->cursors == NULL) return;
+    struct cursor_index *cursors = channel->stored->cursors;
+    check(channel->state == CHANNEL_LIVE);
+    if (cursors == NULL) return;
     uint64_t before, after;
-    enum err err = cursor_move(channel->stored->cursors, user, offset, &before, &after);
-    if (err != ERR_OK) return; /* no longer a member */
-    check(before <= after);
-    if (before < after) metric_add(&channel->shard->metrics, METRIC_RECEIPTS, 1);
+    enum err err = is_delivered ? cursor_deliver(cursors, user, offset, &before, &after)
+                                : cursor_move(cursors, user, offset, &before, &after);
+    if (err != ERR_OK || before == after) return; /* no longer a member; was there */
+    metric_add(&channel->shard->metrics, METRIC_RECEIPTS, !is_delivered);
+    live_moved(channel, user, before, after, is_delivered);
+}
+
+void receipt_post(struct channel *channel, const struct publication *publication)
+{
+    struct cursor_index *cursors = channel->stored->cursors;
+    if (cursors == NULL) return;
+    struct bytes sender = publication->has_info ? publication->user : BYTES_NONE;
+    uint64_t before = publication->offset;
+    if (channel->stored->live != NULL) receipt_cursor(channel, sender, &before);
+    cursor_send(cursors, publication->offset, sender);
+    if (is_of_system(publication)) cursor_uncount(cursors, publication->offset);
+    /* That a sender has read its own message is no news. */
+    if (before + 1 < publication->offset)
+        live_moved(channel, sender, before, publication->offset, false);
 }
 
 void channel_on_cursor(void *shard, struct store_channel *store, struct bytes user, uint64_t offset)
 {
     struct channel *channel = channel_of_store(store);
     check(channel->shard == shard);
-    if (channel->state == CHANNEL_LIVE) receipt_move(channel, user, offset);
+    if (channel->state == CHANNEL_LIVE) receipt_move(channel, user, offset, false);
 }
 
-static void receipt_read_on_appended(struct store_append *append, enum err err, uint64_t offset,
-                                     bool is_repeat)
+void receipt_state_of(const struct channel *channel, struct bytes user, struct receipt_state *state)
 {
-    struct channel_op *op = container_of(append, struct channel_op, append);
-    struct channel *channel = op->channel;
-    (void)offset;
-    (void)is_repeat;
-    if (err != ERR_OK) {
-        question_refuse(channel->shard, op->to, op->call, err);
-    } else {
-        if (channel->state == CHANNEL_LIVE) receipt_move(channel, op->user, op->offset);
-        call_answer_to(channel->shard, op->to,
-                       &(struct answer){.call = op->call, .offset = op->offset});
-    }
-    op_end(op);
-}
-
-/* Where the cursor of `user` stands, or that there is none. */
-static enum err receipt_cursor(const struct channel *channel, struct bytes user, uint64_t *offset)
-{
-    if (channel->stored->cursors == NULL) return ERR_NOT_MEMBER;
-    return cursor_read(channel->stored->cursors, user, offset);
-}
-
-bool receipt_read_ask(struct channel *channel, struct letter *letter)
-{
-    struct shard *shard = channel->shard;
-    struct letter_receipt_read in;
-    letter_read_receipt_read(letter, &in);
-    uint64_t current = 0;
-    enum err err = receipt_cursor(channel, in.user, &current);
-    if (err != ERR_OK) {
-        question_refuse(shard, letter->from, in.call, err);
-        return false;
-    }
-    uint64_t wanted = min_u64(in.offset, channel->stored->window.head);
-    if (wanted <= current) { /* what is read stays read, and costs no write */
-        call_answer_to(shard, letter->from, &(struct answer){.call = in.call, .offset = current});
-        return false;
-    }
-    struct channel_op *op = op_begin(channel, letter, in.call);
-    op->offset = wanted;
-    op->name = mem_text(in.user.at, in.user.size);
-    op->user = bytes_of(op->name, in.user.size);
-    op->append = (struct store_append){
-        .channel = &channel->stored->store,
-        .type = RECORD_CURSOR,
-        .user = op->user,
-        .offset = wanted,
-        .on_appended = receipt_read_on_appended,
+    const struct stored *stored = channel->stored;
+    struct cursor_unread unread = {0};
+    *state = (struct receipt_state){.channel = channel_name(channel), .err = ERR_NOT_MEMBER};
+    if (stored->cursors == NULL || cursor_unread(stored->cursors, user, &unread) != ERR_OK) return;
+    *state = (struct receipt_state){
+        .channel = channel_name(channel),
+        .epoch = bytes_of_text(stored->store.epoch),
+        .head = unread.head,
+        .read = unread.read,
+        .delivered = unread.delivered,
+        .unread = unread.unread,
+        .first_unread = unread.first,
+        .has_delivered =
+            cursor_members(stored->cursors) <= cursor_rules(stored->cursors)->delivered_max,
     };
-    store_append(shard->store, &op->append);
-    return false;
-}
-
-/* Counts. */
-
-static void receipt_on_senders(struct store_read *read, enum err err,
-                               const struct publication *publications, uint32_t count);
-
-/* Who published `offset`: found in the window or among `stored`, ascending. */
-static enum err receipt_sender(const struct channel *channel, uint64_t offset,
-                               const struct publication *stored, uint32_t count,
-                               struct bytes *sender)
-{
-    struct publication publication = {0};
-    if (offset >= window_first(&channel->stored->window)) {
-        window_get(&channel->stored->window, offset, &publication);
-    } else {
-        if (count == 0 || offset < stored[0].offset) return ERR_RECEIPT_TOO_OLD;
-        uint64_t at = offset - stored[0].offset;
-        if (at >= count || stored[at].offset != offset) return ERR_RECEIPT_TOO_OLD;
-        publication = stored[at];
-    }
-    *sender = publication.has_info ? publication.user : BYTES_NONE;
-    return ERR_OK;
-}
-
-static enum err receipt_count(const struct channel *channel, const struct letter_receipt_counts *in,
-                              const struct publication *stored, uint32_t count, uint32_t *readers,
-                              uint32_t *eligible)
-{
-    for (uint32_t i = 0; i < in->offsets_count; i++) {
-        struct bytes sender;
-        TRY(receipt_sender(channel, in->offsets[i], stored, count, &sender));
-        TRY(cursor_counts(channel->stored->cursors, in->offsets[i], sender, &readers[i],
-                          &eligible[i]));
-    }
-    return ERR_OK;
-}
-
-static void receipt_answer(struct channel *channel, uint32_t to,
-                           const struct letter_receipt_counts *in, const struct publication *stored,
-                           uint32_t count)
-{
-    uint32_t readers[RECEIPT_OFFSETS_MAX], eligible[RECEIPT_OFFSETS_MAX];
-    /* Members may have gone while the store was read. */
-    enum err err = channel->stored->cursors == NULL
-                       ? ERR_NOT_MEMBER
-                       : receipt_count(channel, in, stored, count, readers, eligible);
-    if (err != ERR_OK) {
-        question_refuse(channel->shard, to, in->call, err);
-        return;
-    }
-    call_answer_to(channel->shard, to,
-                   &(struct answer){
-                       .call = in->call,
-                       .offset = channel->stored->window.head,
-                       .readers = readers,
-                       .eligible = eligible,
-                       .counts_count = in->offsets_count,
-                   });
-}
-
-/* May it be asked at all?  `lowest`: the smallest offset in question. */
-static enum err receipt_counts_check(const struct channel *channel,
-                                     const struct letter_receipt_counts *in, uint64_t *lowest)
-{
-    uint64_t head = channel->stored->window.head, cursor;
-    if (channel->stored->cursors == NULL) return ERR_NOT_MEMBER;
-    if (in->user.size > 0) TRY(cursor_read(channel->stored->cursors, in->user, &cursor));
-    *lowest = head + 1;
-    for (uint32_t i = 0; i < in->offsets_count; i++) {
-        if (in->offsets[i] == 0 || in->offsets[i] > head) return ERR_BAD_REQUEST;
-        if (head - in->offsets[i] >= RECEIPT_WINDOW) return ERR_RECEIPT_TOO_OLD;
-        *lowest = min_u64(*lowest, in->offsets[i]);
-    }
-    if (*lowest < channel->stored->window.floor) return ERR_RECEIPT_TOO_OLD;
-    return ERR_OK;
-}
-
-static void receipt_on_senders(struct store_read *read, enum err err,
-                               const struct publication *publications, uint32_t count)
-{
-    struct channel_op *op = container_of(read, struct channel_op, read);
-    struct channel *channel = op->channel;
-    if (channel->state == CHANNEL_LOST) {
-        op_requeue(op);
-        return;
-    }
-    struct letter_receipt_counts in;
-    letter_read_receipt_counts(op->letter, &in);
-    if (err != ERR_OK)
-        question_refuse(channel->shard, op->to, op->call, err);
-    else
-        receipt_answer(channel, op->to, &in, publications, count);
-    op_end(op);
-}
-
-bool receipt_counts_ask(struct channel *channel, struct letter *letter)
-{
-    struct letter_receipt_counts in;
-    letter_read_receipt_counts(letter, &in);
-    check(in.offsets_count <= RECEIPT_OFFSETS_MAX);
-    uint64_t lowest = 0;
-    enum err err = receipt_counts_check(channel, &in, &lowest);
-    if (err != ERR_OK) {
-        question_refuse(channel->shard, letter->from, in.call, err);
-        return false;
-    }
-    if (lowest >= window_first(&channel->stored->window)) {
-        receipt_answer(channel, letter->from, &in, NULL, 0);
-        return false;
-    }
-    struct channel_op *op = op_begin(channel, letter, in.call);
-    op->letter = letter;
-    op->read = (struct store_read){
-        .channel = &channel->stored->store,
-        .since = lowest - 1,
-        .limit = RECEIPT_WINDOW,
-        .on_read = receipt_on_senders,
-    };
-    store_read(channel->shard->store, &op->read);
-    return true;
 }

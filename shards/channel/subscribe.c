@@ -32,6 +32,7 @@
 #include "core/mem.h"
 #include "proto/codec.h"
 #include "shards/channel/channel_parts.h"
+#include "shards/home.h"
 
 #define RECOVERY_ROUNDS_MAX 8
 
@@ -111,8 +112,7 @@ static void listeners_resize(struct channel *channel, uint32_t room)
 }
 
 /* The listening shard's entry; room is made first, so nothing here can fail. */
-static void listener_enter(struct channel *channel, uint32_t shard,
-                           const struct letter_subscribe *in)
+void listener_enter(struct channel *channel, uint32_t shard, const struct letter_subscribe *in)
 {
     check(in->wire < WIRE_COUNT);
     struct channel_listener *listener = listener_of(channel, shard, in->hub);
@@ -147,8 +147,13 @@ void channel_on_leave(void *context, struct letter *letter)
     struct letter_leave in;
     letter_read_leave(letter, &in);
     struct channel *channel = channel_find(shard, in.channel);
+    struct bytes base;
     check(channel != NULL); /* listeners hold it */
     listener_leave(channel, letter->from, &in);
+    if (home_is_receipts(in.channel, &base)) {
+        live_leave(channel_find(shard, base), channel);
+        return;
+    }
     attend_leave(channel, &in);
     channel_settle(channel);
 }
@@ -161,6 +166,10 @@ static void subscribe_finish(struct channel *channel, uint32_t to,
     bool is_recoverable = channel_keeps_history(channel);
     bool was_recovering = in->recover && is_recoverable;
     check(recovered.is_whole || recovered.stored_count + recovered.records_count == 0);
+    if (receipt_is_members_only(channel) && receipt_member(channel, in->user) != ERR_OK) {
+        question_refuse(shard, to, in->call, ERR_NOT_MEMBER);
+        return;
+    }
     if (in->recover && !recovered.is_whole && in->reject_unrecovered) {
         question_refuse(shard, to, in->call, ERR_UNRECOVERABLE);
         return;
@@ -277,6 +286,11 @@ bool subscribe_ask(struct channel *channel, struct letter *letter)
     check(channel->state == CHANNEL_LIVE || channel->state == CHANNEL_BARE);
     struct letter_subscribe in;
     letter_read_subscribe(letter, &in);
+    struct bytes base;
+    if (home_is_receipts(in.channel, &base)) {
+        live_subscribe(channel, letter->from, &in);
+        return false;
+    }
     struct recovered recovered = {0};
     if (in.recover && channel_keeps_history(channel)) {
         metric_add(&channel->shard->metrics, METRIC_ACTIONS_HISTORY_RECOVER, 1);

@@ -59,6 +59,7 @@ enum err cmd_history(struct shard *shard, struct conn *conn, const struct cmd *c
         .since_epoch = request->has_since ? request->since_epoch : BYTES_NONE,
         .limit = is_clamped ? most : (uint32_t)request->limit,
         .is_reverse = request->reverse,
+        .user = conn_user(conn),
     };
     uint32_t home = home_of_channel(request->channel, shard->shards_count);
     TRY(call_begin_bulk(shard, conn, home, on_history, &call, &question.call));

@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "proto/json.h"
 #include "shards/cmd/subscription.h"
+#include "shards/home.h"
 #include "shards/shard.h"
 
 /* What follows the namespace's boundary; the whole name where there is none. */
@@ -34,10 +35,12 @@ enum err rules_channel(struct shard *shard, struct bytes channel,
         return ERR_BAD_CHANNEL;
     const struct config_namespace *found = config_namespace_of(shard->config, channel);
     if (found == NULL) return ERR_UNKNOWN_CHANNEL;
+    struct bytes base;
+    home_is_receipts(channel, &base);
     bool is_fine = found->channel_regex[0] == '\0'
                        ? is_printable(channel)
                        : pattern_match(&shard->patterns, found->channel_regex,
-                                       name_after_namespace(shard->config, channel));
+                                       name_after_namespace(shard->config, base));
     if (!is_fine) return ERR_BAD_CHANNEL;
     *options = found;
     return ERR_OK;
@@ -80,9 +83,16 @@ static bool is_subscriber(const struct shard *shard, const struct conn *conn, st
     return subscription_find(shard, conn, channel) != UINT32_MAX;
 }
 
+/* The home knows its members; the client without a user is none of them. */
+static enum err members_only(const struct conn *conn)
+{
+    return conn->user_size > 0 ? ERR_OK : ERR_NOT_MEMBER;
+}
+
 enum err rules_may_subscribe(const struct shard *shard, const struct conn *conn,
                              struct bytes channel, const struct config_namespace *options)
 {
+    if (options->members_only) return members_only(conn);
     if (channel.at[0] == '$') return ERR_DENIED; /* by token only */
     bool names_users = users_of(channel) != NULL;
     if (names_users && options->allow_user_limited_channels && is_listed(channel, conn_user(conn)))
@@ -95,6 +105,9 @@ enum err rules_may_subscribe(const struct shard *shard, const struct conn *conn,
 enum err rules_may_publish(const struct shard *shard, const struct conn *conn, struct bytes channel,
                            const struct config_namespace *options)
 {
+    struct bytes base;
+    if (home_is_receipts(channel, &base)) return ERR_DENIED;
+    if (options->members_only) return members_only(conn);
     bool is_known = conn->user_size > 0 || options->allow_publish_for_anonymous;
     if (options->allow_publish_for_client && is_known) return ERR_OK;
     if (options->allow_publish_for_subscriber && is_known && is_subscriber(shard, conn, channel))
@@ -122,6 +135,7 @@ enum err rules_may_read_history(const struct shard *shard, const struct conn *co
                                 struct bytes channel, const struct config_namespace *options)
 {
     if (!config_has_history(options)) return ERR_NOT_AVAILABLE;
+    if (options->members_only) return members_only(conn);
     bool is_known = conn->user_size > 0 || options->allow_history_for_anonymous;
     if (options->allow_history_for_client && is_known) return ERR_OK;
     if (options->allow_history_for_subscriber && is_known && is_subscriber(shard, conn, channel))

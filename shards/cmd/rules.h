@@ -30,8 +30,10 @@ must_use enum err rules_channel(struct shard *shard, struct bytes channel,
 must_use enum err rules_space(const struct shard *shard, struct bytes channel,
                               const struct config_namespace **options);
 
-/* Without a token.  `$…` is never open; `…#u1,u2` to these users where
- * allow_user_limited_channels says so, and never by allow_subscribe_for_client. */
+/* Without a token.  With members_only, and of "receipts:X", whoever has a user may try:
+ * membership, which the home knows, is the permission.  Else `$…` is never open; `…#u1,u2`
+ * to these users where allow_user_limited_channels says so, and never by
+ * allow_subscribe_for_client. */
 must_use enum err rules_may_subscribe(const struct shard *shard, const struct conn *conn,
                                       struct bytes channel, const struct config_namespace *options);
 must_use enum err rules_may_publish(const struct shard *shard, const struct conn *conn,

@@ -225,6 +225,8 @@ static enum err sub_ask(struct shard *shard, struct conn *conn, struct sub *sub,
     question->has_presence = sub->flags & SUB_HAS_PRESENCE;
     question->tells_joins = sub->flags & SUB_TELLS_JOINS;
     question->hears_joins = sub->flags & SUB_HEARS_JOINS;
+    const struct config_namespace *space = config_namespace_of(shard->config, question->channel);
+    question->is_as_member = space != NULL && space->members_only;
     memcpy(question->client, conn->client, sizeof question->client);
     question->user = conn_user(conn);
     question->conn_info = conn_info(shard, conn);

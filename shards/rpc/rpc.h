@@ -5,9 +5,14 @@
  * family that is ours ("receipt.") is answered 104, any other 108: there is no
  * backend to hand it to.
  *
- *   message.send    {"channel","data","key"?}  → {"offset","epoch"}
+ *   message.send    {"channel","data","key"?}  → {"offset","epoch","id","time"?}
  *   receipt.read    {"channel","offset"}       → {"offset"}
+ *   receipt.view    {"channel"}                → {"offset"}
  *   receipt.counts  {"channel","offsets":[…]}  → {"counts":[…],"eligible":[…]}
+ *   receipt.readers, receipt.nonreaders  {"channel","offset","limit"?,"after"?}
+ *                   → {"users":[{"user","read_at"?,"delivered_at"?}],"times","next"?}
+ *   receipt.unread  {"channels":[…]}           → {"channels":{name:{"epoch","head","read",
+ *                                                 "unread","first_unread"?}}}
  *   sync.save       {"client","channels":{name:{"offset","epoch"}}}  → {}
  *   sync.load       {"client"}  → {"channels":{name:{"offset","epoch","at","missed"?}}}
  *

@@ -1,11 +1,17 @@
 /*
  * rpc_message_send: publish, and learn the offset.
  *
- * {"channel", "data", "key"?} → {"offset", "epoch"}.  The protocol's own publish
- * answers {}; a chat wants to know where its message stands, and to send it
+ * {"channel", "data", "key"?} → {"offset", "epoch", "id", "time"?}.  The protocol's own
+ * publish answers {}; a chat wants to know where its message stands, and to send it
  * again after a lost answer without doubling it.  `key` is the sender's own: the
  * same key from the same user in the same channel gets the first answer.
+ *
+ * `id` names the message for ever, "<epoch>-<offset>"; `time` is when it was accepted, in
+ * Unix milliseconds, and left out when a repeat comes after the message left the home's
+ * window.  The sender has read what it answers to: its read cursor goes to the message.
  */
+#include <stdio.h>
+
 #include "core/check.h"
 #include "core/limits.h"
 #include "proto/json.h"
@@ -51,6 +57,12 @@ static void on_sent(struct shard *shard, struct call *call, struct conn *conn,
     json_out_key(&out, "offset");
     json_out_u64(&out, answer->offset);
     json_out_member_text(&out, "epoch", answer->epoch);
+    char id[EPOCH_MAX + 22];
+    int size = snprintf(id, sizeof id, "%.*s-%llu", (int)answer->epoch.size,
+                        (const char *)answer->epoch.at, (unsigned long long)answer->offset);
+    check(size > 0 && (size_t)size < sizeof id);
+    if (answer->offset > 0) json_out_member_text(&out, "id", bytes_of(id, (size_t)size));
+    json_out_member_u64(&out, "time", answer->time_ms);
     json_out_object_end(&out);
     rpc_reply(shard, call, conn, &out);
 }

@@ -7,14 +7,14 @@
 #include "core/check.h"
 #include "core/limits.h"
 #include "proto/json.h"
-#include "shards/cmd/rules.h"
+#include "shards/letter_receipt.h"
 #include "shards/rpc/rpc_parts.h"
 #include "shards/shard.h"
 
-static enum err counts_parse(struct bytes text, struct arena *arena,
-                             struct letter_receipt_counts *out)
+static enum err counts_parse(struct bytes text, struct arena *arena, struct letter_receipt *out)
 {
-    *out = (struct letter_receipt_counts){0};
+    uint64_t *offsets = arena_get(arena, RECEIPT_OFFSETS_MAX * sizeof *offsets);
+    *out = (struct letter_receipt){.verb = RECEIPT_COUNTS, .offsets = offsets};
     struct bytes name;
     uint32_t count = 0;
     struct json json;
@@ -28,7 +28,7 @@ static enum err counts_parse(struct bytes text, struct arena *arena,
                 if (json_enter_array(&json))
                     for (uint64_t offset = 0; json_element(&json); count++) {
                         json_u64(&json, &offset);
-                        if (count < RECEIPT_OFFSETS_MAX) out->offsets[count] = offset;
+                        if (count < RECEIPT_OFFSETS_MAX) offsets[count] = offset;
                     }
             } else {
                 json_skip(&json);
@@ -64,17 +64,13 @@ static void on_counts(struct shard *shard, struct call *call, struct conn *conn,
 enum err rpc_receipt_counts(const struct rpc *rpc)
 {
     struct shard *shard = rpc->shard;
-    struct letter_receipt_counts question;
-    const struct config_namespace *options;
+    struct letter_receipt question;
     TRY(counts_parse(rpc->data, &shard->arena, &question));
-    TRY(rules_channel(shard, question.channel, &options));
-    if (!config_has_history(options)) return ERR_NOT_AVAILABLE;
-    /* The empty user would speak for the server. */
-    if (rpc->conn->user_size == 0) return ERR_NOT_MEMBER;
+    TRY(rpc_receipt_check(rpc, question.channel));
     question.user = conn_user(rpc->conn);
 
     struct call *call;
     TRY(rpc_call(rpc, question.channel, on_counts, &call, &question.call));
-    call_post(shard, letter_pack_receipt_counts(shard->post, call->to, &question));
+    call_post(shard, letter_pack_receipt(shard->post, call->to, &question));
     return ERR_OK;
 }

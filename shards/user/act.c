@@ -187,6 +187,25 @@ void letter_read_user_act(const struct letter *letter, struct letter_user_act *o
     read_to_end(&r);
 }
 
+/* user_tell · u8 of this node · act */
+struct letter *letter_pack_user_tell(struct post *post, uint32_t to, const struct act *act,
+                                     bool is_of_this_node)
+{
+    struct writer w;
+    struct letter *letter = draft(post, to, LETTER_USER_TELL, 1 + act_size(act), &w);
+    write_u8(&w, is_of_this_node);
+    act_write(&w, act);
+    return packed(letter, &w);
+}
+
+void letter_read_user_tell(const struct letter *letter, struct letter_user_tell *out)
+{
+    struct reader r = opened(letter, LETTER_USER_TELL);
+    out->is_of_this_node = read_u8(&r) != 0;
+    act_read(&r, &out->act);
+    read_to_end(&r);
+}
+
 /* user_do · call · u32 n, n × conn · sized act */
 struct letter *letter_pack_user_do(struct post *post, uint32_t to, const struct letter_user_do *in)
 {

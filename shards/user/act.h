@@ -22,6 +22,7 @@ enum act_verb {
     ACT_SUBSCRIBE,
     ACT_UNSUBSCRIBE,
     ACT_REFRESH,
+    ACT_MESSAGE, /* `data` as a Message push */
     ACT_VERB_COUNT,
 };
 
@@ -34,13 +35,14 @@ struct act {
     struct bytes client, whitelist;
     uint16_t code; /* DISCONNECT: close code; UNSUBSCRIBE: of the push */
     struct bytes reason;
-    struct bytes channel;          /* UNSUBSCRIBE: empty is every one */
-    bool is_single;                /* DISCONNECT: another connection took their place */
-    bool is_expired;               /* REFRESH */
-    bool has_info;                 /* REFRESH: `info` replaces the connection's */
-    uint32_t expires_s;            /* SUBSCRIBE, REFRESH: Unix second; 0: never */
-    struct jwt_payload info, data; /* SUBSCRIBE; `info` of REFRESH is raw JSON */
-    bool recovers;                 /* SUBSCRIBE: from `offset` of `epoch` */
+    struct bytes channel; /* UNSUBSCRIBE: empty is every one */
+    bool is_single;       /* DISCONNECT: another connection took their place */
+    bool is_expired;      /* REFRESH */
+    bool has_info;        /* REFRESH: `info` replaces the connection's */
+    uint32_t expires_s;   /* SUBSCRIBE, REFRESH: Unix second; 0: never */
+    /* SUBSCRIBE; `info` of REFRESH and `data` of MESSAGE are raw JSON */
+    struct jwt_payload info, data;
+    bool recovers; /* SUBSCRIBE: from `offset` of `epoch` */
     uint64_t offset;
     struct bytes epoch;
     struct jwt_override override; /* SUBSCRIBE: in place of the namespace's */
@@ -70,6 +72,11 @@ struct letter_user_act {
     struct handle call;
     struct act act;
 };
+/* A channel's home tells a user's connections something, and hears nothing of it. */
+struct letter_user_tell {
+    bool is_of_this_node; /* the other nodes' homes say it themselves */
+    struct act act;
+};
 /* Without a call (generation 0) it is told, not asked. */
 struct letter_user_do {
     struct handle call;
@@ -85,11 +92,14 @@ struct letter *letter_pack_user_leave(struct post *post, uint32_t to,
                                       const struct letter_user_leave *in);
 struct letter *letter_pack_user_act(struct post *post, uint32_t to,
                                     const struct letter_user_act *in);
+struct letter *letter_pack_user_tell(struct post *post, uint32_t to, const struct act *act,
+                                     bool is_of_this_node);
 struct letter *letter_pack_user_do(struct post *post, uint32_t to, const struct letter_user_do *in);
 
 void letter_read_user_enter(const struct letter *letter, struct letter_user_enter *out);
 void letter_read_user_leave(const struct letter *letter, struct letter_user_leave *out);
 void letter_read_user_act(const struct letter *letter, struct letter_user_act *out);
+void letter_read_user_tell(const struct letter *letter, struct letter_user_tell *out);
 /* `conns` come from `arena`. */
 void letter_read_user_do(const struct letter *letter, struct arena *arena,
                          struct letter_user_do *out);

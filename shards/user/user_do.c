@@ -1,5 +1,5 @@
 /*
- * user_do: disconnect, subscribe, unsubscribe, refresh.
+ * user_do: disconnect, subscribe, unsubscribe, refresh, message.
  */
 #include "shards/user/user_do.h"
 
@@ -66,6 +66,12 @@ static void subscribe(struct shard *shard, struct conn *conn, const struct act *
     if (err != ERR_OK) log_debug("server-side subscription refused err=%s", err_name(err));
 }
 
+static void message(struct shard *shard, struct conn *conn, const struct act *act)
+{
+    struct push push = {.kind = PUSH_MESSAGE, .message.data = act->data.bytes};
+    conn_send_push(shard, conn, &push);
+}
+
 static void act_on(struct shard *shard, struct conn *conn, const struct act *act)
 {
     switch ((enum act_verb)act->verb) {
@@ -75,6 +81,7 @@ static void act_on(struct shard *shard, struct conn *conn, const struct act *act
     case ACT_UNSUBSCRIBE:
         (void)subscription_unsubscribe(shard, conn, act->channel, UNSUBSCRIBE_SERVER);
         return;
+    case ACT_MESSAGE: message(shard, conn, act); return;
     case ACT_VERB_COUNT: break;
     }
     impossible("there is no other verb");

@@ -411,6 +411,51 @@ void user_on_act(void *context, struct letter *letter)
         act_here(shard, letter->from, in.call, &in.act, packed);
 }
 
+/* --- tell ------------------------------------------------------------------------ */
+
+static void tell_here(struct shard *shard, const struct act *act, struct bytes packed)
+{
+    struct addressed addressed;
+    if (!address_act(shard, act, &addressed)) return;
+    for (uint32_t to = 0; to < shard->shards_count; to++)
+        if (is_asked(&addressed, to)) post_do(shard, to, &addressed, packed, NULL);
+}
+
+/* The other nodes are told, and these connections at once: nothing of it depends on order. */
+struct tell_others {
+    struct store_tell op;
+    size_t size;
+    uint8_t packed[];
+};
+
+static void others_are_told(struct store_tell *op, enum err err)
+{
+    if (err != ERR_OK)
+        log_debug("other nodes were not told of a user's receipt err=%s", err_name(err));
+    mem_free(container_of(op, struct tell_others, op));
+}
+
+static void tell_others(struct shard *shard, const struct act *act, struct bytes packed)
+{
+    struct tell_others *tell = mem_alloc(sizeof *tell + packed.size);
+    memcpy(tell->packed, packed.at, packed.size);
+    tell->op = (struct store_tell){
+        .user = act->user, .text = bytes_of(tell->packed, packed.size), .on_end = others_are_told};
+    store_tell(shard->store, &tell->op);
+}
+
+void user_on_tell(void *context, struct letter *letter)
+{
+    struct shard *shard = context;
+    struct letter_user_tell in;
+    letter_read_user_tell(letter, &in);
+    check(home_of_user(in.act.user, shard->shards_count) == shard->index);
+    check(in.act.user.size > 0);
+    struct bytes packed = packed_act(shard, &in.act);
+    tell_here(shard, &in.act, packed);
+    if (!in.is_of_this_node && store_has_peers(shard->store)) tell_others(shard, &in.act, packed);
+}
+
 /* What another node was asked to do, in its place. */
 void user_on_told(void *context, struct bytes user, struct bytes packed, uint64_t age_ms)
 {
@@ -425,14 +470,12 @@ void user_on_told(void *context, struct bytes user, struct bytes packed, uint64_
         log_error("a command of another node about a user is malformed and is passed over");
         return;
     }
-    struct addressed addressed;
     if (act.is_single) {
         struct user *found = users_find(&shard->user_home.users, user);
         if (found != NULL) end_others(shard, found);
-    } else if (address_act(shard, &act, &addressed)) {
-        for (uint32_t to = 0; to < shard->shards_count; to++)
-            if (is_asked(&addressed, to)) post_do(shard, to, &addressed, packed, NULL);
+    } else {
+        tell_here(shard, &act, packed);
     }
-    if (!act.is_single) revoke(shard, &act, packed);
+    if (!act.is_single && act.verb != ACT_MESSAGE) revoke(shard, &act, packed);
     account(shard);
 }

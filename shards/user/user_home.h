@@ -11,6 +11,9 @@
  *               call stays as a revocation for connects that are under way.  The empty
  *               user, at the home of that name, is every client without one.
  *
+ *   USER_TELL   a channel's home has something for the user's connections.  Nobody waits
+ *               for it, and who connects meanwhile has it from where it came from.
+ *
  * With other nodes a call, and the entrance of a connection that is to be the only one, first
  * takes its place in an order that all homes of the user share (storage/peers.h): every
  * node acts in that order, and of two new connections on two nodes exactly one stays.
@@ -43,5 +46,6 @@ void user_home_tick(struct shard *shard);
 void user_on_enter(void *shard, struct letter *letter);
 void user_on_leave(void *shard, struct letter *letter);
 void user_on_act(void *shard, struct letter *letter);
+void user_on_tell(void *shard, struct letter *letter);
 /* Of another node (struct store_peer_sink). */
 void user_on_told(void *shard, struct bytes user, struct bytes packed, uint64_t age_ms);

@@ -273,7 +273,8 @@ static void an_unknown_name_is_answered_with_the_nearest(void **state)
     bad("cleint: {}\n", "c.yaml:1: cleint: unknown option; did you mean client?");
     bad("elsewhere: {}\n",
         "c.yaml:1: elsewhere: unknown option; allowed here: client, http_api, health, "
-        "prometheus, debug, log, http_server, websocket, channel, storage, redis, shards, "
+        "prometheus, debug, log, http_server, websocket, channel, receipts, storage, redis, "
+        "shards, "
         "shutdown, node");
     bad("health: {\"som\\ne\": 1}",
         "c.yaml:1: health.som?e: unknown option; allowed here: enabled");

@@ -19,6 +19,7 @@
 #include "shards/channel/channel_parts.h"
 #include "shards/fanout/fanout.h"
 #include "shards/home.h"
+#include "shards/user/act.h"
 #include "tests/unit/shards/small_gate.h"
 
 #define SMALL_SHARDS 2
@@ -49,6 +50,11 @@ struct told {
     uint32_t infos_count, clients, users;
     uint32_t counts_count;
     uint32_t readers[RECEIPT_OFFSETS_MAX], eligible[RECEIPT_OFFSETS_MAX];
+    uint64_t time_ms;
+    uint32_t states_count;
+    struct receipt_state states[8]; /* their texts are gone */
+    char list[256];                 /* of users, with spaces between */
+    uint64_t next;
 };
 
 struct small {
@@ -64,6 +70,17 @@ struct small {
 
 /* The shard's context of the mesh is the shard; the test finds its world here. */
 static struct small *small_world;
+
+/* Who hears what users' connections are told; NULL: nobody. */
+static void (*small_on_tell)(const struct letter_user_tell *tell);
+
+static void small_user_tell(void *shard, struct letter *letter)
+{
+    (void)shard;
+    struct letter_user_tell tell;
+    letter_read_user_tell(letter, &tell);
+    if (small_on_tell != NULL) small_on_tell(&tell);
+}
 
 /* Who hears USER_DO; NULL: the real one. */
 static void (*small_user_do)(void *shard, struct letter *letter);
@@ -150,6 +167,7 @@ static void small_init(struct small *small, const char *options)
     memcpy(table, letter_table, sizeof table);
     table[LETTER_FRAME].on_letter = small_on_frame;
     table[LETTER_LOST].on_letter = small_on_lost;
+    table[LETTER_USER_TELL].on_letter = small_user_tell;
     if (small_user_do != NULL) table[LETTER_USER_DO].on_letter = small_user_do;
 
     log_set_level(LOG_ERROR);
@@ -262,6 +280,18 @@ static inline void small_on_answer(struct shard *shard, struct call *call, struc
         told->readers[i] = answer->readers[i];
         told->eligible[i] = answer->eligible[i];
     }
+    told->time_ms = answer->time_ms;
+    told->next = answer->next;
+    size_t used = 0;
+    for (uint32_t i = 0; i < answer->receipt_users_count; i++) {
+        struct bytes user = answer->receipt_users[i].user;
+        used += (size_t)snprintf(told->list + used, sizeof told->list - used, "%s%.*s",
+                                 i > 0 ? " " : "", (int)user.size, (const char *)user.at);
+        check(used < sizeof told->list);
+    }
+    told->states_count = answer->states_count;
+    check(told->states_count <= 8);
+    for (uint32_t i = 0; i < told->states_count; i++) told->states[i] = answer->states[i];
     if (told->then != NULL) told->then(told);
 }
 
@@ -332,19 +362,30 @@ static inline void ask_members(struct small *small, struct bytes channel, const 
     call_post(shard, letter_pack_members_set(shard->post, small_home(channel), &in));
 }
 
-static inline void ask_read(struct small *small, struct letter_receipt_read in, struct told *told)
+static inline void ask_clear(struct small *small, struct bytes channel, struct told *told)
 {
     struct shard *shard = small->shards[0];
-    in.call = small_call(small, 0, in.channel, told);
-    call_post(shard, letter_pack_receipt_read(shard->post, small_home(in.channel), &in));
+    struct letter_ask in = {.channel = channel};
+    in.call = small_call(small, 0, channel, told);
+    call_post(shard, letter_pack_ask(shard->post, small_home(channel), LETTER_HISTORY_REMOVE, &in));
 }
 
-static inline void ask_counts(struct small *small, struct letter_receipt_counts in,
-                              struct told *told)
+static inline void ask_receipt(struct small *small, uint32_t from, struct letter_receipt in,
+                               struct told *told)
 {
-    struct shard *shard = small->shards[1];
-    in.call = small_call(small, 1, in.channel, told);
-    call_post(shard, letter_pack_receipt_counts(shard->post, small_home(in.channel), &in));
+    struct shard *shard = small->shards[from];
+    in.call = small_call(small, from, in.channel, told);
+    call_post(shard, letter_pack_receipt(shard->post, small_home(in.channel), &in));
+}
+
+/* Channels of one home. */
+static inline void ask_states(struct small *small, struct bytes user, const struct bytes *channels,
+                              uint32_t count, struct told *told)
+{
+    struct shard *shard = small->shards[0];
+    struct letter_receipt_states in = {.user = user, .channels = channels, .channels_count = count};
+    in.call = small_call(small, 0, channels[0], told);
+    call_post(shard, letter_pack_receipt_states(shard->post, small_home(channels[0]), &in));
 }
 
 static inline void tell_leave(struct small *small, uint32_t from, struct bytes channel,

@@ -14,7 +14,7 @@
 #include "core/arena.h"
 #include "core/loop.h"
 #include "core/rng.h"
-#include "shards/letter.h"
+#include "shards/letter_receipt.h"
 
 static void take(void *shard, struct letter *letter)
 {
@@ -194,12 +194,14 @@ static void questions_come_back_as_they_were(void **state)
                                    some(23),
                                    rng_next(&rng),
                                    (uint32_t)rng_next(&rng),
-                                   rng_chance(&rng, 50)},
+                                   rng_chance(&rng, 50),
+                                   some(255)},
                               h2;
         letter = letter_pack_history(office, 0, &h);
         letter_read_history(letter, &h2);
         assert_same(h.channel, h2.channel);
         assert_same(h.since_epoch, h2.since_epoch);
+        assert_same(h.user, h2.user);
         assert_true(h.since == h2.since && h.limit == h2.limit && h.is_reverse == h2.is_reverse);
         letter_post(office, letter);
     }
@@ -220,16 +222,40 @@ static void members_and_receipts_come_back_as_they_were(void **state)
         for (uint32_t i = 0; i < m.users_count; i++) assert_same(m.users[i], m2.users[i]);
         letter_post(office, letter);
 
-        struct letter_receipt_counts c = {.call = some_handle(),
-                                          .channel = some(255),
-                                          .user = some(255)},
-                                     c2;
-        c.offsets_count = (uint32_t)rng_below(&rng, RECEIPT_OFFSETS_MAX + 1);
-        for (uint32_t i = 0; i < c.offsets_count; i++) c.offsets[i] = rng_next(&rng);
-        letter = letter_pack_receipt_counts(office, 0, &c);
-        letter_read_receipt_counts(letter, &c2);
+        uint64_t offsets[RECEIPT_BATCH_MAX];
+        struct letter_receipt c = {.call = some_handle(),
+                                   .verb = (uint8_t)rng_below(&rng, RECEIPT_VERB_COUNT),
+                                   .is_hidden = rng_below(&rng, 2) != 0,
+                                   .offset = rng_next(&rng),
+                                   .limit = (uint32_t)rng_next(&rng),
+                                   .channel = some(255),
+                                   .user = some(255),
+                                   .after = rng_next(&rng),
+                                   .offsets = offsets},
+                              c2;
+        memset(c.client, round, sizeof c.client);
+        c.offsets_count = (uint32_t)rng_below(&rng, RECEIPT_BATCH_MAX + 1);
+        for (uint32_t i = 0; i < c.offsets_count; i++) offsets[i] = rng_next(&rng);
+        letter = letter_pack_receipt(office, 0, &c);
+        letter_read_receipt(letter, &arena, &c2);
+        assert_int_equal(c.verb, c2.verb);
+        assert_int_equal(c.is_hidden, c2.is_hidden);
+        assert_int_equal(c.offset, c2.offset);
+        assert_int_equal(c.limit, c2.limit);
+        assert_same(c.channel, c2.channel);
+        assert_same(c.user, c2.user);
+        assert_int_equal(c.after, c2.after);
+        assert_memory_equal(c.client, c2.client, sizeof c.client);
         assert_int_equal(c.offsets_count, c2.offsets_count);
         assert_memory_equal(c.offsets, c2.offsets, c.offsets_count * sizeof c.offsets[0]);
+        letter_post(office, letter);
+
+        struct letter_receipt_states s = {some_handle(), some(255), users, m.users_count}, s2;
+        letter = letter_pack_receipt_states(office, 0, &s);
+        letter_read_receipt_states(letter, &arena, &s2);
+        assert_same(s.user, s2.user);
+        assert_int_equal(s.channels_count, s2.channels_count);
+        for (uint32_t i = 0; i < s.channels_count; i++) assert_same(s.channels[i], s2.channels[i]);
         letter_post(office, letter);
         arena_reset(&arena);
     }

@@ -56,9 +56,10 @@ static void say(struct small *small, struct bytes user)
 static struct told read_up_to(struct small *small, struct bytes user, uint64_t offset)
 {
     struct told told;
-    ask_read(small,
-             (struct letter_receipt_read){.channel = CHANNEL, .user = user, .offset = offset},
-             &told);
+    ask_receipt(small, 0,
+                (struct letter_receipt){
+                    .verb = RECEIPT_READ, .channel = CHANNEL, .user = user, .offset = offset},
+                &told);
     small_run(small);
     assert_true(told.is_here);
     return told;
@@ -67,9 +68,12 @@ static struct told read_up_to(struct small *small, struct bytes user, uint64_t o
 static struct told counts_of(struct small *small, struct bytes user, uint64_t offset)
 {
     struct told told;
-    struct letter_receipt_counts in = {
-        .channel = CHANNEL, .user = user, .offsets = {offset}, .offsets_count = 1};
-    ask_counts(small, in, &told);
+    struct letter_receipt in = {.verb = RECEIPT_COUNTS,
+                                .channel = CHANNEL,
+                                .user = user,
+                                .offsets = &offset,
+                                .offsets_count = 1};
+    ask_receipt(small, 1, in, &told);
     small_run(small);
     assert_true(told.is_here);
     return told;
@@ -163,23 +167,128 @@ static void senders_below_the_window_come_from_the_store(void **state)
     set_members(small, (struct bytes[]){A, B, C}, 3);
     for (int i = 0; i < 10; i++) say(small, i % 2 ? A : BYTES_LITERAL("a guest"));
     assert_int_equal(read_up_to(small, B, 2).offset, 2);
-    check_counts(small, 1, 1, 3);
+    check_counts(small, 1, 2, 3); /* ann has read what came before she spoke */
     check_counts(small, 2, 1, 2);
-    check_counts(small, 9, 0, 3);
+    check_counts(small, 9, 1, 3);
     struct told told;
-    struct letter_receipt_counts in = {
-        .channel = CHANNEL, .user = C, .offsets = {10, 2, 1, 7}, .offsets_count = 4};
-    ask_counts(small, in, &told);
+    struct letter_receipt in = {.verb = RECEIPT_COUNTS,
+                                .channel = CHANNEL,
+                                .user = C,
+                                .offsets = (const uint64_t[]){10, 2, 1, 7},
+                                .offsets_count = 4};
+    ask_receipt(small, 1, in, &told);
     small_run(small);
     assert_int_equal(told.err, ERR_OK);
     assert_int_equal(told.counts_count, 4);
-    static const uint32_t readers[] = {0, 1, 1, 0}, eligible[] = {2, 2, 3, 3};
+    static const uint32_t readers[] = {0, 1, 2, 1}, eligible[] = {2, 2, 3, 3};
     for (int i = 0; i < 4; i++) {
         assert_int_equal(told.readers[i], readers[i]);
         assert_int_equal(told.eligible[i], eligible[i]);
     }
     small_wait(small, 61000); /* gone: nobody knows who sent it */
     assert_int_equal(counts_of(small, A, 10).err, ERR_RECEIPT_TOO_OLD);
+    small_end(small);
+}
+
+static struct told list_of(struct small *small, enum receipt_verb verb, struct bytes user,
+                           uint64_t offset, uint64_t after)
+{
+    struct told told;
+    struct letter_receipt in = {.verb = (uint8_t)verb,
+                                .channel = CHANNEL,
+                                .user = user,
+                                .offset = offset,
+                                .limit = 2,
+                                .after = after};
+    ask_receipt(small, 0, in, &told);
+    small_run(small);
+    assert_true(told.is_here);
+    return told;
+}
+
+static void readers_and_the_others_are_listed_by_pages(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    set_members(small, (struct bytes[]){A, B, C, BYTES_LITERAL("dan"), BYTES_LITERAL("eve")}, 5);
+    for (int i = 0; i < 8; i++) say(small, A);
+    assert_int_equal(read_up_to(small, B, 2).offset, 2);
+    for (uint64_t offset = 2; offset <= 8; offset += 6) { /* of the store, of the window */
+        assert_string_equal(list_of(small, RECEIPT_READERS, A, offset, 0).list,
+                            offset == 2 ? "bob" : "");
+        struct told told = list_of(small, RECEIPT_NONREADERS, BYTES_NONE, offset, 0);
+        assert_string_equal(told.list, offset == 2 ? "cleo dan" : "bob cleo");
+        assert_int_not_equal(told.next, 0);
+        told = list_of(small, RECEIPT_NONREADERS, BYTES_NONE, offset, told.next);
+        assert_string_equal(told.list, offset == 2 ? "eve" : "dan eve");
+        assert_int_equal(told.next, 0);
+    }
+    assert_int_equal(list_of(small, RECEIPT_READERS, BYTES_LITERAL("zoe"), 2, 0).err,
+                     ERR_NOT_MEMBER);
+    assert_int_equal(list_of(small, RECEIPT_READERS, A, 9, 0).err, ERR_BAD_REQUEST);
+    assert_int_equal(list_of(small, RECEIPT_READERS, A, 0, 0).err, ERR_BAD_REQUEST);
+    small_end(small);
+}
+
+static void the_policy_says_who_sees_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *policy;
+        enum err sender, other, server, counts;
+    } rows[] = {
+        {"all", ERR_OK, ERR_OK, ERR_OK, ERR_OK},
+        {"sender", ERR_OK, ERR_DENIED, ERR_OK, ERR_OK},
+        {"count", ERR_RECEIPT_DISABLED, ERR_RECEIPT_DISABLED, ERR_OK, ERR_OK},
+        {"off", ERR_RECEIPT_DISABLED, ERR_RECEIPT_DISABLED, ERR_RECEIPT_DISABLED,
+         ERR_RECEIPT_DISABLED},
+    };
+    for (size_t i = 0; i < array_count(rows); i++) {
+        char text[200];
+        snprintf(text, sizeof text,
+                 "channel: {without_namespace: {history_size: 50, history_ttl: 60s, receipts: "
+                 "%s}}\nreceipts: {huge_channel_threshold: 300}\n",
+                 rows[i].policy);
+        struct small *small = malloc(sizeof *small);
+        small_init(small, text);
+        set_members(small, (struct bytes[]){A, B, C}, 3);
+        say(small, A);
+        assert_int_equal(list_of(small, RECEIPT_READERS, A, 1, 0).err, rows[i].sender);
+        assert_int_equal(list_of(small, RECEIPT_READERS, B, 1, 0).err, rows[i].other);
+        assert_int_equal(list_of(small, RECEIPT_NONREADERS, BYTES_NONE, 1, 0).err, rows[i].server);
+        assert_int_equal(counts_of(small, B, 1).err, rows[i].counts);
+        assert_int_equal(read_up_to(small, B, 1).err, ERR_OK);
+        small_end(small);
+    }
+}
+
+static void removed_and_system_messages_are_told_apart(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    set_members(small, (struct bytes[]){A, B}, 2);
+    say(small, A);
+    say(small, A);
+    struct told told;
+    ask_clear(small, CHANNEL, &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_OK);
+    struct letter_publish in = {.channel = CHANNEL,
+                                .publication = {.data = BYTES_LITERAL("1"),
+                                                .tags = BYTES_LITERAL("{\"system\":\"true\"}")}};
+    ask_publish(small, 0, in, &told);
+    small_run(small);
+    say(small, A);
+    assert_int_equal(counts_of(small, B, 1).err, ERR_RECEIPT_DELETED);
+    assert_int_equal(list_of(small, RECEIPT_READERS, B, 2, 0).err, ERR_RECEIPT_DELETED);
+    check_counts(small, 3, 1, 2);
+    struct bytes channel = CHANNEL;
+    ask_states(small, B, &channel, 1, &told);
+    small_run(small);
+    assert_int_equal(told.states[0].head, 4);
+    assert_int_equal(told.states[0].read, 0);
+    assert_int_equal(told.states[0].unread, 1); /* two are gone, one is the system's */
+    assert_int_equal(told.states[0].first_unread, 4);
     small_end(small);
 }
 
@@ -208,6 +317,9 @@ int main(void)
         cmocka_unit_test(only_members_mark_and_ask),
         cmocka_unit_test(joining_and_leaving_change_who_is_eligible),
         cmocka_unit_test(senders_below_the_window_come_from_the_store),
+        cmocka_unit_test(readers_and_the_others_are_listed_by_pages),
+        cmocka_unit_test(the_policy_says_who_sees_names),
+        cmocka_unit_test(removed_and_system_messages_are_told_apart),
         cmocka_unit_test(members_and_cursors_outlive_a_closing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

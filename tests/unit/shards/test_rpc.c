@@ -14,7 +14,9 @@
 #include "core/arena.h"
 #include "shards/rpc/rpc_message_send.c"
 #include "shards/rpc/rpc_receipt_counts.c"
-#include "shards/rpc/rpc_receipt_read.c"
+#include "shards/rpc/rpc_receipt_list.c"
+#include "shards/rpc/rpc_receipt_move.c"
+#include "shards/rpc/rpc_receipt_unread.c"
 #include "shards/rpc/rpc_sync.c"
 
 static struct arena arena;
@@ -56,8 +58,9 @@ static void receipt_read_wants_an_offset(void **state)
     assert_int_equal(mark_parse(BYTES_LITERAL("{\"channel\":\"c\",\"offset\":7}"), &arena, &out),
                      ERR_OK);
     assert_int_equal(out.offset, 7);
-    assert_int_equal(mark_parse(BYTES_LITERAL("{\"channel\":\"c\"}"), &arena, &out),
-                     ERR_BAD_REQUEST);
+    assert_true(out.has_offset);
+    assert_int_equal(mark_parse(BYTES_LITERAL("{\"channel\":\"c\"}"), &arena, &out), ERR_OK);
+    assert_false(out.has_offset); /* refused by all but receipt.view */
     assert_int_equal(mark_parse(BYTES_LITERAL("{\"offset\":-1}"), &arena, &out), ERR_BAD_JSON);
     assert_int_equal(mark_parse(BYTES_LITERAL("{\"offset\":1.5}"), &arena, &out), ERR_BAD_JSON);
 }
@@ -65,7 +68,7 @@ static void receipt_read_wants_an_offset(void **state)
 static void receipt_counts_takes_up_to_its_limit(void **state)
 {
     (void)state;
-    struct letter_receipt_counts out;
+    struct letter_receipt out;
     struct bytes good = BYTES_LITERAL("{\"channel\":\"c\",\"offsets\":[3,1]}");
     assert_int_equal(counts_parse(good, &arena, &out), ERR_OK);
     assert_int_equal(out.offsets_count, 2);
@@ -81,6 +84,46 @@ static void receipt_counts_takes_up_to_its_limit(void **state)
         used += (size_t)snprintf(text + used, sizeof text - used, "]}");
         enum err err = counts_parse(bytes_of(text, used), &arena, &out);
         assert_int_equal(err, count == RECEIPT_OFFSETS_MAX ? ERR_OK : ERR_LIMIT_SIZE);
+    }
+}
+
+static void receipt_lists_want_an_offset(void **state)
+{
+    (void)state;
+    struct letter_receipt out;
+    assert_int_equal(list_parse(BYTES_LITERAL("{\"channel\":\"c\",\"offset\":7,\"limit\":3,"
+                                              "\"after\":9007199254740991}"),
+                                &arena, &out),
+                     ERR_OK);
+    assert_true(bytes_equal_text(out.channel, "c"));
+    assert_int_equal(out.offset, 7);
+    assert_int_equal(out.limit, 3);
+    assert_int_equal(out.after, 9007199254740991u);
+    assert_int_equal(list_parse(BYTES_LITERAL("{\"channel\":\"c\"}"), &arena, &out),
+                     ERR_BAD_REQUEST);
+    assert_int_equal(list_parse(BYTES_LITERAL("{\"offset\":1,\"limit\":-1}"), &arena, &out),
+                     ERR_BAD_JSON);
+}
+
+static void receipt_unread_takes_up_to_its_limit(void **state)
+{
+    (void)state;
+    struct wanted out;
+    assert_int_equal(unread_parse(BYTES_LITERAL("{\"channels\":[\"a\",\"b\"]}"), &arena, &out),
+                     ERR_OK);
+    assert_int_equal(out.count, 2);
+    assert_true(bytes_equal_text(out.channels[1], "b"));
+    assert_int_equal(unread_parse(BYTES_LITERAL("{\"channels\":[]}"), &arena, &out),
+                     ERR_BAD_REQUEST);
+    assert_int_equal(unread_parse(BYTES_LITERAL("{\"channels\":[1]}"), &arena, &out), ERR_BAD_JSON);
+    for (int count = RECEIPT_STATES_MAX; count <= RECEIPT_STATES_MAX + 1; count++) {
+        char text[2048] = "{\"channels\":[\"a\"";
+        size_t used = strlen(text);
+        for (int i = 1; i < count; i++)
+            used += (size_t)snprintf(text + used, sizeof text - used, ",\"a\"");
+        used += (size_t)snprintf(text + used, sizeof text - used, "]}");
+        enum err err = unread_parse(bytes_of(text, used), &arena, &out);
+        assert_int_equal(err, count == RECEIPT_STATES_MAX ? ERR_OK : ERR_LIMIT_SIZE);
     }
 }
 
@@ -129,7 +172,10 @@ static void parameters_cut_anywhere_are_malformed(void **state)
         memcpy(cut, text, size);
         struct message message;
         struct mark mark;
-        struct letter_receipt_counts counts;
+        struct letter_receipt counts;
+        struct wanted wanted;
+        assert_int_equal(list_parse(bytes_of(cut, size), &arena, &counts), ERR_BAD_JSON);
+        assert_int_equal(unread_parse(bytes_of(cut, size), &arena, &wanted), ERR_BAD_JSON);
         static struct sync_ask ask;
         assert_int_equal(sync_parse(bytes_of(cut, size), &arena, &ask), ERR_BAD_JSON);
         assert_int_equal(message_parse(bytes_of(cut, size), &arena, &message), ERR_BAD_JSON);
@@ -145,6 +191,8 @@ int main(void)
         cmocka_unit_test(message_send_takes_any_json_as_data),
         cmocka_unit_test(receipt_read_wants_an_offset),
         cmocka_unit_test(receipt_counts_takes_up_to_its_limit),
+        cmocka_unit_test(receipt_lists_want_an_offset),
+        cmocka_unit_test(receipt_unread_takes_up_to_its_limit),
         cmocka_unit_test(sync_takes_positions_up_to_their_limit),
         cmocka_unit_test(parameters_cut_anywhere_are_malformed),
     };

@@ -1,0 +1,274 @@
+/*
+ * receipt_ask: questions about receipts of one channel.
+ *
+ * A move becomes a record and is answered when that is durable; one that moves nothing
+ * is answered at once and costs no write.
+ *
+ * The sender of a publication is neither its reader nor eligible, so counting needs to
+ * know who sent: from the window, else from the store.  A publication that is kept
+ * nowhere has no exact count any more and says so.
+ *
+ * What a member learns is the policy's matter (channel.namespaces[].receipts); the
+ * server, which asks without a user, learns everything that is counted at all.
+ */
+#include "core/mem.h"
+#include "shards/channel/channel_parts.h"
+
+/* --- moves ------------------------------------------------------------------------- */
+
+static void move_on_appended(struct store_append *append, enum err err, uint64_t offset,
+                             bool is_repeat)
+{
+    struct channel_op *op = container_of(append, struct channel_op, append);
+    struct channel *channel = op->channel;
+    (void)offset;
+    (void)is_repeat;
+    if (err != ERR_OK) {
+        question_refuse(channel->shard, op->to, op->call, err);
+        op_end(op);
+        return;
+    }
+    if (channel->state == CHANNEL_LIVE) {
+        receipt_move(channel, op->user, op->offset, op->verb == RECEIPT_DELIVERED);
+        struct receipt_state state;
+        receipt_state_of(channel, op->user, &state);
+        if (op->verb != RECEIPT_DELIVERED)
+            receipt_tell_devices(channel, op->user, op->client, &state);
+    }
+    call_answer_to(channel->shard, op->to,
+                   &(struct answer){.call = op->call, .offset = op->offset});
+    op_end(op);
+}
+
+static void move_append(struct channel *channel, const struct letter *letter,
+                        const struct letter_receipt *in, uint64_t offset)
+{
+    struct channel_op *op = op_begin(channel, letter, in->call);
+    op->offset = offset;
+    op->verb = in->verb;
+    op->name = mem_text(in->user.at, in->user.size);
+    op->user = bytes_of(op->name, in->user.size);
+    memcpy(op->client, in->client, sizeof op->client);
+    op->append = (struct store_append){
+        .channel = &channel->stored->store,
+        .type = RECORD_CURSOR,
+        .user = op->user,
+        .offset = offset,
+        .on_appended = move_on_appended,
+    };
+    store_append(channel->shard->store, &op->append);
+}
+
+static enum err move_ask(struct channel *channel, const struct letter *letter,
+                         const struct letter_receipt *in)
+{
+    uint64_t current = 0, head = channel->stored->window.head;
+    if (!receipt_cursor(channel, in->user, &current)) return ERR_NOT_MEMBER;
+    uint64_t wanted = in->verb == RECEIPT_VIEW ? head : min_u64(in->offset, head);
+    if (wanted > current)
+        move_append(channel, letter, in, wanted);
+    else /* what is read stays read */
+        call_answer_to(channel->shard, letter->from,
+                       &(struct answer){.call = in->call, .offset = current});
+    return ERR_OK;
+}
+
+/* --- counts ------------------------------------------------------------------------ */
+
+/* Who published `offset`: found in the window or among `stored`, ascending. */
+static enum err sender_of(const struct channel *channel, uint64_t offset,
+                          const struct publication *stored, uint32_t count, struct bytes *sender)
+{
+    if (receipt_sender(channel, offset, sender)) return ERR_OK;
+    if (count == 0 || offset < stored[0].offset) return ERR_RECEIPT_TOO_OLD;
+    uint64_t at = offset - stored[0].offset;
+    if (at >= count || stored[at].offset != offset) return ERR_RECEIPT_TOO_OLD;
+    *sender = stored[at].has_info ? stored[at].user : BYTES_NONE;
+    return ERR_OK;
+}
+
+static enum err counts_count(const struct channel *channel, const struct letter_receipt *in,
+                             const struct publication *stored, uint32_t count, uint32_t *readers,
+                             uint32_t *eligible)
+{
+    for (uint32_t i = 0; i < in->offsets_count; i++) {
+        struct bytes sender;
+        TRY(sender_of(channel, in->offsets[i], stored, count, &sender));
+        TRY(cursor_counts(channel->stored->cursors, in->offsets[i], sender, &readers[i],
+                          &eligible[i]));
+    }
+    return ERR_OK;
+}
+
+static void counts_answer(struct channel *channel, uint32_t to, const struct letter_receipt *in,
+                          const struct publication *stored, uint32_t count)
+{
+    struct arena *arena = &channel->shard->arena;
+    uint32_t *readers = arena_get(arena, (in->offsets_count + (size_t)1) * sizeof *readers);
+    uint32_t *eligible = arena_get(arena, (in->offsets_count + (size_t)1) * sizeof *eligible);
+    /* Members may have gone while the store was read. */
+    enum err err = channel->stored->cursors == NULL
+                       ? ERR_NOT_MEMBER
+                       : counts_count(channel, in, stored, count, readers, eligible);
+    if (err != ERR_OK) {
+        question_refuse(channel->shard, to, in->call, err);
+        return;
+    }
+    call_answer_to(channel->shard, to,
+                   &(struct answer){
+                       .call = in->call,
+                       .offset = channel->stored->window.head,
+                       .readers = readers,
+                       .eligible = eligible,
+                       .counts_count = in->offsets_count,
+                   });
+}
+
+/* --- lists --------------------------------------------------------------------------- */
+
+static enum err list_read(const struct channel *channel, const struct letter_receipt *in,
+                          const struct publication *stored, uint32_t count, struct answer *answer)
+{
+    const struct cursor_index *cursors = channel->stored->cursors;
+    struct arena *arena = &channel->shard->arena;
+    uint32_t most = channel->shard->config->receipts_list_max;
+    struct cursor_list list = {
+        .side = in->verb == RECEIPT_READERS ? CURSOR_READERS : CURSOR_NONREADERS,
+        .offset = in->offset,
+        .after = in->after,
+        .limit = in->limit == 0 ? most : min_u32(in->limit, most),
+    };
+    TRY(sender_of(channel, in->offset, stored, count, &list.sender));
+    bool is_for_sender = receipt_policy(channel) == CONFIG_RECEIPTS_SENDER;
+    if (is_for_sender && in->user.size > 0 && !bytes_equal(in->user, list.sender))
+        return ERR_DENIED;
+    list.slots = arena_get(arena, list.limit * sizeof *list.slots);
+    TRY(cursor_list(cursors, &list));
+    struct receipt_user *users = arena_get(arena, (list.count + (size_t)1) * sizeof *users);
+    for (uint32_t i = 0; i < list.count; i++) {
+        struct cursor_member member;
+        cursor_at(cursors, list.slots[i], &member);
+        users[i] = (struct receipt_user){.user = member.user};
+    }
+    answer->receipt_users = users;
+    answer->receipt_users_count = list.count;
+    answer->next = list.next;
+    return ERR_OK;
+}
+
+static void list_answer(struct channel *channel, uint32_t to, const struct letter_receipt *in,
+                        const struct publication *stored, uint32_t count)
+{
+    struct answer answer = {.call = in->call, .offset = channel->stored->window.head};
+    answer.err = channel->stored->cursors == NULL ? ERR_NOT_MEMBER
+                                                  : list_read(channel, in, stored, count, &answer);
+    call_answer_to(channel->shard, to, &answer);
+}
+
+/* --- may it be asked at all? -------------------------------------------------------- */
+
+/* What the index says of `offset` before it is known who sent it: ERR_BAD_REQUEST for what
+ * never was, ERR_RECEIPT_TOO_OLD, ERR_RECEIPT_DELETED.  Below the floor nobody knows any
+ * more who sent it. */
+static enum err offset_check(const struct channel *channel, uint64_t offset)
+{
+    uint32_t readers, eligible;
+    TRY(cursor_counts(channel->stored->cursors, offset, BYTES_NONE, &readers, &eligible));
+    return offset < channel->stored->window.floor ? ERR_RECEIPT_TOO_OLD : ERR_OK;
+}
+
+/* Membership before anything else, so that strangers learn nothing. */
+static enum err question_check(struct channel *channel, const struct letter_receipt *in)
+{
+    if (channel->stored->cursors == NULL) return ERR_NOT_MEMBER;
+    if (in->user.size > 0) TRY(receipt_member(channel, in->user));
+    receipt_configure(channel);
+    enum config_receipts policy = receipt_policy(channel);
+    if (policy == CONFIG_RECEIPTS_OFF) return ERR_RECEIPT_DISABLED;
+    if (in->verb != RECEIPT_COUNTS && in->user.size > 0 && policy == CONFIG_RECEIPTS_COUNT)
+        return ERR_RECEIPT_DISABLED;
+    if (in->verb != RECEIPT_COUNTS) return offset_check(channel, in->offset);
+    for (uint32_t i = 0; i < in->offsets_count; i++) TRY(offset_check(channel, in->offsets[i]));
+    return ERR_OK;
+}
+
+static uint64_t lowest_of(const struct letter_receipt *in)
+{
+    uint64_t lowest = in->verb == RECEIPT_COUNTS ? UINT64_MAX : in->offset;
+    for (uint32_t i = 0; i < in->offsets_count; i++) lowest = min_u64(lowest, in->offsets[i]);
+    return lowest;
+}
+
+static void question_answer(struct channel *channel, uint32_t to, const struct letter_receipt *in,
+                            const struct publication *stored, uint32_t count)
+{
+    if (in->verb == RECEIPT_COUNTS)
+        counts_answer(channel, to, in, stored, count);
+    else
+        list_answer(channel, to, in, stored, count);
+}
+
+/* --- senders below the window -------------------------------------------------------- */
+
+static void on_senders(struct store_read *read, enum err err,
+                       const struct publication *publications, uint32_t count)
+{
+    struct channel_op *op = container_of(read, struct channel_op, read);
+    struct channel *channel = op->channel;
+    if (channel->state == CHANNEL_LOST) {
+        op_requeue(op);
+        return;
+    }
+    struct letter_receipt in;
+    letter_read_receipt(op->letter, &channel->shard->arena, &in);
+    if (err != ERR_OK)
+        question_refuse(channel->shard, op->to, op->call, err);
+    else
+        question_answer(channel, op->to, &in, publications, count);
+    op_end(op);
+}
+
+/* True: the store is read first. */
+static bool question_begin(struct channel *channel, struct letter *letter,
+                           const struct letter_receipt *in)
+{
+    uint64_t lowest = lowest_of(in);
+    if (lowest >= window_first(&channel->stored->window)) {
+        question_answer(channel, letter->from, in, NULL, 0);
+        return false;
+    }
+    struct channel_op *op = op_begin(channel, letter, in->call);
+    op->letter = letter;
+    op->read = (struct store_read){
+        .channel = &channel->stored->store,
+        .since = lowest - 1,
+        .limit = in->verb == RECEIPT_COUNTS ? RECEIPT_WINDOW : 1,
+        .on_read = on_senders,
+    };
+    store_read(channel->shard->store, &op->read);
+    return true;
+}
+
+bool receipt_ask(struct channel *channel, struct letter *letter)
+{
+    check(channel->state == CHANNEL_LIVE);
+    struct letter_receipt in;
+    letter_read_receipt(letter, &channel->shard->arena, &in);
+    enum err err = ERR_OK;
+    switch ((enum receipt_verb)in.verb) {
+    case RECEIPT_READ:
+    case RECEIPT_VIEW: err = move_ask(channel, letter, &in); break;
+    case RECEIPT_COUNTS:
+    case RECEIPT_READERS:
+    case RECEIPT_NONREADERS:
+        err = question_check(channel, &in);
+        if (err == ERR_OK) return question_begin(channel, letter, &in);
+        break;
+    case RECEIPT_DELIVERED:
+    case RECEIPT_MARK_UNREAD:
+    case RECEIPT_HIDE:
+    case RECEIPT_VERB_COUNT: err = ERR_NOT_AVAILABLE; break;
+    }
+    if (err != ERR_OK) question_refuse(channel->shard, letter->from, in.call, err);
+    return false;
+}
