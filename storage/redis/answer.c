@@ -55,18 +55,30 @@ enum err announcement_read(struct bytes message, struct announcement *announceme
     return ERR_OK;
 }
 
+enum err position_read(struct bytes text, struct position *position)
+{
+    struct bytes epoch = word_take(&text), lineage = word_take(&text);
+    *position = (struct position){0};
+    bool is_good = epoch_is_valid(epoch) && lineage.size > 0 && lineage.size <= LINEAGE_MAX &&
+                   number_take(&text, &position->count) && number_take(&text, &position->sure);
+    if (!is_good) return ERR_STORE_CORRUPT;
+    memcpy(position->epoch, epoch.at, epoch.size);
+    memcpy(position->lineage, lineage.at, lineage.size);
+    return ERR_OK;
+}
+
 enum err read_answer_read(const struct reply *reply, struct read_answer *answer)
 {
     *answer = (struct read_answer){0};
     if (reply->type != REPLY_ARRAY || reply->count != 9) return ERR_STORE_CORRUPT;
-    answer->epoch = reply_text(reply->items[0]);
+    TRY(position_read(reply_text(reply->items[0]), &answer->position));
+    answer->epoch = bytes_of_text(answer->position.epoch);
     answer->entries = reply->items[4];
     answer->members = reply->items[5];
     answer->seals = reply->items[7];
     answer->are_members_lost =
         reply->items[8]->type == REPLY_INTEGER && reply->items[8]->integer == 1;
-    bool is_good = epoch_is_valid(answer->epoch) &&
-                   bytes_to_u64(reply_text(reply->items[1]), &answer->head) &&
+    bool is_good = bytes_to_u64(reply_text(reply->items[1]), &answer->head) &&
                    bytes_to_u64(reply_text(reply->items[2]), &answer->revision) &&
                    bytes_to_u64(reply_text(reply->items[3]), &answer->members_revision) &&
                    bytes_to_u64(reply_text(reply->items[6]), &answer->removed) &&
@@ -115,13 +127,6 @@ enum err meta_read(struct bytes text, struct meta *meta)
         is_good = number_take(&text, &meta->confirmed_head) &&
                   number_take(&text, &meta->confirmed_revision) && text.size == 0;
     return is_good ? ERR_OK : ERR_STORE_CORRUPT;
-}
-
-enum err epoch_read(struct bytes text, struct bytes *epoch, struct bytes *lineage)
-{
-    *epoch = word_take(&text);
-    *lineage = text;
-    return epoch_is_valid(*epoch) ? ERR_OK : ERR_STORE_CORRUPT;
 }
 
 enum err users_read(struct bytes body, struct bytes *users, uint32_t users_max,

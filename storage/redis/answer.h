@@ -11,7 +11,7 @@
 
 #include "core/limits.h"
 #include "storage/record.h"
-#include "storage/redis/resp.h"
+#include "storage/redis/hello.h"
 #include "storage/store.h"
 
 enum announcement_kind {
@@ -45,9 +45,19 @@ static inline bool announcement_is_live(const struct announcement *announcement)
 
 must_use enum err announcement_read(struct bytes message, struct announcement *announcement);
 
+/* What the field '' of a meta hash, and the answers of scripts, begin with. */
+struct position {
+    char epoch[EPOCH_MAX + 1];
+    char lineage[LINEAGE_MAX + 1];
+    uint64_t count; /* calls that wrote */
+    uint64_t sure;  /* of them, that nobody may find missing */
+};
+must_use enum err position_read(struct bytes text, struct position *position);
+
 /* The answer of lua/read.lua. */
 struct read_answer {
-    struct bytes epoch;
+    struct position position;
+    struct bytes epoch; /* of it */
     uint64_t head;
     uint64_t revision;
     uint64_t members_revision;
@@ -83,8 +93,6 @@ static inline bool meta_is_held(const struct meta *meta)
     return meta->confirmed_head < meta->head || meta->confirmed_revision < meta->revision;
 }
 must_use enum err meta_read(struct bytes text, struct meta *meta);
-/* "epoch.generation lineage" of the meta hash. */
-must_use enum err epoch_read(struct bytes text, struct bytes *epoch, struct bytes *lineage);
 /* The users of a member list; ERR_STORE_CORRUPT when it is malformed.  users[users_max]. */
 must_use enum err users_read(struct bytes body, struct bytes *users, uint32_t users_max,
                              uint32_t *users_count);

@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "storage/redis/confirm.h"
+#include "storage/redis/known.h"
 
 /* A conversation's stream is kept so long after its last entry: who reads it has
  * been away for a week by then, and it holds a bounded number anyway. */
@@ -154,7 +155,7 @@ static void record_feed(const struct append_call *call, const struct append_reco
 {
     struct announcement announcement = {.kind = (enum announcement_kind)record->kind,
                                         .number = record->result / 2,
-                                        .epoch = bytes_of_text(call->epoch),
+                                        .epoch = bytes_of_text(call->position.epoch),
                                         .boot = bytes_of_text(call->server->boot),
                                         .seq = call->seq,
                                         .revision = record->revision,
@@ -171,7 +172,7 @@ static void record_end(const struct append_call *call, const struct append_recor
     struct redis_channel *channel = op->channel->engine;
     struct handle handle = slab_handle(&redis->channels, channel);
     uint64_t number = record->result / 2;
-    struct bytes epoch = bytes_of_text(call->epoch);
+    struct bytes epoch = bytes_of_text(call->position.epoch);
     bool is_repeat = append_is_repeat(record);
     bool has_offset = record->kind == 'p' || record->kind == 'l' || record->kind == 'r';
     if (err == ERR_OK && record->kind == 'p' && !is_repeat)
@@ -202,9 +203,8 @@ static void touch_end(struct redis_store *redis, const struct append_record *rec
 bool append_answer(struct append_call *call, const struct reply *reply)
 {
     uint32_t each = call->flight == NULL ? 2 : 3, at = 1;
-    struct bytes epoch = reply_text(reply_item(reply, 0));
     bool is_whole = reply->type == REPLY_ARRAY && reply->count == call->records_count * each + 1 &&
-                    epoch.size > 0 && epoch.size <= EPOCH_MAX;
+                    position_read(reply_text(reply->items[0]), &call->position) == ERR_OK;
     for (uint32_t i = 1; is_whole && i < reply->count; i++)
         is_whole = reply->items[i]->type == REPLY_INTEGER && reply->items[i]->integer >= 0;
     if (!is_whole) {
@@ -219,8 +219,7 @@ bool append_answer(struct append_call *call, const struct reply *reply)
         record->head = each == 3 ? (uint64_t)reply->items[at + 2]->integer : 0;
         at += each;
     }
-    memcpy(call->epoch, epoch.at, epoch.size);
-    call->epoch[epoch.size] = 0;
+    known_learn(call->redis, call->partition, &call->position, call->position.sure);
     call->is_answered = true;
     return true;
 }

@@ -39,7 +39,7 @@ struct append_call {
     struct redis_server *counted; /* among whose appends it is; NULL: it is not */
     uint64_t seq;
     uint64_t started_ns;
-    char epoch[EPOCH_MAX + 1]; /* of the answer */
+    struct position position; /* of the answer */
     /* confirm.c */
     struct flight *flight; /* NULL: none */
     enum err err;

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "storage/redis/append.h"
+#include "storage/redis/known.h"
 
 struct flight {
     struct redis_server *server;
@@ -139,9 +140,9 @@ static void confirm_write(struct link_call *base, struct link *link, struct resp
 static bool confirm_answer(struct append_call *call, const struct reply *reply)
 {
     uint32_t at = 1;
-    struct bytes epoch = reply_text(reply_item(reply, 0));
     if (reply->type != REPLY_ARRAY || reply->count != call_held(call) + 1) return false;
-    if (epoch.size == 0 || epoch.size > EPOCH_MAX) return false;
+    if (position_read(reply_text(reply->items[0]), &call->position) != ERR_OK) return false;
+    known_learn(call->redis, call->partition, &call->position, call->position.sure);
     list_each (node, &call->records) {
         struct append_record *record = container_of(node, struct append_record, link);
         if (!record_is_held(record)) continue;
@@ -150,8 +151,6 @@ static bool confirm_answer(struct append_call *call, const struct reply *reply)
         bool is_cursor = record->kind == 'c' && !append_is_repeat(record);
         if (is_cursor) record->result = (uint64_t)number->integer * 2;
     }
-    memcpy(call->epoch, epoch.at, epoch.size);
-    call->epoch[epoch.size] = 0;
     return true;
 }
 
@@ -207,6 +206,7 @@ static void flight_judge(struct flight *flight)
     uint32_t wanted = server->redis->node->options.wait_replicas;
     bool is_enough = flight->replicas >= (int64_t)wanted;
     if (flight->replicas >= 0) server->replicas = (uint32_t)flight->replicas;
+    server->now.replicas_most = max_u32(server->now.replicas_most, server->replicas);
     check(server->flight == flight);
     server->flight = NULL; /* the next one may board */
     list_each (node, &flight->calls) {
@@ -214,7 +214,10 @@ static void flight_judge(struct flight *flight)
         if (call->err != ERR_OK) continue;
         if (!is_enough || call->connection != flight->wait_connection) {
             call->err = ERR_STORE_UNKNOWN;
-        } else if (call_held(call) > 0) {
+            continue;
+        }
+        known_learn(call->redis, call->partition, &call->position, call->position.count);
+        if (call_held(call) > 0) {
             call->call.route = 0; /* its records are held here: it goes nowhere else */
             call->call.write = confirm_write;
             call->call.on_end = confirm_on_end;

@@ -74,6 +74,35 @@ static enum err find_primary(struct redis_node *node, char problem[HELLO_PROBLEM
     return ask_hello(options, &node->place, 0, &node->server, problem);
 }
 
+/* --- the number of partitions ---------------------------------------------------------------- */
+
+static void partitions_write(const struct redis_options *options, struct resp_out *out)
+{
+    hello_ask_partitions(options, out);
+}
+
+struct partitions_answer {
+    const struct redis_options *options;
+    char problem[HELLO_PROBLEM_MAX];
+};
+
+static enum err partitions_take(void *context, const struct redis_place *asked,
+                                const struct reply *reply)
+{
+    struct partitions_answer *answer = context;
+    return hello_hear_partitions(answer->options, asked, reply, answer->problem);
+}
+
+/* Everything that could speak against our number was asked before. */
+static enum err partitions_fix(struct redis_node *node, char problem[HELLO_PROBLEM_MAX])
+{
+    struct partitions_answer answer = {.options = &node->options};
+    struct ask_question question = {LINK_COMMANDS, partitions_write, partitions_take, &answer};
+    enum err err = ask_question(&node->options, &node->place, &question, problem);
+    if (answer.problem[0] != 0) memcpy(problem, answer.problem, HELLO_PROBLEM_MAX);
+    return err;
+}
+
 /* --- a Cluster ------------------------------------------------------------------------------- */
 
 static void write_nodes(const struct redis_options *options, struct resp_out *out)
@@ -91,11 +120,37 @@ static enum err take_view(void *context, const struct redis_place *asked, const 
     return slots_view_read(reply_text(reply), asked, node->view);
 }
 
+static const struct slots_primary *owner_of(const struct redis_node *node, const char *rest)
+{
+    char key[256];
+    int size = snprintf(key, sizeof key, "%s:%s", node->options.prefix, rest);
+    check(size > 0 && (size_t)size < sizeof key);
+    return slots_view_owner(node->view, slots_of(bytes_of(key, (size_t)size)));
+}
+
+/* Who holds the number of partitions; before that whoever else knows it (hello.c). */
+static enum err owners_ask(struct redis_node *node, const struct redis_place *seed,
+                           char problem[HELLO_PROBLEM_MAX])
+{
+    const struct slots_primary *owner = owner_of(node, "partitions");
+    const struct slots_primary *witness = owner_of(node, "{p0}:meta");
+    struct hello_server said;
+    if (owner == NULL || witness == NULL) {
+        snprintf(
+            problem, HELLO_PROBLEM_MAX,
+            "Redis at %s knows nobody who holds some of the slots; the Cluster is not complete",
+            seed->text);
+        return ERR_STORE_DOWN;
+    }
+    node->place = owner->place;
+    if (witness != owner) TRY(ask_hello(&node->options, &witness->place, 0, &said, problem));
+    return ask_hello(&node->options, &node->place, 0, &node->server, problem);
+}
+
 static enum err view_ask(struct redis_node *node, const struct redis_place *seed,
                          char problem[HELLO_PROBLEM_MAX])
 {
     struct ask_question question = {LINK_SEED, write_nodes, take_view, node};
-    char key[256];
     enum err err = ask_question(&node->options, seed, &question, problem);
     if (err == ERR_UNSUPPORTED)
         snprintf(problem, HELLO_PROBLEM_MAX,
@@ -107,18 +162,7 @@ static enum err view_ask(struct redis_node *node, const struct redis_place *seed
                  "what Redis at %s says of its Cluster cannot be used: more than %u primaries, or "
                  "no addresses in digits",
                  seed->text, (unsigned)SLOTS_PRIMARIES_MAX);
-    if (err != ERR_OK) return err;
-    int size = snprintf(key, sizeof key, "%s:partitions", node->options.prefix);
-    const struct slots_primary *owner =
-        slots_view_owner(node->view, slots_of(bytes_of(key, (size_t)size)));
-    if (owner == NULL) {
-        snprintf(problem, HELLO_PROBLEM_MAX,
-                 "Redis at %s knows nobody who holds slot %u; the Cluster is not complete",
-                 seed->text, slots_of(bytes_of(key, (size_t)size)));
-        return ERR_STORE_DOWN;
-    }
-    node->place = owner->place;
-    return ask_hello(&node->options, &node->place, 0, &node->server, problem);
+    return err == ERR_OK ? owners_ask(node, seed, problem) : err;
 }
 
 static enum err find_cluster(struct redis_node *node, char problem[HELLO_PROBLEM_MAX])
@@ -139,11 +183,13 @@ enum err find_servers(struct redis_node *node, char problem[HELLO_PROBLEM_MAX])
     TRY(seeds_read(node, problem));
     if (node->options.mode == CONFIG_REDIS_STANDALONE) {
         node->place = node->seeds[0];
-        return ask_hello(&node->options, &node->place, patience_ms, &node->server, problem);
+        TRY(ask_hello(&node->options, &node->place, patience_ms, &node->server, problem));
+        return partitions_fix(node, problem);
     }
     for (;;) {
         bool is_cluster = node->options.mode == CONFIG_REDIS_CLUSTER;
         enum err err = is_cluster ? find_cluster(node, problem) : find_primary(node, problem);
+        if (err == ERR_OK) err = partitions_fix(node, problem);
         bool is_over = clock_mono_ns() / 1000000u >= due_ms;
         if (err != ERR_STORE_DOWN || is_over) return err;
         poll(NULL, 0, ASK_PAUSE_MS);

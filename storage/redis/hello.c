@@ -14,6 +14,7 @@ enum step {
     STEP_INFO,
     STEP_CONFIG,
     STEP_PARTITIONS,
+    STEP_WITNESS,
     STEP_LOAD, /* one for each script */
     STEP_COUNT = STEP_LOAD + SCRIPT_COUNT,
 };
@@ -44,7 +45,7 @@ static void write_auth(const struct redis_options *options, enum link_role role,
 }
 
 /* The first node fixes the number of partitions; every other one learns it. */
-static void write_partitions(const struct redis_options *options, struct resp_out *out)
+void hello_ask_partitions(const struct redis_options *options, struct resp_out *out)
 {
     resp_begin(out, 5);
     resp_text(out, "SET");
@@ -52,6 +53,40 @@ static void write_partitions(const struct redis_options *options, struct resp_ou
     resp_number(out, options->partitions);
     resp_text(out, "NX");
     resp_text(out, "GET");
+}
+
+/* Nothing is fixed before the answer: a node with another number must leave no trace. */
+static void write_partitions(const struct redis_options *options, struct resp_out *out)
+{
+    resp_begin(out, 2);
+    resp_text(out, "GET");
+    resp_pair(out, bytes_of_text(options->prefix), BYTES_LITERAL(":partitions"));
+}
+
+/* Every partition knows the number too; this one is written to as soon as a node runs. */
+static void write_witness(const struct redis_options *options, struct resp_out *out)
+{
+    resp_begin(out, 3);
+    resp_text(out, "HGET");
+    resp_pair(out, bytes_of_text(options->prefix), BYTES_LITERAL(":{p0}:meta"));
+    resp_bytes(out, BYTES_NONE);
+}
+
+void hello_ask_info(struct resp_out *out)
+{
+    resp_begin(out, 4);
+    resp_text(out, "INFO");
+    resp_text(out, "server");
+    resp_text(out, "replication");
+    resp_text(out, "persistence");
+}
+
+void hello_ask_config(struct resp_out *out)
+{
+    resp_begin(out, 3);
+    resp_text(out, "CONFIG");
+    resp_text(out, "GET");
+    resp_text(out, "appendfsync");
 }
 
 static void write_step(enum step step, const struct hello *hello, struct resp_out *out)
@@ -70,20 +105,10 @@ static void write_step(enum step step, const struct hello *hello, struct resp_ou
         resp_text(out, "SETNAME");
         resp_text(out, "sluice");
         return;
-    case STEP_INFO:
-        resp_begin(out, 4);
-        resp_text(out, "INFO");
-        resp_text(out, "server");
-        resp_text(out, "replication");
-        resp_text(out, "persistence");
-        return;
-    case STEP_CONFIG:
-        resp_begin(out, 3);
-        resp_text(out, "CONFIG");
-        resp_text(out, "GET");
-        resp_text(out, "appendfsync");
-        return;
+    case STEP_INFO: hello_ask_info(out); return;
+    case STEP_CONFIG: hello_ask_config(out); return;
     case STEP_PARTITIONS: write_partitions(options, out); return;
+    case STEP_WITNESS: write_witness(options, out); return;
     default:
         check(step >= STEP_LOAD && step < STEP_COUNT);
         resp_begin(out, 3);
@@ -106,7 +131,7 @@ void hello_write(struct hello *hello, const struct redis_options *options,
     hello->steps[STEP_NAME] = !is_again;
     hello->steps[STEP_INFO] = is_commands || role == LINK_FEED;
     hello->steps[STEP_CONFIG] = is_commands;
-    hello->steps[STEP_PARTITIONS] = is_commands;
+    hello->steps[STEP_PARTITIONS] = hello->steps[STEP_WITNESS] = is_commands;
     for (uint32_t i = STEP_LOAD; i < STEP_COUNT; i++) hello->steps[i] = is_commands;
     for (uint32_t i = 0; i < STEP_COUNT; i++) {
         if (hello->steps[i]) write_step((enum step)i, hello, out);
@@ -212,29 +237,62 @@ static enum err take_info(struct hello *hello, const struct reply *reply)
     if (bytes_to_u64(info_value(info, "server_time_usec"), &hello->server.time_ms))
         hello->server.time_ms /= 1000;
     take_lineage(&hello->server, run_id, replication_id);
-    hello->server.is_durable = bytes_equal_text(info_value(info, "aof_enabled"), "1");
+    hello_hear_info(&hello->server, reply);
     return ERR_OK;
 }
 
-/* A server that forbids CONFIG is taken for one that may lose its last second. */
-static void take_config(struct hello *hello, const struct reply *reply)
+void hello_hear_info(struct hello_server *said, const struct reply *reply)
 {
-    const struct reply *value = reply_item(reply, 1);
-    if (!bytes_equal_text(reply_text(value), "always")) hello->server.is_durable = false;
+    struct bytes info = reply_text(reply);
+    struct bytes replication_id = info_value(info, "master_replid");
+    uint64_t replicas = 0;
+    bool had_log = said->has_log;
+    /* A first replica brings another one; the lineage stays. */
+    if (replication_id.size >= LINEAGE_MAX / 2)
+        memcpy(said->replication_id, replication_id.at, LINEAGE_MAX / 2);
+    said->has_log = bytes_equal_text(info_value(info, "aof_enabled"), "1");
+    if (!said->has_log || !had_log) said->is_durable = false; /* until the next look at its pace */
+    if (bytes_to_u64(info_value(info, "connected_slaves"), &replicas))
+        said->replicas = (uint32_t)min_u64(replicas, UINT32_MAX);
 }
 
-static enum err take_partitions(struct hello *hello, const struct reply *reply)
+/* A server that forbids CONFIG is taken for one that may lose its last second. */
+void hello_hear_config(struct hello_server *said, const struct reply *reply)
 {
-    if (reply->type == REPLY_NIL) return ERR_OK; /* we were the first */
+    const struct reply *value = reply_item(reply, 1);
+    said->is_durable = said->has_log && bytes_equal_text(reply_text(value), "always");
+}
+
+static enum err judge_partitions(const struct redis_options *options,
+                                 const struct redis_place *place, struct bytes text,
+                                 char problem[HELLO_PROBLEM_MAX])
+{
     uint64_t stored = 0;
-    if (bytes_to_u64(reply_text(reply), &stored) && stored == hello->options->partitions)
-        return ERR_OK;
-    snprintf(hello->problem, sizeof hello->problem,
+    if (text.size == 0) return ERR_OK; /* we are the first */
+    if (bytes_to_u64(text, &stored) && stored == options->partitions) return ERR_OK;
+    snprintf(problem, HELLO_PROBLEM_MAX,
              "what Redis at %s holds under '%s' was made with %llu partitions, this node has %u: "
              "set redis.partitions to that, or take another redis.prefix",
-             hello->place->text, hello->options->prefix, (unsigned long long)stored,
-             hello->options->partitions);
+             place->text, options->prefix, (unsigned long long)stored, options->partitions);
     return ERR_CONFLICT;
+}
+
+enum err hello_hear_partitions(const struct redis_options *options, const struct redis_place *place,
+                               const struct reply *reply, char problem[HELLO_PROBLEM_MAX])
+{
+    return judge_partitions(options, place, reply_text(reply), problem);
+}
+
+/* "<epoch> <lineage> <count> <sure> <letter><partitions> …"; lua/partition.lua */
+static enum err take_witness(struct hello *hello, const struct reply *reply)
+{
+    struct bytes text = reply_text(reply);
+    size_t at = 0, end;
+    for (uint32_t words = 0; at < text.size && words < 4; at++) words += text.at[at] == ' ';
+    for (end = ++at; end < text.size && text.at[end] != ' ';) end++;
+    if (at >= text.size) return ERR_OK;
+    return judge_partitions(hello->options, hello->place, bytes_of(text.at + at, end - at),
+                            hello->problem);
 }
 
 static enum err take_digest(struct hello *hello, enum script script, const struct reply *reply)
@@ -250,7 +308,8 @@ static enum err take_digest(struct hello *hello, enum script script, const struc
  * is asked the same. */
 static bool is_elsewhere(const struct hello *hello, const struct reply *reply)
 {
-    return hello->step == STEP_PARTITIONS && hello->options->mode == CONFIG_REDIS_CLUSTER &&
+    bool is_keyed = hello->step == STEP_PARTITIONS || hello->step == STEP_WITNESS;
+    return is_keyed && hello->options->mode == CONFIG_REDIS_CLUSTER &&
            refusal_of(reply) == REFUSAL_ELSEWHERE;
 }
 
@@ -288,8 +347,11 @@ enum err hello_take(struct hello *hello, const struct reply *reply)
         return take_error(hello, reply);
     switch (is_skipped ? STEP_NAME : step) {
     case STEP_INFO: TRY(take_info(hello, reply)); break;
-    case STEP_CONFIG: take_config(hello, reply); break;
-    case STEP_PARTITIONS: TRY(take_partitions(hello, reply)); break;
+    case STEP_CONFIG: hello_hear_config(&hello->server, reply); break;
+    case STEP_PARTITIONS:
+        TRY(judge_partitions(hello->options, hello->place, reply_text(reply), hello->problem));
+        break;
+    case STEP_WITNESS: TRY(take_witness(hello, reply)); break;
     default:
         if (step >= STEP_LOAD) TRY(take_digest(hello, (enum script)(step - STEP_LOAD), reply));
         break;

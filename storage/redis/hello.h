@@ -52,8 +52,10 @@ struct hello_server {
     char lineage[LINEAGE_MAX + 1];
     char replication_id[LINEAGE_MAX / 2 + 1];
     char parent[LINEAGE_MAX / 2 + 1]; /* replication id of the primary that it replaced, or "" */
-    uint64_t time_ms; /* Unix milliseconds by its clock when it said this; 0: it does not say */
-    bool is_durable;  /* answers only after its log is on disk: a restart loses nothing */
+    uint64_t time_ms;  /* Unix milliseconds by its clock when it said this; 0: it does not say */
+    bool has_log;      /* appendonly … */
+    bool is_durable;   /* … and answers only after that is on disk: a restart loses nothing */
+    uint32_t replicas; /* linked to it */
     char digests[SCRIPT_COUNT][SCRIPT_DIGEST_SIZE + 1];
 };
 
@@ -76,3 +78,15 @@ void hello_write(struct hello *hello, const struct redis_options *options,
  * version.  ERR_STORE_DOWN: anything else.  All with hello->problem. */
 must_use enum err hello_take(struct hello *hello, const struct reply *reply);
 bool hello_is_done(const struct hello *hello);
+
+/* What may change while a connection stands, asked again; the answers set `replicas`,
+ * `replication_id` and `is_durable`. */
+void hello_ask_info(struct resp_out *out);
+void hello_hear_info(struct hello_server *said, const struct reply *reply);
+void hello_ask_config(struct resp_out *out);
+void hello_hear_config(struct hello_server *said, const struct reply *reply);
+/* Fixes the number of partitions, unless that is done: takes the answer as hello_take does. */
+void hello_ask_partitions(const struct redis_options *options, struct resp_out *out);
+must_use enum err hello_hear_partitions(const struct redis_options *options,
+                                        const struct redis_place *place, const struct reply *reply,
+                                        char problem[HELLO_PROBLEM_MAX]);

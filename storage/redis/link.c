@@ -280,6 +280,7 @@ static void take_hello(struct link *link, const struct reply *reply)
     link->lineage_ms = link_now_ms(link);
     if (link->is_doubted) link->settled_ms = link->lineage_ms;
     link->is_doubted = false;
+    if (link->events->on_hello != NULL) link->events->on_hello(link);
     link_move(link, LINK_READY);
     list_put_back(&link->again, &link->waiting);
     if (is_again) return;

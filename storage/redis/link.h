@@ -55,6 +55,8 @@ struct link_call {
 };
 
 struct link_events {
+    /* The server said who it is, also again on a standing connection; NULL: not wanted. */
+    void (*on_hello)(struct link *link);
     void (*on_ready)(struct link *link);
     /* The connection is gone; written calls have ended before. */
     void (*on_lost)(struct link *link);

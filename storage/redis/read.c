@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "storage/redis/known.h"
 #include "storage/redis/redis.h"
 
 #include <stdio.h>
@@ -115,8 +116,8 @@ call_create(struct redis_store *redis, enum read_mode mode, const struct store_c
 }
 
 /* What went wrong with an answer, as one of ours. */
-static enum err answer_parse(struct redis_store *redis, enum err err, const struct reply *reply,
-                             struct read_answer *answer)
+static enum err answer_parse(struct redis_store *redis, uint32_t partition, enum err err,
+                             const struct reply *reply, struct read_answer *answer)
 {
     if (err == ERR_STORE_UNKNOWN) return ERR_STORE_DOWN; /* a read leaves nothing behind */
     if (err != ERR_OK) return err;
@@ -126,6 +127,7 @@ static enum err answer_parse(struct redis_store *redis, enum err err, const stru
         return ERR_STORE_DOWN;
     }
     TRY(read_answer_read(reply, answer));
+    known_learn(redis, partition, &answer->position, answer->position.sure);
     redis_seals_learn(&redis->seals, answer->seals);
     return ERR_OK;
 }
@@ -207,7 +209,7 @@ static void open_on_end(struct link_call *base, enum err err, const struct reply
     if (channel == NULL) return;
     check(channel->state == CHANNEL_READING);
     struct read_answer answer;
-    err = answer_parse(redis, err, reply, &answer);
+    err = answer_parse(redis, channel->partition, err, reply, &answer);
     if (err == ERR_OK) members_check(channel->channel, &answer);
     if (err == ERR_OK) err = open_take(redis, channel, &answer);
     if (err != ERR_OK) {
@@ -295,7 +297,7 @@ static bool fill_take(struct read_call *call, const struct read_answer *answer)
     if (channel->channel->head < answer->head) {
         feed_reset(redis, channel,
                    answer); /* what is missing outlived its history, or was removed */
-    } else if (answer->revision != call->revision) {
+    } else if (answer->revision > call->revision) {
         call->has_filled = true;
         feed_remove(redis, channel, min_u64(answer->removed, channel->channel->head));
         if (call_channel(call) != NULL) fill_members(call, answer);
@@ -313,7 +315,7 @@ static void fill_on_end(struct link_call *base, enum err err, const struct reply
         call_destroy(call);
         return;
     }
-    err = answer_parse(redis, err, reply, &answer);
+    err = answer_parse(redis, call->partition, err, reply, &answer);
     if (err == ERR_OK) members_check(channel->channel, &answer);
     if (err == ERR_OK && fill_take(call, &answer)) {
         redis_call_behind(redis, call->partition, base);
@@ -397,7 +399,7 @@ static void history_on_end(struct link_call *base, enum err err, const struct re
     struct store_read *op = call->op;
     struct read_answer answer;
     uint32_t taken = 0;
-    err = answer_parse(redis, err, reply, &answer);
+    err = answer_parse(redis, call->partition, err, reply, &answer);
     if (err == ERR_OK) err = history_take(call, answer.entries, &taken);
     if (err == ERR_OK && history_goes_on(call, taken)) {
         redis_call(redis, call->partition, base);

@@ -11,6 +11,7 @@
 #include "core/mem.h"
 #include "storage/engines.h"
 #include "storage/redis/find.h"
+#include "storage/redis/known.h"
 #include "storage/redis/peers_parts.h"
 #include "storage/redis/sentinel.h"
 #include "storage/redis/slots.h"
@@ -86,7 +87,8 @@ void redis_write_script(struct link *link, struct resp_out *out, enum script scr
     struct redis_store *redis = server->redis;
     const struct hello_server *said = &link->hello.server;
     bool is_cluster = redis->node->options.mode == CONFIG_REDIS_CLUSTER;
-    char key[REDIS_KEY_MAX], freshness[FRESHNESS_MAX];
+    char key[REDIS_KEY_MAX], freshness[FRESHNESS_MAX], known[KNOWN_TEXT_MAX];
+    struct writer writer = writer_of(known, sizeof known);
     turn_letters(redis->letters);
     resp_begin(out, 4 + is_cluster + 4 + count);
     resp_text(out, "EVALSHA");
@@ -95,7 +97,9 @@ void redis_write_script(struct link *link, struct resp_out *out, enum script scr
     resp_bytes(out, redis_key(redis, key, partition, "meta", BYTES_NONE));
     if (is_cluster) resp_bytes(out, redis_key(redis, key, partition, "never", BYTES_NONE));
     resp_text(out, said->lineage);
-    resp_text(out, said->is_durable && said->parent[0] == 0 ? server->lineage_before : "");
+    known_write(link, partition, &writer);
+    check(!writer.failed);
+    resp_bytes(out, writer_bytes(&writer));
     resp_text(out, redis->letters);
     resp_bytes(out, write_freshness(link, freshness));
 }
@@ -276,6 +280,7 @@ static void redis_detach(struct store *store)
     route_fini(redis);
     append_abandon(redis);
     redis_peers_fini(redis);
+    known_fini(redis);
     for (uint32_t i = 0; i < redis->servers_count; i++) server_destroy(redis->servers[i]);
     mem_free(redis->health);
     check(redis->sweep_calls == 0 && list_is_empty(&redis->batches));
@@ -344,6 +349,8 @@ static void redis_health(const struct store *store, struct store_health *health)
         is_durable = is_durable && said->is_durable;
     }
     const char *problem = troubled == NULL ? NULL : troubled->problem;
+    if (problem == NULL && redis->is_partitions_other)
+        problem = "Redis was begun anew with another redis.partitions than this node has";
     if (problem == NULL && redis->seals.is_foreign)
         problem = "some publications are sealed with a key that is not configured here";
     health->is_ok = problem == NULL;

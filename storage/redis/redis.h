@@ -13,6 +13,9 @@
  *   subscribe.c   channels opened and closed, the feed link
  *   feed.c     announcements and their order
  *   seals.c    what publications are sealed with
+ *   known.c    what was seen of a partition, and proves a loss
+ *   facts.c    what a server says of itself, asked again
+ *   partitions.c   how many partitions there are, kept in Redis
  *   sweep.c    the periodic look for what no announcement told
  *   answer.c   what scripts and announcements say, parsed
  *   sync.c     where clients stand in their conversations
@@ -23,7 +26,7 @@
  *
  * Redis holds, P partitions of k = hash(name) mod P, per partition:
  *
- *   <prefix>:{p<k>}:meta       hash: '' ▶ "epoch.generation lineage",
+ *   <prefix>:{p<k>}:meta       hash: '' ▶ "epoch.generation lineage count sure …",
  *                              channel ▶ "head revision members-revision [removed
  *                              [confirmed-head confirmed-revision]]"
  *   <prefix>:{p<k>}:s:<ch>     stream: <offset>-0 d <publication>,
@@ -143,6 +146,8 @@ struct redis_partition {
     struct append_call *filling; /* takes records until it is submitted */
     uint32_t appends;            /* calls of records under way, but for those of flights */
     struct list held;            /* struct append_call, behind them; empty while there is none */
+    struct position *known;      /* known.c; NULL: nothing */
+    bool is_arrived;             /* the server is another one for it since it was vouched for */
 };
 
 /* groups.c: what the last sweep over the worker streams found, and the one under way. */
@@ -197,8 +202,13 @@ struct redis_store {
     struct timer sweep_timer;
     uint32_t sweep_next; /* partition */
     uint32_t sweep_calls;
+    uint32_t sweep_rounds;
     bool is_sweep_urgent; /* what differs is filled at once */
     bool is_sweep_again;  /* begin anew when this one is through */
+    /* partitions.c */
+    struct link_call partitions_call;
+    bool is_partitions_calling;
+    bool is_partitions_other; /* somebody began anew with another number */
     struct redis_seals seals;
     struct arena opened;              /* scratch of one callback */
     struct publication *publications; /* the same */
@@ -353,6 +363,10 @@ void presence_take(struct redis_store *redis, struct redis_channel *channel,
 void sweep_start(struct redis_store *redis);
 /* Looks at every partition now, and fills what differs. */
 void sweep_soon(struct redis_store *redis);
+
+/* partitions.c */
+/* Looks whether redis.partitions still stands in Redis as it was, and writes it if it went. */
+void partitions_look(struct redis_store *redis);
 
 /* groups.c */
 void groups_start(struct redis_store *redis);

@@ -12,7 +12,7 @@ static const struct {
     {"MASTERDOWN", REFUSAL_LINK},    {"NOAUTH", REFUSAL_LINK},
     {"BUSY", REFUSAL_CALL},          {"MISCONF", REFUSAL_CALL},
     {"OOM", REFUSAL_CALL},           {"NOREPLICAS", REFUSAL_CALL},
-    {"NOPERM", REFUSAL_CALL},
+    {"NOPERM", REFUSAL_CALL},        {"PARTITIONS", REFUSAL_CALL},
 };
 
 enum refusal refusal_of(const struct reply *reply)

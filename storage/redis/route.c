@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "storage/redis/known.h"
 #include "storage/redis/redis.h"
 #include "storage/redis/slots.h"
 
@@ -157,6 +158,7 @@ void route_move(struct redis_store *redis, uint32_t partition, struct redis_serv
     check(from != to && !to->is_stopped);
     hold_get(redis, partition, server_writes(from));
     at->server = to;
+    at->is_arrived = true;
     from->partitions_count--;
     to->partitions_count++;
     from->is_changed = to->is_changed = true;
@@ -254,6 +256,7 @@ static void server_settle(struct redis_server *server)
         server_end_bound(server);
     } else {
         server_check_probe(server);
+        if (link_is_ready(&server->commands)) known_vouch(server);
     }
 }
 

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "storage/redis/confirm.h"
+#include "storage/redis/known.h"
 #include "storage/redis/redis.h"
 
 #define PROBE_MS         1000
@@ -77,6 +78,7 @@ static void probe_on_timer(struct timer *timer)
         link_call(&server->commands, &server->probe_call, link_due_ms(&server->commands));
     }
     if (server_waits(server) || server->is_refusing) probe_append(server);
+    facts_look(server);
     wheel_arm(redis->store.env.wheel, timer, now_ms + PROBE_MS, probe_on_timer);
 }
 
@@ -104,32 +106,11 @@ void server_check_probe(struct redis_server *server)
 
 /* --- the links ------------------------------------------------------------------------------- */
 
-/* Every partition is told of the restart by somebody who saw it: a node that comes later
- * could not tell it from older data put in place.  Also of a promotion, which the server
- * forgets an hour after its last replica went. */
-static void server_vouch(struct redis_server *server)
-{
-    struct redis_store *redis = server->redis;
-    for (uint32_t i = 0; i < redis->node->options.partitions; i++)
-        if (redis_server_of(redis, i) == server) append_touch(redis, i, BYTES_LITERAL("probe"));
-}
-
-static void server_note_lineage(struct redis_server *server, const struct hello_server *said)
-{
-    static_assert(sizeof server->lineage == sizeof said->lineage, "one form");
-    if (strcmp(server->lineage, said->lineage) == 0) return;
-    memcpy(server->lineage_before, server->lineage, sizeof server->lineage);
-    memcpy(server->lineage, said->lineage, sizeof server->lineage);
-    bool is_judged = said->is_durable || said->parent[0] != 0;
-    bool is_news = server->lineage_before[0] != 0 && is_judged;
-    if (is_news && server->redis->store.env.shard == 0) server_vouch(server);
-}
-
 static void commands_on_ready(struct link *link)
 {
     struct redis_server *server = link->owner;
-    server_note_lineage(server, &link->hello.server);
     server->probe_heard_ms = redis_now_ms(server->redis);
+    known_vouch(server);
     sweep_soon(server->redis);
 }
 
@@ -140,17 +121,24 @@ static void commands_on_lost(struct link *link)
     if (!server->is_stopped) route_want(server->redis);
 }
 
+static void on_hello(struct link *link)
+{
+    facts_take(link->owner, &link->hello.server);
+}
+
 static const struct link_events commands_events = {
+    .on_hello = on_hello,
     .on_ready = commands_on_ready,
     .on_lost = commands_on_lost,
     .on_elsewhere = route_on_elsewhere,
 };
 static void publish_on_ready(struct link *link)
 {
-    server_note_lineage(link->owner, &link->hello.server); /* calls wait for it by themselves */
+    check(link->role == LINK_PUBLISH); /* calls wait for it by themselves */
 }
 
 static const struct link_events publish_events = {
+    .on_hello = on_hello,
     .on_ready = publish_on_ready,
     .on_lost = confirm_on_lost,
     .on_elsewhere = confirm_on_elsewhere,
@@ -227,7 +215,7 @@ struct redis_server *server_get(struct redis_store *redis, const struct redis_pl
     }
     if (server == NULL && (server = server_find_free(redis)) != NULL) {
         server->place = *place;
-        server->lineage[0] = server->lineage_before[0] = 0;
+        server->now = server->before = (struct lineage){0};
     }
     if (server == NULL) {
         log_error("Redis has more primaries than one shard can talk to address=%s limit=%u",
@@ -252,6 +240,7 @@ void server_stop(struct redis_server *server)
 void server_destroy(struct redis_server *server)
 {
     check(!server->is_probe_calling && server->flight == NULL);
+    check(!server->is_info_calling && !server->is_config_calling);
     wheel_disarm(server->redis->store.env.wheel, &server->probe_timer);
     mem_free(server);
 }

@@ -31,6 +31,14 @@ struct subscribe_group {
     bool is_apart;      /* not of open channels: not counted among them */
 };
 
+/* A server's process and data set, as long as we saw it. */
+struct lineage {
+    char text[LINEAGE_MAX + 1];
+    char replication_id[LINEAGE_MAX / 2 + 1]; /* as it was last */
+    bool is_durable;                          /* as it said last */
+    uint32_t replicas_most;                   /* that it ever had */
+};
+
 struct redis_server {
     struct redis_store *redis;
     struct redis_place place;
@@ -43,7 +51,7 @@ struct redis_server {
     struct link publish;            /* only with replicas to wait for */
     char boot[REDIS_BOOT_SIZE + 1]; /* names us in announcements */
     /* The server that answers here, and the one that answered before it while we were linked. */
-    char lineage[LINEAGE_MAX + 1], lineage_before[LINEAGE_MAX + 1];
+    struct lineage now, before;
     /* append.c */
     uint32_t appends; /* calls of records under way, but for those of flights */
     uint64_t seq_written, seq_answered;
@@ -68,6 +76,10 @@ struct redis_server {
     bool is_probe_calling;
     uint64_t probe_heard_ms;
     uint64_t probe_sent_ms;
+    /* facts.c: what is asked again and again */
+    uint64_t facts_ms;
+    struct link_call info_call, config_call;
+    bool is_info_calling, is_config_calling;
 };
 
 /* The server at this place, linked to from the next turn on; NULL: there are too many. */
@@ -80,6 +92,11 @@ void server_check_probe(struct redis_server *server);
 void server_subscribe_probe(struct redis_server *server);
 /* After links_fini. */
 void server_destroy(struct redis_server *server);
+/* facts.c */
+/* Looks now and then whether what the server said of itself is true still. */
+void facts_look(struct redis_server *server);
+/* A hello, or a later look, said so. */
+void facts_take(struct redis_server *server, const struct hello_server *said);
 /* Sends what the turn wrote. */
 void server_flush(struct redis_server *server);
 /* The echo of a probe. */

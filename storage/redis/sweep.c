@@ -9,10 +9,14 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "storage/redis/known.h"
 #include "storage/redis/redis.h"
 
 #define SWEEP_MS        1000
 #define SWEEP_CALLS_MAX 8
+/* Each so often one shard looks at all partitions, so that every node knows how far each
+ * one is (known.h). */
+#define WIDE_ROUNDS     16
 
 struct sweep_call {
     struct link_call call;
@@ -40,31 +44,6 @@ static void call_write(struct link_call *base, struct link *link, struct resp_ou
         const struct redis_channel *channel = slab_find(&redis->channels, call->channels[i]);
         resp_bytes(out, channel == NULL ? BYTES_NONE : channel->channel->name);
     }
-}
-
-/* Redis was emptied under us: the number of partitions went with the rest. */
-static void partitions_write(struct link_call *base, struct link *link, struct resp_out *out)
-{
-    (void)base;
-    resp_begin(out, 4);
-    resp_text(out, "SET");
-    resp_pair(out, bytes_of_text(link->options->prefix), BYTES_LITERAL(":partitions"));
-    resp_number(out, link->options->partitions);
-    resp_text(out, "NX");
-}
-
-static void partitions_on_end(struct link_call *base, enum err err, const struct reply *reply)
-{
-    (void)err, (void)reply; /* the hello of the next link finds another number */
-    mem_free(base);
-}
-
-static void partitions_restore(struct redis_store *redis)
-{
-    struct link_call *call = mem_alloc(sizeof *call);
-    call->write = partitions_write;
-    call->on_end = partitions_on_end;
-    link_call(&redis->root->commands, call, link_due_ms(&redis->root->commands));
 }
 
 static void compare_held(struct redis_store *redis, struct redis_channel *channel,
@@ -111,13 +90,18 @@ static void call_take(struct sweep_call *call, const struct reply *reply)
 {
     struct redis_store *redis = call->redis;
     if (reply->type != REPLY_ARRAY || reply->count != call->count + 1) return;
-    struct bytes epoch = BYTES_NONE, lineage = BYTES_NONE;
+    struct position position = {0};
     struct bytes first = reply_text(reply->items[0]);
-    if (first.size == 0) partitions_restore(redis);
-    if (first.size > 0 && epoch_read(first, &epoch, &lineage) != ERR_OK) return;
+    if (first.size == 0 && call->count > 0) partitions_look(redis);
+    if (first.size > 0 && position_read(first, &position) != ERR_OK) return;
+    bool is_other = strcmp(position.lineage, server_said(call->server)->lineage) != 0;
+    bool is_doubted = first.size > 0 && known_doubts(redis, call->partition, &position);
+    if (first.size > 0 && !is_other && !is_doubted)
+        known_learn(redis, call->partition, &position, position.sure);
+    if (is_doubted) append_touch(redis, call->partition, BYTES_LITERAL("probe"));
     /* Another server than the partition was last seen on: a fill runs the script
      * that judges what that means. */
-    if (!bytes_equal_text(lineage, server_said(call->server)->lineage)) epoch = BYTES_NONE;
+    struct bytes epoch = is_other ? BYTES_NONE : bytes_of_text(position.epoch);
     for (uint32_t i = 0; i < call->count; i++) {
         struct redis_channel *channel = slab_find(&redis->channels, call->channels[i]);
         if (channel != NULL)
@@ -145,7 +129,8 @@ static void sweep_partition(struct redis_store *redis, uint32_t partition)
     list_each (node, channels) {
         count += container_of(node, struct redis_channel, link)->state == CHANNEL_LIVE;
     }
-    if (count == 0) return;
+    bool is_wide = redis->sweep_rounds % WIDE_ROUNDS == 0 && redis->store.env.shard == 0;
+    if (count == 0 && !is_wide) return;
     struct sweep_call *call = mem_alloc(sizeof *call + count * sizeof call->channels[0]);
     call->redis = redis;
     call->partition = partition;
@@ -182,6 +167,7 @@ static void sweep_on_timer(struct timer *timer)
     check(redis->sweep_calls == 0);
     redis->is_sweep_urgent = redis->is_sweep_again;
     redis->is_sweep_again = false;
+    redis->sweep_rounds++;
     redis->sweep_next = 0;
     sweep_pump(redis);
 }

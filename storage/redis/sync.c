@@ -68,14 +68,14 @@ static void head_write(struct link_call *base, struct link *link, struct resp_ou
 /* A position of another epoch is of data that is gone. */
 static void head_take(struct store_position *position, const struct reply *reply)
 {
-    struct bytes epoch, lineage;
+    struct position partition;
     struct meta meta = {0};
     struct bytes first = reply_text(reply_item(reply, 0)),
                  second = reply_text(reply_item(reply, 1));
-    if (first.size == 0 || epoch_read(first, &epoch, &lineage) != ERR_OK) return;
+    if (first.size == 0 || position_read(first, &partition) != ERR_OK) return;
     if (second.size > 0 && meta_read(second, &meta) != ERR_OK) return;
     bool is_behind = position->offset <= meta.confirmed_head;
-    position->is_current = bytes_equal(epoch, position->epoch) && is_behind;
+    position->is_current = bytes_equal_text(position->epoch, partition.epoch) && is_behind;
     if (position->is_current) position->missed = meta.confirmed_head - position->offset;
 }
 
@@ -128,7 +128,7 @@ static void sync_write(struct link_call *base, struct link *link, struct resp_ou
 }
 
 /* "<offset> <ms> <epoch>" */
-static bool position_read(struct store_position *position, struct bytes text)
+static bool saved_read(struct store_position *position, struct bytes text)
 {
     const uint8_t *first = text.size == 0 ? NULL : memchr(text.at, ' ', text.size);
     if (first == NULL) return false;
@@ -152,7 +152,7 @@ static void sync_take(struct sync_call *sync, const struct reply *reply)
         struct store_position position = {0};
         struct bytes value = arena_copy(&sync->arena, reply_text(reply->items[2 * i + 1]));
         position.channel = arena_copy(&sync->arena, reply_text(reply->items[2 * i]));
-        if (position_read(&position, value)) sync->positions[sync->count++] = position;
+        if (saved_read(&position, value)) sync->positions[sync->count++] = position;
     }
 }
 

@@ -21,7 +21,7 @@ static void digest_add(const void *at, size_t size)
 static void try_text(struct bytes text)
 {
     struct announcement announcement;
-    struct bytes first, second;
+    struct position position;
     struct meta meta;
     if (announcement_read(text, &announcement) == ERR_OK) {
         check(announcement.body.size < text.size);
@@ -30,7 +30,7 @@ static void try_text(struct bytes text)
         if (users_read(announcement.body, users, most, &count) == ERR_OK) check(count <= most);
         mem_free(users);
     }
-    if (epoch_read(text, &first, &second) == ERR_OK) check(first.size <= EPOCH_MAX);
+    if (position_read(text, &position) == ERR_OK) check(position.epoch[0] != 0);
     if (meta_read(text, &meta) == ERR_OK) {
         digest_add(&meta, sizeof meta);
     }

@@ -15,7 +15,7 @@
 --   body          p, l: the encoded publication; m: sized user ids; c: the user id;
 --                 r: nothing
 --
--- Answers { epoch, offset, revision … }: for each record 2 * offset, plus 1 for
+-- Answers { position, offset, revision … }: what count_write left, and for each record 2 * offset, plus 1 for
 -- a repeat, and the revision that anything but a publication made; the offset of
 -- a member list or a removal is the head at which it came into force.  With
 -- ARGV[8] three numbers a record: the last two are the position to be confirmed,
@@ -32,7 +32,7 @@ local horizon, must_hold = ARGV[7], ARGV[8] == '1'
 -- letters is void, and its offsets are given again.
 local letters = string.match(epoch, '^%a+')
 local results = { '' }
-local must_write = false
+local must_write, has_written = false, false
 
 -- The stream may be left over from a meta hash that vanished: then its last id
 -- is not below ours.  What it holds belongs to an epoch that has ended.
@@ -90,6 +90,7 @@ local function settle(channel, m)
   confirm(channel, m, m.head, m.revision)
   save(channel, m)
   announce(channel, 'h', m.head, m.revision, '')
+  has_written = true
 end
 
 -- In one step with the records: where they are, there is what opens them.
@@ -118,6 +119,7 @@ for at = 10, #ARGV, 8 do
     must_write = true
   else
     local offset = append(channel, m, kind, a, b, body)
+    has_written = true
     if name then call('SET', name, digits(offset), 'PX', horizon) end
     if not must_hold then
       if kind == 'p' then copy_publication(channel, m, offset, body) end
@@ -138,6 +140,6 @@ end
 copies_end()
 -- WAIT speaks of what its own connection has written: whoever repeats what another
 -- wrote must write something behind it.
-if must_hold and must_write then write_epoch() end
-results[1] = epoch
+if has_written or must_hold and must_write then count_write(must_hold) end
+results[1] = position()
 return results

@@ -8,9 +8,9 @@
 --   head, revision  the position after the record
 --   body            p: the encoded publication
 --
--- Answers { epoch, number … }: what was announced of a cursor as its number.
+-- Answers { position, number … }: what was announced of a cursor as its number.
 -- What another node has confirmed meanwhile is announced already.
-local results = { '' }
+local results, has_written = { '' }, false
 
 for at = 7, #ARGV, 5 do
   local kind, channel, body = ARGV[at], ARGV[at + 1], ARGV[at + 4]
@@ -19,7 +19,10 @@ for at = 7, #ARGV, 5 do
   local head_before, revision_before = m.confirmed_head, m.confirmed_revision
   local numbers = confirm(channel, m, head, revision, kind == 'p' and body)
   local has_moved = m.confirmed_head > head_before
-  if has_moved or m.confirmed_revision > revision_before then save(channel, m) end
+  if has_moved or m.confirmed_revision > revision_before then
+    save(channel, m)
+    has_written = true
+  end
   if has_moved and kind == 'p' then
     announce(channel, 'p', head, revision, body)
   elseif has_moved then
@@ -28,5 +31,6 @@ for at = 7, #ARGV, 5 do
   results[#results + 1] = kind == 'c' and numbers[revision] or head
 end
 copies_end()
-results[1] = epoch
+if has_written then count_write(true) end
+results[1] = position()
 return results

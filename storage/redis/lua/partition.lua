@@ -2,21 +2,32 @@
 --
 -- A partition is the unit that lives and dies together: its keys share one tag
 -- and therefore one server.  KEYS[1] is its meta hash, "<prefix>:{p<k>}:meta".
--- The field '' holds "<epoch>.<generation> <lineage>"; every other field is a
+-- The field '' holds "<epoch>.<generation> <lineage> <count> <sure> <w or n><partitions>", and
+-- behind it up to four earlier lineages, each with its last count; every other field is a
 -- channel and holds "<head> <revision> <members revision>", behind it the offset up
 -- to which publications were removed, if any were, and behind that the confirmed head
 -- and revision while they are below the others (records.lua).
 --
+-- Every call that writes records raises the count.  `sure` is the count that nobody may
+-- find missing: what is acknowledged is not above it.  It is the count itself, or with
+-- replicas to wait for what they are known to have.  w: every record of this lineage
+-- waited for them.  The number of partitions stands here too, for with another one the
+-- same names would be elsewhere.
+--
 -- The epoch is drawn when the hash is made.  The generation rises whenever data
 -- that somebody was told of may have vanished: the server is another one than
 -- before and does not keep everything over a restart, or a node knows a head
--- above the stored one.  So no offset is ever given twice in one epoch.
+-- above the stored one, or a higher count.  So no offset is ever given twice in one epoch.
 --
 -- ARGV[1] lineage of the server, as the calling node read it
--- ARGV[2] the lineage that this server had before it was started again, when the node saw
---         that, and it answers only after its log is on disk and took over from no
---         other: then nothing is lost.  Otherwise nothing: what was restarted
---         unseen may hold older data
+-- ARGV[2] how many partitions the node has, and, each after a space: -, or the lineage that
+--         this server goes on from without a loss, as the node saw: d and the lineage
+--         when it was started again, and answers only after its log is on disk; w
+--         and the lineage when it took over from a primary whose every replica
+--         was waited for; r and its run id when it took over from nobody: the same
+--         process, once promoted, forgets that an hour after its last replica went.
+--         What was restarted unseen may hold older data.  Behind it the epoch,
+--         lineage and count that the node knows, unless it knows none
 -- ARGV[3] letters for a new epoch, or generation
 -- ARGV[4] '1': the lineage was read moments ago, so a difference is the server's
 --         doing; otherwise the node must read it again first.  Behind the 1, each
@@ -29,38 +40,95 @@ local meta = KEYS[1]
 local base = string.sub(meta, 1, -5)
 local call = redis.call
 
-local epoch, lineage
-local known = call('HGET', meta, '')
-if known then epoch, lineage = string.match(known, '^(%S+) (%S+)$') end
+local partitions, vouched, known_epoch, known_lineage, known_count =
+  string.match(ARGV[2], '^(%d+) ?(%S*) ?(%S*) ?(%S*) ?(%d*)$')
+known_count = tonumber(known_count)
 
-local function write_epoch()
-  call('HSET', meta, '', epoch .. ' ' .. ARGV[1])
+local epoch, lineage, count, sure, waits, made_with, past
+local known = call('HGET', meta, '')
+if known then
+  epoch, lineage, count, sure, waits, made_with, past =
+    string.match(known, '^(%S+) (%S+) (%d+) (%d+) (%a)(%d+)(.*)$')
+  count, sure = tonumber(count), tonumber(sure)
 end
 
--- A process that was promoted once, and has forgotten of whom it was the replica.
-local function is_forgotten(before, now)
-  return string.sub(before, 1, 16) == string.sub(now, 1, 16) and
-    string.find(now, '^0+$', 17) ~= nil
+local function digits(number) return string.format('%.0f', number) end
+
+local function write_epoch()
+  call('HSET', meta, '', epoch .. ' ' .. ARGV[1] .. ' ' .. digits(count) .. ' ' ..
+       digits(sure) .. ' ' .. waits .. partitions .. past)
+end
+
+-- Records were written; what is not held is acknowledged by that.
+local function count_write(is_held)
+  count = count + 1
+  if not is_held then sure, waits = count, 'n' end
+  write_epoch()
+end
+
+-- What a node remembers of the partition, and what its next call is judged by.
+local function position()
+  return epoch .. ' ' .. ARGV[1] .. ' ' .. digits(count) .. ' ' .. digits(sure)
 end
 
 -- The number alone would not do: it is stored with the data, and older data that took
 -- over counts from an older one, to what another server has given before.
 local function raise_generation()
   local letters, generation = string.match(epoch, '^(%a+)%.(%d+)')
-  epoch = letters .. '.' .. string.format('%.0f', generation + 1) .. ARGV[3]
+  epoch = letters .. '.' .. digits(generation + 1) .. ARGV[3]
+  count = count + 1
+  sure, waits, past = count, 'w', ''
+  write_epoch()
+end
+
+-- The node knows more than there is, or what came after this.  Without a loss a count
+-- that was seen in an earlier lineage is not above the last one of it, nor of a later one.
+local function is_short()
+  if not known_count then return false end
+  local least, was_before = count, known_lineage == lineage and lineage ~= ARGV[1]
+  if known_lineage ~= lineage then
+    for name, last in string.gmatch(past, ' (%S+) (%d+)') do
+      least, was_before = tonumber(last), name == known_lineage
+      if was_before then break end
+    end
+  end
+  if known_epoch == epoch then return known_count > least end
+  local letters, generation = string.match(epoch, '^(%a+)%.(%d+)')
+  local known_letters, known_generation = string.match(known_epoch, '^(%a+)%.(%d+)')
+  if known_letters == letters then return tonumber(known_generation) > tonumber(generation) end
+  return was_before -- emptied since, unless this was here before that
+end
+
+-- The same data on another server.
+local function adopt()
+  past = ' ' .. lineage .. ' ' .. digits(count) .. past
+  past = string.match(past, '^ %S+ %d+ %S+ %d+ %S+ %d+ %S+ %d+') or past
+  lineage, waits = ARGV[1], 'w'
   write_epoch()
 end
 
 if not epoch then
-  epoch = ARGV[3] .. '.1'
+  epoch, lineage, count, sure, waits, past = ARGV[3] .. '.1', ARGV[1], 0, 0, 'w', ''
   write_epoch()
-elseif lineage ~= ARGV[1] then
-  if string.sub(ARGV[4], 1, 1) ~= '1' then
-    return redis.error_reply('LINEAGE the server is another one than the node thinks')
+elseif made_with ~= partitions then
+  return redis.error_reply('PARTITIONS what is here was made with redis.partitions ' .. made_with)
+else
+  local is_other, is_whole = lineage ~= ARGV[1], false
+  if is_other then
+    if string.sub(ARGV[4], 1, 1) ~= '1' then
+      return redis.error_reply('LINEAGE the server is another one than the node thinks')
+    end
+    is_whole = string.find(ARGV[4], ' ' .. lineage, 1, true) or vouched == 'd' .. lineage or
+               waits == 'w' and vouched == 'w' .. lineage or
+               vouched == 'r' .. string.sub(lineage, 1, 16)
   end
-  local moved = string.find(ARGV[4], ' ' .. lineage, 1, true)
-  local is_same = moved or ARGV[2] == lineage or is_forgotten(lineage, ARGV[1])
-  if is_same then write_epoch() else raise_generation() end
+  if is_short() or is_other and not is_whole then
+    raise_generation()
+  elseif is_other then
+    adopt()
+  elseif known_lineage == lineage and known_epoch == epoch then
+    sure = math.max(sure, known_count)
+  end
 end
 
 -- head, revision, members revision, removed offset, confirmed head and revision of a
@@ -79,8 +147,6 @@ end
 local function check_loss(head, known_epoch, known_head)
   if known_epoch == epoch and tonumber(known_head) > head then raise_generation() end
 end
-
-local function digits(number) return string.format('%.0f', number) end
 
 -- Where a member list is in force there is the hash "<prefix>:{p<k>}:m:<channel>": its
 -- users, or the field '' alone when it has none.  A hash that is not there was evicted or

@@ -11,7 +11,7 @@
 -- ARGV[12] history size, ARGV[13] ttl in ms, ARGV[14] store time in ms, which
 --          the nodes take from the server's clock, and publications carry
 --
--- Answers { epoch, head, revision, members revision, entries, members, removed, seals,
+-- Answers { position, head, revision, members revision, entries, members, removed, seals,
 -- lost }:
 -- entries as XRANGE gives them, members as HGETALL does, removed the offset up to
 -- which everything was removed, lost whether its members were, and no list has come
@@ -120,5 +120,5 @@ for _, entry in ipairs(entries) do
     end
   end
 end
-return { epoch, digits(head), digits(revision), digits(members_revision), entries, members,
+return { position(), digits(head), digits(revision), digits(members_revision), entries, members,
          digits(removed), seals, lost }

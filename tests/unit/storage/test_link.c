@@ -318,7 +318,7 @@ static void refused_scripts_run_in_order(void **state)
     char words[128];
     struct call call = {0}, many[20] = {0};
     snprintf(words, sizeof words,
-             "EVALSHA %s 1 link:{p0}:meta l 1 abcdefgh 1 c - 0 fill 0-0 0 10 0 0 0",
+             "EVALSHA %s 1 link:{p0}:meta l 16 abcdefgh 1 c - 0 fill 0-0 0 10 0 0 0",
              world->commands.hello.server.digests[SCRIPT_READ]);
     call_do(world, &call, words);
     assert_int_equal(call.type, REPLY_ARRAY);

@@ -77,56 +77,39 @@ static void a_dead_primary_is_replaced_and_told(void **state)
     many_end(&many);
 }
 
+/* One change is what is looked at: where the machine is so slow that Sentinels would take
+ * the new primary for dead as well, they are told to bear with it. */
+static void bear(const struct redis_many *redises)
+{
+    for (uint32_t i = 2; i < redises->count; i++)
+        redis_cli(&redises->at[i], "SENTINEL SET test down-after-milliseconds 60000");
+}
+
 static void kill_primary_for_a_while(struct world *world)
 {
     redis_kill(&many.at[0]);
     while (!all_follow(world, &many.at[1])) load_turn(world, ASKS_MAX);
+    bear(&many);
     redis_start(&many.at[0]); /* the Sentinels make it the replica that is waited for */
 }
 
-static uint32_t kept_count;
-static bool is_read;
-static void on_read(struct store_read *op, enum err err, const struct publication *publications,
-                    uint32_t count)
-{
-    struct room *room = (struct room *)op->channel;
-    assert_int_equal(err, ERR_OK);
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t number = 0;
-        assert_true(bytes_to_u64(publications[i].data, &number));
-        room->numbers[publications[i].offset] = (uint32_t)number;
-    }
-    kept_count += count;
-    is_read = true;
-}
-
-/* With as many replicas waited for as there are, everything acknowledged is there, once. */
+/* With as many replicas waited for as there are, everything acknowledged is there, once, in
+ * the same epoch: nobody is told of a loss. */
 static void what_the_replica_had_outlives_the_primary(void **state)
 {
     (void)state;
+    char epoch[EPOCH_MAX + 1];
     many_sentinel(&many, false);
     many.entry.wait_replicas = 1;
     many.entry.wait_timeout_ms = 300;
     struct world *world = world_begin_on(&many.entry, NULL);
+    memcpy(epoch, world->rooms[0][0].channel.epoch, sizeof epoch);
     load(world, 200, NULL);
     load(world, 300, kill_primary_for_a_while);
     load(world, 100, NULL);
-    /* On a slow machine the Sentinels may change their mind once more. */
-    turn_until(world, (all_follow(world, &many.at[1]) || all_follow(world, &many.at[0])) &&
-                          everything_is_heard(world));
-    kept_count = 0;
-    for (uint32_t r = 0; r < ROOMS; r++) {
-        struct store_read read = {
-            .channel = &world->rooms[0][r].channel, .limit = NUMBERS_MAX, .on_read = on_read};
-        is_read = false;
-        store_read(world->nodes[0].store, &read);
-        turn_until(world, is_read);
-    }
-    assert_int_equal(kept_count, world->next_number);
-    for (uint32_t number = 1; number <= world->next_number; number++) {
-        const struct room *room = &world->rooms[0][world->room_of[number]];
-        assert_int_equal(room->numbers[world->offsets[number]], number);
-    }
+    turn_until(world, all_follow(world, &many.at[1]));
+    check_exactly_once(world);
+    assert_string_equal(epoch, world->rooms[0][0].channel.epoch);
     many.entry.wait_replicas = 0;
     world_end_nodes(world);
     many_end(&many);
