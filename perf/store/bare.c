@@ -31,6 +31,18 @@ uint64_t run_process_ns(void)
     return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+uint64_t run_disk_bytes(void)
+{
+    char line[128];
+    unsigned long long bytes = 0;
+    FILE *file = fopen("/proc/self/io", "r");
+    if (file == NULL) return 0;
+    while (fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "write_bytes: %llu", &bytes) == 1) break;
+    fclose(file);
+    return bytes;
+}
+
 /* Blocks that were written before: a sync then has no extents to note. */
 static int bare_file(const char *directory)
 {
@@ -67,7 +79,8 @@ void bare_run(const struct run_plan *plan, struct run_result *result)
     uint32_t size = plan->payload + HEAD_SIZE;
     if (size > sizeof record) abort();
     int file = bare_file(plan->directory);
-    uint64_t at = 0, done = 0, thread_ns = 0, process_ns = 0;
+    uint64_t at = 0, done = 0, thread_ns = 0;
+    uint64_t process_ns = run_process_ns(), disk_bytes = run_disk_bytes();
     uint64_t start = clock_mono_ns(), measured = start + (uint64_t)(plan->warm_up * 1e9);
     uint64_t stop = measured + (uint64_t)(plan->seconds * 1e9);
     double gap_ns = plan->rate > 0 ? 1e9 / plan->rate : 0;
@@ -78,7 +91,6 @@ void bare_run(const struct run_plan *plan, struct run_result *result)
             is_measuring = true;
             measured = now;
             thread_ns = run_thread_ns();
-            process_ns = run_process_ns();
         }
         uint64_t due = plan->flights;
         if (plan->rate > 0) due = (uint64_t)((double)(now - start) / gap_ns) + 1 - done;
@@ -100,6 +112,7 @@ void bare_run(const struct run_plan *plan, struct run_result *result)
     }
     result->seconds = (double)(clock_mono_ns() - measured) / 1e9;
     result->thread_ns = run_thread_ns() - thread_ns;
-    result->process_ns = run_process_ns() - process_ns;
+    result->process_ns_each = (double)(run_process_ns() - process_ns) / (double)done;
+    result->disk_bytes_each = (double)(run_disk_bytes() - disk_bytes) / (double)done;
     close(file);
 }

@@ -37,6 +37,7 @@ static struct {
     uint32_t channels_count, opened;
     struct flight *flights, *idle;
     uint32_t under_way;
+    uint64_t acks; /* of all runs, warm-ups included */
     uint8_t payload[4096];
     struct run_result *result; /* NULL: not measuring */
 } bed;
@@ -80,6 +81,7 @@ static void on_appended(struct store_append *op, enum err err, uint64_t offset, 
     flight->next = bed.idle;
     bed.idle = flight;
     bed.under_way--;
+    if (err == ERR_OK) bed.acks++;
     if (bed.result == NULL) return;
     if (err != ERR_OK) {
         bed.result->refused++;
@@ -264,14 +266,13 @@ static void line_while(const struct run_result *result, double at, double second
 
 struct marks {
     uint64_t start, measured, stop, reported;
-    uint64_t thread_ns, process_ns, commits;
+    uint64_t thread_ns, commits;
 };
 
 static void measure(struct marks *marks, struct run_result *result, uint64_t now)
 {
     marks->measured = marks->reported = now;
     marks->thread_ns = run_thread_ns();
-    marks->process_ns = run_process_ns();
     marks->commits = bed.metrics.values[METRIC_STORE_COMMITS];
     bed.result = result;
 }
@@ -280,6 +281,7 @@ void bed_run(const struct run_plan *plan, struct run_result *result)
 {
     settle();
     *result = (struct run_result){0};
+    uint64_t acks = bed.acks, process_ns = run_process_ns(), disk_bytes = run_disk_bytes();
     double gap_ns = plan->rate > 0 ? 1e9 / plan->rate : 0;
     uint64_t asked = 0;
     struct marks marks = {.start = clock_mono_ns()};
@@ -307,8 +309,11 @@ void bed_run(const struct run_plan *plan, struct run_result *result)
     bed.result = NULL;
     result->seconds = (double)(clock_mono_ns() - marks.measured) / 1e9;
     result->thread_ns = run_thread_ns() - marks.thread_ns;
-    result->process_ns = run_process_ns() - marks.process_ns;
     result->commits = bed.metrics.values[METRIC_STORE_COMMITS] - marks.commits;
+    settle();
+    double each = bed.acks > acks ? (double)(bed.acks - acks) : 1;
+    result->process_ns_each = (double)(run_process_ns() - process_ns) / each;
+    result->disk_bytes_each = (double)(run_disk_bytes() - disk_bytes) / each;
 }
 
 void bed_close(void)

@@ -24,7 +24,7 @@
 
 /* What is printed of a run. */
 struct row {
-    double acks, p50, p99, p999, most, batch, thread_ns, process_ns, refused;
+    double acks, p50, p99, p999, most, batch, thread_ns, process_ns, disk_bytes, refused;
 };
 
 static struct run_plan plan = {.directory = "/var/tmp/sluice-pace",
@@ -51,7 +51,8 @@ static struct row row_of(const struct run_result *result)
                         .most = (double)result->spread.most / 1000,
                         .batch = acks / (double)(result->commits > 0 ? result->commits : 1),
                         .thread_ns = (double)result->thread_ns / acks,
-                        .process_ns = (double)result->process_ns / acks,
+                        .process_ns = result->process_ns_each,
+                        .disk_bytes = result->disk_bytes_each,
                         .refused = (double)result->refused / result->seconds};
 }
 
@@ -83,15 +84,16 @@ static struct row rows_median(const struct row *rows, uint32_t count)
 
 static void print_head(void)
 {
-    printf("%8s %-6s %9s %9s %9s %9s %9s %8s %9s %9s %9s\n", "rate", "", "acks/s", "p50 us",
-           "p99 us", "p99.9 us", "most us", "a commit", "shard ns", "all ns", "refused/s");
+    printf("%8s %-6s %9s %9s %9s %9s %9s %8s %9s %9s %9s %9s\n", "rate", "", "acks/s", "p50 us",
+           "p99 us", "p99.9 us", "most us", "a commit", "shard ns", "all ns", "disk B",
+           "refused/s");
 }
 
 static void print_row(double rate, const char *who, const struct row *row)
 {
-    printf("%8.0f %-6s %9.0f %9.0f %9.0f %9.0f %9.0f %8.1f %9.0f %9.0f %9.0f\n", rate, who,
+    printf("%8.0f %-6s %9.0f %9.0f %9.0f %9.0f %9.0f %8.1f %9.0f %9.0f %9.0f %9.0f\n", rate, who,
            row->acks, row->p50, row->p99, row->p999, row->most, row->batch, row->thread_ns,
-           row->process_ns, row->refused);
+           row->process_ns, row->disk_bytes, row->refused);
     fflush(stdout);
 }
 

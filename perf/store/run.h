@@ -38,9 +38,11 @@ struct run_result {
     struct spread spread;
     uint64_t acks, refused, commits;
     double seconds;
-    uint64_t thread_ns;  /* CPU of the thread that asks: the shard's */
-    uint64_t process_ns; /* of all threads, the kernel's workers for us included */
-    uint64_t lag_bytes;  /* the most seen */
+    uint64_t thread_ns; /* CPU of the thread that asks: the shard's */
+    uint64_t lag_bytes; /* the most seen */
+    /* A record, over the whole run until the index has everything of it: CPU of all
+     * threads, the kernel's workers for us included, and bytes sent to the disk. */
+    double process_ns_each, disk_bytes_each;
 };
 
 void bare_run(const struct run_plan *plan, struct run_result *result);
@@ -53,3 +55,5 @@ void bed_close(void);
 
 uint64_t run_thread_ns(void);
 uint64_t run_process_ns(void);
+/* What this process made the disk write, or will. */
+uint64_t run_disk_bytes(void);
