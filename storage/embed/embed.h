@@ -36,19 +36,19 @@
 #define EMBED_RECORDS_MAX       (VERIFY ? 4096u : 1u << 20)
 /* The index is fed when this much waits, or after this time.  A transaction writes
  * whole pages, so one with a few rows a channel writes many times what it was given. */
-#define EMBED_APPLY_BYTES       (VERIFY ? 4u << 10 : 8u << 20)
-#define EMBED_APPLY_MS          (VERIFY ? 50 : 500)
-/* One transaction takes at most this much; its pages, about twice that, fit in
+#define EMBED_APPLY_BYTES       (VERIFY ? 4u << 10 : 24u << 20)
+#define EMBED_APPLY_MS          (VERIFY ? 50 : 2000)
+/* One transaction takes at most this much; its pages, two to three times that, fit in
  * SQLite's cache (sql.c). */
-#define EMBED_APPLY_BYTES_MAX   (24u << 20)
+#define EMBED_APPLY_BYTES_MAX   (32u << 20)
 #define EMBED_APPLY_BATCHES_MAX 8192
 /* After the index failed, and while a worker's queue is full. */
 #define EMBED_RETRY_MS          1000
 #define EMBED_BUSY_MS           2
 /* SQLite's WAL is moved into the database from the first size on, and waits for
  * its readers to end from the second on. */
-#define EMBED_WAL_PASSIVE       (64u << 20)
-#define EMBED_WAL_TRUNCATE      (256u << 20)
+#define EMBED_WAL_PASSIVE       (192u << 20)
+#define EMBED_WAL_TRUNCATE      (512u << 20)
 /* A WAL file above that gets empty when less than the second was applied since the sweep
  * before: what is moved leaves the file as long as it ever was. */
 #define EMBED_WAL_REST          (4u << 20)

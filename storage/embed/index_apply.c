@@ -21,6 +21,9 @@
 
 /* Rows that one channel may lose in a transaction beyond those it gains. */
 #define CUT_ROWS_MAX (VERIFY ? 8u : 4096u)
+/* A channel's rows go when about a quarter of its history is over, and this many at
+ * most: each time costs it a page or two, whatever the number. */
+#define CUT_STEP_MAX (VERIFY ? 8u : 256u)
 
 /* What a cell keeps in its own page, and for publications two pages behind it: more
  * would leave a page mostly empty. */
@@ -255,6 +258,23 @@ static enum err apply_cursor(struct index *index, const struct index_group *grou
     return sql_do(put);
 }
 
+/* Rows up to `last_over` are over.  They go in steps: everything up to the last step
+ * before the old floor went before, or with the sweep, which takes the rest. */
+static enum err group_cut(struct index *index, const struct index_group *group,
+                          uint32_t history_size, uint64_t last_over)
+{
+    uint64_t step = 1;
+    while (step * 2 <= min_u32(history_size / 4, CUT_STEP_MAX)) step *= 2;
+    uint64_t first = group->floor - group->floor % step, last = last_over - last_over % step;
+    if (last_over == group->rows_end) last = last_over; /* nothing is left, or it was removed */
+    if (last <= first || last - first > CUT_ROWS_MAX + group->count) return ERR_OK;
+    sqlite3_stmt *cut = index->statements[STATEMENT_PUBLICATION_CUT];
+    sql_bind(cut, 1, group->channel);
+    sql_bind(cut, 2, first);
+    sql_bind(cut, 3, last);
+    return sql_do(cut);
+}
+
 /* The row of the channel, and what its history rule no longer keeps. */
 static enum err group_end(struct index *index, const struct index_group *group,
                           const struct entry *last, uint64_t floor)
@@ -269,14 +289,7 @@ static enum err group_end(struct index *index, const struct index_group *group,
     sql_bind(put, 7, last->meta_ttl_ms);
     sql_bind(put, 8, max_u64(group->floor, min_u64(floor, group->head)));
     TRY(sql_do(put));
-    uint64_t last_over = min_u64(floor, group->rows_end);
-    if (last_over <= group->floor) return ERR_OK;
-    if (last_over - group->floor > CUT_ROWS_MAX + group->count) return ERR_OK;
-    sqlite3_stmt *cut = index->statements[STATEMENT_PUBLICATION_CUT];
-    sql_bind(cut, 1, group->channel);
-    sql_bind(cut, 2, group->floor);
-    sql_bind(cut, 3, last_over);
-    return sql_do(cut);
+    return group_cut(index, group, last->history_size, min_u64(floor, group->rows_end));
 }
 
 static enum err group_apply(struct index *index, struct index_group *group)

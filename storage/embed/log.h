@@ -48,9 +48,9 @@
  * a file is kept for a minute.  Where less than the least file was written in it, the
  * large current and next file go too, and files grow from the least size again. */
 #define LOG_REST_CALLS 6
-/* Chunks kept for the next batches: under load the index lets go of two dozen at a
+/* Chunks kept for the next batches: under load the index lets go of three dozen at a
  * time, and giving them to the kernel and taking them back cost a shard 8 % of a burst. */
-#define LOG_IDLE_MAX   32
+#define LOG_IDLE_MAX   40
 
 struct log_chunk {
     uint8_t *bytes;
