@@ -11,6 +11,8 @@
  *
  * Invariant: floor <= first <= head + 1; count == head + 1 - first.
  *
+ * Memory:  records stand one behind the other in blocks that grow with the window, up
+ *          to 8 KiB; a block goes with its last record.
  * Thread:  home shard of the channel.
  * Bound:   push and trim amortised O(1); items_max items, WINDOW_BYTES_MAX bytes.
  * Tests:   tests/unit/shards/test_window.c
@@ -25,16 +27,25 @@
 
 struct window_item {
     uint64_t taken_ms; /* of the publication */
-    uint8_t *record;   /* publication_write bytes, owned */
+    uint8_t *record;   /* publication_write bytes, in a block */
     uint32_t size;
+};
+
+/* Records that came one after the other. */
+struct window_block {
+    struct window_block *next; /* younger */
+    uint32_t size, used;
+    uint32_t count; /* records that are still in the window */
+    uint8_t bytes[];
 };
 
 struct window {
     struct window_item *items; /* ring of `room`, a power of two */
     uint32_t start, count, room;
-    uint64_t head;  /* newest offset of the channel; 0: none */
-    uint64_t floor; /* offsets below it are kept nowhere; at least 1 */
-    uint64_t bytes; /* of the records */
+    uint64_t head;                        /* newest offset of the channel; 0: none */
+    uint64_t floor;                       /* offsets below it are kept nowhere; at least 1 */
+    uint64_t bytes;                       /* of the records */
+    struct window_block *oldest, *newest; /* NULL: no block */
 };
 
 /* What a channel keeps. */
