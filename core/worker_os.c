@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,8 +18,8 @@
 #include "core/worker.h"
 
 /* A tenth of a shard's weight. */
-#define HANDSHAKE_NICE     10
-#define HANDSHAKE_SLICE_NS 100000
+#define HANDSHAKE_NICE 10
+#define YIELD_SLICE_NS 100000
 
 static const struct {
     const char *name;
@@ -96,7 +97,9 @@ static void job_on_note(struct note *note, void *shard)
 
 /* Handshakes burn a processor for as long as clients come, so their thread yields to
  * the shards: less weight, and where the kernel lets a thread choose (6.12), short
- * slices, so that a shard that wakes beside it waits for 0.1 ms instead of 3. */
+ * slices, so that a shard that wakes beside it waits for 0.1 ms instead of 3.  The index
+ * writer takes the slices only: with less weight it would fall behind busy shards, and
+ * they wait for it in the end. */
 static void worker_yield(const struct worker *worker)
 {
     /* The kernel's struct sched_attr: its header and glibc's do not go together. */
@@ -106,8 +109,10 @@ static void worker_yield(const struct worker *worker)
         int32_t nice;
         uint32_t priority;
         uint64_t runtime_ns, deadline_ns, period_ns;
-    } attributes = {
-        .size = sizeof attributes, .nice = HANDSHAKE_NICE, .runtime_ns = HANDSHAKE_SLICE_NS};
+    } attributes = {.size = sizeof attributes, .runtime_ns = YIELD_SLICE_NS};
+    /* Whoever started the gateway may have chosen one. */
+    attributes.nice = getpriority(PRIO_PROCESS, 0);
+    if (worker->kind == WORKER_HANDSHAKE) attributes.nice = HANDSHAKE_NICE;
     if (syscall(SYS_sched_setattr, 0, &attributes, 0) != 0)
         log_warn("worker runs at the shards' priority kind=%s errno=%d", kinds[worker->kind].name,
                  errno);
@@ -116,7 +121,8 @@ static void worker_yield(const struct worker *worker)
 static void *worker_main(void *argument)
 {
     struct worker *worker = argument;
-    if (worker->kind == WORKER_HANDSHAKE) worker_yield(worker);
+    if (worker->kind == WORKER_HANDSHAKE || worker->kind == WORKER_INDEX_WRITER)
+        worker_yield(worker);
     struct queue *queue = &worker->workers->queues[worker->kind];
     check_context(UINT32_MAX, 0);
     for (struct job *job; (job = queue_take(queue)) != NULL;) {
