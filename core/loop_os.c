@@ -66,7 +66,7 @@ enum err loop_create(const struct loop_options *options, struct loop **out)
     struct loop_options bounded = *options;
     bounded.socks_max = loop_bound(options->socks_max, options->is_quiet);
     uint32_t links = options->links_max != 0 ? options->links_max : LINKS_DEFAULT;
-    links = min_u32(links, bounded.socks_max / 2);
+    links = min_u32(links, bounded.socks_max - 1);
 
     struct ring *ring;
     loop_unlock_memory();

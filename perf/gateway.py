@@ -1,5 +1,6 @@
 """A gateway for the length of a measurement: freshly started, in a folder of its own."""
 
+import json
 import os
 import shutil
 import socket
@@ -18,10 +19,22 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def wait_for(port, process):
+    for _ in range(500):
+        if process.poll() is not None:
+            sys.exit("the server ended")
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    sys.exit("the server does not listen")
+
+
 class Gateway:
     """with Gateway(build, config_text) as gateway: gateway.port, gateway.pid"""
 
-    def __init__(self, build, config, cpu="0"):
+    def __init__(self, build, config, cpu="0", shards=1):
         self.folder = tempfile.mkdtemp(prefix="sluice-perf-", dir="/var/tmp")
         self.port = free_port()
         path = os.path.join(self.folder, "config.yaml")
@@ -32,19 +45,12 @@ class Gateway:
             sys.exit(f"{program} is missing; build the release preset first")
         self.process = subprocess.Popen(
             [program, "serve", "--config", path, "--port", str(self.port), "--data",
-             os.path.join(self.folder, "data"), "--shards", "1", "--cpus", cpu])
+             os.path.join(self.folder, "data"), "--shards", str(shards)] + (["--cpus", cpu] if cpu else []))
         self.pid = self.process.pid
 
     def __enter__(self):
-        for _ in range(500):
-            if self.process.poll() is not None:
-                sys.exit("the gateway ended")
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return self
-            except OSError:
-                time.sleep(0.02)
-        sys.exit("the gateway does not listen")
+        wait_for(self.port, self.process)
+        return self
 
     def __exit__(self, *_):
         self.process.terminate()
@@ -55,9 +61,21 @@ class Gateway:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def swarm(build, server, *settings, **more):
+    """One run of sluice-swarm against `server` (its pid and port): its figures, flat."""
+    command = [os.path.join(build, "perf/swarm/sluice-swarm"), *settings, f"port={server.port}",
+               *(f"{name}={value}" for name, value in more.items()), "--pid", str(server.pid),
+               "--server-cpu", "0", "--cpu", "1", "--json", "--quiet"]
+    figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    for quantile, value in figures["latency_us"].items():
+        figures[f"{quantile}_us"] = value
+    return figures
+
+
 def medians(rounds):
     """The median of each figure of several rounds."""
-    return {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}
+    return {key: statistics.median(r[key] for r in rounds)
+            for key, value in rounds[0].items() if isinstance(value, (int, float))}
 
 
 def spread(rounds, key):

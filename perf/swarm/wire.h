@@ -1,35 +1,39 @@
 /*
- * wire: the client's side of a WebSocket, as much as a load client needs.
+ * wire: the client's side of a WebSocket over the caller's bytes.
  *
- * Frames from the server are unmasked; split ones are put together.  Frames of
- * ours carry a fixed mask.
+ * Frames of ours carry the mask zero, which costs a server as much as any other.
+ * Frames from the server must be unmasked and whole messages may come in pieces.
  *
- * Thread:  one.
+ * Thread:  any; pure.
  */
 #pragma once
 
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
-struct wire {
-    int fd;
-    bool is_upgraded;
-    uint8_t *rest; /* the beginning of a message that is not whole */
-    size_t rest_size;
+#include "text.h"
+
+enum opcode {
+    OPCODE_TEXT = 1,
+    OPCODE_BINARY = 2,
+    OPCODE_CLOSE = 8,
+    OPCODE_PING = 9,
+    OPCODE_PONG = 10
 };
 
-/* Connects to 127.0.0.1, from 127.0.0.`source` when that is not 0, without waiting;
- * -errno when that cannot be. */
-int wire_connect(struct wire *wire, uint32_t source, uint16_t port);
-/* Sends the upgrade request. */
-bool wire_upgrade(struct wire *wire, const char *path);
-bool wire_send_text(struct wire *wire, const char *text, size_t size);
-void wire_close(struct wire *wire);
+/* The request of an upgrade; `subprotocol` may be NULL. */
+void wire_upgrade(struct text *out, const char *host, const char *path, const char *subprotocol);
+/* The size of the answer's head when data[size] holds all of it, 0 when more is needed;
+ * *is_good when it is the switch of protocols that was asked for. */
+uint32_t wire_upgraded(const char *data, uint32_t size, bool *is_good);
 
-/* Called for each text frame of the server, whole. */
-typedef void (*wire_text_fn)(void *context, const char *text, size_t size);
+void wire_frame(struct text *out, enum opcode opcode, const char *payload, uint32_t size);
 
-enum wire_result { WIRE_MORE, WIRE_DONE, WIRE_CLOSED };
-/* Reads once; WIRE_DONE when the socket was emptied. */
-enum wire_result wire_read(struct wire *wire, wire_text_fn on_text, void *context);
+struct wire_message {
+    enum opcode opcode;
+    const char *payload;
+    uint32_t size;
+    bool is_last; /* of a message in pieces */
+};
+/* Reads one frame: its size, 0 when data[size] does not hold all of it; UINT32_MAX when no
+ * server may send it. */
+uint32_t wire_read(const char *data, uint32_t size, struct wire_message *message);
