@@ -4,7 +4,8 @@
  *
  *   rows/s, commits/s, rows a commit, latency from ask to durable, CPU a row (all
  *   threads: shard, index writer, kernel workers), how long the end and the next
- *   start take, and the start after a kill with the log still to apply.
+ *   start take, and the start after a kill with the log still to apply; the same for
+ *   what has idempotency keys, and for what is kept nowhere, with a key and without.
  *
  *   bench_store [seconds [directory]]
  */
@@ -28,7 +29,16 @@ struct flight {
     struct store_append op; /* first */
     uint64_t asked_ns;
     struct flight *next;
+    char key[32];
 };
+
+/* What is asked for. */
+static const struct load {
+    const char *name;
+    bool is_kept, has_key;
+} loads[] = {
+    {"kept", true, false}, {"keyed", true, true}, {"live", false, false}, {"livekey", false, true}};
+static const struct load *load = &loads[0];
 
 static struct config config;
 static struct loop *loop;
@@ -46,6 +56,7 @@ static char names[CHANNELS][16];
 static struct flight flights[UNDER_WAY_MAX], *idle;
 static uint32_t opened;
 static uint64_t done;
+static unsigned long long asked;
 static uint32_t samples_us[SAMPLES], samples;
 
 static void on_publication(void *context, struct store_channel *channel,
@@ -131,8 +142,8 @@ static double begin(void)
     opened = 0;
     for (uint32_t i = 0; i < CHANNELS; i++) {
         snprintf(names[i], sizeof names[i], "room:%u", i);
-        channels[i] =
-            (struct store_channel){.name = bytes_of_text(names[i]), .history = {100000, 86400000}};
+        channels[i] = (struct store_channel){.name = bytes_of_text(names[i])};
+        if (load->is_kept) channels[i].history = (struct history_rule){100000, 86400000};
         opens[i] =
             (struct store_open){.channel = &channels[i], .window_max = 100, .on_opened = on_opened};
         store_open(store, &opens[i]);
@@ -169,6 +180,11 @@ static void ask(struct bytes data)
     flight->op.channel = &channels[rng_below(&rng, CHANNELS)];
     flight->op.type = RECORD_PUBLICATION;
     flight->op.publication.data = data;
+    if (load->has_key) {
+        flight->op.scope = BYTES_LITERAL("api");
+        flight->op.key = bytes_of(
+            flight->key, (size_t)snprintf(flight->key, sizeof flight->key, "key-%016llx", asked++));
+    }
     flight->op.on_appended = on_appended;
     flight->asked_ns = clock_mono_ns();
     store_append(store, &flight->op);
@@ -223,7 +239,7 @@ static void run(uint32_t engine, uint32_t batch, double seconds)
     end();
     qsort(samples_us, samples, sizeof *samples_us, compare);
     printf("%-8s %6u %9.0f %9.0f %7.1f %7u %7u %7u %7.2f %8.0f %8.0f\n",
-           engine == CONFIG_ENGINE_MEMORY ? "memory" : "embedded", batch, (double)rows / seconds,
+           engine == CONFIG_ENGINE_MEMORY ? "memory" : load->name, batch, (double)rows / seconds,
            (double)commits / seconds, (double)rows / (double)(commits + 1), samples_us[samples / 2],
            samples_us[(uint64_t)samples * 99 / 100], samples_us[samples - 1],
            cpu * 1e6 / (double)(rows + 1), end_ms, start_ms);
@@ -242,12 +258,17 @@ int main(int argc, char **argv)
     config.channel_history_meta_ttl_ms = 86400000;
     config.without_namespace.history_meta_ttl_ms = 86400000;
     rng_seed(&rng, 1);
-    printf("%-8s %6s %9s %9s %7s %7s %7s %7s %7s %8s %8s\n", "engine", "batch", "rows/s",
-           "commits/s", "rows/c", "p50 us", "p99 us", "max us", "us CPU", "end ms", "start ms");
+    printf("%-8s %6s %9s %9s %7s %7s %7s %7s %7s %8s %8s\n", "load", "batch", "rows/s", "commits/s",
+           "rows/c", "p50 us", "p99 us", "max us", "us CPU", "end ms", "start ms");
     for (uint32_t batch = 1; batch <= 1000; batch *= 10) run(CONFIG_ENGINE_MEMORY, batch, seconds);
     for (uint32_t batch = 1; batch <= 1000; batch *= 10) {
         run(CONFIG_ENGINE_EMBEDDED, batch, seconds);
     }
+    for (load = &loads[1]; load < loads + array_count(loads); load++) {
+        for (uint32_t batch = 10; batch <= 1000; batch *= 10)
+            run(CONFIG_ENGINE_EMBEDDED, batch, seconds);
+    }
+    load = &loads[0];
     pid_t pid = fork();
     if (pid == 0) {
         begin();
