@@ -1,37 +1,27 @@
-/* Backups, while the gateway runs and while it does not; the story stands in backup.h. */
-#include "storage/embed/backup.h"
+/* Backups while the gateway runs; the story stands in backup.h. */
+#include "storage/embed/backup_private.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
-#include <stdio.h>
 
 #include "core/clock.h"
 #include "core/disk.h"
 #include "core/log.h"
 #include "core/mem.h"
-#include "storage/embed/embed.h"
 
 #define SAY_NS       250000000ull
 /* Room that must stay on the disk beside what is copied. */
 #define ROOM_LEAST   (16u << 20)
-#define PATH_SIZE    (BACKUP_PATH_MAX + 80)
 #define REQUEST_SIZE (BACKUP_PATH_MAX + 64)
-#define STILL_BLOCK  (1u << 20)
 
 /* ---- what is told ---- */
-
-static void path_in(char path[PATH_SIZE], const char *directory, const char *name)
-{
-    int size = snprintf(path, PATH_SIZE, "%s/%s", directory, name);
-    check(size > 0 && size < PATH_SIZE);
-}
 
 /* Replaces backup.status; nobody reads half of it. */
 static void backup_say(struct embed_node *node, const char *state, const char *text)
 {
     const struct backup *backup = &node->backup;
-    char now[PATH_SIZE], next[PATH_SIZE], line[BACKUP_TEXT_MAX];
+    char now[BACKUP_PATH_SIZE], next[BACKUP_PATH_SIZE], line[BACKUP_TEXT_MAX];
     path_in(now, node->path, BACKUP_STATUS);
     path_in(next, node->path, BACKUP_STATUS ".next");
     int size = snprintf(line, sizeof line, "%" PRIu64 " %s %" PRIu64 " %" PRIu64 "\n%s\n",
@@ -45,8 +35,7 @@ static void backup_say(struct embed_node *node, const char *state, const char *t
     if (is_written) (void)!disk_rename(next, now);
 }
 
-/* What made it fail, for the one who asked; always ERR_IO. */
-static printf_like(2, 3) enum err backup_fail(struct embed_node *node, const char *format, ...)
+printf_like(2, 3) enum err backup_fail(struct embed_node *node, const char *format, ...)
 {
     char text[BACKUP_TEXT_MAX / 2];
     va_list list;
@@ -70,7 +59,7 @@ struct log_copy {
 
 static void on_log_unlink(void *context, const char *name)
 {
-    char path[PATH_SIZE];
+    char path[BACKUP_PATH_SIZE];
     path_in(path, context, name);
     (void)!disk_unlink(path);
 }
@@ -152,7 +141,7 @@ static void on_log(void *context, const char *name)
     struct log_copy *logs = context;
     struct embed_node *node = logs->node;
     struct segment segment = {.file = -1};
-    char path[PATH_SIZE], target[PATH_SIZE];
+    char path[BACKUP_PATH_SIZE], target[BACKUP_PATH_SIZE];
     if (logs->err != ERR_OK ||
         !segment_parse(name, &segment.generation, &segment.shard, &segment.number))
         return;
@@ -180,7 +169,7 @@ static void on_log(void *context, const char *name)
 static enum err backup_logs(struct embed_node *node)
 {
     struct log_copy logs = {.node = node};
-    char path[PATH_SIZE];
+    char path[BACKUP_PATH_SIZE];
     int result = disk_list(node->log_path, on_log, &logs);
     if (result < 0) return backup_fail(node, "the logs cannot be listed");
     TRY(logs.err);
@@ -193,10 +182,10 @@ static enum err backup_logs(struct embed_node *node)
 
 /* Gives the room back.  BACKUP_PART stays, empty: without it a gateway that is given the
  * directory of what failed would begin a store there, with nothing in it. */
-static void backup_clean(struct embed_node *node)
+void backup_clean(struct embed_node *node)
 {
     static const char *const names[] = {BACKUP_PART "-wal", BACKUP_PART "-journal"};
-    char path[PATH_SIZE];
+    char path[BACKUP_PATH_SIZE];
     path_in(path, node->backup.target, BACKUP_PART);
     int part = disk_open(path, DISK_WRITE | DISK_CREATE);
     if (part >= 0) {
@@ -211,8 +200,7 @@ static void backup_clean(struct embed_node *node)
     (void)!disk_list(path, on_log_unlink, path);
 }
 
-/* Says in the copy what it is, and settles it. */
-static enum err backup_mark(struct embed_node *node, const char *path)
+enum err backup_mark(struct embed_node *node, const char *path)
 {
     struct index *index;
     uint64_t is_backup = 1;
@@ -227,11 +215,10 @@ static enum err backup_mark(struct embed_node *node, const char *path)
     return ERR_OK;
 }
 
-/* All of it is there: it gets the name that a start wants. */
-static enum err backup_name(struct embed_node *node)
+enum err backup_name(struct embed_node *node)
 {
     struct backup *backup = &node->backup;
-    char part[PATH_SIZE], path[PATH_SIZE];
+    char part[BACKUP_PATH_SIZE], path[BACKUP_PATH_SIZE];
     path_in(part, backup->target, BACKUP_PART);
     path_in(path, backup->target, "index.db");
     int file = disk_open(part, DISK_READ | DISK_WRITE);
@@ -253,7 +240,7 @@ static enum err backup_name(struct embed_node *node)
 static enum err backup_finish(struct embed_node *node)
 {
     struct backup *backup = &node->backup;
-    char part[PATH_SIZE];
+    char part[BACKUP_PATH_SIZE];
     path_in(part, backup->target, BACKUP_PART);
     index_copy_end(backup->copy);
     backup->copy = NULL;
@@ -293,7 +280,7 @@ static void backup_slice(struct embed_node *node)
 /* An empty BACKUP_PART in `directory`, which is made; 0 or -errno. */
 static int part_make(const char *directory)
 {
-    char part[PATH_SIZE];
+    char part[BACKUP_PATH_SIZE];
     path_in(part, directory, BACKUP_PART);
     int result = disk_mkdir(directory);
     if (result < 0) return result;
@@ -307,7 +294,7 @@ static int part_make(const char *directory)
 static enum err backup_target_make(struct embed_node *node)
 {
     const char *target = node->backup.target;
-    char next[PATH_SIZE], path[PATH_SIZE];
+    char next[BACKUP_PATH_SIZE], path[BACKUP_PATH_SIZE];
     snprintf(next, sizeof next, "%s.next", target);
     path_in(path, target, "log");
     bool is_there = disk_size_at(target) >= 0;
@@ -319,11 +306,11 @@ static enum err backup_target_make(struct embed_node *node)
     return backup_fail(node, "%s cannot be made: %s", path, strerrordesc_np(-result));
 }
 
-static enum err backup_target(struct embed_node *node)
+enum err backup_target(struct embed_node *node)
 {
     static const char *const names[] = {"index.db", "lock"};
     const char *target = node->backup.target;
-    char path[PATH_SIZE];
+    char path[BACKUP_PATH_SIZE];
     if (target[0] != '/') return backup_fail(node, "the path must be absolute");
     for (uint32_t i = 0; i < array_count(names); i++) {
         path_in(path, target, names[i]);
@@ -344,7 +331,7 @@ static enum err backup_target(struct embed_node *node)
 static void backup_begin(struct embed_node *node)
 {
     struct backup *backup = &node->backup;
-    char part[PATH_SIZE];
+    char part[BACKUP_PATH_SIZE];
     if (backup_target(node) != ERR_OK) return;
     path_in(part, backup->target, BACKUP_PART);
     if (index_copy_begin(node->index, part, &backup->copy) != ERR_OK) {
@@ -360,7 +347,7 @@ static void backup_begin(struct embed_node *node)
 /* Takes the request when there is one. */
 static bool backup_asked(struct embed_node *node)
 {
-    char path[PATH_SIZE], text[REQUEST_SIZE];
+    char path[BACKUP_PATH_SIZE], text[REQUEST_SIZE];
     path_in(path, node->path, BACKUP_REQUEST);
     if (disk_size_at(path) < 0) return false;
     int file = disk_open(path, DISK_READ);
@@ -399,7 +386,7 @@ bool embed_backup_run(struct embed_node *node)
 void embed_backup_forget(struct embed_node *node)
 {
     static const char *const names[] = {BACKUP_REQUEST, BACKUP_STATUS, BACKUP_STATUS ".next"};
-    char path[PATH_SIZE];
+    char path[BACKUP_PATH_SIZE];
     check(node->backup.copy == NULL);
     for (uint32_t i = 0; i < array_count(names); i++) {
         path_in(path, node->path, names[i]);
@@ -418,111 +405,11 @@ void embed_backup_end(struct embed_node *node)
 
 enum err embed_backup_check(const struct embed_node *node)
 {
-    char path[PATH_SIZE];
+    char path[BACKUP_PATH_SIZE];
     path_in(path, node->path, BACKUP_PART);
     if (disk_size_at(path) < 0) return ERR_OK;
     log_error("data directory is a backup that was not completed; start on another, or remove it "
               "path=%s",
               node->path);
     return ERR_CONFLICT;
-}
-
-/* ---- while no gateway runs ---- */
-
-/* Byte by byte: what is damaged stays so, and a start on the copy says it. */
-static enum err still_file(struct embed_node *node, const char *path, const char *target,
-                           uint64_t *copied_bytes)
-{
-    int from = disk_open(path, DISK_READ);
-    if (from < 0) return backup_fail(node, "%s cannot be read: %s", path, strerrordesc_np(-from));
-    int to = disk_open(target, DISK_WRITE | DISK_CREATE);
-    uint8_t *bytes = mem_alloc(STILL_BLOCK);
-    int64_t result = to;
-    for (uint64_t at = 0; result >= 0;) {
-        result = disk_read(from, bytes, STILL_BLOCK, at);
-        if (result <= 0) break;
-        size_t size = (size_t)result;
-        result = disk_write(to, bytes, size, at);
-        at += size;
-        *copied_bytes += size;
-    }
-    if (result >= 0) result = disk_sync(to);
-    mem_free(bytes);
-    if (to >= 0) disk_close(to);
-    disk_close(from);
-    if (result >= 0) return ERR_OK;
-    return backup_fail(node, "%s cannot be copied to %s: %s", path, target,
-                       strerrordesc_np((int)-result));
-}
-
-static void on_still_log(void *context, const char *name)
-{
-    struct log_copy *logs = context;
-    struct backup *backup = &logs->node->backup;
-    struct segment segment;
-    char path[PATH_SIZE], target[PATH_SIZE];
-    if (logs->err != ERR_OK ||
-        !segment_parse(name, &segment.generation, &segment.shard, &segment.number))
-        return;
-    path_in(path, logs->node->log_path, name);
-    snprintf(target, sizeof target, "%s/log/%s", backup->target, name);
-    logs->err = still_file(logs->node, path, target, &backup->log_bytes);
-    backup->log_files++;
-}
-
-/* SQLite's own log too: opening the copy brings it in. */
-static enum err still_copy(struct embed_node *node)
-{
-    struct backup *backup = &node->backup;
-    struct log_copy logs = {.node = node};
-    char part[PATH_SIZE], path[PATH_SIZE], wal[PATH_SIZE];
-    path_in(part, backup->target, BACKUP_PART);
-    path_in(path, backup->target, BACKUP_PART "-wal");
-    path_in(wal, node->path, "index.db-wal");
-    TRY(still_file(node, node->index_path, part, &backup->all_bytes));
-    if (disk_size_at(wal) > 0) TRY(still_file(node, wal, path, &backup->all_bytes));
-    int result = disk_list(node->log_path, on_still_log, &logs);
-    TRY(logs.err);
-    path_in(path, backup->target, "log");
-    if (result >= 0) result = disk_sync_dir(path);
-    if (result < 0) return backup_fail(node, "the logs cannot be copied");
-    TRY(backup_mark(node, part));
-    return backup_name(node);
-}
-
-static enum err still_run(struct embed_node *node)
-{
-    char path[PATH_SIZE];
-    path_in(path, node->path, BACKUP_PART);
-    if (disk_size_at(path) >= 0)
-        return backup_fail(node, "%s is a backup that was not completed", node->path);
-    TRY(backup_target(node));
-    enum err err = still_copy(node);
-    if (err != ERR_OK) backup_clean(node);
-    return err;
-}
-
-enum err embed_backup_still(const char *data, uint64_t id, const char *target)
-{
-    char path[PATH_SIZE];
-    path_in(path, data, "index.db");
-    if (disk_size_at(path) < 0) return ERR_NOT_FOUND;
-    struct embed_node *node = mem_alloc(sizeof *node);
-    enum err err = ERR_LIMIT_SIZE;
-    int lock = -1;
-    int data_size = snprintf(node->path, sizeof node->path, "%s", data);
-    int target_size = snprintf(node->backup.target, BACKUP_PATH_MAX, "%s", target);
-    if ((size_t)data_size < sizeof node->path && target_size < BACKUP_PATH_MAX) {
-        snprintf(node->log_path, sizeof node->log_path, "%s/log", node->path);
-        snprintf(node->index_path, sizeof node->index_path, "%s/index.db", node->path);
-        node->backup.id = id;
-        node->backup.is_still = true;
-        path_in(path, data, "lock");
-        lock = disk_lock(path);
-        err = lock == -EWOULDBLOCK ? ERR_CONFLICT : ERR_DENIED;
-        if (lock >= 0) err = still_run(node);
-    }
-    if (lock >= 0) disk_close(lock);
-    mem_free(node);
-    return err;
 }

@@ -22,7 +22,7 @@
  *
  * Thread:  the index writer's; the next three: the main thread, before and after; the last:
  *          the command's.
- * Source:  backup.c, index_backup.c; shards/cli_backup.c asks
+ * Source:  backup.c, backup_still.c, index_backup.c; shards/cli_backup.c asks
  * Tests:   tests/unit/storage/test_embed_backup.c, tests/conformance/backup.test.mjs
  */
 #pragma once
