@@ -15,7 +15,7 @@
 --   body          p, l: the encoded publication; m: sized user ids; c: the user id;
 --                 r: nothing
 --
--- Answers { position, offset, revision … }: what count_write left, and for each record 2 * offset, plus 1 for
+-- Answers { position, offset, revision … }: for each record 2 * offset, plus 1 for
 -- a repeat, and the revision that anything but a publication made; the offset of
 -- a member list or a removal is the head at which it came into force.  With
 -- ARGV[8] three numbers a record: the last two are the position to be confirmed,
@@ -32,24 +32,34 @@ local horizon, must_hold = ARGV[7], ARGV[8] == '1'
 -- letters is void, and its offsets are given again.
 local letters = string.match(epoch, '^%a+')
 local results = { '' }
-local must_write, has_written = false, false
+
+-- Where the last record of each channel stands that may go to its stream: trimming walks
+-- through a node of the stream, so only that one trims.
+local last = {}
+for at = 10, #ARGV, 8 do
+  if ARGV[at] == 'p' or ARGV[at] == 'm' then last[ARGV[at + 1]] = at end
+end
 
 -- The stream may be left over from a meta hash that vanished: then its last id
 -- is not below ours.  What it holds belongs to an epoch that has ended.
-local function add(stream, id, least, field, body)
-  local answer = redis.pcall('XADD', stream, 'MINID', '=', least, id, field, body)
-  if type(answer) == 'table' and answer.err then
-    if not string.find(answer.err, 'equal or smaller') then error(answer.err) end
-    call('UNLINK', stream)
-    call('XADD', stream, id, field, body)
+local function add(m, id, least, ttl, field, body)
+  local answer
+  if m.is_last and least > 0 then
+    answer = redis.pcall('XADD', m.stream, 'MINID', '=', digits(least), id, field, body)
+  else
+    answer = redis.pcall('XADD', m.stream, id, field, body)
   end
+  if type(answer) == 'table' and answer.err then
+    if not string.find(answer.err, 'equal or smaller') then error(answer) end
+    call('UNLINK', m.stream)
+    call('XADD', m.stream, id, field, body)
+  end
+  m.ttl = ttl
 end
 
-local function append_publication(channel, m, size, ttl, body)
-  local stream = base .. 's:' .. channel
+local function append_publication(m, size, ttl, body)
   local offset = m.head + 1
-  add(stream, digits(offset) .. '-0', digits(math.max(offset - size + 1, 0)) .. '-0', 'd', body)
-  call('PEXPIRE', stream, ttl)
+  add(m, digits(offset) .. '-0', offset - size + 1, ttl, 'd', body)
   m.head = offset
   return offset
 end
@@ -60,10 +70,7 @@ local function append_change(channel, m, kind, a, b, body)
   if kind == 'c' then number = math.min(a, number) end
   m.revision = m.revision + 1
   if kind == 'm' and a > 0 then
-    local stream = base .. 's:' .. channel
-    add(stream, digits(m.head) .. '-' .. digits(m.revision),
-        digits(math.max(m.head - a + 1, 0)) .. '-0', 'm', body)
-    call('PEXPIRE', stream, b)
+    add(m, digits(m.head) .. '-' .. digits(m.revision), m.head - a + 1, b, 'm', body)
   end
   if must_hold then
     hold(channel, m, kind, number, body)
@@ -76,21 +83,20 @@ end
 local function append(channel, m, kind, a, b, body)
   local offset = 0
   if kind == 'p' then
-    offset = append_publication(channel, m, a, b, body)
+    offset = append_publication(m, a, b, body)
   elseif kind ~= 'l' then
     offset = append_change(channel, m, kind, a, b, body)
   end
   if not must_hold then m.confirmed_head, m.confirmed_revision = m.head, m.revision end
-  if kind ~= 'l' then save(channel, m) end
+  if kind ~= 'l' then m.must_save = true end
   return offset
 end
 
 -- A node that does not wait goes on behind what others hold: that is confirmed with it.
 local function settle(channel, m)
+  m.must_save, has_written = true, true
   confirm(channel, m, m.head, m.revision)
-  save(channel, m)
-  announce(channel, 'h', m.head, m.revision, '')
-  has_written = true
+  announce(m, 'h', m.head, m.revision, '')
 end
 
 -- In one step with the records: where they are, there is what opens them.
@@ -99,33 +105,45 @@ if ARGV[9] ~= '' then
   call('SET', base .. 'seal:' .. name, value, 'PX', ttl)
 end
 
-for at = 10, #ARGV, 8 do
+-- A publication's offset is known before it is there: its key is looked up and taken by one
+-- command.
+local function look_up(m, kind, name)
+  if kind ~= 'p' and kind ~= 'l' then return call('GET', name) end
+  local offset = kind == 'p' and digits(m.head + 1) or '0'
+  local seen = call('SET', name, offset, 'PX', horizon, 'NX', 'GET')
+  if not seen then taken = name end
+  return seen
+end
+
+take_all(10, 8, must_hold, function(at)
   local kind, channel = ARGV[at], ARGV[at + 1]
   local a, b, key, body = tonumber(ARGV[at + 4]), ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
   local m = load(channel)
+  m.is_last = last[channel] == at
   check_loss(m.head, ARGV[at + 2], ARGV[at + 3])
   if not must_hold and is_held(m) then settle(channel, m) end
   local name, seen
   if key ~= '' then
-    name = base .. 'k:' .. letters .. ':' .. #channel .. ':' .. channel .. ':' .. key
-    seen = call('GET', name)
+    m.keys = m.keys or base .. 'k:' .. letters .. ':' .. #channel .. ':' .. channel .. ':'
+    name = m.keys .. key
+    seen = look_up(m, kind, name)
   end
   local revision = 0
-  if seen then
-    results[#results + 1] = tonumber(seen) * 2 + 1
-    must_write = true
-  elseif kind == 't' then
-    results[#results + 1] = 0
-    must_write = true
+  if seen or kind == 't' then
+    results[#results + 1] = seen and tonumber(seen) * 2 + 1 or 0
+    -- WAIT speaks of what its own connection has written: whoever repeats what another
+    -- wrote must write something behind it.
+    has_written = has_written or must_hold
   else
     local offset = append(channel, m, kind, a, b, body)
     has_written = true
-    if name then call('SET', name, digits(offset), 'PX', horizon) end
+    if name and not taken then call('SET', name, digits(offset), 'PX', horizon) end
+    taken = nil
     if not must_hold then
       if kind == 'p' then copy_publication(channel, m, offset, body) end
-      announce(channel, kind, offset, m.revision, body)
+      announce(m, kind, offset, m.revision, body)
     elseif kind == 'l' then
-      announce(channel, kind, offset, m.revision, body)
+      announce(m, kind, offset, m.revision, body)
     end
     results[#results + 1] = offset * 2
     revision = m.revision
@@ -136,10 +154,6 @@ for at = 10, #ARGV, 8 do
   else
     results[#results + 1] = revision
   end
-end
-copies_end()
--- WAIT speaks of what its own connection has written: whoever repeats what another
--- wrote must write something behind it.
-if has_written or must_hold and must_write then count_write(must_hold) end
+end)
 results[1] = position()
 return results

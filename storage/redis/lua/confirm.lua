@@ -10,9 +10,9 @@
 --
 -- Answers { position, number … }: what was announced of a cursor as its number.
 -- What another node has confirmed meanwhile is announced already.
-local results, has_written = { '' }, false
+local results = { '' }
 
-for at = 7, #ARGV, 5 do
+take_all(7, 5, true, function(at)
   local kind, channel, body = ARGV[at], ARGV[at + 1], ARGV[at + 4]
   local head, revision = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local m = load(channel)
@@ -20,17 +20,14 @@ for at = 7, #ARGV, 5 do
   local numbers = confirm(channel, m, head, revision, kind == 'p' and body)
   local has_moved = m.confirmed_head > head_before
   if has_moved or m.confirmed_revision > revision_before then
-    save(channel, m)
-    has_written = true
+    m.must_save, has_written = true, true
   end
   if has_moved and kind == 'p' then
-    announce(channel, 'p', head, revision, body)
+    announce(m, 'p', head, revision, body)
   elseif has_moved then
-    announce(channel, 'h', m.confirmed_head, m.confirmed_revision, '')
+    announce(m, 'h', m.confirmed_head, m.confirmed_revision, '')
   end
   results[#results + 1] = kind == 'c' and numbers[revision] or head
-end
-copies_end()
-if has_written then count_write(true) end
+end)
 results[1] = position()
 return results

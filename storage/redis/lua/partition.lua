@@ -52,18 +52,19 @@ if known then
   count, sure = tonumber(count), tonumber(sure)
 end
 
-local function digits(number) return string.format('%.0f', number) end
+local function digits(number) return string.format('%d', number) end
 
-local function write_epoch()
-  call('HSET', meta, '', epoch .. ' ' .. ARGV[1] .. ' ' .. digits(count) .. ' ' ..
-       digits(sure) .. ' ' .. waits .. partitions .. past)
+local function epoch_text()
+  return epoch .. ' ' .. ARGV[1] .. ' ' .. digits(count) .. ' ' .. digits(sure) .. ' ' .. waits ..
+    partitions .. past
 end
 
--- Records were written; what is not held is acknowledged by that.
+local function write_epoch() call('HSET', meta, '', epoch_text()) end
+
+-- Records were written, and epoch_text will be; what is not held is acknowledged by that.
 local function count_write(is_held)
   count = count + 1
   if not is_held then sure, waits = count, 'n' end
-  write_epoch()
 end
 
 -- What a node remembers of the partition, and what its next call is judged by.

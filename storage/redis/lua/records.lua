@@ -27,6 +27,7 @@ local function load(channel)
     m = {}
     m.head, m.revision, m.members, m.removed, m.confirmed_head, m.confirmed_revision =
       read_meta(channel)
+    m.stream, m.topic = base .. 's:' .. channel, base .. 'c:' .. channel
     metas[channel] = m
   end
   return m
@@ -34,22 +35,72 @@ end
 
 local function is_held(m) return m.confirmed_head < m.head or m.confirmed_revision < m.revision end
 
-local function save(channel, m)
-  local value = digits(m.head) .. ' ' .. digits(m.revision) .. ' ' .. digits(m.members)
-  local has_held = is_held(m)
-  if m.removed > 0 or has_held then value = value .. ' ' .. digits(m.removed) end
-  if has_held then
-    value = value .. ' ' .. digits(m.confirmed_head) .. ' ' .. digits(m.confirmed_revision)
+local function meta_of(m)
+  if is_held(m) then
+    return string.format('%d %d %d %d %d %d', m.head, m.revision, m.members, m.removed,
+                         m.confirmed_head, m.confirmed_revision)
+  elseif m.removed > 0 then
+    return string.format('%d %d %d %d', m.head, m.revision, m.members, m.removed)
   end
-  call('HSET', meta, channel, value)
+  return string.format('%d %d %d', m.head, m.revision, m.members)
+end
+
+-- Records were written: the partition's count rises.
+local has_written = false
+-- The key of what is being appended, until it is.
+local taken
+
+-- What the records changed, written once for all of them: `must_save` what a channel's meta
+-- says, `ttl` how long its stream is kept from now on.
+local function save_all(must_confirm)
+  local values = {}
+  for channel, m in pairs(metas) do
+    if m.must_save then
+      values[#values + 1] = channel
+      values[#values + 1] = meta_of(m)
+    end
+    if m.ttl then call('PEXPIRE', m.stream, m.ttl) end
+  end
+  if has_written then
+    count_write(must_confirm)
+    values[#values + 1] = ''
+    values[#values + 1] = epoch_text()
+  end
+  if values[1] then call('HSET', meta, unpack(values)) end
+  if taken then call('DEL', taken) end
+  copies_end()
+end
+
+local function has_changed()
+  for _, m in pairs(metas) do
+    if m.must_save or m.ttl then return true end
+  end
+  return has_written or taken
+end
+
+-- Takes the records that begin at `first` and every `step` arguments.  When one of them fails
+-- those before it stay as they are, with their metas: offsets are never given twice.
+-- Redis' own words, which nodes take for a refusal, are told only where nothing was changed.
+local function take_all(first, step, must_confirm, take)
+  local is_done, failure = pcall(function()
+    for at = first, #ARGV, step do take(at) end
+  end)
+  local is_saved, unsaved = pcall(save_all, must_confirm)
+  if is_done and is_saved then return end
+  failure = failure or unsaved
+  if has_changed() then
+    failure = 'it stopped at a record: ' .. (type(failure) == 'table' and failure.err or failure)
+  end
+  error(failure, 0)
 end
 
 -- The last step of a record: what is written is written, and the sweep of each
 -- node finds what it was not told.
-local function announce(channel, kind, number, revision, body)
-  local line = kind .. ' ' .. digits(number) .. ' ' .. epoch .. ' ' .. origin
-  if kind ~= 'p' and kind ~= 'l' then line = line .. ' ' .. digits(revision) end
-  redis.pcall('SPUBLISH', base .. 'c:' .. channel, line .. '\n' .. body)
+local function announce(m, kind, number, revision, body)
+  local mark = '\n'
+  if kind ~= 'p' and kind ~= 'l' then mark = ' ' .. digits(revision) .. '\n' end
+  redis.pcall('SPUBLISH', m.topic,
+              kind .. ' ' .. digits(number) .. ' ' .. epoch .. ' ' .. origin .. mark .. body)
 end
 
 -- The list in force from the head `number` on.
@@ -159,7 +210,7 @@ local function confirm(channel, m, head, revision, body)
     call('LPOP', list)
     if at > m.confirmed_revision then
       numbers[at] = apply(channel, m, kind, at, tonumber(number), body)
-      announce(channel, kind, numbers[at], at, body)
+      announce(m, kind, numbers[at], at, body)
       m.confirmed_revision = at
     end
   end

@@ -15,85 +15,87 @@
 -- One step with the record itself: nothing is here that was not appended, and
 -- nothing twice.  Ids are the server's, "<ms>-<number>".  A stream without new
 -- entries vanishes when the last one is past its time.
-local group_ms, offline_ms, members_ms, receipts_ms, fanout_ms, conversation_size,
-      conversation_ms = string.match(ARGV[6], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
-local has_copies = group_ms ~= nil
-local tag = string.match(base, '{p%d+}')
-local has_conversations = has_copies and conversation_size ~= '0'
-local now = 0
-local copied = {}
-
--- These keys stand outside of the prefix.  Whoever may not touch them is refused
--- before anything is changed, not between a record and its copy.
-if has_conversations then
-  local answer = redis.pcall('EXISTS', 'stream:fanout:' .. tag .. ':all-conversations')
-  if type(answer) == 'table' and answer.err then
-    return redis.error_reply('NOPERM redis.streams.conversations needs the right to stream:*')
-  end
-end
-
+local has_copies = ARGV[6] ~= ''
+local function no_copy() end
+local copy_publication, copy_members, copy_cursor, copy_remove, copies_end =
+  no_copy, no_copy, no_copy, no_copy, no_copy
+-- Without such streams nothing of this is made: seven functions cost a call of one record 6 %.
 if has_copies then
+  local group_ms, offline_ms, members_ms, receipts_ms, fanout_ms, conversation_size,
+        conversation_ms = string.match(ARGV[6], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+  local tag = string.match(base, '{p%d+}')
+  local has_conversations = conversation_size ~= '0'
+  local copied = {}
+
+  -- These keys stand outside of the prefix.  Whoever may not touch them is refused
+  -- before anything is changed, not between a record and its copy.
+  if has_conversations then
+    local answer = redis.pcall('EXISTS', 'stream:fanout:' .. tag .. ':all-conversations')
+    if type(answer) == 'table' and answer.err then
+      return redis.error_reply('NOPERM redis.streams.conversations needs the right to stream:*')
+    end
+  end
+
   local time = call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- '~' leaves up to a node of the stream, a hundred entries, past its time.
-local function copy(key, keep_ms, ...)
-  if keep_ms == '0' then return end
-  call('XADD', key, 'MINID', '~', digits(math.max(now - keep_ms, 0)), '*', ...)
-  copied[key] = keep_ms
-end
-
--- The layout of the body stands in storage/record.h.
-local function copy_publication(channel, m, offset, body)
-  -- What another node sealed is not for others to read.
-  if not has_copies or string.byte(body) ~= 1 then return end
-  local is_offline = has_members(channel, m.members)
-  local payload, tags, at, sender = nil, nil, nil, ''
-  payload, at = struct.unpack('<I4c0', body, 19)
-  tags, at = struct.unpack('<I4c0', body, at)
-  if string.byte(body, 2) % 2 == 1 then sender = struct.unpack('<I4c0', body, at + 16) end
-  local fields = { 'conversation_id', channel, 'sequence_number', digits(offset), 'epoch', epoch,
-                   'timestamp', digits(struct.unpack('<I8', body, 11)), 'sender_id', sender,
-                   'payload', payload }
-  if tags ~= '' then
-    fields[#fields + 1] = 'tags'
-    fields[#fields + 1] = tags
+  -- '~' leaves up to a node of the stream, a hundred entries, past its time.
+  local function copy(key, keep_ms, ...)
+    if keep_ms == '0' then return end
+    call('XADD', key, 'MINID', '~', digits(math.max(now - keep_ms, 0)), '*', ...)
+    copied[key] = keep_ms
   end
-  copy(base .. 'group_msg', group_ms, unpack(fields))
-  if is_offline then
-    copy(base .. 'offline_msg', offline_ms, unpack(fields))
+
+  -- The layout of the body stands in storage/record.h.
+  function copy_publication(channel, m, offset, body)
+    -- What another node sealed is not for others to read.
+    if string.byte(body) ~= 1 then return end
+    local is_offline = has_members(channel, m.members)
+    local payload, tags, at, sender = nil, nil, nil, ''
+    payload, at = struct.unpack('<I4c0', body, 19)
+    tags, at = struct.unpack('<I4c0', body, at)
+    if string.byte(body, 2) % 2 == 1 then sender = struct.unpack('<I4c0', body, at + 16) end
+    local fields = { 'conversation_id', channel, 'sequence_number', digits(offset), 'epoch', epoch,
+                     'timestamp', digits(struct.unpack('<I8', body, 11)), 'sender_id', sender,
+                     'payload', payload }
+    if tags ~= '' then
+      fields[#fields + 1] = 'tags'
+      fields[#fields + 1] = tags
+    end
+    copy(base .. 'group_msg', group_ms, unpack(fields))
+    if is_offline then
+      copy(base .. 'offline_msg', offline_ms, unpack(fields))
+    end
+    if not has_conversations then return end
+    local stream = 'stream:conversation:' .. tag .. ':' .. channel
+    local id = call('XADD', stream, 'MAXLEN', '~', conversation_size, '*', unpack(fields))
+    copied[stream] = conversation_ms
+    copy('stream:fanout:' .. tag .. ':all-conversations', fanout_ms, 'conversation_id', channel,
+         'stream_key', stream, 'entry_id', id)
   end
-  if not has_conversations then return end
-  local stream = 'stream:conversation:' .. tag .. ':' .. channel
-  local id = call('XADD', stream, 'MAXLEN', '~', conversation_size, '*', unpack(fields))
-  copied[stream] = conversation_ms
-  copy('stream:fanout:' .. tag .. ':all-conversations', fanout_ms, 'conversation_id', channel,
-       'stream_key', stream, 'entry_id', id)
-end
 
-local function json_list(items)
-  if #items == 0 then return '[]' end
-  return cjson.encode(items)
-end
+  local function json_list(items)
+    if #items == 0 then return '[]' end
+    return cjson.encode(items)
+  end
 
-local function copy_members(channel, joined, left)
-  if not has_copies or #joined + #left == 0 then return end
-  copy(base .. 'membership_change', members_ms, 'conversation_id', channel, 'epoch', epoch,
-       'timestamp', digits(now), 'joined', json_list(joined), 'left', json_list(left))
-end
+  function copy_members(channel, joined, left)
+    if #joined + #left == 0 then return end
+    copy(base .. 'membership_change', members_ms, 'conversation_id', channel, 'epoch', epoch,
+         'timestamp', digits(now), 'joined', json_list(joined), 'left', json_list(left))
+  end
 
-local function copy_cursor(channel, user, offset)
-  if not has_copies then return end
-  copy(base .. 'read_receipt', receipts_ms, 'conversation_id', channel, 'user_id', user,
-       'sequence_number', digits(offset), 'epoch', epoch, 'timestamp', digits(now))
-end
+  function copy_cursor(channel, user, offset)
+    copy(base .. 'read_receipt', receipts_ms, 'conversation_id', channel, 'user_id', user,
+         'sequence_number', digits(offset), 'epoch', epoch, 'timestamp', digits(now))
+  end
 
--- What the worker streams hold of it goes with their time.
-local function copy_remove(channel)
-  if has_conversations then call('UNLINK', 'stream:conversation:' .. tag .. ':' .. channel) end
-end
+  -- What the worker streams hold of it goes with their time.
+  function copy_remove(channel)
+    if has_conversations then call('UNLINK', 'stream:conversation:' .. tag .. ':' .. channel) end
+  end
 
-local function copies_end()
-  for key, keep_ms in pairs(copied) do call('PEXPIRE', key, keep_ms) end
+  function copies_end()
+    for key, keep_ms in pairs(copied) do call('PEXPIRE', key, keep_ms) end
+  end
 end
