@@ -30,31 +30,41 @@ static uint32_t loop_slots_free(const struct loop *loop)
     return loop->socks_max - loop->links_max - accepted;
 }
 
-static enum accept_state loop_accept_wanted(const struct loop *loop)
+static enum accept_state accept_wanted(const struct loop *loop, const struct acceptor *acceptor)
 {
     uint32_t free = loop_slots_free(loop);
-    if (loop->listener < 0 || free == 0) return ACCEPT_IDLE;
-    /* Going back to many wants some more room than staying, so that the two do
-     * not take turns. */
-    uint32_t many = loop->accept == ACCEPT_MANY ? ACCEPT_MANY_SLOTS : 2 * ACCEPT_MANY_SLOTS;
+    if (acceptor->listener < 0 || free == 0) return ACCEPT_IDLE;
+    /* The backlogs of all listeners may come in the same moment.  Going back to many wants
+     * some more room than staying, so that the two do not take turns. */
+    uint32_t many = 0;
+    for (uint32_t i = 0; i < SOCK_ACCEPTED_COUNT; i++)
+        if (loop->acceptors[i].listener >= 0) many += ACCEPT_MANY_SLOTS;
+    if (acceptor->state != ACCEPT_MANY) many += ACCEPT_MANY_SLOTS;
     return free >= many ? ACCEPT_MANY : ACCEPT_ONE;
+}
+
+static void accept_from(struct loop *loop, enum sock_kind kind)
+{
+    struct acceptor *acceptor = &loop->acceptors[kind];
+    enum accept_state wanted = accept_wanted(loop, acceptor);
+    if (acceptor->state == ACCEPT_IDLE) {
+        if (wanted == ACCEPT_IDLE || acceptor->pause_ms != 0) return;
+        acceptor->state = wanted;
+        acceptor->generation++;
+        ring_accept(loop->ring, acceptor->listener, wanted == ACCEPT_MANY,
+                    ring_tag(RING_ACCEPT, acceptor->generation, kind));
+        return;
+    }
+    bool is_fine =
+        acceptor->state == wanted || (acceptor->state == ACCEPT_ONE && wanted != ACCEPT_IDLE);
+    if (is_fine || acceptor->state == ACCEPT_CANCELLED) return;
+    acceptor->state = ACCEPT_CANCELLED;
+    ring_cancel(loop->ring, ring_tag(RING_ACCEPT, acceptor->generation, kind));
 }
 
 void loop_accept(struct loop *loop)
 {
-    enum accept_state wanted = loop_accept_wanted(loop);
-    if (loop->accept == ACCEPT_IDLE) {
-        if (wanted == ACCEPT_IDLE || loop->accept_pause_ms != 0) return;
-        loop->accept = wanted;
-        loop->accept_generation++;
-        ring_accept(loop->ring, loop->listener, wanted == ACCEPT_MANY,
-                    ring_tag(RING_ACCEPT, loop->accept_generation, 0));
-        return;
-    }
-    bool is_fine = loop->accept == wanted || (loop->accept == ACCEPT_ONE && wanted != ACCEPT_IDLE);
-    if (is_fine || loop->accept == ACCEPT_CANCELLED) return;
-    loop->accept = ACCEPT_CANCELLED;
-    ring_cancel(loop->ring, ring_tag(RING_ACCEPT, loop->accept_generation, 0));
+    for (uint32_t i = 0; i < SOCK_ACCEPTED_COUNT; i++) accept_from(loop, (enum sock_kind)i);
 }
 
 /* How much of a peer's name there is depends on the family, and asking for more is
@@ -75,10 +85,12 @@ void loop_ask_peer(struct loop *loop, uint32_t index)
     check(sock_handlers(loop, sock)->on_peer != NULL);
     uint64_t tag = sock_tag(loop, sock, RING_PEER);
     sock->is_asking = true;
-    if (loop->peer_size == 0)
+    check(sock->kind < SOCK_ACCEPTED_COUNT);
+    uint32_t size = loop->acceptors[sock->kind].peer_size;
+    if (size == 0)
         ring_post(loop->ring, tag, -EAFNOSUPPORT);
     else
-        ring_peer(loop->ring, index, &loop->peers[index], loop->peer_size, tag);
+        ring_peer(loop->ring, index, &loop->peers[index], size, tag);
 }
 
 void on_peer_event(struct loop *loop, struct sock *sock, int result)
@@ -97,21 +109,22 @@ void on_peer_event(struct loop *loop, struct sock *sock, int result)
         ->on_peer(sock_owner(loop, sock), index, address, result < 0 ? -result : 0);
 }
 
-void loop_listen(struct loop *loop, int listener)
+void loop_listen_as(struct loop *loop, enum sock_kind kind, int listener)
 {
     check(listener >= 0);
-    check(loop->listener < 0);
-    check(loop->handlers[SOCK_CONN].on_accept != NULL);
-    loop->listener = listener;
-    loop->peer_size = peer_size_of(listener);
-    loop->accept_pause_ms = 0;
-    loop->accept_failures = 0;
+    check(kind < SOCK_ACCEPTED_COUNT && loop->handlers[kind].on_accept != NULL);
+    struct acceptor *acceptor = &loop->acceptors[kind];
+    check(acceptor->listener < 0);
+    acceptor->listener = listener;
+    acceptor->peer_size = peer_size_of(listener);
+    acceptor->pause_ms = 0;
+    acceptor->failures = 0;
     loop_accept(loop);
 }
 
 void loop_listen_stop(struct loop *loop)
 {
-    loop->listener = -1;
+    for (uint32_t i = 0; i < SOCK_ACCEPTED_COUNT; i++) loop->acceptors[i].listener = -1;
     loop_accept(loop);
 }
 
@@ -119,51 +132,71 @@ void loop_listen_stop(struct loop *loop)
  * one under way keeps the socket open behind it. */
 void loop_listen_end(struct loop *loop)
 {
-    check(loop->listener >= 0);
-    if (shutdown(loop->listener, SHUT_RD) != 0)
-        log_warn("cannot end listening error=\"%s\"", strerror(errno));
+    check(loop->acceptors[SOCK_CONN].listener >= 0);
+    for (uint32_t i = 0; i < SOCK_ACCEPTED_COUNT; i++) {
+        int listener = loop->acceptors[i].listener;
+        if (listener >= 0 && shutdown(listener, SHUT_RD) != 0)
+            log_warn("cannot end listening error=\"%s\"", strerror(errno));
+    }
     loop_listen_stop(loop);
 }
 
 /* An accept that failed for want of something gets a pause, because it would
  * fail again at once; one lost connection (ECONNABORTED) does not. */
-static void loop_accept_failed(struct loop *loop, int error)
+static void accept_failed(struct loop *loop, struct acceptor *acceptor, int error)
 {
     if (error == ECANCELED) return;
     loop->counters.accept_errors++;
-    loop->accept_failures++;
+    acceptor->failures++;
     bool is_scarce = error == ENFILE || error == EMFILE || error == ENOMEM || error == ENOBUFS;
-    if (!is_scarce && loop->accept_failures < ACCEPT_FAILURES_MAX) return;
+    if (!is_scarce && acceptor->failures < ACCEPT_FAILURES_MAX) return;
     log_warn("accept failed error=\"%s\" failures=%u pause_ms=%u", strerror(error),
-             loop->accept_failures, ACCEPT_PAUSE_MS);
-    loop->accept_pause_ms = clock_mono_ns() / 1000000u + ACCEPT_PAUSE_MS;
+             acceptor->failures, ACCEPT_PAUSE_MS);
+    acceptor->pause_ms = clock_mono_ns() / 1000000u + ACCEPT_PAUSE_MS;
 }
 
 void on_accept_event(struct loop *loop, const struct ring_event *event)
 {
-    uint32_t generation = loop->accept_generation & RING_GENERATION_MASK;
+    enum sock_kind kind = (enum sock_kind)ring_tag_slot(event->tag);
+    check(kind < SOCK_ACCEPTED_COUNT);
+    struct acceptor *acceptor = &loop->acceptors[kind];
+    uint32_t generation = acceptor->generation & RING_GENERATION_MASK;
     if (!event->has_more && ring_tag_generation(event->tag) == generation)
-        loop->accept = ACCEPT_IDLE;
+        acceptor->state = ACCEPT_IDLE;
     if (event->result < 0) {
-        loop_accept_failed(loop, -event->result);
+        accept_failed(loop, acceptor, -event->result);
         return;
     }
     struct sock *sock = sock_at(loop, (uint32_t)event->result);
     check(!sock_is_link(loop, sock));
     /* Kernels before 6.10 may tell of the new tenant before the old one's close. */
     if (sock->state == SOCK_CLOSED) on_close_event(loop, sock);
-    sock_take(loop, sock, SOCK_CONN, SOCK_OPEN);
-    loop->accept_failures = 0;
+    sock_take(loop, sock, kind, SOCK_OPEN);
+    acceptor->failures = 0;
     loop->counters.accepts++;
     sock_handlers(loop, sock)->on_accept(sock_owner(loop, sock), sock_index(loop, sock));
 }
 
+bool loop_accept_is_paused(const struct loop *loop)
+{
+    bool is_paused = false;
+    for (uint32_t i = 0; i < SOCK_ACCEPTED_COUNT; i++)
+        is_paused = is_paused || loop->acceptors[i].pause_ms != 0;
+    return is_paused;
+}
+
 uint64_t loop_accept_pause(struct loop *loop, uint64_t wake_ms, uint64_t now_ms)
 {
-    if (loop->accept_pause_ms == 0) return wake_ms;
-    if (now_ms < loop->accept_pause_ms) return min_u64(wake_ms, loop->accept_pause_ms);
-    loop->accept_pause_ms = 0;
-    loop_accept(loop);
+    for (uint32_t i = 0; i < SOCK_ACCEPTED_COUNT; i++) {
+        struct acceptor *acceptor = &loop->acceptors[i];
+        if (acceptor->pause_ms == 0) continue;
+        if (now_ms < acceptor->pause_ms) {
+            wake_ms = min_u64(wake_ms, acceptor->pause_ms);
+        } else {
+            acceptor->pause_ms = 0;
+            accept_from(loop, (enum sock_kind)i);
+        }
+    }
     return wake_ms;
 }
 

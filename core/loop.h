@@ -35,16 +35,19 @@ struct sockaddr;
 struct loop;
 
 enum sock_kind {
-    SOCK_CONN, /* accepted clients */
-    SOCK_LINK, /* our own connections to Redis */
+    SOCK_CONN,   /* accepted clients */
+    SOCK_INDEX,  /* accepted at the read-index service's port */
+    SOCK_LINK,   /* our own connections to Redis */
+    SOCK_EVENTS, /* the same, to the Redis with read_cursor_events */
     SOCK_KIND_COUNT,
 };
+#define SOCK_ACCEPTED_COUNT SOCK_LINK /* kinds that a listener may bring */
 
 #define SOCK_NONE UINT32_MAX
 
 /* `owner` is what loop_handle was given.  `error` is 0 or a positive errno. */
 struct sock_handlers {
-    /* An accepted socket; nothing is armed yet.  SOCK_CONN only. */
+    /* An accepted socket; nothing is armed yet.  Of kinds that are accepted. */
     void (*on_accept)(void *owner, uint32_t sock);
     /* The end of loop_connect.  After an error only loop_close is allowed. */
     void (*on_connect)(void *owner, uint32_t sock, int error);
@@ -109,13 +112,17 @@ void loop_start(struct loop *loop);
 void loop_handle(struct loop *loop, enum sock_kind kind, const struct sock_handlers *handlers,
                  void *owner);
 
-/* Accepts from a listening descriptor (core/net.h) as SOCK_CONN.  Stops by
- * itself near a full table and goes on when slots free up. */
-void loop_listen(struct loop *loop, int listener);
-/* No more accepts; what the kernel accepted before is still handed over. */
+/* Accepts from a listening descriptor (core/net.h) as `kind`, one listener a kind.
+ * Stops by itself near a full table and goes on when slots free up. */
+void loop_listen_as(struct loop *loop, enum sock_kind kind, int listener);
+static inline void loop_listen(struct loop *loop, int listener)
+{
+    loop_listen_as(loop, SOCK_CONN, listener);
+}
+/* No more accepts, from any listener; what the kernel accepted before is still handed over. */
 void loop_listen_stop(struct loop *loop);
 /* The same for good: the kernel refuses who comes from now on, and resets who came and
- * was not accepted.  The descriptor stays the caller's to close. */
+ * was not accepted.  The descriptors stay the caller's to close. */
 void loop_listen_end(struct loop *loop);
 /* Starts a connection; on_connect follows.  SOCK_NONE when no slot is free. */
 must_use uint32_t loop_connect(struct loop *loop, enum sock_kind kind,

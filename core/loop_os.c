@@ -80,7 +80,7 @@ enum err loop_create(const struct loop_options *options, struct loop **out)
     struct loop *loop = mem_alloc(sizeof *loop);
     loop->ring = ring;
     loop->bell = bell;
-    loop->listener = -1;
+    for (uint32_t i = 0; i < SOCK_ACCEPTED_COUNT; i++) loop->acceptors[i].listener = -1;
     loop->socks_max = bounded.socks_max;
     loop->links_max = links;
     loop->starved_batch = max_u32(options->recv_buffers / 2, 1);
@@ -197,7 +197,7 @@ void loop_wake(struct loop *loop)
 void loop_enter(struct loop *loop, uint64_t wake_ms)
 {
     uint64_t wait_ns = 0;
-    if (wake_ms != 0 || loop->accept_pause_ms != 0) {
+    if (wake_ms != 0 || loop_accept_is_paused(loop)) {
         uint64_t now_ns = clock_mono_ns();
         wake_ms = loop_accept_pause(loop, wake_ms, now_ns / 1000000u);
         if (wake_ms > UINT64_MAX / 1000000u)

@@ -64,21 +64,26 @@ static_assert(sizeof(struct peer_name) == 24, "the kernel fills as much as is as
 
 enum accept_state { ACCEPT_IDLE, ACCEPT_ONE, ACCEPT_MANY, ACCEPT_CANCELLED };
 
+/* One listener, and the accept that is under way there. */
+struct acceptor {
+    int listener;       /* -1: not listening */
+    uint32_t peer_size; /* bytes of a name of the listener's family that matter */
+    enum accept_state state;
+    uint32_t generation, failures;
+    uint64_t pause_ms; /* no accept before */
+};
+
 struct loop {
     struct ring *ring;
     struct sock *socks;
     struct send_wait *waits;
     struct peer_name *peers; /* touched only where asked for */
-    uint32_t peer_size;      /* bytes of a name of the listener's family that matter */
     uint64_t *starved;       /* a bit per socket */
     uint32_t starved_count, starved_next, starved_batch;
     uint32_t socks_max, links_max, socks_used, links_used;
     uint32_t writes; /* under way */
     int bell;
-    int listener; /* -1: not listening */
-    enum accept_state accept;
-    uint32_t accept_generation, accept_failures;
-    uint64_t accept_pause_ms; /* no accept before */
+    struct acceptor acceptors[SOCK_ACCEPTED_COUNT];
     struct sock_handlers handlers[SOCK_KIND_COUNT];
     void *owners[SOCK_KIND_COUNT];
     struct sockaddr_storage *addresses; /* of links that connect */
@@ -127,7 +132,9 @@ void loop_feed(struct loop *loop);
 /* accept_os.c */
 /* Brings what is armed in line with what is wanted. */
 void loop_accept(struct loop *loop);
-/* Ends a pause that is over; otherwise returns `wake_ms` or the pause's end. */
+/* Is any listener pausing? */
+bool loop_accept_is_paused(const struct loop *loop);
+/* Ends pauses that are over; returns `wake_ms` or the first end of another one. */
 uint64_t loop_accept_pause(struct loop *loop, uint64_t wake_ms, uint64_t now_ms);
 void on_accept_event(struct loop *loop, const struct ring_event *event);
 void on_connect_event(struct loop *loop, struct sock *sock, int result);

@@ -69,8 +69,10 @@ static enum http_method method_of(struct bytes text)
     if (bytes_equal_text(text, "GET")) return HTTP_GET;
     if (bytes_equal_text(text, "HEAD")) return HTTP_HEAD;
     if (bytes_equal_text(text, "POST")) return HTTP_POST;
+    if (bytes_equal_text(text, "PUT")) return HTTP_PUT;
+    if (bytes_equal_text(text, "DELETE")) return HTTP_DELETE;
     if (bytes_equal_text(text, "OPTIONS")) return HTTP_OPTIONS;
-    static const char *const others[] = {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"};
+    static const char *const others[] = {"PATCH", "TRACE", "CONNECT"};
     for (size_t i = 0; i < array_count(others); i++) {
         if (bytes_equal_text(text, others[i])) return HTTP_OTHER;
     }

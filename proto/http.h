@@ -17,7 +17,16 @@
 #include "core/limits.h"
 
 /* OTHER: known to RFC 9110 and RFC 5789, served nowhere here. */
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_OPTIONS, HTTP_OTHER, HTTP_UNKNOWN };
+enum http_method {
+    HTTP_GET,
+    HTTP_HEAD,
+    HTTP_POST,
+    HTTP_PUT,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
+    HTTP_OTHER,
+    HTTP_UNKNOWN,
+};
 
 struct http_header {
     struct bytes name, value;
@@ -77,6 +86,8 @@ bool http_header_has(const struct http_request *request, const char *name, const
 /* A percent-decoded query parameter into out[size], NUL-terminated; false when
  * absent, malformed or too long. */
 bool http_query(const struct http_request *request, const char *name, char *out, size_t size);
+/* True when there is a parameter of that name, whatever its value. */
+bool http_query_has(const struct http_request *request, const char *name);
 
 /* "OK", "Bad Request", …: "" for statuses we do not send. */
 const char *http_status_text(uint16_t status);

@@ -68,11 +68,11 @@ static bool decode(struct bytes value, char *out, size_t size)
     return true;
 }
 
-bool http_query(const struct http_request *request, const char *name, char *out, size_t size)
+/* The first parameter of that name: its value as sent. */
+static bool query_find(const struct http_request *request, const char *name, struct bytes *value)
 {
     struct bytes query = request->query, wanted = bytes_of_text(name);
-    check(size > 0);
-    out[0] = '\0';
+    check(wanted.size > 0);
     size_t from = 0;
     while (from < query.size) {
         const uint8_t *amp = memchr(query.at + from, '&', query.size - from);
@@ -82,12 +82,28 @@ bool http_query(const struct http_request *request, const char *name, char *out,
         size_t key = sign != NULL ? (size_t)(sign - pair.at) : pair.size;
         if (bytes_equal(bytes_of(pair.at, key), wanted)) {
             size_t skip = key + (sign != NULL);
-            bool good = decode(bytes_of(pair.at + skip, pair.size - skip), out, size);
-            if (!good) out[0] = '\0';
-            return good;
+            *value = bytes_of(pair.at + skip, pair.size - skip);
+            return true;
         }
         from = to + 1;
     }
+    return false;
+}
+
+bool http_query_has(const struct http_request *request, const char *name)
+{
+    struct bytes value;
+    return query_find(request, name, &value);
+}
+
+bool http_query(const struct http_request *request, const char *name, char *out, size_t size)
+{
+    struct bytes value;
+    check(size > 0);
+    out[0] = '\0';
+    if (!query_find(request, name, &value)) return false;
+    if (decode(value, out, size)) return true;
+    out[0] = '\0';
     return false;
 }
 

@@ -19,3 +19,7 @@
 size_t prom_bound(const char *version);
 /* `metrics`: the sum over all shards. */
 void prom_write(struct writer *writer, const struct metrics *metrics, const char *version);
+/* One family under its name alone, without the prefix: for readers that know it so. */
+void prom_write_bare(struct writer *writer, const struct metrics *metrics, enum family_id id);
+/* Bytes that it needs at most. */
+size_t prom_bound_bare(enum family_id id);

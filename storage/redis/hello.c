@@ -127,7 +127,8 @@ void hello_write(struct hello *hello, const struct redis_options *options,
     const char *user = role_user(options, role), *password = role_password(options, role);
     *hello = (struct hello){.options = options, .place = place, .role = role, .is_again = is_again};
     hello->steps[STEP_AUTH] = !is_again && (password[0] != 0 || user[0] != 0);
-    hello->steps[STEP_SELECT] = !is_again && options->db != 0 && (is_commands || role == LINK_FEED);
+    hello->steps[STEP_SELECT] =
+        !is_again && options->db != 0 && (is_commands || role == LINK_FEED || role == LINK_EVENTS);
     hello->steps[STEP_NAME] = !is_again;
     hello->steps[STEP_INFO] = is_commands || role == LINK_FEED;
     hello->steps[STEP_CONFIG] = is_commands;

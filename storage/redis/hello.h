@@ -43,6 +43,7 @@ enum link_role {
     LINK_FEED,     /* subscriptions: RESP2 allows nothing else on such a connection */
     LINK_SENTINEL, /* questions to a Sentinel */
     LINK_SEED,     /* one question to any server of a Cluster, a replica too */
+    LINK_EVENTS,   /* read_cursor_events: no server of the store, or not only */
 };
 
 /* What the server said of itself. */

@@ -22,10 +22,9 @@
 #define TICK_MS          50
 #define STOP_MS          1000
 
-static const char *const role_names[] = {[LINK_COMMANDS] = "commands",
-                                         [LINK_PUBLISH] = "publish",
-                                         [LINK_FEED] = "feed",
-                                         [LINK_SENTINEL] = "sentinel"};
+static const char *const role_names[] = {
+    [LINK_COMMANDS] = "commands", [LINK_PUBLISH] = "publish", [LINK_FEED] = "feed",
+    [LINK_SENTINEL] = "sentinel", [LINK_SEED] = "seed",       [LINK_EVENTS] = "events"};
 
 static uint64_t link_now_ms(const struct link *link)
 {
@@ -421,7 +420,7 @@ static void link_connect(struct link *link)
 {
     const struct net_address *address = &link->place->address;
     check(link->sock == SOCK_NONE);
-    link->sock = loop_connect(link->links->loop, SOCK_LINK,
+    link->sock = loop_connect(link->links->loop, link->links->kind,
                               (const struct sockaddr *)&address->storage, address->size);
     if (link->sock == SOCK_NONE) {
         link->attempts++;
@@ -465,12 +464,12 @@ static void link_on_timer(struct timer *timer)
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-void links_init(struct links *links, struct loop *loop, struct wheel *wheel, struct clock *clock,
-                struct rng *rng)
+void links_init(struct links *links, enum sock_kind kind, struct loop *loop, struct wheel *wheel,
+                struct clock *clock, struct rng *rng)
 {
-    *links = (struct links){.loop = loop, .wheel = wheel, .clock = clock, .rng = rng};
+    *links = (struct links){.kind = kind, .loop = loop, .wheel = wheel, .clock = clock, .rng = rng};
     list_init(&links->items);
-    loop_handle(loop, SOCK_LINK, &links_handlers, links);
+    loop_handle(loop, kind, &links_handlers, links);
 }
 
 void link_start(struct link *link, struct links *links, const struct redis_options *options,

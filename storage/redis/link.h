@@ -25,12 +25,12 @@
 
 #include "core/clock.h"
 #include "core/list.h"
+#include "core/loop.h"
 #include "core/rng.h"
 #include "core/wheel.h"
 #include "storage/redis/hello.h"
 #include "storage/redis/wrap.h"
 
-struct loop;
 struct link;
 struct link_call;
 
@@ -117,8 +117,9 @@ struct link {
     char problem[HELLO_PROBLEM_MAX]; /* why it is not ready, for people */
 };
 
-/* Finds the link of a socket; owns SOCK_LINK of the shard's loop. */
+/* Finds the link of a socket; owns that kind of the shard's loop. */
 struct links {
+    enum sock_kind kind; /* of their sockets */
     struct loop *loop;
     struct wheel *wheel;
     struct clock *clock;
@@ -126,8 +127,8 @@ struct links {
     struct list items;
 };
 
-void links_init(struct links *links, struct loop *loop, struct wheel *wheel, struct clock *clock,
-                struct rng *rng);
+void links_init(struct links *links, enum sock_kind kind, struct loop *loop, struct wheel *wheel,
+                struct clock *clock, struct rng *rng);
 /* Closes every link and waits for the kernel, up to a second, by turns of the
  * loop: its buffers must not go while a send reads them.  Calls that are left
  * end as after a loss. */

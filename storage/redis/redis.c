@@ -259,7 +259,7 @@ static struct store *redis_attach(struct store_node *base, const struct store_en
     list_init(&redis->opening);
     list_init(&redis->holding);
     list_init(&redis->refused);
-    links_init(&redis->links, env->loop, env->wheel, env->clock, env->rng);
+    links_init(&redis->links, SOCK_LINK, env->loop, env->wheel, env->clock, env->rng);
     redis->health =
         mem_alloc((REDIS_SERVERS_MAX + CONFIG_REDIS_ADDRESSES_MAX) * sizeof *redis->health);
     route_start(redis);

@@ -14,6 +14,8 @@
 #define HTTP_GET     ORACLE_GET
 #define HTTP_HEAD    ORACLE_HEAD
 #define HTTP_POST    ORACLE_POST
+#define HTTP_PUT     ORACLE_PUT
+#define HTTP_DELETE  ORACLE_DELETE
 #define HTTP_OPTIONS ORACLE_OPTIONS
 #include <http_parser.h>
 #undef http_method

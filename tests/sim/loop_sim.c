@@ -127,8 +127,9 @@ void loop_sim_op(struct loop *loop, struct op_sim op)
 
 /* Accepting. */
 
-void loop_listen(struct loop *loop, int listener)
+void loop_listen_as(struct loop *loop, enum sock_kind kind, int listener)
 {
+    check(kind == SOCK_CONN);
     (void)listener;
     loop->is_listening = true;
 }

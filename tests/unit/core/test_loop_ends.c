@@ -180,6 +180,51 @@ static void shutdown_then_close_at_once(void **state)
     world_free(w);
 }
 
+static uint32_t seconds_count;
+
+static void on_second(void *owner, uint32_t sock)
+{
+    (void)owner;
+    (void)sock;
+    seconds_count++;
+}
+
+static void a_second_listener_brings_sockets_of_its_kind(void **state)
+{
+    struct world *w = world_new(state, NULL);
+    static const struct sock_handlers handlers = {on_second, on_connect, on_recv, on_end,
+                                                  on_send,   on_closed,  on_peer};
+    seconds_count = 0;
+    loop_handle(w->loop, SOCK_INDEX, &handlers, w);
+    struct net_address address;
+    assert_int_equal(net_address_parse("127.0.0.1", 0, &address), ERR_OK);
+    int listener = net_listen(&address, false);
+    assert_true(listener >= 0);
+    assert_int_equal(net_address_parse("127.0.0.1", net_port(listener), &address), ERR_OK);
+    loop_listen_as(w->loop, SOCK_INDEX, listener);
+    int peers[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        if (i % 2 == 0) {
+            peers[i] = world_peer(w);
+            world_accepted(w, i / 2);
+            continue;
+        }
+        peers[i] = socket(AF_INET, SOCK_STREAM, 0);
+        const struct sockaddr *to = (const struct sockaddr *)&address.storage;
+        assert_int_equal(connect(peers[i], to, address.size), 0);
+        turn_until(w, seconds_count == (i + 1) / 2);
+    }
+    assert_int_equal(w->accepted_count, 2);
+    loop_listen_end(w->loop); /* both */
+    int late = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(late, (const struct sockaddr *)&address.storage, address.size), -1);
+    assert_int_equal(errno, ECONNREFUSED);
+    close(late);
+    for (uint32_t i = 0; i < 4; i++) close(peers[i]);
+    close(listener);
+    world_free(w);
+}
+
 /* The answer comes before the bytes of a receive that is armed behind the question. */
 static void peer_tells_its_address(void **state)
 {
@@ -234,6 +279,7 @@ int main(void)
         cmocka_unit_test(links_have_their_own_slots),
         cmocka_unit_test(shutdown_follows_what_was_queued),
         cmocka_unit_test(shutdown_then_close_at_once),
+        cmocka_unit_test(a_second_listener_brings_sockets_of_its_kind),
         cmocka_unit_test(peer_tells_its_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,8 +27,10 @@ static const struct taken requests[] = {
     {"GET HTTP://[::1]:8000?q HTTP/1.1\r\nHost: [::1]:8000\r\n\r\n", HTTP_GET, "/", "q",
      "[::1]:8000", "", true},
     {"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", HTTP_OPTIONS, "*", "", "a", "", true},
-    {"DELETE /x HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n", HTTP_OTHER, "/x", "", "a", "",
-     false},
+    {"DELETE /x HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n", HTTP_DELETE, "/x", "", "a",
+     "", false},
+    {"PUT /x HTTP/1.1\r\nHost: a\r\n\r\n", HTTP_PUT, "/x", "", "a", "", true},
+    {"PATCH /x HTTP/1.1\r\nHost: a\r\n\r\n", HTTP_OTHER, "/x", "", "a", "", true},
     {"GET / HTTP/1.0\r\n\r\n", HTTP_GET, "/", "", "", "", false},
     {"HEAD / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", HTTP_HEAD, "/", "", "", "", true},
     {"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", HTTP_POST, "/a", "", "a",
@@ -405,6 +407,10 @@ static void headers_are_looked_up(void **state)
     assert_false(http_query(&request, "long", value, sizeof(value)));
     assert_false(http_query(&request, "none", value, sizeof(value)));
     assert_string_equal(value, "");
+    static const char *const there[] = {"a", "b", "c", "d", "e", "f", "long"};
+    for (size_t i = 0; i < array_count(there); i++) assert_true(http_query_has(&request, there[i]));
+    assert_false(http_query_has(&request, "none"));
+    assert_false(http_query_has(&request, "lon"));
 }
 
 static void heads_are_written(void **state)

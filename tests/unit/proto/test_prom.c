@@ -84,6 +84,27 @@ static void buckets_add_up(void **state)
     free(text);
 }
 
+static void a_family_may_stand_under_its_bare_name(void **state)
+{
+    (void)state;
+    struct metrics metrics = {{0}};
+    metric_add(&metrics, METRIC_COMMANDS, 7);
+    metric_observe(&metrics, FAMILY_API_SECONDS, 1000500);
+    char text[4096];
+    size_t bound = prom_bound_bare(FAMILY_COMMANDS) + prom_bound_bare(FAMILY_API_SECONDS);
+    assert_true(bound < sizeof text);
+    struct writer writer = writer_of(text, bound);
+    prom_write_bare(&writer, &metrics, FAMILY_COMMANDS);
+    prom_write_bare(&writer, &metrics, FAMILY_API_SECONDS);
+    assert_false(writer.failed);
+    text[writer.used] = '\0';
+    assert_null(strstr(text, "sluice_"));
+    assert_memory_equal(text, "# HELP client_commands_total ", 29);
+    assert_non_null(strstr(text, "\nclient_commands_total 7\n"));
+    assert_non_null(strstr(text, "\napi_command_duration_seconds_bucket{le=\"0.005\"} 1\n"));
+    assert_non_null(strstr(text, "\napi_command_duration_seconds_sum 0.001000500\n"));
+}
+
 static void a_version_is_escaped(void **state)
 {
     (void)state;
@@ -98,6 +119,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_metric_has_its_lines),
         cmocka_unit_test(a_version_is_escaped),
+        cmocka_unit_test(a_family_may_stand_under_its_bare_name),
         cmocka_unit_test(buckets_add_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,7 +109,7 @@ static struct world *world_begin(void)
     clock_turn(&world->clock);
     wheel_init(&world->wheel, clock_turn_ms(&world->clock));
     rng_seed(&world->rng, 5);
-    links_init(&world->links, world->loop, &world->wheel, &world->clock, &world->rng);
+    links_init(&world->links, SOCK_LINK, world->loop, &world->wheel, &world->clock, &world->rng);
     link_start(&world->commands, &world->links, &world->options, &world->place, LINK_COMMANDS,
                &events, world);
     link_start(&world->feed, &world->links, &world->options, &world->place, LINK_FEED, &events,
@@ -366,7 +366,7 @@ static void links_end_with_calls_under_way(void **state)
     links_fini(&world->links);
     assert_int_equal(written.err, ERR_STORE_UNKNOWN);
     assert_int_equal(unwritten.err, ERR_STORE_DOWN);
-    links_init(&world->links, world->loop, &world->wheel, &world->clock, &world->rng);
+    links_init(&world->links, SOCK_LINK, world->loop, &world->wheel, &world->clock, &world->rng);
     world_end(world);
 }
 
