@@ -15,6 +15,7 @@
 #include "shards/channel/channel.h"
 #include "shards/conn/door.h"
 #include "shards/fanout/fanout.h"
+#include "shards/letter_members.h"
 #include "shards/letter_receipt.h"
 #include "shards/letter_who.h"
 #include "shards/ops/drain.h"
@@ -181,7 +182,7 @@ void letter_read_ask(const struct letter *letter, struct letter_ask *out)
     read_to_end(&r);
 }
 
-/* publish · call · u8 live only · sized channel · scope · key · publication */
+/* publish · call · u8 flags · sized channel · scope · key · publication */
 struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in)
 {
     struct writer w;
@@ -190,7 +191,7 @@ struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct 
                                       SIZED(in->key) + publication_size(&in->publication),
                                   &w);
     write_handle(&w, in->call);
-    write_u8(&w, in->is_live_only);
+    write_u8(&w, (uint8_t)(in->is_live_only | in->is_head << 1));
     write_sized(&w, in->channel);
     write_sized(&w, in->scope);
     write_sized(&w, in->key);
@@ -202,7 +203,9 @@ void letter_read_publish(const struct letter *letter, struct letter_publish *out
 {
     struct reader r = opened(letter, LETTER_PUBLISH);
     out->call = read_handle(&r);
-    out->is_live_only = read_u8(&r) != 0;
+    uint8_t flags = read_u8(&r);
+    out->is_live_only = flags & 1;
+    out->is_head = flags >> 1 & 1;
     out->channel = read_sized(&r);
     out->scope = read_sized(&r);
     out->key = read_sized(&r);
@@ -363,7 +366,7 @@ struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kin
  *        · u32 n, n publications · u32 n, n × (u32 readers, u32 eligible)
  *        · u8 survey? · [metrics · 3 × u64 · sized hashes · u8 ok · sized detail · 2 × u64
  *          · u8 · u64 · sized groups]
- *        · lists (letter_who.h) · receipts (letter_receipt.h) */
+ *        · lists (letter_who.h) · receipts (letter_receipt.h) · members (letter_members.h) */
 struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct answer *in)
 {
     size_t size =
@@ -374,7 +377,7 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
     if (in->metrics != NULL)
         size += sizeof *in->metrics + 3 * 8 + SIZED(in->user_hashes) + 1 + SIZED(in->store_detail) +
                 2 * 8 + 1 + 8 + SIZED(in->store_groups);
-    size += lists_size(in) + receipts_size(in);
+    size += lists_size(in) + receipts_size(in) + members_list_size(in);
 
     struct writer w;
     struct letter *letter = draft(post, to, LETTER_ANSWER, size, &w);
@@ -411,6 +414,7 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
     }
     lists_write(&w, in);
     receipts_write(&w, in);
+    members_list_write(&w, in);
     return packed(letter, &w);
 }
 
@@ -469,5 +473,6 @@ void letter_read_answer(const struct letter *letter, struct arena *arena, struct
     if (read_u8(&r) != 0) read_answer_survey(&r, arena, out);
     lists_read(&r, arena, out);
     receipts_read(&r, arena, out);
+    members_list_read(&r, arena, out);
     read_to_end(&r);
 }

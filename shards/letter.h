@@ -65,6 +65,7 @@ struct letter_publish {
     struct bytes scope, key; /* idempotency; an empty key is none */
     struct publication publication;
     bool is_live_only; /* skip_history */
+    bool is_head;      /* a message that is kept elsewhere (channel/head.c) */
 };
 struct letter_history {
     struct handle call;
@@ -140,6 +141,7 @@ struct channel_row {
 };
 struct receipt_user;
 struct receipt_state;
+struct cursor_member;
 struct answer {
     struct handle call;
     enum err err;
@@ -165,6 +167,9 @@ struct answer {
     bool has_times;                     /* receipt lists: times are kept here */
     const struct receipt_state *states; /* receipt states */
     uint32_t states_count;
+    const struct cursor_member *members; /* members_list */
+    uint32_t members_count;
+    uint64_t next_slot;            /* members_list: `after` of the next page; 0: none */
     const struct wire_info *infos; /* presence, each client once */
     uint32_t infos_count;
     uint32_t clients_count, users_count; /* presence_stats */

@@ -57,7 +57,7 @@ struct letter *letter_pack_receipt(struct post *post, uint32_t to, const struct 
                                 8 * (size_t)in->offsets_count,
                             in->call);
     write_u8(&w, in->verb);
-    write_u8(&w, in->is_hidden);
+    write_u8(&w, (uint8_t)(in->is_hidden | in->is_seq << 1));
     write_bytes(&w, bytes_of(in->client, sizeof in->client));
     write_u64(&w, in->offset);
     write_u32(&w, in->limit);
@@ -76,7 +76,9 @@ void letter_read_receipt(const struct letter *letter, struct arena *arena,
     struct reader r = opened(letter, LETTER_RECEIPT, &out->call);
     out->verb = read_u8(&r);
     check(out->verb < RECEIPT_VERB_COUNT);
-    out->is_hidden = read_u8(&r) != 0;
+    uint8_t flags = read_u8(&r);
+    out->is_hidden = flags & 1;
+    out->is_seq = flags >> 1 & 1;
     struct bytes client = read_bytes(&r, sizeof out->client);
     check(client.size == sizeof out->client);
     memcpy(out->client, client.at, sizeof out->client);
@@ -119,6 +121,26 @@ void letter_read_receipt_states(const struct letter *letter, struct arena *arena
     for (uint32_t i = 0; i < out->channels_count; i++) channels[i] = read_sized(&r);
     out->channels = channels;
     read_to_end(&r);
+}
+
+void receipt_users_write(struct json_out *out, const struct answer *answer)
+{
+    json_out_object(out);
+    json_out_key(out, "users");
+    json_out_array(out);
+    for (uint32_t i = 0; i < answer->receipt_users_count; i++) {
+        const struct receipt_user *user = &answer->receipt_users[i];
+        json_out_object(out);
+        json_out_member_text(out, "user", user->user);
+        json_out_member_u64(out, "read_at", user->read_ms);
+        json_out_member_u64(out, "delivered_at", user->delivered_ms);
+        json_out_object_end(out);
+    }
+    json_out_array_end(out);
+    json_out_key(out, "times");
+    json_out_bool(out, answer->has_times);
+    json_out_member_u64(out, "next", answer->next);
+    json_out_object_end(out);
 }
 
 void receipt_state_write(struct json_out *out, const struct receipt_state *state, bool with_channel)

@@ -47,6 +47,7 @@ struct letter_receipt {
     struct bytes user;  /* who asks, or whose cursor moves; empty: the server asks */
     uint8_t verb;       /* enum receipt_verb */
     bool is_hidden;     /* HIDE */
+    bool is_seq;        /* READ: `offset` is a sequence number of the server's (channel/head.c) */
     uint8_t client[16]; /* the connection that moves its user's cursor and need not be told */
     uint64_t offset;
     const uint64_t *offsets; /* COUNTS: up to RECEIPT_BATCH_MAX; the reader fills an arena */
@@ -94,6 +95,9 @@ struct json_out;
  * "first_unread"}; an error as {"error": {"code", "message"}}. */
 void receipt_state_write(struct json_out *out, const struct receipt_state *state,
                          bool with_channel);
+
+/* A page of readers: {"users": [{"user", "read_at"?, "delivered_at"?}], "times", "next"?} */
+void receipt_users_write(struct json_out *out, const struct answer *answer);
 
 /* The parts of an answer that belong to receipts. */
 size_t receipts_size(const struct answer *in);

@@ -22,6 +22,7 @@
 #include "shards/letter.h"
 #include "shards/ops/drain.h"
 #include "shards/shard.h"
+#include "storage/events.h"
 
 /* A drain that has not ended this long after its own limit is given up. */
 #define DRAIN_GRACE_MS 5000
@@ -86,7 +87,9 @@ enum err node_create(struct config *config, struct node **out)
     name_node(node);
     node->mesh = mesh_create(node->shards_count, letter_table, LETTER_KIND_COUNT, MESH_CREDITS);
     node->workers = workers_create();
-    err = store_node_open(config, node->workers, node->shards_count, &node->store);
+    err = events_check(config);
+    if (err == ERR_OK)
+        err = store_node_open(config, node->workers, node->shards_count, &node->store);
     node->shards = mem_alloc(node->shards_count * sizeof *node->shards);
     for (uint32_t i = 0; err == ERR_OK && i < node->shards_count; i++)
         err = shard_create(node, i, &node->shards[i]);
@@ -104,6 +107,7 @@ void node_destroy(struct node *node)
     for (uint32_t i = 0; node->shards != NULL && i < node->shards_count; i++) {
         if (node->shards[i] == NULL) continue;
         if (node->shards[i]->listener >= 0) close(node->shards[i]->listener);
+        if (node->shards[i]->index_listener >= 0) close(node->shards[i]->index_listener);
         shard_destroy(node->shards[i]);
     }
     mem_free(node->shards);
@@ -132,34 +136,77 @@ static int listen_first(const struct net_address *address, bool is_shared)
     return net_listen(address, true);
 }
 
-enum err node_listen(struct node *node)
+/* A port that every shard listens on, by the names of its options. */
+struct port_ask {
+    const char *host, *host_option, *port_option;
+    const char *way_out; /* when another program has the port */
+    uint16_t port;
+};
+
+/* Listens once for each shard: listeners[shards_count]; *port is the one in use. */
+static enum err listen_all(const struct port_ask *ask, uint32_t shards_count, int *listeners,
+                           uint16_t *port)
 {
-    const char *host = node->config->http_server_address;
-    if (host[0] == '\0') host = "*";
-    uint16_t port = (uint16_t)node->config->http_server_port;
-    for (uint32_t i = 0; i < node->shards_count; i++) {
+    const char *host = ask->host[0] == '\0' ? "*" : ask->host;
+    *port = ask->port;
+    for (uint32_t i = 0; i < shards_count; i++) {
         struct net_address address;
-        if (net_address_local(host, port, &address) != ERR_OK) {
-            log_error(
-                "http_server.address is no address; write a number such as 127.0.0.1 address=%s",
-                host);
+        if (net_address_local(host, *port, &address) != ERR_OK) {
+            log_error("%s is no address; write a number such as 127.0.0.1 address=%s",
+                      ask->host_option, host);
             return ERR_BAD_REQUEST;
         }
-        bool is_shared = node->shards_count > 1;
+        bool is_shared = shards_count > 1;
         int listener = i == 0 ? listen_first(&address, is_shared) : net_listen(&address, is_shared);
         if (listener < 0) {
-            log_error("cannot listen address=%s port=%u error=\"%s\"; %s", host, port,
-                      strerror(-listener),
-                      listener == -EADDRINUSE
-                          ? "another program has the port: stop it or choose another with --port"
-                          : "check http_server.address and http_server.port");
+            log_error("cannot listen address=%s port=%u error=\"%s\"; %s%s%s%s", host, *port,
+                      strerror(-listener), listener == -EADDRINUSE ? ask->way_out : "check ",
+                      listener == -EADDRINUSE ? "" : ask->host_option,
+                      listener == -EADDRINUSE ? "" : " and ",
+                      listener == -EADDRINUSE ? "" : ask->port_option);
             return ERR_IO;
         }
-        node->shards[i]->listener = listener;
-        port = net_port(listener); /* the shards share the port that the kernel chose for 0 */
+        listeners[i] = listener;
+        *port = net_port(listener); /* the shards share the port that the kernel chose for 0 */
     }
-    node->port = port;
-    log_info("listening address=%s port=%u shards=%u", host, port, node->shards_count);
+    return ERR_OK;
+}
+
+/* Every shard listens for clients and, where it is enabled, for the read-index service. */
+enum err node_listen(struct node *node)
+{
+    const struct config *config = node->config;
+    int listeners[SHARDS_MAX];
+    for (uint32_t i = 0; i < SHARDS_MAX; i++) listeners[i] = -1;
+    struct port_ask clients = {
+        .host = config->http_server_address,
+        .host_option = "http_server.address",
+        .port_option = "http_server.port",
+        .way_out = "another program has the port: stop it or choose another with --port",
+        .port = (uint16_t)config->http_server_port,
+    };
+    enum err err = listen_all(&clients, node->shards_count, listeners, &node->port);
+    for (uint32_t i = 0; i < node->shards_count; i++) node->shards[i]->listener = listeners[i];
+    TRY(err);
+    log_info("listening address=%s port=%u shards=%u", clients.host[0] == '\0' ? "*" : clients.host,
+             node->port, node->shards_count);
+    if (!config->read_index_enabled) return ERR_OK;
+
+    for (uint32_t i = 0; i < SHARDS_MAX; i++) listeners[i] = -1;
+    struct port_ask index = {
+        .host = config->read_index_address,
+        .host_option = "read_index.address",
+        .port_option = "read_index.port",
+        .way_out = "another program has the port: stop it or choose another in read_index.port",
+        .port = (uint16_t)config->read_index_port,
+    };
+    uint16_t port;
+    err = listen_all(&index, node->shards_count, listeners, &port);
+    for (uint32_t i = 0; i < node->shards_count; i++)
+        node->shards[i]->index_listener = listeners[i];
+    TRY(err);
+    log_info("read index listening address=%s port=%u", index.host[0] == '\0' ? "*" : index.host,
+             port);
     return ERR_OK;
 }
 

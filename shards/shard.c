@@ -12,7 +12,10 @@
 #include "shards/cmd/subscription.h"
 #include "shards/node.h"
 #include "shards/ops/drain.h"
+#include "shards/reads/reads.h"
+#include "shards/reads/reads_events.h"
 #include "shards/token/token.h"
+#include "storage/events.h"
 #include "storage/peers.h"
 
 /* Kernel buffers for receiving: 2 MiB a shard; starvation re-arms by itself. */
@@ -82,7 +85,7 @@ enum err shard_create(struct node *node, uint32_t index, struct shard **out)
     shard->config = node->config;
     for (uint32_t use = 0; use < JWT_USE_COUNT; use++)
         shard->token_rules[use] = node->reload.first->token_rules[use];
-    shard->listener = -1;
+    shard->listener = shard->index_listener = -1;
     struct loop_options options = {
         .socks_max = shard->config->shards_connections_max + LINK_SOCKS,
         .links_max = LINK_SOCKS,
@@ -155,6 +158,8 @@ enum err shard_start(struct shard *shard)
     tokens_init(shard);
     loop_handle(shard->loop, SOCK_CONN, &conn_handlers, shard);
     loop_listen(shard->loop, shard->listener);
+    reads_start(shard);
+    reads_events_start(shard);
     wheel_arm(&shard->wheel, &shard->tick, clock_turn_ms(&shard->clock) + 1000, on_tick);
     return ERR_OK;
 }
@@ -162,6 +167,7 @@ enum err shard_start(struct shard *shard)
 void shard_stop(struct shard *shard)
 {
     wheel_disarm(&shard->wheel, &shard->tick);
+    reads_events_stop(shard);
     tokens_fini(shard);
     channels_fini(shard);
     store_detach(shard->store);
@@ -308,6 +314,7 @@ void shard_turn(struct shard *shard)
     resume_inputs(shard);
     wheel_run(&shard->wheel, clock_turn_ms(&shard->clock), TURN_TIMERS_MAX);
     store_submit(shard->store);
+    events_turn(shard->events);
     door_turn(shard);
     conn_flush(shard);
     mesh_flush(shard->post);

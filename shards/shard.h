@@ -112,6 +112,7 @@ struct shard {
     struct hub hub;
     struct channels channels;
     struct user_home user_home;
+    struct events *events; /* shard 0: the stream of cursor moves (reads/reads_events.h); or NULL */
 
     struct indexes dirty;   /* connections to flush at the end of the turn */
     struct indexes flushed; /* whose send left with the coming enter */
@@ -130,6 +131,7 @@ struct shard {
     uint64_t turn;
     uint64_t letters_left; /* 1: the last read was full, do not sleep */
     int listener;          /* or -1 */
+    int index_listener;    /* of the read-index service; or -1 */
     bool is_in_turn;
     bool is_draining;         /* no new clients; ending */
     bool is_leaving;          /* no question may begin: who comes late is closed */

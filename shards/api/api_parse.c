@@ -9,6 +9,7 @@
 #include "core/limits.h"
 #include "proto/json.h"
 #include "shards/api/api_parts.h"
+#include "shards/letter_members.h"
 
 /* A list of texts.  Its length is not known before its end, so it is walked
  * once on a copy of the reader and once for good. */
@@ -172,7 +173,7 @@ enum err api_parse_members(struct bytes body, struct arena *arena, struct api_me
         while (json_key(&json, &name)) {
             if (bytes_equal_text(name, "channel")) {
                 json_text(&json, arena, &out->channel);
-            } else if (bytes_equal_text(name, "members")) {
+            } else if (bytes_equal_text(name, "users") || bytes_equal_text(name, "members")) {
                 has_members = true;
                 api_parse_texts(&json, arena, &out->users, &out->users_count);
             } else {
@@ -185,6 +186,28 @@ enum err api_parse_members(struct bytes body, struct arena *arena, struct api_me
     for (uint32_t i = 0; i < out->users_count; i++)
         if (out->users[i].size == 0 || out->users[i].size > USER_ID_MAX) return ERR_BAD_REQUEST;
     return ERR_OK;
+}
+
+enum err api_parse_members_list(struct bytes body, struct arena *arena,
+                                struct letter_members_list *out)
+{
+    *out = (struct letter_members_list){.limit = RECEIPT_LIST_MAX};
+    struct bytes name;
+    struct json json;
+    json_open(&json, body);
+    if (json_enter_object(&json))
+        while (json_key(&json, &name)) {
+            if (bytes_equal_text(name, "channel"))
+                json_text(&json, arena, &out->channel);
+            else if (bytes_equal_text(name, "after"))
+                json_u64(&json, &out->after);
+            else if (bytes_equal_text(name, "limit"))
+                json_u32(&json, &out->limit);
+            else
+                json_skip(&json);
+        }
+    TRY(json_close(&json));
+    return out->limit == 0 || out->limit > RECEIPT_LIST_MAX ? ERR_BAD_REQUEST : ERR_OK;
 }
 
 enum err api_parse_nothing(struct bytes body)

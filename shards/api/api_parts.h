@@ -49,6 +49,7 @@ enum err api_presence(const struct api *api);
 enum err api_presence_stats(const struct api *api);
 enum err api_channels(const struct api *api);
 enum err api_info(const struct api *api);
+enum err api_members(const struct api *api);
 enum err api_members_set(const struct api *api);
 enum err api_subscribe(const struct api *api);
 enum err api_unsubscribe(const struct api *api);
@@ -87,6 +88,8 @@ void api_batch_answer(struct shard *shard, struct conn *conn, const struct api_s
 /* "error":{…} or "result":{"offset","epoch"} of a publication, as members. */
 void api_write_published(struct json_out *out, const struct answer *answer);
 void api_write_error(struct json_out *out, enum err err);
+/* A page of members, as an object. */
+void api_write_members(struct json_out *out, const struct answer *answer);
 
 /* Bodies (api_parse.c).  Malformed JSON and values of a wrong type are PEER
  * errors; what is well formed and may not be is ERR_BAD_REQUEST.  Views point
@@ -119,6 +122,9 @@ struct api_members {
 };
 must_use enum err api_parse_members(struct bytes body, struct arena *arena,
                                     struct api_members *out);
+struct letter_members_list;
+must_use enum err api_parse_members_list(struct bytes body, struct arena *arena,
+                                         struct letter_members_list *out);
 /* An object, or nothing at all, of which the text `name` is wanted; `text` stays as it
  * is without one. */
 must_use enum err api_parse_text(struct bytes body, const char *name, struct arena *arena,

@@ -286,6 +286,7 @@ static void channel_forget(struct channel *channel)
     version_forget(channel);
     cursor_destroy(channel->stored->cursors);
     channel->stored->cursors = NULL;
+    members_account(channel);
 }
 
 /* The store need not know it any more. */

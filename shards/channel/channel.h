@@ -88,6 +88,8 @@ struct stored {
     struct window window;
     struct list waiters;          /* struct channel_waiter: ready when LIVE or FAILED */
     struct cursor_index *cursors; /* NULL until it has members */
+    uint64_t cursors_bytes;       /* of them, as the metrics know it (members.c) */
+    uint64_t seq_asked;           /* the newest number that a head under way has (head.c) */
     struct live *live;            /* NULL while nobody listens to receipts:<name> (live.c) */
     struct versions *versions;    /* NULL until a publication has one (version.c) */
     uint32_t ops;                 /* store ops under way, the opening not counted */
@@ -145,6 +147,8 @@ void channel_on_presence(void *shard, struct letter *letter);
 void channel_on_presence_stats(void *shard, struct letter *letter);
 void channel_on_list(void *shard, struct letter *letter);
 void channel_on_members_set(void *shard, struct letter *letter);
+void channel_on_members_list(void *shard, struct letter *letter);
+void channel_on_head(void *shard, struct letter *letter);
 void channel_on_receipt(void *shard, struct letter *letter);
 void channel_on_receipt_states(void *shard, struct letter *letter);
 

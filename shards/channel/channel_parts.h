@@ -28,6 +28,7 @@ struct channel_op {
     uint64_t offset;
     bool has_version;   /* publish: version_answered at its end */
     bool is_member;     /* publish: of a member */
+    bool is_head;       /* publish: head_answered at its end */
     uint8_t verb;       /* receipt: enum receipt_verb */
     uint8_t client[16]; /* receipt, publish: the connection that asked */
     uint64_t time_ms;   /* publish: when it was asked */
@@ -47,6 +48,8 @@ must_use bool publish_ask(struct channel *channel, struct letter *letter);
 must_use bool history_ask(struct channel *channel, struct letter *letter);
 must_use bool history_remove_ask(struct channel *channel, struct letter *letter);
 must_use bool members_set_ask(struct channel *channel, struct letter *letter);
+must_use bool members_list_ask(struct channel *channel, struct letter *letter);
+must_use bool head_ask(struct channel *channel, struct letter *letter);
 must_use bool receipt_ask(struct channel *channel, struct letter *letter);
 
 /* channel.c */
@@ -127,6 +130,20 @@ void version_note(struct channel *channel, const struct publication *publication
 /* The stored data is gone. */
 void version_forget(struct channel *channel);
 void version_fini(struct channel *channel);
+
+/* members.c */
+/* The metrics know what the channel's index holds; after it was made, grew or went. */
+void members_account(struct channel *channel);
+
+/* head.c: sequence numbers of a server that keeps its messages itself. */
+/* The last offset whose number is not above `seq`, 0 when there is none;
+ * ERR_RECEIPT_TOO_OLD when it may have left the window. */
+must_use enum err head_of_seq(const struct channel *channel, uint64_t seq, uint64_t *offset);
+/* May this be the next message?  ERR_SEQ_BELOW_HEAD.  *offset: it is there already, as a
+ * repeated request with an id finds it; 0: it is under way until head_answered. */
+must_use enum err head_take(struct channel *channel, const struct publication *publication,
+                            bool has_id, uint64_t *offset);
+void head_answered(struct channel *channel, enum err err);
 
 /* receipt.c: members and their cursors. */
 void receipt_load(struct channel *channel, const struct store_member *members, uint32_t count);

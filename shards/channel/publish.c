@@ -58,6 +58,7 @@ static void publish_on_appended(struct store_append *append, enum err err, uint6
     struct channel *channel = op->channel;
     struct metrics *metrics = &channel->shard->metrics;
     if (op->has_version) version_answered(channel);
+    if (op->is_head) head_answered(channel, err);
     if (err != ERR_OK) {
         metric_add(metrics, METRIC_PUBLISH_ERRORS, 1);
         question_refuse(channel->shard, op->to, op->call, err);
@@ -96,6 +97,19 @@ static void answer_covered(struct channel *channel, uint32_t to, struct handle c
                    &(struct answer){
                        .call = call,
                        .offset = channel->stored->store.head,
+                       .epoch = bytes_of_text(channel->stored->store.epoch),
+                       .is_repeat = true,
+                   });
+}
+
+/* A head that was told of before. */
+static void answer_known(struct channel *channel, uint32_t to, struct handle call, uint64_t offset)
+{
+    metric_add(&channel->shard->metrics, METRIC_SUPPRESSED_IDEMPOTENCY, 1);
+    call_answer_to(channel->shard, to,
+                   &(struct answer){
+                       .call = call,
+                       .offset = offset,
                        .epoch = bytes_of_text(channel->stored->store.epoch),
                        .is_repeat = true,
                    });
@@ -150,7 +164,18 @@ bool publish_ask(struct channel *channel, struct letter *letter)
         answer_covered(channel, letter->from, in.call);
         return false;
     }
+    uint64_t known = 0;
+    if (in.is_head) err = head_take(channel, &in.publication, in.key.size > 0, &known);
+    if (err != ERR_OK) {
+        question_refuse(channel->shard, letter->from, in.call, err);
+        return false;
+    }
+    if (known > 0) {
+        answer_known(channel, letter->from, in.call, known);
+        return false;
+    }
     struct channel_op *op = op_begin(channel, letter, in.call);
+    op->is_head = in.is_head;
     op->has_version = has_version;
     op->time_ms = channel->shard->clock.wall_ms; /* as the store takes it */
     publish_as(channel, op, &in.publication);

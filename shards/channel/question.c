@@ -9,6 +9,7 @@
 #include "core/mem.h"
 #include "shards/channel/channel_parts.h"
 #include "shards/home.h"
+#include "shards/letter_members.h"
 
 /* Every question begins so (shards/letter.h). */
 struct question {
@@ -49,6 +50,18 @@ static void question_read(struct shard *shard, const struct letter *letter, stru
         *out = (struct question){in.call, in.channel};
         return;
     }
+    case LETTER_MEMBERS_LIST: {
+        struct letter_members_list in;
+        letter_read_members_list(letter, &in);
+        *out = (struct question){in.call, in.channel};
+        return;
+    }
+    case LETTER_HEAD: {
+        struct letter_head in;
+        letter_read_head(letter, &in);
+        *out = (struct question){in.call, in.channel};
+        return;
+    }
     case LETTER_RECEIPT: {
         struct letter_receipt in;
         letter_read_receipt(letter, &shard->arena, &in);
@@ -67,6 +80,8 @@ static question_fn question_of(uint16_t kind)
     case LETTER_HISTORY: return history_ask;
     case LETTER_HISTORY_REMOVE: return history_remove_ask;
     case LETTER_MEMBERS_SET: return members_set_ask;
+    case LETTER_MEMBERS_LIST: return members_list_ask;
+    case LETTER_HEAD: return head_ask;
     case LETTER_RECEIPT: return receipt_ask;
     default: impossible("only questions about channels come here");
     }
@@ -181,6 +196,14 @@ void channel_on_history_remove(void *context, struct letter *letter)
     question_on_letter(shard, letter);
 }
 void channel_on_members_set(void *shard, struct letter *letter)
+{
+    question_on_letter(shard, letter);
+}
+void channel_on_members_list(void *shard, struct letter *letter)
+{
+    question_on_letter(shard, letter);
+}
+void channel_on_head(void *shard, struct letter *letter)
 {
     question_on_letter(shard, letter);
 }

@@ -82,6 +82,7 @@ void receipt_load(struct channel *channel, const struct store_member *members, u
         window_get(window, offset, &publication);
         if (is_of_system(&publication)) cursor_uncount(cursors, offset);
     }
+    members_account(channel);
 }
 
 /* --- questions of the other files -------------------------------------------------- */
@@ -257,6 +258,7 @@ void channel_on_members(void *shard, struct store_channel *store, const struct b
         cursor_destroy(channel->stored->cursors);
         channel->stored->cursors = NULL;
     }
+    members_account(channel);
     live_members_changed(channel);
 }
 

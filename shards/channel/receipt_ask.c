@@ -62,9 +62,10 @@ static void move_append(struct channel *channel, const struct letter *letter,
 static enum err move_ask(struct channel *channel, const struct letter *letter,
                          const struct letter_receipt *in)
 {
-    uint64_t current = 0, head = channel->stored->window.head;
+    uint64_t current = 0, asked = in->offset, head = channel->stored->window.head;
     if (!receipt_cursor(channel, in->user, &current)) return ERR_NOT_MEMBER;
-    uint64_t wanted = in->verb == RECEIPT_VIEW ? head : min_u64(in->offset, head);
+    if (in->is_seq) TRY(head_of_seq(channel, in->offset, &asked));
+    uint64_t wanted = in->verb == RECEIPT_VIEW ? head : min_u64(asked, head);
     if (wanted > current)
         move_append(channel, letter, in, wanted);
     else /* what is read stays read */
@@ -180,7 +181,8 @@ static enum err offset_check(const struct channel *channel, uint64_t offset)
 /* Membership before anything else, so that strangers learn nothing. */
 static enum err question_check(struct channel *channel, const struct letter_receipt *in)
 {
-    if (channel->stored->cursors == NULL) return ERR_NOT_MEMBER;
+    if (channel->stored->cursors == NULL)
+        return in->user.size == 0 ? ERR_UNKNOWN_CHANNEL : ERR_NOT_MEMBER;
     if (in->user.size > 0) TRY(receipt_member(channel, in->user));
     receipt_configure(channel);
     enum config_receipts policy = receipt_policy(channel);

@@ -74,6 +74,7 @@ enum conn_flag {
     CONN_CONNECTING = 131072, /* a connect command is under way: `connecting` is set */
 
     CONN_SUBS_END = 1 << 20,    /* some of its subscriptions may have an end */
+    CONN_INDEX = 1 << 21,       /* it came to the read-index service's port */
     CONN_ENTERED = 1 << 27,     /* counted at the door (door.h) */
     CONN_FRAME_PINGS = 1 << 28, /* pinged by WebSocket frames instead of commands */
     CONN_ECHO = 1 << 29,        /* /debug/echo: messages go back, no command is read */
@@ -239,7 +240,8 @@ void conn_on_send(void *shard, uint32_t sock, uint32_t sent, int error);
 void conn_request(struct shard *shard, struct conn *conn, const struct http_request *request);
 /* conn_http.c: is a body that is still to come worth its memory?  Every body of a backend
  * with its key, and of others what takes no more than a head. */
-bool conn_wants_body(const struct shard *shard, const struct http_request *request);
+bool conn_wants_body(const struct shard *shard, const struct conn *conn,
+                     const struct http_request *request);
 /* conn_in.c: goes on with saved input. */
 void conn_continue(struct shard *shard, struct conn *conn);
 

@@ -14,6 +14,7 @@
 #include "shards/conn/conn.h"
 #include "shards/ops/health.h"
 #include "shards/ops/metrics.h"
+#include "shards/reads/reads.h"
 #include "shards/shard.h"
 
 #define PLAIN_TYPE "text/plain; charset=utf-8"
@@ -173,11 +174,14 @@ static enum route route_of(const struct config *config, struct bytes path)
     return ROUTE_NONE;
 }
 
-bool conn_wants_body(const struct shard *shard, const struct http_request *request)
+bool conn_wants_body(const struct shard *shard, const struct conn *conn,
+                     const struct http_request *request)
 {
-    bool is_call = route_of(shard->config, request->path) == ROUTE_API;
-    if (is_call && request->method == HTTP_POST && api_is_allowed(shard->config, request))
-        return true;
+    bool is_call =
+        conn->flags & CONN_INDEX
+            ? reads_has_body(request)
+            : request->method == HTTP_POST && route_of(shard->config, request->path) == ROUTE_API;
+    if (is_call && api_is_allowed(shard->config, request)) return true;
     /* Who asks before he sends, or does not say how much, hears at once. */
     bool is_known = !request->expects_continue && !request->is_chunked;
     return is_known && request->length <= HTTP_HEAD_MAX;
@@ -189,6 +193,10 @@ void conn_request(struct shard *shard, struct conn *conn, const struct http_requ
     conn->flags &= ~(uint32_t)(CONN_KEEP_ALIVE | CONN_HEAD_ONLY);
     if (request->keep_alive) conn->flags |= CONN_KEEP_ALIVE;
     if (request->method == HTTP_HEAD) conn->flags |= CONN_HEAD_ONLY;
+    if (conn->flags & CONN_INDEX) {
+        reads_on_request(shard, conn, request);
+        return;
+    }
 
     enum route route = route_of(shard->config, request->path);
     bool is_get = request->method == HTTP_GET || request->method == HTTP_HEAD;

@@ -184,7 +184,7 @@ static void ws_input(struct shard *shard, struct conn *conn, uint8_t *data, uint
  * such a body, and the answer was given without it. */
 static bool http_body_begins(struct shard *shard, struct conn *conn, struct http_request *request)
 {
-    if (!conn_wants_body(shard, request)) {
+    if (!conn_wants_body(shard, conn, request)) {
         conn->http = (struct http_progress){0};
         request->keep_alive = false;
         conn_request(shard, conn, request);

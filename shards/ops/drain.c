@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "shards/reads/reads_events.h"
 #include "shards/shard.h"
 #include "shards/token/token.h"
 #include "storage/peers.h"
@@ -84,6 +85,7 @@ void drain_begin(struct note *note, void *context)
     check(note == &shard->drain_note);
     if (shard->is_draining) return;
     shard->is_draining = true;
+    reads_events_drain(shard);
     uint64_t now = clock_turn_ms(&shard->clock);
     uint64_t timeout = shard->config->shutdown_timeout_ms;
     uint64_t pace = max_u64(DRAIN_SPREAD_MIN_MS, shard->clients_count / DRAIN_CLIENTS_PER_MS);

@@ -47,22 +47,7 @@ static void on_listed(struct shard *shard, struct call *call, struct conn *conn,
 {
     if (!rpc_is_answered(shard, call, conn, answer)) return;
     struct json_out out = {0};
-    json_out_object(&out);
-    json_out_key(&out, "users");
-    json_out_array(&out);
-    for (uint32_t i = 0; i < answer->receipt_users_count; i++) {
-        const struct receipt_user *user = &answer->receipt_users[i];
-        json_out_object(&out);
-        json_out_member_text(&out, "user", user->user);
-        json_out_member_u64(&out, "read_at", user->read_ms);
-        json_out_member_u64(&out, "delivered_at", user->delivered_ms);
-        json_out_object_end(&out);
-    }
-    json_out_array_end(&out);
-    json_out_key(&out, "times");
-    json_out_bool(&out, answer->has_times);
-    json_out_member_u64(&out, "next", answer->next);
-    json_out_object_end(&out);
+    receipt_users_write(&out, answer);
     rpc_reply(shard, call, conn, &out);
 }
 

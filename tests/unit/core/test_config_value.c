@@ -272,7 +272,8 @@ static void an_unknown_name_is_answered_with_the_nearest(void **state)
         "c.yaml:1: allowed_origins: unknown option; did you mean client.allowed_origins?");
     bad("cleint: {}\n", "c.yaml:1: cleint: unknown option; did you mean client?");
     bad("elsewhere: {}\n",
-        "c.yaml:1: elsewhere: unknown option; allowed here: client, http_api, health, "
+        "c.yaml:1: elsewhere: unknown option; allowed here: client, http_api, "
+        "read_index, health, "
         "prometheus, debug, log, http_server, websocket, channel, receipts, storage, redis, "
         "shards, "
         "shutdown, node");

@@ -14,6 +14,7 @@
 #include "core/arena.h"
 #include "core/loop.h"
 #include "core/rng.h"
+#include "shards/letter_members.h"
 #include "shards/letter_receipt.h"
 
 static void take(void *shard, struct letter *letter)
@@ -177,8 +178,9 @@ static void questions_come_back_as_they_were(void **state)
         assert_same(k.channel, k2.channel);
         letter_post(office, letter);
 
-        struct letter_publish p = {some_handle(), some(255),          some(10),
-                                   some(255),     some_publication(), rng_chance(&rng, 50)},
+        struct letter_publish p = {some_handle(),       some(255),          some(10),
+                                   some(255),           some_publication(), rng_chance(&rng, 50),
+                                   rng_chance(&rng, 50)},
                               p2;
         letter = letter_pack_publish(office, 0, &p);
         letter_read_publish(letter, &p2);
@@ -186,6 +188,7 @@ static void questions_come_back_as_they_were(void **state)
         assert_same(p.scope, p2.scope);
         assert_same(p.key, p2.key);
         assert_int_equal(p.is_live_only, p2.is_live_only);
+        assert_int_equal(p.is_head, p2.is_head);
         assert_same_publication(&p.publication, &p2.publication);
         letter_post(office, letter);
 
@@ -204,6 +207,35 @@ static void questions_come_back_as_they_were(void **state)
         assert_same(h.user, h2.user);
         assert_true(h.since == h2.since && h.limit == h2.limit && h.is_reverse == h2.is_reverse);
         letter_post(office, letter);
+    }
+}
+
+static void pages_and_heads_come_back_as_they_were(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 100; round++) {
+        struct letter_members_list l = {.call = some_handle(),
+                                        .channel = some(255),
+                                        .after = rng_next(&rng),
+                                        .limit = 1 + (uint32_t)rng_below(&rng, RECEIPT_LIST_MAX)},
+                                   l2;
+        struct letter *letter = letter_pack_members_list(office, 0, &l);
+        letter_read_members_list(letter, &l2);
+        assert_same(l.channel, l2.channel);
+        assert_true(l.after == l2.after && l.limit == l2.limit);
+        letter_post(office, letter);
+
+        struct letter_head e = {.call = some_handle(),
+                                .channel = some(255),
+                                .seq = rng_next(&rng),
+                                .has_seq = rng_below(&rng, 2) != 0},
+                           e2;
+        letter = letter_pack_head(office, 0, &e);
+        letter_read_head(letter, &e2);
+        assert_same(e.channel, e2.channel);
+        assert_true(e.seq == e2.seq && e.has_seq == e2.has_seq);
+        letter_post(office, letter);
+        arena_reset(&arena);
     }
 }
 
@@ -226,6 +258,7 @@ static void members_and_receipts_come_back_as_they_were(void **state)
         struct letter_receipt c = {.call = some_handle(),
                                    .verb = (uint8_t)rng_below(&rng, RECEIPT_VERB_COUNT),
                                    .is_hidden = rng_below(&rng, 2) != 0,
+                                   .is_seq = rng_below(&rng, 2) != 0,
                                    .offset = rng_next(&rng),
                                    .limit = (uint32_t)rng_next(&rng),
                                    .channel = some(255),
@@ -240,6 +273,7 @@ static void members_and_receipts_come_back_as_they_were(void **state)
         letter_read_receipt(letter, &arena, &c2);
         assert_int_equal(c.verb, c2.verb);
         assert_int_equal(c.is_hidden, c2.is_hidden);
+        assert_int_equal(c.is_seq, c2.is_seq);
         assert_int_equal(c.offset, c2.offset);
         assert_int_equal(c.limit, c2.limit);
         assert_same(c.channel, c2.channel);
@@ -391,6 +425,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(questions_come_back_as_they_were, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(pages_and_heads_come_back_as_they_were, set_up, tear_down),
         cmocka_unit_test_setup_teardown(members_and_receipts_come_back_as_they_were, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(answers_come_back_as_they_were, set_up, tear_down),

@@ -1,0 +1,128 @@
+/*
+ * letter_members: fields in, fields out.
+ */
+#include "shards/letter_members.h"
+
+#include "core/arena.h"
+#include "core/check.h"
+
+#define SIZED(view) (4 + (view).size)
+
+static struct writer draft(struct letter **letter, struct post *post, uint32_t to,
+                           enum letter_kind kind, size_t size, struct handle call)
+{
+    check(size <= UINT32_MAX - 8);
+    *letter = letter_new(post, to, kind, (uint32_t)(8 + size));
+    struct writer writer = writer_of((*letter)->payload, 8 + size);
+    write_u32(&writer, call.index);
+    write_u32(&writer, call.generation);
+    return writer;
+}
+
+static struct letter *packed(struct letter *letter, const struct writer *writer)
+{
+    check(!writer->failed);
+    check(writer->used == letter->size);
+    return letter;
+}
+
+static struct reader opened(const struct letter *letter, enum letter_kind kind, struct handle *call)
+{
+    check(letter->kind == kind);
+    struct reader reader = reader_of(bytes_of(letter->payload, letter->size));
+    call->index = read_u32(&reader);
+    call->generation = read_u32(&reader);
+    return reader;
+}
+
+static void read_to_end(const struct reader *reader)
+{
+    check(!reader->failed);
+    check(reader->left == 0);
+}
+
+/* members_list · call · u32 limit · u64 after · sized channel */
+struct letter *letter_pack_members_list(struct post *post, uint32_t to,
+                                        const struct letter_members_list *in)
+{
+    check(in->limit > 0 && in->limit <= RECEIPT_LIST_MAX);
+    struct letter *letter;
+    struct writer w =
+        draft(&letter, post, to, LETTER_MEMBERS_LIST, 4 + 8 + SIZED(in->channel), in->call);
+    write_u32(&w, in->limit);
+    write_u64(&w, in->after);
+    write_sized(&w, in->channel);
+    return packed(letter, &w);
+}
+
+void letter_read_members_list(const struct letter *letter, struct letter_members_list *out)
+{
+    struct reader r = opened(letter, LETTER_MEMBERS_LIST, &out->call);
+    out->limit = read_u32(&r);
+    out->after = read_u64(&r);
+    out->channel = read_sized(&r);
+    read_to_end(&r);
+}
+
+/* head · call · u8 with seq? · u64 seq · sized channel */
+struct letter *letter_pack_head(struct post *post, uint32_t to, const struct letter_head *in)
+{
+    struct letter *letter;
+    struct writer w = draft(&letter, post, to, LETTER_HEAD, 1 + 8 + SIZED(in->channel), in->call);
+    write_u8(&w, in->has_seq);
+    write_u64(&w, in->seq);
+    write_sized(&w, in->channel);
+    return packed(letter, &w);
+}
+
+void letter_read_head(const struct letter *letter, struct letter_head *out)
+{
+    struct reader r = opened(letter, LETTER_HEAD, &out->call);
+    out->has_seq = read_u8(&r) != 0;
+    out->seq = read_u64(&r);
+    out->channel = read_sized(&r);
+    read_to_end(&r);
+}
+
+/* --- answers ---------------------------------------------------------------------- */
+
+/* u64 next slot · u32 n, n × (sized user · 4 × u64 · u8 hidden?) */
+size_t members_list_size(const struct answer *in)
+{
+    size_t size = 8 + 4;
+    for (uint32_t i = 0; i < in->members_count; i++) size += SIZED(in->members[i].user) + 4 * 8 + 1;
+    return size;
+}
+
+void members_list_write(struct writer *writer, const struct answer *in)
+{
+    write_u64(writer, in->next_slot);
+    write_u32(writer, in->members_count);
+    for (uint32_t i = 0; i < in->members_count; i++) {
+        const struct cursor_member *member = &in->members[i];
+        write_sized(writer, member->user);
+        write_u64(writer, member->joined);
+        write_u64(writer, member->read);
+        write_u64(writer, member->delivered);
+        write_u64(writer, member->unread_from);
+        write_u8(writer, member->is_hidden);
+    }
+}
+
+void members_list_read(struct reader *reader, struct arena *arena, struct answer *out)
+{
+    out->next_slot = read_u64(reader);
+    out->members_count = read_u32(reader);
+    check(out->members_count <= reader->left);
+    struct cursor_member *members =
+        arena_get(arena, (out->members_count + (size_t)1) * sizeof *members);
+    for (uint32_t i = 0; i < out->members_count; i++) {
+        members[i].user = read_sized(reader);
+        members[i].joined = read_u64(reader);
+        members[i].read = read_u64(reader);
+        members[i].delivered = read_u64(reader);
+        members[i].unread_from = read_u64(reader);
+        members[i].is_hidden = read_u8(reader) != 0;
+    }
+    out->members = members;
+}

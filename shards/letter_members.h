@@ -1,0 +1,43 @@
+/*
+ * letter_members: a channel's members, and its head, as backends speak of them.
+ *
+ *   MEMBERS_LIST  a page of the members as they stand            answer: members, next_slot,
+ *                                                                offset: how many there are
+ *   HEAD          the newest offset, or the last one whose       answer: offset, epoch
+ *                 sequence number is not above `seq`
+ *
+ * Errors: ERR_UNKNOWN_CHANNEL (it has no members), ERR_RECEIPT_PAGE (the members
+ * were numbered anew), ERR_RECEIPT_TOO_OLD and those of the store.
+ *
+ * Thread:  pack on the sender, read on the home shard.
+ * Tests:   tests/unit/shards/test_letter.c
+ */
+#pragma once
+
+#include "shards/letter.h"
+#include "storage/cursor.h"
+
+struct letter_members_list {
+    struct handle call;
+    struct bytes channel;
+    uint64_t after; /* `next` of the page before; 0: the first one */
+    uint32_t limit; /* 1 .. RECEIPT_LIST_MAX */
+};
+
+struct letter_head {
+    struct handle call;
+    struct bytes channel;
+    uint64_t seq;
+    bool has_seq;
+};
+
+struct letter *letter_pack_members_list(struct post *post, uint32_t to,
+                                        const struct letter_members_list *in);
+struct letter *letter_pack_head(struct post *post, uint32_t to, const struct letter_head *in);
+void letter_read_members_list(const struct letter *letter, struct letter_members_list *out);
+void letter_read_head(const struct letter *letter, struct letter_head *out);
+
+/* The part of an answer that lists members. */
+size_t members_list_size(const struct answer *in);
+void members_list_write(struct writer *writer, const struct answer *in);
+void members_list_read(struct reader *reader, struct arena *arena, struct answer *out);

@@ -1,0 +1,53 @@
+/*
+ * reads_members: a channel's members over HTTP.
+ *
+ * PUT {users} is the whole list.  GET ?limit=&after= → a page of them.
+ */
+#include "shards/api/api_parts.h"
+#include "shards/letter_members.h"
+#include "shards/reads/reads_parts.h"
+
+static void on_changed(struct shard *shard, struct call *call, struct conn *conn,
+                       const struct answer *answer)
+{
+    if (!reads_is_answered(shard, call, conn, answer)) return;
+    struct json_out out = {0};
+    json_out_object(&out);
+    json_out_object_end(&out);
+    reads_reply(shard, call, conn, &out);
+}
+
+enum err reads_members_put(const struct reads_ask *ask)
+{
+    struct shard *shard = ask->shard;
+    struct api_members members;
+    TRY(api_parse_members(ask->request->body, &shard->arena, &members));
+    struct letter_members_set question = {
+        .channel = ask->channel,
+        .users = members.users,
+        .users_count = members.users_count,
+    };
+    struct call *call;
+    TRY(reads_call(ask, on_changed, &call, &question.call));
+    call_post(shard, letter_pack_members_set(shard->post, call->to, &question));
+    return ERR_OK;
+}
+
+static void on_list(struct shard *shard, struct call *call, struct conn *conn,
+                    const struct answer *answer)
+{
+    if (!reads_is_answered(shard, call, conn, answer)) return;
+    struct json_out out = {0};
+    api_write_members(&out, answer);
+    reads_reply(shard, call, conn, &out);
+}
+
+enum err reads_members_list(const struct reads_ask *ask)
+{
+    struct letter_members_list question = {.channel = ask->channel};
+    TRY(reads_query_page(ask, &question.limit, &question.after));
+    struct call *call;
+    TRY(reads_call(ask, on_list, &call, &question.call));
+    call_post(ask->shard, letter_pack_members_list(ask->shard->post, call->to, &question));
+    return ERR_OK;
+}
