@@ -97,6 +97,7 @@ static enum err partitions_take(void *context, const struct redis_place *asked,
 static enum err partitions_fix(struct redis_node *node, char problem[HELLO_PROBLEM_MAX])
 {
     struct partitions_answer answer = {.options = &node->options};
+    if (node->options.mode != CONFIG_REDIS_CLUSTER) node->witness = node->place;
     struct ask_question question = {LINK_COMMANDS, partitions_write, partitions_take, &answer};
     enum err err = ask_question(&node->options, &node->place, &question, problem);
     if (answer.problem[0] != 0) memcpy(problem, answer.problem, HELLO_PROBLEM_MAX);
@@ -143,6 +144,7 @@ static enum err owners_ask(struct redis_node *node, const struct redis_place *se
         return ERR_STORE_DOWN;
     }
     node->place = owner->place;
+    node->witness = witness->place;
     if (witness != owner) TRY(ask_hello(&node->options, &witness->place, 0, &said, problem));
     return ask_hello(&node->options, &node->place, 0, &node->server, problem);
 }

@@ -13,6 +13,7 @@
 #include "storage/redis/find.h"
 #include "storage/redis/known.h"
 #include "storage/redis/peers_parts.h"
+#include "storage/redis/sealed.h"
 #include "storage/redis/sentinel.h"
 #include "storage/redis/slots.h"
 
@@ -193,6 +194,7 @@ static enum err redis_node_open(const struct config *config, struct workers *wor
     if (err == ERR_OK) err = wrap_context(config, &options->secure);
     if (err == ERR_OK) {
         err = find_servers(opened, problem);
+        if (err == ERR_OK) err = sealed_check(opened, problem);
         if (err != ERR_OK) log_error("%s", problem);
     }
     if (opened->server.time_ms > 0)
@@ -297,6 +299,7 @@ static void redis_submit(struct store *store)
 {
     struct redis_store *redis = redis_of(store);
     append_submit(redis);
+    sealed_submit(redis);
     route_submit(redis);
     feed_submit(redis);
     redis_peers_submit(redis);

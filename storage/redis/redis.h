@@ -12,7 +12,7 @@
  *   read.c     a channel opened, a gap filled, history read
  *   subscribe.c   channels opened and closed, the feed link
  *   feed.c     announcements and their order
- *   seals.c    what publications are sealed with
+ *   seals.c, sealed.c   what publications are sealed with
  *   known.c    what was seen of a partition, and proves a loss
  *   facts.c    what a server says of itself, asked again
  *   partitions.c   how many partitions there are, kept in Redis
@@ -39,6 +39,7 @@
  *   <prefix>:{p0}:probe:<boot> sharded pub/sub: ours alone, to see that it lives
  *   <prefix>:{p<k>}:sync:<n>:<user>:<client>   hash: channel ▶ "offset ms epoch" (lua/sync.lua)
  *   <prefix>:partitions        P
+ *   <prefix>:{p0}:sealed       sorted set: key id ▶ until when it may be needed (sealed.h)
  *
  * and, as an option, streams that no gateway reads (lua/streams.lua).
  *
@@ -88,6 +89,7 @@ struct redis_node {
     struct redis_place seeds[CONFIG_REDIS_ADDRESSES_MAX]; /* redis.addresses */
     uint32_t seeds_count;
     struct redis_place place;          /* the primary, or one that holds something of ours */
+    struct redis_place witness;        /* who has partition 0 */
     uint64_t epoch;                    /* as of which the Sentinels named it; a Cluster: 0 */
     struct slots_view *view;           /* of a Cluster, else NULL */
     struct hello_server server;        /* what the primary said at the start of the node */
@@ -210,6 +212,10 @@ struct redis_store {
     bool is_partitions_calling;
     bool is_partitions_other; /* somebody began anew with another number */
     struct redis_seals seals;
+    /* sealed.c */
+    struct link_call sealed_call;
+    bool is_sealed_calling;
+    uint64_t sealed_due_ms;
     struct arena opened;              /* scratch of one callback */
     struct publication *publications; /* the same */
     uint32_t publications_max;

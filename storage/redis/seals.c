@@ -116,6 +116,11 @@ void redis_seals_write(struct redis_seals *seals, struct writer *writer,
         sealed_write(sealer, writer, &publication, op->channel->name, op->key);
 }
 
+uint64_t redis_seals_life_ms(const struct redis_seals *seals)
+{
+    return seals->ttl_ms + SLACK_MS;
+}
+
 void redis_seals_tell(struct redis_seals *seals, uint64_t ttl_ms, struct resp_out *out)
 {
     char words[SEALS_NAME + SEALS_VALUE + 32] = "";
@@ -123,7 +128,8 @@ void redis_seals_tell(struct redis_seals *seals, uint64_t ttl_ms, struct resp_ou
     if (seals->kept.gcm != NULL && ttl_ms > 0) {
         int used = snprintf(words, sizeof words, "%.*s %s %llu", SEALS_NAME,
                             (const char *)seals->kept.name, seals->value,
-                            (unsigned long long)(seals->ttl_ms + SLACK_MS));
+                            (unsigned long long)redis_seals_life_ms(seals));
+        seals->is_used = true;
         check(used > 0 && (size_t)used < sizeof words);
     }
     resp_text(out, words);

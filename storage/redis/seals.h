@@ -37,6 +37,7 @@ struct redis_seals {
     struct sealer kept, live;    /* without a key: neither seals */
     char value[SEALS_VALUE + 1]; /* of `kept` */
     uint64_t ttl_ms;             /* longest life of what was sealed */
+    bool is_used;                /* something was sealed since sealed.c asked */
     struct opener opener;
     struct map known; /* struct known_seal by name */
     bool is_foreign;  /* something was sealed with a key that is not here */
@@ -53,6 +54,8 @@ void redis_seals_write(struct redis_seals *seals, struct writer *writer,
 /* What lua/append.lua is told: the name, its value, and how long they are needed when
  * records of `ttl_ms` come; nothing when none comes (0) or nothing is sealed. */
 void redis_seals_tell(struct redis_seals *seals, uint64_t ttl_ms, struct resp_out *out);
+/* How long what was sealed now may be needed. */
+uint64_t redis_seals_life_ms(const struct redis_seals *seals);
 /* Pairs of name and value, as lua/read.lua answers them. */
 void redis_seals_learn(struct redis_seals *seals, const struct reply *pairs);
 /* True when a fill may bring what opens the publication. */

@@ -139,7 +139,7 @@ static inline enum err node_open(struct node *node, const struct redis_world *re
 {
     node->config.storage_dedup_horizon_ms = DAY_MS;
     redis_configure(redis, &node->config);
-    node->config.redis_io_timeout_ms = node->config.redis_wait_timeout_ms + 1000;
+    node->config.redis_io_timeout_ms = max_u64(1000, node->config.redis_wait_timeout_ms + 100);
     node->workers = workers_create();
     enum err err = store_node_open(&node->config, node->workers, 1, &node->node);
     if (err != ERR_OK) workers_destroy(node->workers);

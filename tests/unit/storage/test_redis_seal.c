@@ -147,6 +147,35 @@ static void another_key_is_told(void **state)
     world_end(world);
 }
 
+/* A start, as an embedded store does it. */
+static enum err start(const struct world *world, const char *key, const char *previous)
+{
+    struct node node = {.config = {.storage_key = key, .storage_previous_keys = previous}};
+    enum err err = node_open(&node, &world->redis);
+    if (err != ERR_OK) return err;
+    store_node_close(node.node);
+    workers_destroy(node.workers);
+    return ERR_OK;
+}
+
+static void a_start_without_the_key_is_refused(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_with(with_key);
+    struct room *here = &world->rooms[0][0];
+    assert_int_equal(start(world, KEY_B, NULL), ERR_OK); /* nothing is sealed yet */
+    publish(world, here, "7", NULL, true);
+    turn_for(world, 50);
+    assert_int_equal(start(world, NULL, NULL), ERR_OK); /* nor is anything kept */
+    publish(world, here, "7", NULL, false);
+    turn_until(world, strcmp(redis_say(&world->redis, "EXISTS test:{p0}:sealed"), ":1") == 0);
+    assert_int_equal(start(world, KEY_B, NULL), ERR_DENIED);
+    assert_int_equal(start(world, NULL, NULL), ERR_DENIED);
+    assert_int_equal(start(world, KEY_A, NULL), ERR_OK);
+    assert_int_equal(start(world, KEY_B, KEY_A), ERR_OK);
+    world_end(world);
+}
+
 /* --- more seals than are kept in mind -------------------------------------------------------- */
 
 static void seals_are_met_again(void **state)
@@ -217,6 +246,7 @@ int main(void)
         cmocka_unit_test(waiting_for_replicas_changes_nothing),
         cmocka_unit_test(no_file_shows_what_was_published),
         cmocka_unit_test(another_key_is_told),
+        cmocka_unit_test(a_start_without_the_key_is_refused),
         cmocka_unit_test(seals_are_met_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
