@@ -5,9 +5,9 @@
  * moved, then they go to the new one in the order in which they were asked.
  * A call whose keys are on the move waits there too, and is tried again.
  *
- * ASK is answered like TRYAGAIN: a script names two keys (lua/partition.lua), so
- * the server that takes a slot over refuses it, ASKING or not, until it has all
- * of it. */
+ * ASK is followed by a call that names one key.  Scripts of a partition name two
+ * (lua/partition.lua), so the server that takes a slot over refuses them, ASKING or
+ * not, until it has all of it; they wait as for TRYAGAIN. */
 #include "core/check.h"
 #include "core/log.h"
 #include "core/mem.h"
@@ -130,9 +130,43 @@ static struct route_hold *hold_redirect(struct link *link, uint32_t partition,
     return hold;
 }
 
+/* Lets the next command of the connection touch a slot that is on its way there. */
+static void asking_write(struct link_call *call, struct link *link, struct resp_out *out)
+{
+    (void)call, (void)link;
+    resp_begin(out, 1);
+    resp_text(out, "ASKING");
+}
+
+static void asking_on_end(struct link_call *call, enum err err, const struct reply *reply)
+{
+    (void)err, (void)reply; /* the call behind it says what became of it */
+    mem_free(call);
+}
+
+/* Gives the call to the server that has its key already; false: it must wait. */
+static bool route_ask(struct redis_server *from, struct link_call *call, const struct reply *reply)
+{
+    struct redis_store *redis = from->redis;
+    struct redis_place place;
+    uint32_t slot;
+    if (!call->is_single || slots_ask_read(reply->text, &from->place, &slot, &place) != ERR_OK)
+        return false;
+    struct redis_server *to = server_get(redis, &place);
+    if (to == NULL || to == from || !link_is_ready(&to->commands)) return false;
+    struct link_call *asking = mem_alloc(sizeof *asking);
+    asking->write = asking_write;
+    asking->on_end = asking_on_end;
+    uint64_t due_ms = min_u64(call->limit_ms, link_due_ms(&to->commands));
+    link_call(&to->commands, asking, due_ms);
+    link_call(&to->commands, call, due_ms);
+    return true;
+}
+
 void route_on_elsewhere(struct link *link, struct link_call *call, const struct reply *reply)
 {
     struct redis_server *server = link->owner;
+    if (route_ask(server, call, reply)) return;
     struct route_hold *hold = hold_redirect(link, call->route - 1, reply);
     hold_add(server->redis, &hold->moved, &call->link);
 }

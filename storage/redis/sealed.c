@@ -95,6 +95,7 @@ void sealed_submit(struct redis_store *redis)
     seals->is_used = false; /* until the next one is */
     redis->sealed_due_ms = now_ms + SAY_MS;
     redis->is_sealed_calling = true;
-    redis->sealed_call = (struct link_call){.write = say_write, .on_end = say_on_end};
+    redis->sealed_call =
+        (struct link_call){.is_single = true, .write = say_write, .on_end = say_on_end};
     redis_call(redis, 0, &redis->sealed_call);
 }

@@ -127,13 +127,26 @@ const struct slots_primary *slots_view_owner(const struct slots_view *view, uint
     return owner == 0 ? NULL : &view->primaries[owner - 1];
 }
 
+static enum err redirection_read(const char *word, struct bytes text,
+                                 const struct redis_place *asked, uint32_t *slot,
+                                 struct redis_place *place)
+{
+    uint64_t number = 0;
+    bool is_good = bytes_equal_text(take_until(&text, ' '), word) &&
+                   bytes_to_u64(take_until(&text, ' '), &number) && number < SLOTS_COUNT;
+    if (!is_good) return ERR_STORE_CORRUPT;
+    *slot = (uint32_t)number;
+    return endpoint_read(text, asked, place);
+}
+
 enum err slots_moved_read(struct bytes text, const struct redis_place *asked, uint32_t *slot,
                           struct redis_place *place)
 {
-    uint64_t number = 0;
-    bool is_moved = bytes_equal_text(take_until(&text, ' '), "MOVED") &&
-                    bytes_to_u64(take_until(&text, ' '), &number) && number < SLOTS_COUNT;
-    if (!is_moved) return ERR_STORE_CORRUPT;
-    *slot = (uint32_t)number;
-    return endpoint_read(text, asked, place);
+    return redirection_read("MOVED", text, asked, slot, place);
+}
+
+enum err slots_ask_read(struct bytes text, const struct redis_place *asked, uint32_t *slot,
+                        struct redis_place *place)
+{
+    return redirection_read("ASK", text, asked, slot, place);
 }

@@ -45,3 +45,6 @@ const struct slots_primary *slots_view_owner(const struct slots_view *view, uint
  * host with a name included. */
 must_use enum err slots_moved_read(struct bytes text, const struct redis_place *asked,
                                    uint32_t *slot, struct redis_place *place);
+/* The same of "ASK …": only this time. */
+must_use enum err slots_ask_read(struct bytes text, const struct redis_place *asked, uint32_t *slot,
+                                 struct redis_place *place);

@@ -99,6 +99,7 @@ static void ask_heads(struct sync_call *sync)
         struct head_call *head = mem_alloc(sizeof *head);
         head->call.write = head_write;
         head->call.on_end = head_on_end;
+        head->call.is_single = true;
         head->sync = sync;
         head->position = &sync->positions[i];
         redis_call(sync->redis, redis_partition_of(sync->redis, head->position->channel),
@@ -180,6 +181,7 @@ void redis_sync(struct store *store, struct store_sync *op)
     sync->op = op;
     sync->call.write = sync_write;
     sync->call.on_end = sync_on_end;
+    sync->call.is_single = true;
     sync->partition = redis_partition_of(redis, op->user);
     sync->count = op->positions_count;
     sync->positions = arena_get(&sync->arena, (sync->count + (size_t)1) * sizeof *sync->positions);

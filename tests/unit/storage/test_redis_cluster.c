@@ -3,6 +3,7 @@
  * load: slots that move, a primary that dies, subscriptions that are pushed away.
  */
 #include "storage/redis/slots.h"
+#include "storage/sync.h"
 #include "unit/storage/redis_many.h"
 #include "unit/storage/redis_nodes.h"
 
@@ -93,7 +94,7 @@ static void move_slots(struct world *world)
 /* One Cluster serves all cases; each begins with nothing in it. */
 static void everybody_says(const char *text)
 {
-    for (uint32_t i = 0; i < MANY_PRIMARIES; i++) redis_cli(&many.at[i], text);
+    for (uint32_t i = 0; i < many.count; i++) redis_cli(&many.at[i], text);
 }
 
 /* How often the servers refused something with this word. */
@@ -147,6 +148,29 @@ static void kill_primary(struct world *world)
     redis_kill(owner_of(room_slot(&world->rooms[0][0])));
 }
 
+static void kill_primary_for_a_while(struct world *world)
+{
+    struct redis_world *victim = owner_of(room_slot(&world->rooms[0][0]));
+    struct redis_world *replica = victim + MANY_PRIMARIES;
+    redis_kill(victim);
+    while (strstr(redis_cli(replica, "ROLE"), "master") == NULL) load_for(world, 30);
+    redis_start(victim); /* the replica that is waited for */
+}
+
+static void a_fail_over_of_what_was_waited_for_is_told_to_nobody(void **state)
+{
+    (void)state;
+    everybody_says("FLUSHALL");
+    many.entry.wait_replicas = 1;
+    many.entry.wait_timeout_ms = 500;
+    struct world *world = world_begin_on(&many.entry, NULL);
+    load(world, 200, NULL);
+    load(world, 200, kill_primary_for_a_while);
+    check_exactly_once(world);
+    many.entry.wait_replicas = 0;
+    world_end_nodes(world);
+}
+
 static void a_dead_primary_is_replaced_and_told(void **state)
 {
     (void)state;
@@ -169,6 +193,70 @@ static void a_dead_primary_is_replaced_and_told(void **state)
         told += world->rooms[0][r].lost;
     }
     assert_int_equal(told, rooms_there); /* the others know nothing of it */
+    world_end_nodes(world);
+}
+
+/* --- one key --------------------------------------------------------------------------------- */
+
+static bool is_synced;
+static enum err sync_err;
+static uint32_t sync_count;
+static void on_synced(struct store_sync *op, enum err err, const struct store_position *positions,
+                      uint32_t count)
+{
+    (void)op, (void)positions;
+    is_synced = true;
+    sync_err = err;
+    sync_count = count;
+}
+
+static enum err sync_user(struct world *world, const char *user, bool saves)
+{
+    struct store_position position = {
+        .channel = BYTES_LITERAL("room:0"), .epoch = BYTES_LITERAL("e"), .offset = 1};
+    struct store_sync op = {.user = bytes_of_text(user),
+                            .client = BYTES_LITERAL("phone"),
+                            .positions = &position,
+                            .positions_count = saves,
+                            .on_end = on_synced};
+    is_synced = false;
+    store_sync(world->nodes[0].store, &op);
+    turn_until(world, is_synced);
+    return sync_err;
+}
+
+/* Half of a slot is elsewhere: what is one key goes on, there or here. */
+static void a_key_is_followed_while_its_slot_moves(void **state)
+{
+    (void)state;
+    struct room *room;
+    char text[256], from_id[64], to_id[64];
+    everybody_says("FLUSHALL");
+    everybody_says("CONFIG SET appendfsync always");
+    struct world *world = world_begin_on(&many.entry, NULL);
+    turn_until(world, all_are_healthy(world));
+    load(world, 60, NULL);
+    room = &world->rooms[0][0]; /* a user of the same name is in the same partition */
+    uint32_t slot = room_slot(room);
+    struct redis_world *from = owner_of(slot);
+    struct redis_world *to = &many.at[((uint32_t)(from - many.at) + 1) % MANY_PRIMARIES];
+    snprintf(from_id, sizeof from_id, "%.40s", redis_cli(from, "CLUSTER MYID"));
+    snprintf(to_id, sizeof to_id, "%.40s", redis_cli(to, "CLUSTER MYID"));
+    snprintf(text, sizeof text, "CLUSTER SETSLOT %u IMPORTING %s", slot, from_id);
+    assert_string_equal(redis_cli(to, text), "OK");
+    snprintf(text, sizeof text, "CLUSTER SETSLOT %u MIGRATING %s", slot, to_id);
+    assert_string_equal(redis_cli(from, text), "OK");
+    assert_int_equal(sync_user(world, room->name, true), ERR_OK); /* a new key: it is there */
+    assert_int_equal(sync_user(world, room->name, false), ERR_OK);
+    assert_int_equal(sync_count, 1);
+    snprintf(text, sizeof text, "CLUSTER COUNTKEYSINSLOT %u", slot);
+    assert_int_equal(atoi(redis_cli(to, text)), 1);
+    /* The move is given up, but for the one key. */
+    snprintf(text, sizeof text, "CLUSTER SETSLOT %u STABLE", slot);
+    assert_string_equal(redis_cli(from, text), "OK");
+    redis_cli(to, "FLUSHALL");
+    snprintf(text, sizeof text, "CLUSTER SETSLOT %u STABLE", slot);
+    assert_string_equal(redis_cli(to, text), "OK");
     world_end_nodes(world);
 }
 
@@ -200,6 +288,8 @@ int main(void)
         cmocka_unit_test(nodes_on_a_cluster_hear_each_other_exactly_once),
         cmocka_unit_test_prestate(slots_that_move_lose_and_double_nothing, NULL),
         cmocka_unit_test_prestate(slots_that_move_lose_and_double_nothing, (void *)(uintptr_t)1),
+        cmocka_unit_test(a_key_is_followed_while_its_slot_moves),
+        cmocka_unit_test(a_fail_over_of_what_was_waited_for_is_told_to_nobody),
         cmocka_unit_test(a_dead_primary_is_replaced_and_told),
         cmocka_unit_test(mistakes_are_told),
     };
