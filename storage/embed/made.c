@@ -104,13 +104,15 @@ static bool made_check_files(const struct made *made, uint32_t shard, const char
 static bool made_check_log(const char *path, const char *log_directory, uint32_t shard,
                            const struct made *made, uint64_t generation, bool is_clean)
 {
-    if (made->generation > generation) {
+    /* A life that made no file, after a clean end, had nothing that an older index lacks. */
+    bool is_empty = made->last < made->first && is_clean;
+    if (made->generation > generation && !is_empty) {
         log_error("index is older than the logs were; " MADE_WAY_OUT " file=%s generation=%" PRIu64
                   " of_the_index=%" PRIu64,
                   path, made->generation, generation);
         return false;
     }
-    if (made->generation < generation || is_clean) return true;
+    if (made->generation != generation || is_clean) return true;
     return made_check_files(made, shard, log_directory);
 }
 

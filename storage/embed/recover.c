@@ -285,12 +285,15 @@ static enum err recover_end(const struct recover *recover)
     const struct segment *end = recover->end;
     if (end->generation != acked->generation) return ERR_OK;
     if (recover->wanted > acked->logs[end->shard]) return ERR_OK;
+    /* Zeroes in a later file are no damage, they only follow it. */
+    bool is_there = recover->is_torn || strcmp(recover->bad_path, end->path) == 0;
+    bool is_at_bad = recover->is_bad && is_there;
     log_error("log ends before what was acknowledged; restore the data directory from a backup, "
               "or make an empty file " MADE_ACCEPT_NAME
               " in it: the start then goes on without what is gone and gives every channel a new "
               "epoch file=%s offset=%" PRIu64 " batch=%" PRIu64 " acknowledged=%" PRIu64,
-              recover->is_bad ? recover->bad_path : end->path,
-              recover->is_bad ? recover->bad_at : recover->end_at, recover->wanted,
+              is_at_bad ? recover->bad_path : end->path,
+              is_at_bad ? recover->bad_at : recover->end_at, recover->wanted,
               acked->logs[end->shard]);
     return ERR_STORE_CORRUPT;
 }

@@ -21,6 +21,15 @@ function batches(bytes) {
   return found;
 }
 
+function crc32c(bytes) {
+  let sum = ~0;
+  for (const byte of bytes) {
+    sum ^= byte;
+    for (let i = 0; i < 8; i++) sum = sum & 1 ? sum >>> 1 ^ 0x82f63b78 : sum >>> 1;
+  }
+  return ~sum >>> 0;
+}
+
 test('damaged logs', async (t) => {
   const gateway = new Gateway({ shards: 1 });
   t.after(() => gateway.end());
@@ -43,10 +52,15 @@ test('damaged logs', async (t) => {
   assert.equal(whole[0].length, COUNT);
 
   const path = (name) => join(data, 'log', name);
-  /** The directory after the crash, with one file changed. */
-  const damage = (name, change) => {
+  /** The directory after the crash, with one file changed; `acked`: what DIR/made knows to be
+   *  acknowledged (storage/embed/made.h), which depends on how long the log was idle. */
+  const damage = (name, change, acked = 0) => {
     rmSync(data, { recursive: true });
     cpSync(crash, data, { recursive: true });
+    const made = readFileSync(join(data, 'made'));
+    made.writeBigUInt64LE(BigInt(acked), 40);
+    made.writeUInt32LE(crc32c(made.subarray(0, 52)), 52);
+    writeFileSync(join(data, 'made'), made);
     const bytes = readFileSync(path(name));
     change(bytes);
     writeFileSync(path(name), bytes);
@@ -92,6 +106,28 @@ test('damaged logs', async (t) => {
     damage(logs[0], () => {});
     truncateSync(path(logs[0]), at + 100);
     assert.match(await holds(COUNT - 1), cut);
+  });
+
+  await t.test('a last batch that was acknowledged is not cut', async () => {
+    const { at, size } = whole[0].at(-1);
+    const refused = (file, place) => assert.rejects(gateway.start(), new RegExp(`"code":1[^]*error log ends before what was ` +
+      `acknowledged; restore the data directory from a backup, or make an empty file accept-loss in it[^\\n]* file=\\S*${file} ` +
+      `offset=${place} batch=${COUNT} acknowledged=${COUNT}`));
+    damage(logs[0], (bytes) => { bytes[at + 100] ^= 4; }, COUNT);
+    await refused(logs[0], at);
+    damage(logs[0], (bytes) => bytes.fill(0, at, at + size), COUNT);
+    await refused(logs[0], at);
+    damage(logs[0], () => {}, COUNT);
+    truncateSync(path(logs[0]), at);
+    await refused(logs[0], at);
+    damage(logs[0], () => {}, COUNT);
+    await holds(COUNT);
+  });
+
+  await t.test('a record of the log files in zeroes refuses', async () => {
+    damage(logs[0], () => {});
+    writeFileSync(join(data, 'made'), Buffer.alloc(readFileSync(join(data, 'made')).length));
+    await assert.rejects(gateway.start(), /"code":1[^]*error record of the log files is damaged; [^\n]* file=\S*made offset=0/);
   });
 
   await t.test('a flipped bit anywhere before the end refuses, mended it starts', async () => {
