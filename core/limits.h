@@ -24,7 +24,7 @@
 #define MESH_BACKLOG_BYTES_MAX (64u << 20)
 
 /* Work per turn, so that no one waits on another's luck. */
-#define TURN_LETTERS_MAX  (VERIFY ? 16 : 4096)
+#define TURN_LETTERS_MAX  MEMBERS_MAX
 #define TURN_TIMERS_MAX   (VERIFY ? 8 : 1024)
 /* Commands of one connection that waited for credit, while others wait too. */
 #define TURN_COMMANDS_MAX (VERIFY ? 2 : 64)
@@ -60,6 +60,9 @@
 #define RECEIPT_BATCH_MAX   1000 /* of one question to a home */
 #define RECEIPT_LIST_MAX    1000 /* users of one page of readers */
 #define RECEIPT_STATES_MAX  100  /* channels of one receipt.unread */
+/* Users that one record of a member list names: what a Redis does in some 10 ms, in
+ * which it serves nobody else. */
+#define MEMBERS_RECORD_MAX  (VERIFY ? 16 : 4096)
 
 /* How long publications are kept whose namespace names only their count. */
 #define HISTORY_TTL_MS (7u * 24 * 3600 * 1000)

@@ -33,43 +33,65 @@ static struct member_row *members_add(struct members *members, const struct stor
     return row;
 }
 
-/* Takes out who was not named in this round: collected first, because a map
+static void members_drop(struct members *members, struct member_row *row)
+{
+    void *removed = map_remove(&members->map, row->member.user);
+    check(removed == row);
+    if (members->on_change != NULL) members->on_change(members->context, row->member.user, true);
+    mem_free(row);
+}
+
+/* Takes out whom the list spoke of and did not name: collected first, because a map
  * may not change while it is walked. */
-static void members_sweep(struct members *members)
+static void members_sweep(struct members *members, const struct members_change *change)
 {
     uint32_t at = 0, gone_count = 0;
     struct member_row **gone = mem_alloc((members->map.count + 1) * sizeof(void *));
     for (struct member_row *row; (row = map_next(&members->map, &at)) != NULL;) {
-        if (row->round != members->round) gone[gone_count++] = row;
+        bool is_meant = change->kind != MEMBERS_SET_BETWEEN ||
+                        members_are_between(row->member.user, change->after, change->upto);
+        if (is_meant && row->round != members->round) gone[gone_count++] = row;
     }
-    for (uint32_t i = 0; i < gone_count; i++) {
-        void *removed = map_remove(&members->map, gone[i]->member.user);
-        check(removed == gone[i]);
-        mem_free(gone[i]);
-    }
+    for (uint32_t i = 0; i < gone_count; i++) members_drop(members, gone[i]);
     mem_free(gone);
 }
 
-void members_set(struct members *members, const struct bytes *users, uint32_t users_count,
-                 uint64_t head)
+void members_apply(struct members *members, const struct members_change *change)
 {
     members->round++;
-    for (uint32_t i = 0; i < users_count; i++) {
-        struct member_row *row = map_find(&members->map, users[i]);
+    for (uint32_t i = 0; i < change->count; i++) {
+        const struct store_member *named = &change->list[i];
+        struct member_row *row = map_find(&members->map, named->user);
+        if (change->kind == MEMBERS_REMOVE) {
+            if (row != NULL) members_drop(members, row);
+            continue;
+        }
         if (row == NULL) {
-            struct store_member member = {.user = users[i], .joined = head + 1, .read = head};
-            row = members_add(members, &member);
+            row = members_add(members, named);
+            if (members->on_change != NULL)
+                members->on_change(members->context, row->member.user, false);
         }
         row->round = members->round;
+        if (change->kind != MEMBERS_STATE) continue;
+        struct bytes user = row->member.user;
+        row->member = *named;
+        row->member.user = user;
     }
-    members_sweep(members);
-    check(members->map.count <= users_count);
+    if (change->kind == MEMBERS_ADD || change->kind == MEMBERS_REMOVE) return;
+    members_sweep(members, change);
 }
 
-void members_read(struct members *members, struct bytes user, uint64_t offset)
+struct store_member *members_find(const struct members *members, struct bytes user)
 {
     struct member_row *row = map_find(&members->map, user);
-    if (row != NULL) row->member.read = max_u64(row->member.read, offset);
+    return row == NULL ? NULL : &row->member;
+}
+
+bool members_move(struct members *members, struct bytes user, enum cursor_mark mark,
+                  uint64_t offset, uint64_t head)
+{
+    struct store_member *member = members_find(members, user);
+    return member != NULL && member_move(member, mark, offset, head);
 }
 
 void members_load(struct members *members, const struct store_member *member)

@@ -1,13 +1,13 @@
 /*
- * members: the members of one channel and how far each has read.
+ * members: the members of one channel and how far each has read, by name.
  *
- * A member list replaces the one before: who is new joins at head + 1 with the
- * cursor just below, who is missing is removed, who stays keeps both numbers.
- * A cursor only grows.
+ * For engines that keep them in memory, or make a snapshot: the rules stand in
+ * storage/member.h.
  *
  * Memory:  one heap block a member.
  * Thread:  its owner.
- * Bound:   members_set O(members), members_read O(1).
+ * Bound:   members_apply O(members) for a list that replaces, else O(list);
+ *          members_move O(1).
  * Tests:   tests/unit/storage/test_members.c
  */
 #pragma once
@@ -15,18 +15,24 @@
 #include "core/map.h"
 #include "storage/store.h"
 
+/* Who came and who went. */
+typedef void (*members_fn)(void *context, struct bytes user, bool is_leave);
+
 struct members {
     struct map map;
-    uint64_t round; /* counts members_set calls */
+    uint64_t round;       /* counts the lists that replaced */
+    members_fn on_change; /* told by members_apply; NULL: nobody */
+    void *context;
 };
 
 void members_init(struct members *members, uint64_t seed);
 void members_fini(struct members *members);
-/* The list in force after the publication `head`. */
-void members_set(struct members *members, const struct bytes *users, uint32_t users_count,
-                 uint64_t head);
-/* Moves a cursor forward; users who are no members are passed over. */
-void members_read(struct members *members, struct bytes user, uint64_t offset);
+void members_apply(struct members *members, const struct members_change *change);
+/* The row of a member, NULL for a stranger. */
+struct store_member *members_find(const struct members *members, struct bytes user);
+/* As member_move; false for users who are no members. */
+bool members_move(struct members *members, struct bytes user, enum cursor_mark mark,
+                  uint64_t offset, uint64_t head);
 /* A row from the disk. */
 void members_load(struct members *members, const struct store_member *member);
 /* Fills list[members->map.count]; names are views of the rows. */

@@ -13,6 +13,9 @@
  *  5. A removal is a record like any other: durable when it is answered, and what
  *     it removed stays removed, here, after a restart and on other nodes.
  *  6. Loss is told: a channel whose stored data vanished gets on_lost and a new epoch.
+ *  7. Members and their cursors are records like publications: what was answered is
+ *     there after a restart and on every node, and a channel that has members keeps
+ *     its epoch.  A publication moves its publisher's cursors in the same step.
  *
  * A channel is opened before anything else is asked of it.  Opening loads its
  * epoch, head, members and newest publications, and starts the feed: everything
@@ -23,6 +26,7 @@
  *   home: store_open ─▶ on_opened(snapshot)
  *         store_append ─▶ …commit… ─▶ on_appended, then sink.on_publication
  *         store_read  ─▶ on_read        store_close (no op under way)
+ *         store_moves ─▶ on_moves       store_memberships ─▶ on_memberships
  *
  * Callbacks run inside loop_run, inbox_read, wheel_run or store_submit of the
  * owner shard, never inside the call that asked.
@@ -30,7 +34,8 @@
  * Thread:  a struct store belongs to its shard; struct store_node to the process
  *          (opened before and closed after the shards).
  * Source:  storage/embed, storage/redis, storage/memory
- * Tests:   tests/unit/storage/test_store.c, test_store_remove.c (one contract, every engine)
+ * Tests:   tests/unit/storage/test_store.c, test_store_remove.c, test_store_members.c,
+ *          test_store_moves.c (one contract, every engine)
  */
 #pragma once
 
@@ -43,7 +48,7 @@
 #include "core/rng.h"
 #include "core/wheel.h"
 #include "core/worker.h"
-#include "storage/record.h"
+#include "storage/member.h"
 
 struct loop;
 struct store;
@@ -73,12 +78,6 @@ struct store_channel {
     void *engine; /* private to the engine */
 };
 
-struct store_member {
-    struct bytes user;
-    uint64_t joined; /* first offset that is for this member: head at join + 1 */
-    uint64_t read;   /* cursor; equals joined - 1 at join */
-};
-
 /* Borrowed for the callback. */
 struct store_snapshot {
     const struct publication *publications; /* the newest, ascending, ending at channel->head */
@@ -105,18 +104,20 @@ struct store_append {
     /* All views are copied before store_append returns. */
     struct publication publication; /* offset and time_ms are given by the store */
     struct bytes scope, key;        /* empty key: none */
-    const struct bytes *users;      /* RECORD_MEMBERS: the whole list */
-    uint32_t users_count;
-    struct bytes user; /* RECORD_CURSOR */
-    uint64_t offset;   /* RECORD_CURSOR: read up to here */
+    struct members_ask members;     /* RECORD_MEMBERS: at most MEMBERS_RECORD_MAX users;
+                                       storage/change.h cuts longer lists */
+    struct bytes user;              /* RECORD_CURSOR: who; a user who is no member is passed over */
+    enum cursor_mark mark;          /* RECORD_CURSOR */
+    uint64_t offset;                /* RECORD_CURSOR: cut to the head */
     bool is_live_only; /* RECORD_PUBLICATION: deliver it, keep nothing but its key; offset 0 */
     /* Answer, for the callback: what `offset` is of.  Empty: of the channel's epoch;
      * else of the one that has followed it, and on_lost is on its way. */
     struct bytes epoch;
     /* RECORD_REMOVE says nothing more: everything up to the head that the channel
      * has in the order of the appends; offsets, epoch, members and keys stay.
-     * `offset`: of the publication (0 when live only), or the last one removed;
-     * `is_repeat`: the key was seen before. */
+     * `offset`: of the publication (0 when live only), the last one removed, the head at
+     * which a list came into force, or the cursor's, cut to the head; `is_repeat`: the
+     * key was seen before. */
     void (*on_appended)(struct store_append *op, enum err err, uint64_t offset, bool is_repeat);
     /* private to the engine */
     struct list link;
@@ -141,17 +142,78 @@ struct store_read {
     void *engine;
 };
 
+/* When did these members move to or past an offset?  Known for STORE_MOVES_MS, of
+ * channels that had at most STORE_MOVES_MEMBERS_MAX members at the time. */
+struct store_moved {
+    uint64_t read_ms, delivered_ms; /* store time; 0: not known.  Reading delivers. */
+};
+/* Takes a move in: the first one of each kind counts. */
+static inline void moved_note(struct store_moved *moved, enum cursor_mark mark, uint64_t time_ms)
+{
+    if (mark == CURSOR_READ && (moved->read_ms == 0 || time_ms < moved->read_ms))
+        moved->read_ms = time_ms;
+    if (moved->delivered_ms == 0 || time_ms < moved->delivered_ms) moved->delivered_ms = time_ms;
+}
+struct store_moves {
+    struct store_channel *channel;
+    uint64_t offset;
+    /* No move to `offset` can be older: the time of its publication, or 0.  It only
+     * spares work. */
+    uint64_t since_ms;
+    const struct bytes *users; /* members; copied before store_moves returns */
+    uint32_t users_count;      /* at most STORE_MOVES_MEMBERS_MAX */
+    /* `moved`: one for each user, in their order; NULL after an error. */
+    void (*on_moves)(struct store_moves *op, enum err err, const struct store_moved *moved);
+    /* private to the engine */
+    struct list link;
+    struct job job;
+    void *engine;
+};
+
+/* The channels that a user is a member of.  What was answered in the last moments may be
+ * missing, or still there (STORE_LISTED_LATE_MS): where it matters, a channel's own
+ * members decide. */
+struct store_memberships {
+    struct bytes user;  /* alive until the callback, as is `after` */
+    struct bytes after; /* names above it, byte by byte; empty: from the first */
+    uint32_t limit;     /* 1 .. STORE_MEMBERSHIPS_MAX */
+    /* Ascending.  `has_more`: go on after the last one.  NULL and 0 after an error. */
+    void (*on_memberships)(struct store_memberships *op, enum err err, const struct bytes *channels,
+                           uint32_t count, bool has_more);
+    /* private to the engine */
+    struct list link;
+    struct job job;
+    void *engine;
+};
+
+#define STORE_MOVES_MS          (7u * 24 * 3600 * 1000)
+#define STORE_MOVES_MEMBERS_MAX 256
+#define STORE_MEMBERSHIPS_MAX   1000
+/* After that long every membership that was answered is listed, unless the engine is
+ * behind (store_health). */
+#define STORE_LISTED_LATE_MS    1000
+
+/* Somebody's mark, as a sink hears it. */
+struct store_cursor {
+    struct bytes user;
+    enum cursor_mark mark;
+    uint64_t offset;  /* CURSOR_READ, CURSOR_DELIVERED: at most the head */
+    uint64_t time_ms; /* store time */
+};
+
 /* Where the feed of all channels of a shard ends.  Views are borrowed. */
 struct store_sink {
     void *context;
-    /* channel->head was moved to publication->offset before, unless it is 0. */
+    /* channel->head was moved to publication->offset before, unless it is 0.  Its
+     * publisher's cursors go with it (publication_mover); no on_cursor says so. */
     void (*on_publication)(void *context, struct store_channel *channel,
                            const struct publication *publication);
-    /* The list in force from here on; new members join at head + 1. */
-    void (*on_members)(void *context, struct store_channel *channel, const struct bytes *users,
-                       uint32_t users_count);
-    void (*on_cursor)(void *context, struct store_channel *channel, struct bytes user,
-                      uint64_t offset);
+    /* In force from here on.  Who is told of more than MEMBERS_MAX passes the rest over. */
+    void (*on_members)(void *context, struct store_channel *channel,
+                       const struct members_change *change);
+    /* Users who are no members are to be passed over, and what moves nothing. */
+    void (*on_cursor)(void *context, struct store_channel *channel,
+                      const struct store_cursor *cursor);
     /* Publications at or below `offset` are kept nowhere any more; <= channel->head. */
     void (*on_removed)(void *context, struct store_channel *channel, uint64_t offset);
     /* The epoch changed under us; positions before are void.  channel->epoch and
@@ -217,6 +279,8 @@ struct store_engine {
     void (*close)(struct store *store, struct store_channel *channel);
     void (*append)(struct store *store, struct store_append *op);
     void (*read)(struct store *store, struct store_read *op);
+    void (*moves)(struct store *store, struct store_moves *op);
+    void (*memberships)(struct store *store, struct store_memberships *op);
     void (*submit)(struct store *store);
     uint32_t (*pending)(const struct store *store);
     void (*health)(const struct store *store, struct store_health *health);
@@ -272,6 +336,15 @@ static inline void store_append(struct store *store, struct store_append *op)
 static inline void store_read(struct store *store, struct store_read *op)
 {
     store->engine->read(store, op);
+}
+static inline void store_moves(struct store *store, struct store_moves *op)
+{
+    store->engine->moves(store, op);
+}
+/* Of no channel that must be open; any shard may ask. */
+static inline void store_memberships(struct store *store, struct store_memberships *op)
+{
+    store->engine->memberships(store, op);
 }
 /* Step 6 of the turn: what the turn appended leaves as one batch. */
 static inline void store_submit(struct store *store)

@@ -52,15 +52,15 @@ static void on_publication(void *context, struct store_channel *channel,
     (void)context, (void)channel, (void)publication;
     shard.heard++;
 }
-static void on_members(void *context, struct store_channel *channel, const struct bytes *users,
-                       uint32_t users_count)
+static void on_members(void *context, struct store_channel *channel,
+                       const struct members_change *change)
 {
-    (void)context, (void)channel, (void)users, (void)users_count;
+    (void)context, (void)channel, (void)change;
 }
-static void on_cursor(void *context, struct store_channel *channel, struct bytes user,
-                      uint64_t offset)
+static void on_cursor(void *context, struct store_channel *channel,
+                      const struct store_cursor *cursor)
 {
-    (void)context, (void)channel, (void)user, (void)offset;
+    (void)context, (void)channel, (void)cursor;
 }
 static void on_removed(void *context, struct store_channel *channel, uint64_t offset)
 {

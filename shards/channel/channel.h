@@ -155,10 +155,10 @@ void channel_on_receipt_states(void *shard, struct letter *letter);
 /* The store's feed (struct store_sink); context is the shard. */
 void channel_on_publication(void *shard, struct store_channel *channel,
                             const struct publication *publication);
-void channel_on_members(void *shard, struct store_channel *channel, const struct bytes *users,
-                        uint32_t users_count);
-void channel_on_cursor(void *shard, struct store_channel *channel, struct bytes user,
-                       uint64_t offset);
+void channel_on_members(void *shard, struct store_channel *channel,
+                        const struct members_change *change);
+void channel_on_cursor(void *shard, struct store_channel *channel,
+                       const struct store_cursor *cursor);
 void channel_on_removed(void *shard, struct store_channel *channel, uint64_t offset);
 void channel_on_lost(void *shard, struct store_channel *channel);
 /* Of other nodes (struct store_peer_sink). */

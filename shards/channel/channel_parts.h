@@ -15,6 +15,7 @@
 #include "shards/letter.h"
 #include "shards/letter_receipt.h"
 #include "shards/shard.h"
+#include "storage/change.h"
 
 /* A question under way at the store. */
 struct channel_op {
@@ -36,6 +37,7 @@ struct channel_op {
     char *name;
     union {
         struct store_append append;
+        struct store_change change;
         struct store_read read;
     };
 };

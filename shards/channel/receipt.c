@@ -66,16 +66,32 @@ static bool is_of_system(const struct publication *publication)
     return json_close(&json) == ERR_OK && is_system;
 }
 
+static struct cursor_member member_of(const struct store_member *stored)
+{
+    return (struct cursor_member){.user = stored->user,
+                                  .joined = stored->joined,
+                                  .read = stored->read,
+                                  .delivered = stored->delivered,
+                                  .unread_from = stored->unread_from,
+                                  .is_hidden = stored->is_hidden};
+}
+
+/* Two nodes that add at once may make a list longer than it may be: the rest is passed
+ * over. */
+static void member_add(struct cursor_index *cursors, const struct store_member *stored)
+{
+    struct cursor_member member = member_of(stored);
+    enum err err = cursor_add(cursors, &member);
+    check(err == ERR_OK || err == ERR_LIMIT_MEMBERS); /* the store has each member once */
+}
+
 void receipt_load(struct channel *channel, const struct store_member *members, uint32_t count)
 {
     check(channel->stored->cursors == NULL);
     if (count == 0) return;
     struct cursor_index *cursors = index_make(channel);
-    cursor_reserve(cursors, count);
-    for (uint32_t i = 0; i < count; i++) {
-        enum err err = cursor_join(cursors, members[i].user, members[i].joined, members[i].read);
-        check(err == ERR_OK); /* the store has each member once, and no more than the limit */
-    }
+    cursor_reserve(cursors, min_u32(count, MEMBERS_MAX));
+    for (uint32_t i = 0; i < count; i++) member_add(cursors, &members[i]);
     const struct window *window = &channel->stored->window;
     for (uint64_t offset = window_first(window); offset <= window->head; offset++) {
         struct publication publication;
@@ -174,12 +190,9 @@ static void tell_left(struct channel *channel, struct bytes user)
 
 /* --- members ----------------------------------------------------------------------- */
 
-static void members_set_on_appended(struct store_append *append, enum err err, uint64_t offset,
-                                    bool is_repeat)
+static void members_set_on_changed(struct store_change *change, enum err err)
 {
-    struct channel_op *op = container_of(append, struct channel_op, append);
-    (void)offset;
-    (void)is_repeat;
+    struct channel_op *op = container_of(change, struct channel_op, change);
     call_answer_to(op->channel->shard, op->to, &(struct answer){.call = op->call, .err = err});
     op_end(op);
 }
@@ -190,20 +203,19 @@ bool members_set_ask(struct channel *channel, struct letter *letter)
     letter_read_members_set(letter, &channel->shard->arena, &in);
     check(in.users_count <= MEMBERS_MAX);
     struct channel_op *op = op_begin(channel, letter, in.call);
-    op->append = (struct store_append){
+    op->change = (struct store_change){
         .channel = &channel->stored->store,
-        .type = RECORD_MEMBERS,
-        .users = in.users,
-        .users_count = in.users_count,
-        .on_appended = members_set_on_appended,
+        .ask = {.kind = MEMBERS_SET, .users = in.users, .count = in.users_count},
+        .on_changed = members_set_on_changed,
     };
-    store_append(channel->shard->store, &op->append);
-    return false; /* the store has copied everything */
+    store_change(channel->shard->store, &op->change);
+    return false; /* everything was copied */
 }
 
-/* Members who are not in the new list, collected because the index may not
+/* Members whom a list spoke of and did not name, collected because the index may not
  * change under its walk. */
 struct leavers {
+    const struct members_change *change;
     const struct map *stay;
     struct bytes *users;
     uint32_t count;
@@ -213,50 +225,89 @@ struct leavers {
 static void leavers_add(void *context, const struct cursor_member *member)
 {
     struct leavers *leavers = context;
+    const struct members_change *change = leavers->change;
+    if (change->kind == MEMBERS_SET_BETWEEN &&
+        !members_are_between(member->user, change->after, change->upto))
+        return;
     if (map_find(leavers->stay, member->user) == NULL)
         leavers->users[leavers->count++] = arena_copy(leavers->arena, member->user);
 }
 
-static void members_leave(struct channel *channel, const struct bytes *users, uint32_t users_count)
+static void member_leave(struct channel *channel, struct bytes user)
+{
+    enum err err = cursor_leave(channel->stored->cursors, user);
+    check(err == ERR_OK);
+    tell_left(channel, user);
+}
+
+static void members_leave(struct channel *channel, const struct members_change *change)
 {
     struct map stay;
     map_init(&stay, rng_next(&channel->shard->rng));
-    for (uint32_t i = 0; i < users_count; i++)
-        if (map_find(&stay, users[i]) == NULL) map_put(&stay, users[i], channel);
+    for (uint32_t i = 0; i < change->count; i++)
+        if (map_find(&stay, change->list[i].user) == NULL)
+            map_put(&stay, change->list[i].user, channel);
 
     struct arena *arena = &channel->shard->arena;
-    struct leavers leavers = {.stay = &stay, .arena = arena};
+    struct leavers leavers = {.change = change, .stay = &stay, .arena = arena};
     leavers.users =
         arena_get(arena, (cursor_members(channel->stored->cursors) + 1) * sizeof(struct bytes));
     cursor_each(channel->stored->cursors, leavers_add, &leavers);
-    for (uint32_t i = 0; i < leavers.count; i++) {
-        enum err err = cursor_leave(channel->stored->cursors, leavers.users[i]);
-        check(err == ERR_OK);
-        tell_left(channel, leavers.users[i]);
-    }
+    for (uint32_t i = 0; i < leavers.count; i++) member_leave(channel, leavers.users[i]);
     map_fini(&stay);
 }
 
-void channel_on_members(void *shard, struct store_channel *store, const struct bytes *users,
-                        uint32_t users_count)
+/* One who is here is brought to what the store says; false: it is of another join. */
+static bool member_bring(struct channel *channel, const struct store_member *stored)
+{
+    struct cursor_index *cursors = channel->stored->cursors;
+    struct cursor_member here;
+    enum err err = cursor_find(cursors, stored->user, &here);
+    check(err == ERR_OK);
+    bool is_old = here.joined == 1 && stored->joined + RECEIPT_WINDOW < cursor_head(cursors);
+    if (here.joined != stored->joined && !is_old) return false;
+    receipt_move(channel, stored->user, stored->delivered, true);
+    receipt_move(channel, stored->user, stored->read, false);
+    err = cursor_mark_unread(cursors, stored->user, stored->unread_from);
+    if (err == ERR_OK) err = cursor_hide(cursors, stored->user, stored->is_hidden);
+    check(err == ERR_OK);
+    return true;
+}
+
+/* One who is named by a change. */
+static void member_take(struct channel *channel, const struct store_member *stored,
+                        enum members_kind kind)
+{
+    bool is_here = cursor_is_member(channel->stored->cursors, stored->user);
+    bool must_leave = kind == MEMBERS_REMOVE;
+    if (is_here && kind == MEMBERS_STATE) must_leave = !member_bring(channel, stored);
+    if (is_here && must_leave) {
+        enum err err = cursor_leave(channel->stored->cursors, stored->user);
+        check(err == ERR_OK);
+        is_here = false;
+        if (kind == MEMBERS_REMOVE) tell_left(channel, stored->user);
+    }
+    if (!is_here && kind != MEMBERS_REMOVE) member_add(channel->stored->cursors, stored);
+}
+
+void channel_on_members(void *shard, struct store_channel *store,
+                        const struct members_change *change)
 {
     struct channel *channel = channel_of_store(store);
+    struct stored *stored = channel->stored;
     check(channel->shard == shard);
     if (channel->state != CHANNEL_LIVE) return;
-    if (channel->stored->cursors == NULL) {
-        if (users_count == 0) return;
+    bool is_delta = change->kind == MEMBERS_ADD || change->kind == MEMBERS_REMOVE;
+    if (stored->cursors == NULL) {
+        if (change->count == 0) return;
         index_make(channel);
     }
-    members_leave(channel, users, users_count);
-    for (uint32_t i = 0; i < users_count; i++) {
-        if (cursor_is_member(channel->stored->cursors, users[i])) continue;
-        enum err err =
-            cursor_join(channel->stored->cursors, users[i], store->head + 1, store->head);
-        check(err == ERR_OK);
-    }
-    if (users_count == 0) {
-        cursor_destroy(channel->stored->cursors);
-        channel->stored->cursors = NULL;
+    if (!is_delta) members_leave(channel, change);
+    for (uint32_t i = 0; i < change->count; i++)
+        member_take(channel, &change->list[i], change->kind);
+    if (cursor_members(stored->cursors) == 0) {
+        cursor_destroy(stored->cursors);
+        stored->cursors = NULL;
     }
     members_account(channel);
     live_members_changed(channel);
@@ -281,7 +332,7 @@ void receipt_post(struct channel *channel, const struct publication *publication
 {
     struct cursor_index *cursors = channel->stored->cursors;
     if (cursors == NULL) return;
-    struct bytes sender = publication->has_info ? publication->user : BYTES_NONE;
+    struct bytes sender = publication_mover(publication);
     uint64_t before = publication->offset;
     if (channel->stored->live != NULL) receipt_cursor(channel, sender, &before);
     cursor_send(cursors, publication->offset, sender);
@@ -291,11 +342,24 @@ void receipt_post(struct channel *channel, const struct publication *publication
         live_moved(channel, sender, before, publication->offset, false);
 }
 
-void channel_on_cursor(void *shard, struct store_channel *store, struct bytes user, uint64_t offset)
+void channel_on_cursor(void *shard, struct store_channel *store, const struct store_cursor *cursor)
 {
     struct channel *channel = channel_of_store(store);
+    struct cursor_index *cursors = channel->stored->cursors;
+    enum err err = ERR_OK;
     check(channel->shard == shard);
-    if (channel->state == CHANNEL_LIVE) receipt_move(channel, user, offset, false);
+    if (channel->state != CHANNEL_LIVE || cursors == NULL) return;
+    switch (cursor->mark) {
+    case CURSOR_READ: receipt_move(channel, cursor->user, cursor->offset, false); return;
+    case CURSOR_DELIVERED: receipt_move(channel, cursor->user, cursor->offset, true); return;
+    case CURSOR_UNREAD: err = cursor_mark_unread(cursors, cursor->user, cursor->offset); break;
+    case CURSOR_HIDDEN:
+        err = cursor_hide(cursors, cursor->user, cursor->offset != 0);
+        live_members_changed(channel);
+        break;
+    case CURSOR_MARKS: impossible("a mark is one of those above");
+    }
+    check(err == ERR_OK || err == ERR_NOT_MEMBER); /* who left meanwhile */
 }
 
 void receipt_state_of(const struct channel *channel, struct bytes user, struct receipt_state *state)

@@ -226,9 +226,7 @@ static size_t append_body_size(const struct embed_store *store, const struct sto
     if (op->type == RECORD_CURSOR) return op->user.size;
     if (op->type == RECORD_REMOVE) return 0;
     check(op->type == RECORD_MEMBERS);
-    size_t size = 4;
-    for (uint32_t i = 0; i < op->users_count; i++) size += 4 + op->users[i].size;
-    return size;
+    return members_ask_size(&op->members);
 }
 
 static void append_write(struct embed_store *store, struct writer *writer,
@@ -240,10 +238,20 @@ static void append_write(struct embed_store *store, struct writer *writer,
     } else if (op->type == RECORD_CURSOR) {
         write_bytes(writer, op->user);
     } else if (op->type == RECORD_MEMBERS) {
-        write_u32(writer, op->users_count);
-        for (uint32_t i = 0; i < op->users_count; i++) write_sized(writer, op->users[i]);
+        members_ask_write(writer, &op->members);
     }
     check(!writer->failed && writer->used == writer->size);
+}
+
+/* What an entry without a publication says beside its body. */
+static void entry_vary(struct entry *entry, const struct store_append *op)
+{
+    if (op->type == RECORD_MEMBERS) entry->variant = (uint8_t)(op->members.kind + 1);
+    if (op->type != RECORD_CURSOR) return;
+    uint64_t most = op->mark <= CURSOR_DELIVERED ? entry->offset : INT64_MAX; /* SQLite's most */
+    check(op->user.size > 0 && op->mark < CURSOR_MARKS);
+    entry->variant = (uint8_t)op->mark;
+    entry->offset = min_u64(op->offset, most);
 }
 
 /* `type`: of the op, or RECORD_KEY for a publication of which only the key is kept. */
@@ -265,10 +273,9 @@ static void append_record(struct embed_store *store, struct store_append *op, en
         entry.scope = op->key.size > 0 ? op->scope : BYTES_NONE;
         entry.key = op->key;
         entry.offset = record->offset = is_kept ? ++channel->assigned : 0;
-    } else if (op->type == RECORD_CURSOR) {
-        entry.offset = min_u64(op->offset, INT64_MAX); /* SQLite's integers end there */
-    } else if (op->type == RECORD_REMOVE) {
-        record->offset = channel->assigned;
+    } else {
+        entry_vary(&entry, op);
+        record->offset = entry.offset;
     }
     record->type = type;
     record->live = type == RECORD_KEY ? live_create(store, op) : NULL;
@@ -341,18 +348,6 @@ static void key_settle(struct embed_store *store, struct embed_channel *channel,
     }
 }
 
-static void feed_members(const struct store_sink *sink, struct store_channel *channel,
-                         const struct entry *entry)
-{
-    struct reader body = reader_of(entry->body);
-    uint32_t count = read_u32(&body), used = 0;
-    struct bytes *users = mem_alloc((count + 1) * sizeof *users);
-    while (used < count && entry_user(&body, &users[used])) used++;
-    check(used == count);
-    sink->on_members(sink->context, channel, users, count);
-    mem_free(users);
-}
-
 static void feed_live(struct embed_store *store, struct embed_record *record)
 {
     const struct store_sink *sink = &store->store.env.sink;
@@ -396,12 +391,7 @@ static void record_feed(struct embed_store *store, struct embed_record *record)
         sink->on_removed(sink->context, channel->open, channel->removed);
         return;
     }
-    struct entry entry;
-    record_read(record, &entry);
-    if (record->type == RECORD_MEMBERS)
-        feed_members(sink, channel->open, &entry);
-    else
-        sink->on_cursor(sink->context, channel->open, entry.body, entry.offset);
+    embed_feed_members(store, record);
 }
 
 static void on_durable(void *context, struct log_batch *batch)
@@ -533,6 +523,8 @@ const struct store_engine store_engine_embed = {
     .close = embed_close,
     .append = embed_append,
     .read = embed_read,
+    .moves = embed_moves,
+    .memberships = embed_memberships,
     .submit = embed_submit,
     .pending = embed_pending,
     .health = embed_health,

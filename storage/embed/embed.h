@@ -12,8 +12,8 @@
  * query is asked again.
  *
  * Private to storage/embed; files: embed.c (append, feed, submit), embed_read.c
- * (open, close, read), embed_apply.c (the index follows), embed_seal.c (bytes of
- * publications), embed_node.c (start, end), recover.c.
+ * (open, close, read), embed_members.c (who belongs where), embed_apply.c (the index
+ * follows), embed_seal.c (bytes of publications), embed_node.c (start, end), recover.c.
  *
  * Thread:  struct embed_store: owner shard.  struct embed_node: `index`, `applied`,
  *          `checkpointed`, `reseal`, `backup` and the sweep belong to the index writer's thread
@@ -30,6 +30,7 @@
 #include "storage/embed/seals.h"
 #include "storage/engines.h"
 #include "storage/keys.h"
+#include "storage/members.h"
 
 #define EMBED_READERS_MAX       8
 /* Records that may wait for the index; 1 Mi of about 100 bytes each. */
@@ -162,8 +163,10 @@ struct embed_query {
     struct list link; /* while the worker's queue is full */
     struct embed_store *store;
     struct embed_channel *channel;
-    struct store_open *open; /* one of the two */
+    struct store_open *open; /* one of the four */
     struct store_read *read;
+    struct store_moves *moves;
+    struct store_memberships *memberships; /* of no channel */
     struct query query;
     enum err err;
 };
@@ -240,10 +243,24 @@ void embed_open(struct store *store, struct store_open *op);
 void embed_close(struct store *store, struct store_channel *channel);
 void embed_read(struct store *store, struct store_read *op);
 void embed_read_kept(struct embed_store *store, struct embed_answer *answer);
+/* A query of `channel`, which it pins, or of none. */
+struct embed_query *query_create(struct embed_store *store, struct embed_channel *channel);
+void query_submit(struct embed_query *query);
 /* Gives waiting queries to the workers. */
 void embed_queries_submit(struct embed_store *store);
 /* Frees a closed channel that nothing needs any more; true when it went. */
 bool embed_channel_release(struct embed_store *store, struct embed_channel *channel);
+
+/* embed_members.c */
+/* A list or a cursor, to the sink. */
+void embed_feed_members(struct embed_store *store, struct embed_record *record);
+void embed_moves(struct store *store, struct store_moves *op);
+void embed_memberships(struct store *store, struct store_memberships *op);
+/* The query is done, or query->err says why not. */
+void embed_answer_moves(struct embed_query *query);
+void embed_answer_memberships(struct embed_query *query);
+/* What memory keeps beyond the batch `applied`. */
+void embed_members_merge(struct embed_channel *channel, uint64_t applied, struct members *members);
 
 /* embed_apply.c */
 void embed_apply_later(struct embed_store *store);

@@ -2,7 +2,6 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "storage/embed/embed.h"
-#include "storage/members.h"
 
 static void query_run(struct job *job, uint32_t thread);
 static void query_done(struct job *job, void *shard);
@@ -98,7 +97,7 @@ static bool read_is_kept(const struct embed_store *store, struct embed_channel *
     return below > lowest && below - lowest >= op->limit;
 }
 
-static void query_submit(struct embed_query *query)
+void query_submit(struct embed_query *query)
 {
     struct embed_store *store = query->store;
     query->job.kind = WORKER_INDEX_READER;
@@ -123,15 +122,17 @@ void embed_queries_submit(struct embed_store *store)
     }
 }
 
-static struct embed_query *query_create(struct embed_store *store, struct embed_channel *channel)
+struct embed_query *query_create(struct embed_store *store, struct embed_channel *channel)
 {
     struct embed_query *query = mem_alloc(sizeof *query);
     query->store = store;
     query->channel = channel;
-    query->query.name = channel->name;
     query->query.log = shardlog_id(&store->log);
     query->query.bytes_max = HISTORY_BYTES_MAX;
-    channel->pins++;
+    if (channel != NULL) {
+        query->query.name = channel->name;
+        channel->pins++;
+    }
     store->pending++;
     return query;
 }
@@ -270,30 +271,6 @@ static void channel_load(struct embed_store *store, struct embed_channel *channe
     channel->is_loaded = true;
 }
 
-/* Members as SQLite has them, and what came since. */
-static void open_members(struct embed_channel *channel, const struct query *query,
-                         struct members *members)
-{
-    for (uint32_t i = 0; i < query->members_count; i++) members_load(members, &query->members[i]);
-    list_each (node, &channel->records) {
-        struct embed_record *record = container_of(node, struct embed_record, in_channel);
-        if (record->type != RECORD_MEMBERS && record->type != RECORD_CURSOR) continue;
-        if (record->batch->number <= query->applied) continue;
-        struct entry entry;
-        record_read(record, &entry);
-        if (record->type == RECORD_CURSOR) {
-            members_read(members, entry.body, entry.offset);
-            continue;
-        }
-        struct reader body = reader_of(entry.body);
-        uint32_t count = read_u32(&body), used = 0;
-        struct bytes *users = mem_alloc((count + 1) * sizeof *users);
-        while (used < count && entry_user(&body, &users[used])) used++;
-        members_set(members, users, used, entry.offset);
-        mem_free(users);
-    }
-}
-
 static void publications_reverse(struct publication *publications, uint32_t count)
 {
     for (uint32_t i = 0; i < count / 2; i++) {
@@ -317,7 +294,9 @@ static void open_answer(struct embed_store *store, struct embed_query *query)
     publications_reverse(store->publications, count);
     struct members members;
     members_init(&members, store->channels.seed);
-    open_members(channel, &query->query, &members);
+    for (uint32_t i = 0; i < query->query.members_count; i++)
+        members_load(&members, &query->query.members[i]);
+    embed_members_merge(channel, query->query.applied, &members);
     uint32_t members_count = members.map.count;
     struct store_member *list = mem_alloc((members_count + 1) * sizeof *list);
     members_list(&members, list);
@@ -361,6 +340,14 @@ static void read_answer(struct embed_store *store, struct embed_query *query)
 static void query_fail(struct embed_query *query)
 {
     struct embed_channel *channel = query->channel;
+    if (query->moves != NULL) {
+        embed_answer_moves(query);
+        return;
+    }
+    if (query->memberships != NULL) {
+        embed_answer_memberships(query);
+        return;
+    }
     if (query->read != NULL) {
         query->read->on_read(query->read, query->err, NULL, 0);
         return;
@@ -376,7 +363,8 @@ static void query_done(struct job *job, void *shard)
     struct embed_query *query = container_of(job, struct embed_query, job);
     struct embed_store *store = query->store;
     struct embed_channel *channel = query->channel;
-    if (query->err == ERR_OK && channel->dropped > query->query.applied) {
+    bool is_behind = channel != NULL && channel->dropped > query->query.applied;
+    if (query->err == ERR_OK && is_behind) {
         /* Memory let go of records after this snapshot was taken. */
         sometimes(query->open != NULL);
         query_clear(&query->query);
@@ -388,15 +376,20 @@ static void query_done(struct job *job, void *shard)
         metric_add(store->store.env.metrics, METRIC_STORE_ERRORS, 1);
         if (query->err == ERR_STORE_CORRUPT) store->is_damaged = true;
         query_fail(query);
+    } else if (query->moves != NULL) {
+        embed_answer_moves(query);
+    } else if (query->memberships != NULL) {
+        embed_answer_memberships(query);
     } else if (query->open != NULL) {
         if (!channel->is_loaded) channel_load(store, channel, &query->query);
         open_answer(store, query);
     } else {
         read_answer(store, query);
     }
-    query_clear(&query->query);
+    query_fini(&query->query);
     arena_reset(&store->opened);
     mem_free(query);
+    if (channel == NULL) return;
     channel->pins--;
     embed_channel_release(store, channel);
 }

@@ -24,6 +24,13 @@ static const char schema_meta[] =
     "CREATE TABLE keys(channel INTEGER, offset INTEGER, time_ms INTEGER NOT NULL, scope BLOB,"     \
     " key BLOB, PRIMARY KEY(channel, offset)) WITHOUT ROWID;"
 
+/* The moves of a user stand together, by offset; they end by time. */
+#define MOVES_TABLE                                                                                \
+    "CREATE TABLE moves(channel INTEGER, user BLOB, mark INTEGER, offset INTEGER,"                 \
+    " time_ms INTEGER NOT NULL, PRIMARY KEY(channel, user, mark, offset)) WITHOUT ROWID;"          \
+    "CREATE INDEX moves_by_time ON moves(time_ms);"                                                \
+    "CREATE INDEX members_by_user ON members(user, channel);"
+
 static const char schema[] =
     "CREATE TABLE applied(log INTEGER PRIMARY KEY, batch INTEGER NOT NULL);"
     "CREATE TABLE channels(id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE,"
@@ -33,8 +40,11 @@ static const char schema[] =
     "CREATE TABLE publications(channel INTEGER, offset INTEGER, time_ms INTEGER NOT NULL,"
     " body BLOB NOT NULL, PRIMARY KEY(channel, offset)) WITHOUT ROWID;"
     "CREATE TABLE members(channel INTEGER, user BLOB, joined INTEGER NOT NULL,"
-    " read INTEGER NOT NULL, round INTEGER NOT NULL, PRIMARY KEY(channel, user)) WITHOUT ROWID;"
-    "CREATE TABLE forgets(bucket INTEGER PRIMARY KEY, count INTEGER NOT NULL);" KEYS_TABLE;
+    " read INTEGER NOT NULL, round INTEGER NOT NULL, delivered INTEGER NOT NULL,"
+    " unread_from INTEGER NOT NULL, hidden INTEGER NOT NULL, PRIMARY KEY(channel, user))"
+    " WITHOUT ROWID;"
+    "CREATE TABLE forgets(bucket INTEGER PRIMARY KEY, count INTEGER NOT NULL);" KEYS_TABLE
+        MOVES_TABLE;
 
 /* From format 1. */
 static const char schema_from_1[] =
@@ -42,6 +52,13 @@ static const char schema_from_1[] =
     "ALTER TABLE keys RENAME TO keys_1;" KEYS_TABLE
     "INSERT OR IGNORE INTO keys SELECT channel, offset, time_ms, scope, key FROM keys_1;"
     "DROP TABLE keys_1;";
+
+/* From formats 2 to 5. */
+static const char schema_from_5[] =
+    "ALTER TABLE members ADD COLUMN delivered INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE members ADD COLUMN unread_from INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE members ADD COLUMN hidden INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE members SET delivered=read;" MOVES_TABLE;
 
 static const char *const statement_texts[] = {
 #define STATEMENT(id, text) text,
@@ -66,10 +83,10 @@ static enum err index_prepare(struct index *index, enum statement first, enum st
 }
 
 /* Brings the tables to our format, all or nothing.  2, and 3 that seals, had no chunks:
- * their rows are rows of ours. */
+ * their rows are rows of ours.  4, and 5 that seals, knew less of members. */
 static enum err index_reform(struct index *index, uint64_t format)
 {
-    const uint64_t own = format == 3 ? INDEX_FORMAT_SEALED : INDEX_FORMAT;
+    const uint64_t own = format == 3 || format == 5 ? INDEX_FORMAT_SEALED : INDEX_FORMAT;
     if (format > INDEX_FORMAT_SEALED) {
         log_error("data directory was written by a newer release; start that one, or restore a "
                   "backup format=%llu known=%d",
@@ -78,7 +95,9 @@ static enum err index_reform(struct index *index, uint64_t format)
     }
     if (format >= INDEX_FORMAT) return ERR_OK;
     TRY(sql_do(index->statements[STATEMENT_BEGIN]));
-    if (format < 2) TRY(sql_run(index->db, format == 0 ? schema : schema_from_1));
+    if (format == 0) TRY(sql_run(index->db, schema));
+    if (format == 1) TRY(sql_run(index->db, schema_from_1));
+    if (format >= 1) TRY(sql_run(index->db, schema_from_5));
     TRY(index_meta_put(index, "format", &own, sizeof own));
     return sql_do(index->statements[STATEMENT_COMMIT]);
 }

@@ -10,7 +10,8 @@
  *   applied(log, batch)           newest batch of each log that is in here
  *   channels(id, name, epoch, head, time_ms, history_size, ttl_ms, meta_ttl_ms, floor)
  *   publications(channel, offset, time_ms, body)   within retention
- *   members(channel, user, joined, read, round)
+ *   members(channel, user, joined, read, round, delivered, unread_from, hidden)
+ *   moves(channel, user, mark, offset, time_ms)   of cursors, STORE_MOVES_MS long
  *   keys(channel, offset, time_ms, scope, key)     within the horizon
  *   live_keys(channel, number, time_ms, scope, key)   of publications kept nowhere; the same
  *   forgets(bucket, count)        how many channels of a bucket were forgotten
@@ -102,11 +103,12 @@ struct index_key {
     uint64_t offset, time_ms;
 };
 
-/* One question, and its answer until query_clear. */
+/* One question, and its answer until query_clear: of a channel, of the moves of users in
+ * it, or of the channels of a user. */
 struct query {
-    struct bytes name;
-    uint64_t log; /* whose position to tell */
-    bool is_open; /* also members and keys */
+    struct bytes name; /* memberships: the channel to go on after */
+    uint64_t log;      /* whose position to tell */
+    bool is_open;      /* also members and keys */
     bool is_reverse;
     uint64_t since; /* as in struct store_read */
     uint32_t limit;
@@ -115,9 +117,12 @@ struct query {
     uint64_t bytes_max;   /* of publications */
     uint64_t key_time_ms; /* only keys at or after it */
     uint32_t keys_max;
+    struct bytes *users; /* query_ask_moves: whose moves to or past `since` */
+    uint32_t users_count;
+    struct bytes user; /* memberships: of whom; at most `limit` channels */
     /* The answer. */
     bool is_known;             /* the channel has a row */
-    bool is_cut;               /* bytes_max ended the publications early */
+    bool is_cut;               /* bytes_max, or limit of channels, ended the answer early */
     char epoch[EPOCH_MAX + 1]; /* empty: derived */
     uint64_t head, time_ms, forgets, applied;
     struct publication *publications; /* in the order asked for */
@@ -126,9 +131,12 @@ struct query {
     uint32_t members_count;
     struct index_key *keys;
     uint32_t keys_count;
+    struct store_moved *moved; /* one for each of `users` */
+    struct bytes *channels;
+    uint32_t channels_count;
     /* Private. */
     struct query_block *blocks;
-    uint32_t publications_room, members_room, keys_room;
+    uint32_t publications_room, members_room, keys_room, channels_room;
     uint64_t bytes;
 };
 
@@ -138,5 +146,9 @@ void index_reader_unseal(struct index_reader *reader, seal_find_fn find, void *c
 /* Accepts NULL. */
 void index_reader_close(struct index_reader *reader);
 must_use enum err index_query(struct index_reader *reader, struct query *query);
+/* Makes it a question about moves; copies the users. */
+void query_ask_moves(struct query *query, const struct bytes *users, uint32_t users_count);
 /* Forgets the answer, keeps the question. */
 void query_clear(struct query *query);
+/* Forgets the question as well. */
+void query_fini(struct query *query);

@@ -219,45 +219,6 @@ static enum err apply_live_key(struct index *index, const struct index_group *gr
     return chunk_gather(index, group->channel, STATEMENT_LIVE_KEY_PUT, &item);
 }
 
-static enum err apply_members(struct index *index, const struct index_group *group,
-                              const struct entry *entry)
-{
-    enum err err;
-    sqlite3_stmt *get = index->statements[STATEMENT_MEMBER_ROUND];
-    sql_bind(get, 1, group->channel);
-    if (!sql_row(get, &err)) return err == ERR_OK ? ERR_STORE_CORRUPT : err;
-    uint64_t round = sql_u64(get, 0);
-    sqlite3_reset(get);
-    sqlite3_stmt *put = index->statements[STATEMENT_MEMBER_PUT];
-    struct reader body = reader_of(entry->body);
-    uint32_t count = read_u32(&body);
-    struct bytes user;
-    while (count > 0 && entry_user(&body, &user)) {
-        sql_bind(put, 1, group->channel);
-        sql_bind_bytes(put, 2, user);
-        sql_bind(put, 3, entry->offset + 1);
-        sql_bind(put, 4, entry->offset);
-        sql_bind(put, 5, round);
-        TRY(sql_do(put));
-        count--;
-    }
-    if (count > 0 || body.left > 0) return ERR_STORE_CORRUPT;
-    sqlite3_stmt *cut = index->statements[STATEMENT_MEMBER_CUT];
-    sql_bind(cut, 1, group->channel);
-    sql_bind(cut, 2, round);
-    return sql_do(cut);
-}
-
-static enum err apply_cursor(struct index *index, const struct index_group *group,
-                             const struct entry *entry)
-{
-    sqlite3_stmt *put = index->statements[STATEMENT_MEMBER_READ];
-    sql_bind(put, 1, group->channel);
-    sql_bind_bytes(put, 2, entry->body);
-    sql_bind(put, 3, entry->offset);
-    return sql_do(put);
-}
-
 /* Rows up to `last_over` are over.  They go in steps: everything up to the last step
  * before the old floor went before, or with the sweep, which takes the rest. */
 static enum err group_cut(struct index *index, const struct index_group *group,
@@ -310,15 +271,17 @@ static enum err group_apply(struct index *index, struct index_group *group)
         floor = max_u64(floor, group->head - last->history_size);
     }
     if (index->floors != NULL) floor = max_u64(floor, floors_find(index->floors, last->name));
+    struct index_people people = {.channel = group->channel, .head = group->head};
     for (uint32_t i = group->first; i != ITEM_NONE; i = items[i].next) {
         const struct entry *entry = &items[i].entry;
         group->time_ms = max_u64(group->time_ms, entry->time_ms);
         if (entry->type == RECORD_PUBLICATION) {
             TRY(apply_publication(index, group, entry, floor));
+            TRY(index_move_apply(index, &people, entry));
         } else if (entry->type == RECORD_MEMBERS) {
-            TRY(apply_members(index, group, entry));
+            TRY(index_members_apply(index, &people, entry));
         } else if (entry->type == RECORD_CURSOR) {
-            TRY(apply_cursor(index, group, entry));
+            TRY(index_move_apply(index, &people, entry));
         } else if (entry->type == RECORD_KEY) {
             TRY(apply_live_key(index, group, entry));
         }

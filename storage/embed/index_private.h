@@ -15,8 +15,8 @@
 #define INDEX_PAGE_SIZE 8192u
 
 /* Raised when a table changes; an older gateway then refuses the directory. */
-#define INDEX_FORMAT        4
-#define INDEX_FORMAT_SEALED 5 /* from the first start that seals on */
+#define INDEX_FORMAT        6
+#define INDEX_FORMAT_SEALED 7 /* from the first start that seals on */
 
 enum statement {
 #define STATEMENT(id, text) STATEMENT_##id,
@@ -40,5 +40,18 @@ struct index {
     size_t scratch_size;
 };
 
+/* index_members.c: what a record changes of who belongs to a channel. */
+struct entry;
+struct index_people {
+    uint64_t channel;
+    uint64_t head;  /* of the channel behind the batch */
+    uint32_t count; /* of the members, STORE_MOVES_MEMBERS_MAX + 1 for all above */
+    bool is_counted;
+};
+must_use enum err index_members_apply(struct index *index, struct index_people *people,
+                                      const struct entry *entry);
+/* A publication or a cursor. */
+must_use enum err index_move_apply(struct index *index, struct index_people *people,
+                                   const struct entry *entry);
 must_use enum err index_format_put(struct index *index, uint64_t format);
 uint64_t index_bucket(struct bytes name);

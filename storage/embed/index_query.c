@@ -26,6 +26,8 @@ enum read_statement {
     READ_MEMBERS,
     READ_KEYS,
     READ_LIVE_KEYS,
+    READ_MOVE,
+    READ_MEMBERSHIPS,
     READ_COUNT,
 };
 
@@ -42,11 +44,16 @@ static const char *const read_texts[READ_COUNT] = {
         "SELECT body, time_ms, offset FROM publications WHERE channel=?1 AND offset>?2 AND "
         "time_ms>=?3 AND offset<=coalesce((SELECT offset FROM publications WHERE channel=?1 AND "
         "offset>=?5 ORDER BY offset LIMIT 1),?5) ORDER BY offset DESC LIMIT ?4",
-    [READ_MEMBERS] = "SELECT user, joined, read FROM members WHERE channel=?1",
+    [READ_MEMBERS] = "SELECT user, joined, read, delivered, unread_from, hidden FROM members"
+                     " WHERE channel=?1",
     [READ_KEYS] = "SELECT scope, key, offset, time_ms FROM keys WHERE channel=?1 AND time_ms>=?2"
                   " ORDER BY offset DESC LIMIT ?3",
     [READ_LIVE_KEYS] = "SELECT scope, key, 0, time_ms FROM live_keys WHERE channel=?1 AND"
                        " time_ms>=?2 ORDER BY number DESC LIMIT ?3",
+    [READ_MOVE] = "SELECT time_ms FROM moves WHERE channel=?1 AND user=?2 AND mark=?3 AND"
+                  " offset>=?4 ORDER BY offset LIMIT 1",
+    [READ_MEMBERSHIPS] = "SELECT name FROM members JOIN channels ON id=channel WHERE user=?1 AND"
+                         " name>?2 ORDER BY name LIMIT ?3",
 };
 
 struct index_reader {
@@ -205,7 +212,10 @@ static enum err query_members(struct index_reader *reader, struct query *query, 
         query->members[query->members_count++] =
             (struct store_member){.user = query_keep(query, sql_bytes(rows, 0)),
                                   .joined = sql_u64(rows, 1),
-                                  .read = sql_u64(rows, 2)};
+                                  .read = sql_u64(rows, 2),
+                                  .delivered = sql_u64(rows, 3),
+                                  .unread_from = sql_u64(rows, 4),
+                                  .is_hidden = sql_u64(rows, 5) != 0};
     }
     return err;
 }
@@ -281,9 +291,49 @@ static enum err query_number(sqlite3_stmt *get, uint64_t by, uint64_t *number)
     return ERR_OK;
 }
 
+/* The first move of each of the users. */
+static enum err query_moves(struct index_reader *reader, struct query *query, uint64_t channel)
+{
+    enum err err;
+    sqlite3_stmt *get = reader->statements[READ_MOVE];
+    for (uint32_t i = 0; i < query->users_count; i++) {
+        for (uint32_t mark = CURSOR_READ; mark <= CURSOR_DELIVERED; mark++) {
+            sql_bind(get, 1, channel);
+            sql_bind_bytes(get, 2, query->users[i]);
+            sql_bind(get, 3, mark);
+            sql_bind(get, 4, min_u64(query->since, INT64_MAX));
+            if (sql_row(get, &err))
+                moved_note(&query->moved[i], (enum cursor_mark)mark, sql_u64(get, 0));
+            else
+                TRY(err);
+            sqlite3_reset(get);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err query_memberships(struct index_reader *reader, struct query *query)
+{
+    enum err err;
+    sqlite3_stmt *rows = reader->statements[READ_MEMBERSHIPS];
+    sql_bind_bytes(rows, 1, query->user);
+    sql_bind_bytes(rows, 2, query->name);
+    sql_bind(rows, 3, query->limit + 1u); /* one more tells whether there are more */
+    while (sql_row(rows, &err)) {
+        query->is_cut = query->channels_count == query->limit;
+        if (query->is_cut) break;
+        query->channels = query_grow(query->channels, query->channels_count, &query->channels_room,
+                                     sizeof *query->channels);
+        query->channels[query->channels_count++] = query_keep(query, sql_bytes(rows, 0));
+    }
+    sqlite3_reset(rows);
+    return err;
+}
+
 static enum err query_all(struct index_reader *reader, struct query *query)
 {
     enum err err;
+    if (query->user.size > 0) return query_memberships(reader, query);
     TRY(query_number(reader->statements[READ_APPLIED], query->log, &query->applied));
     TRY(query_number(reader->statements[READ_FORGETS], index_bucket(query->name), &query->forgets));
     sqlite3_stmt *get = reader->statements[READ_CHANNEL];
@@ -297,6 +347,7 @@ static enum err query_all(struct index_reader *reader, struct query *query)
     if (epoch.size <= EPOCH_MAX && epoch.size > 0) memcpy(query->epoch, epoch.at, epoch.size);
     uint64_t floor = sql_u64(get, 4);
     sqlite3_reset(get);
+    if (query->users != NULL) return query_moves(reader, query, channel);
     if (query->limit > 0) TRY(query_publications(reader, query, channel, floor));
     if (!query->is_open) return ERR_OK;
     TRY(query_members(reader, query, channel));
@@ -312,6 +363,28 @@ enum err index_query(struct index_reader *reader, struct query *query)
     return err != ERR_OK ? err : end;
 }
 
+void query_ask_moves(struct query *query, const struct bytes *users, uint32_t users_count)
+{
+    size_t size = users_count * (sizeof *query->moved + sizeof *query->users) + 1;
+    for (uint32_t i = 0; i < users_count; i++) size += users[i].size;
+    query->moved = mem_alloc(size);
+    query->users = (struct bytes *)(void *)(query->moved + users_count);
+    uint8_t *text = (uint8_t *)(void *)(query->users + users_count);
+    for (uint32_t i = 0; i < users_count; i++) {
+        if (users[i].size > 0) memcpy(text, users[i].at, users[i].size);
+        query->users[i] = bytes_of(text, users[i].size);
+        text += users[i].size;
+    }
+    query->users_count = users_count;
+}
+
+void query_fini(struct query *query)
+{
+    query_clear(query);
+    mem_free(query->moved); /* the users stand behind it */
+    *query = (struct query){0};
+}
+
 void query_clear(struct query *query)
 {
     while (query->blocks != NULL) {
@@ -322,6 +395,10 @@ void query_clear(struct query *query)
     mem_free(query->publications);
     mem_free(query->members);
     mem_free(query->keys);
+    mem_free(query->channels);
+    query->channels = NULL;
+    query->channels_count = query->channels_room = 0;
+    for (uint32_t i = 0; i < query->users_count; i++) query->moved[i] = (struct store_moved){0};
     query->publications = NULL;
     query->members = NULL;
     query->keys = NULL;

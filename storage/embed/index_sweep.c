@@ -97,6 +97,18 @@ static enum err sweep_next(struct index *index, struct sweep_row *rows, uint32_t
     return err;
 }
 
+/* Of all channels: they stand in the order of their time, too. */
+static enum err sweep_moves(struct index *index, uint64_t now_ms, uint32_t *rows_left)
+{
+    sqlite3_stmt *cut = index->statements[STATEMENT_MOVES_CUT];
+    if (now_ms <= STORE_MOVES_MS || *rows_left == 0) return ERR_OK;
+    sql_bind(cut, 1, now_ms - STORE_MOVES_MS);
+    sql_bind(cut, 2, *rows_left);
+    TRY(sql_do(cut));
+    *rows_left -= min_u32(*rows_left, (uint32_t)sqlite3_changes(index->db));
+    return ERR_OK;
+}
+
 static enum err sweep_slice(struct index *index, uint64_t now_ms, uint64_t horizon_ms,
                             uint32_t channels_max, struct index_swept *swept)
 {
@@ -109,6 +121,8 @@ static enum err sweep_slice(struct index *index, uint64_t now_ms, uint64_t horiz
         if (swept->is_short) break; /* the next slice begins with this channel */
         index->sweep_at = rows[i].channel;
     }
+    if (err == ERR_OK) err = sweep_moves(index, now_ms, &rows_left);
+    if (rows_left == 0) swept->is_short = true;
     swept->is_round = !swept->is_short && count < channels_max;
     if (swept->is_round) index->sweep_at = 0;
     mem_free(rows);

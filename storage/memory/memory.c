@@ -13,7 +13,8 @@
 #include "core/mem.h"
 #include "storage/engines.h"
 #include "storage/keys.h"
-#include "storage/members.h"
+#include "storage/memory/kept.h"
+#include "storage/memory/listing.h"
 
 /* Ops answered by one submit; what is left runs in the next turn. */
 #define MEMORY_OPS_PER_SUBMIT (VERIFY ? 8 : 4096)
@@ -22,37 +23,7 @@
 struct memory_node {
     struct store_node node;
     const struct config *config;
-};
-
-/* What was asked and waits for the submit. */
-enum memory_op { MEMORY_OPEN, MEMORY_APPEND, MEMORY_READ };
-
-struct memory_entry {
-    struct list link;
-    enum memory_op kind;
-    void *op;
-    struct memory_channel *channel;
-    struct publication publication; /* its views point into `bytes` */
-    struct key_entry *key;
-    struct bytes *users; /* MEMBERS: points into `bytes` */
-    uint32_t users_count;
-    struct bytes user;
-    bool is_repeat; /* only the answer is due: publication.offset */
-    _Alignas(16) uint8_t bytes[];
-};
-
-struct memory_channel {
-    struct bytes name;
-    struct store_channel *open; /* NULL while nobody has it open */
-    char epoch[EPOCH_MAX + 1];
-    uint64_t head;
-    uint64_t time_ms; /* of the newest publication, or of the last close */
-    struct history_rule history;
-    struct memory_entry **ring; /* the newest publications, by offset modulo ring_size */
-    uint32_t ring_size, count;
-    struct members members;
-    struct key_owner keys;
-    uint8_t text[];
+    struct listing listing;
 };
 
 struct memory_store {
@@ -65,6 +36,7 @@ struct memory_store {
     struct timer wake, sweep;
     struct publication *publications; /* scratch of one answer */
     size_t publications_max;
+    struct lister lister;
 };
 
 static struct memory_store *memory_of(struct store *store)
@@ -79,6 +51,7 @@ static enum err memory_node_open(const struct config *config, struct workers *wo
     struct memory_node *memory = mem_alloc(sizeof *memory);
     memory->node.engine = &store_engine_memory;
     memory->config = config;
+    listing_init(&memory->listing);
     log_info("store keeps everything in memory: a restart forgets it");
     *node = &memory->node;
     return ERR_OK;
@@ -86,7 +59,9 @@ static enum err memory_node_open(const struct config *config, struct workers *wo
 
 static void memory_node_close(struct store_node *node)
 {
-    mem_free(container_of(node, struct memory_node, node));
+    struct memory_node *memory = container_of(node, struct memory_node, node);
+    listing_fini(&memory->listing);
+    mem_free(memory);
 }
 
 static void memory_on_wake(struct timer *timer);
@@ -103,59 +78,17 @@ static struct store *memory_attach(struct store_node *node, const struct store_e
     keys_init(&memory->keys, seed, env->config->storage_dedup_keys_max,
               env->config->storage_dedup_horizon_ms, env->metrics);
     list_init(&memory->asked);
+    struct memory_node *of = container_of(node, struct memory_node, node);
+    lister_init(&memory->lister, &of->listing, &memory->store.env);
     wheel_arm(env->wheel, &memory->sweep, clock_turn_ms(env->clock) + MEMORY_SWEEP_MS,
               memory_on_sweep);
     return &memory->store;
 }
 
-/* The oldest publication goes. */
-static void channel_shift(struct memory_channel *channel)
+static void channel_on_member(void *context, struct bytes user, bool is_leave)
 {
-    check(channel->count > 0);
-    uint64_t oldest = channel->head - channel->count + 1;
-    mem_free(channel->ring[oldest & (channel->ring_size - 1)]);
-    channel->ring[oldest & (channel->ring_size - 1)] = NULL;
-    channel->count--;
-}
-
-static struct memory_entry *channel_at(const struct memory_channel *channel, uint64_t offset)
-{
-    check(offset <= channel->head && offset + channel->count > channel->head);
-    struct memory_entry *entry = channel->ring[offset & (channel->ring_size - 1)];
-    check(entry->publication.offset == offset);
-    return entry;
-}
-
-/* Keeps what the history rule keeps. */
-static void channel_trim(struct memory_channel *channel, uint64_t now_ms)
-{
-    if (channel->open != NULL) channel->history = channel->open->history;
-    bool is_kept = history_is_kept(channel->history);
-    while (channel->count > 0) {
-        const struct memory_entry *oldest = channel_at(channel, channel->head - channel->count + 1);
-        bool is_over = !is_kept || channel->count > channel->history.size ||
-                       oldest->publication.taken_ms + channel->history.ttl_ms <= now_ms;
-        if (!is_over) break;
-        channel_shift(channel);
-    }
-}
-
-static void channel_push(struct memory_channel *channel, struct memory_entry *entry)
-{
-    check(entry->publication.offset == channel->head);
-    if (channel->count == channel->ring_size) {
-        uint32_t size = max_u32(8, channel->ring_size * 2);
-        struct memory_entry **ring = mem_alloc(size * sizeof *ring);
-        for (uint32_t i = 0; i < channel->count; i++) {
-            uint64_t offset = channel->head - channel->count + i;
-            ring[offset & (size - 1)] = channel->ring[offset & (channel->ring_size - 1)];
-        }
-        mem_free(channel->ring);
-        channel->ring = ring;
-        channel->ring_size = size;
-    }
-    channel->ring[entry->publication.offset & (channel->ring_size - 1)] = entry;
-    channel->count++;
+    const struct memory_channel *channel = context;
+    lister_note(channel->lister, user, channel->name, is_leave);
 }
 
 static struct memory_channel *channel_create(struct memory_store *memory, struct bytes name)
@@ -169,6 +102,9 @@ static struct memory_channel *channel_create(struct memory_store *memory, struct
         channel->epoch[i] = (char)(letter < 26 ? 'a' + letter : 'A' + letter - 26);
     }
     members_init(&channel->members, memory->channels.seed);
+    channel->members.on_change = channel_on_member;
+    channel->members.context = channel;
+    channel->lister = &memory->lister;
     keys_own(&memory->keys, &channel->keys);
     map_put(&memory->channels, channel->name, channel);
     return channel;
@@ -179,9 +115,10 @@ static void channel_destroy(struct memory_store *memory, struct memory_channel *
     check(channel->open == NULL);
     void *removed = map_remove(&memory->channels, channel->name);
     check(removed == channel);
-    while (channel->count > 0) channel_shift(channel);
+    while (channel->count > 0) kept_shift(channel);
     keys_disown(&memory->keys, &channel->keys);
     members_fini(&channel->members);
+    moves_fini(&channel->moves);
     mem_free(channel->ring);
     mem_free(channel);
 }
@@ -199,6 +136,7 @@ static void memory_detach(struct store *store)
     }
     map_fini(&memory->channels);
     keys_fini(&memory->keys);
+    lister_fini(&memory->lister);
     mem_free(memory->publications);
     mem_free(memory);
 }
@@ -252,17 +190,13 @@ static void entry_copy(struct memory_entry *entry, const struct store_append *op
         check(err == ERR_OK);
     } else if (op->type == RECORD_CURSOR) {
         write_bytes(&writer, op->user);
-        entry->user = writer_bytes(&writer);
+        entry->mark = op->mark;
         entry->publication.offset = op->offset;
     } else if (op->type == RECORD_MEMBERS) {
-        entry->users = (struct bytes *)(void *)entry->bytes;
-        entry->users_count = op->users_count;
-        writer.used = op->users_count * sizeof *op->users;
-        for (uint32_t i = 0; i < op->users_count; i++) {
-            entry->users[i] = bytes_of(entry->bytes + writer.used, op->users[i].size);
-            write_bytes(&writer, op->users[i]);
-        }
+        members_ask_write(&writer, &op->members);
+        entry->members = op->members.kind;
     }
+    entry->body = writer_bytes(&writer);
     check(!writer.failed);
 }
 
@@ -272,9 +206,7 @@ static size_t append_size(const struct store_append *op)
     if (op->type == RECORD_CURSOR) return op->user.size;
     if (op->type == RECORD_REMOVE) return 0;
     check(op->type == RECORD_MEMBERS);
-    size_t size = op->users_count * sizeof *op->users;
-    for (uint32_t i = 0; i < op->users_count; i++) size += op->users[i].size;
-    return size;
+    return members_ask_size(&op->members);
 }
 
 static void memory_append(struct store *store, struct store_append *op)
@@ -302,6 +234,7 @@ static void memory_append(struct store *store, struct store_append *op)
         return;
     }
     entry_copy(entry, op, append_size(op));
+    entry->time_ms = now_ms;
     if (op->type == RECORD_PUBLICATION) {
         entry->publication.time_ms = store->env.clock->wall_ms;
         entry->publication.taken_ms = now_ms;
@@ -317,6 +250,29 @@ static void memory_read(struct store *store, struct store_read *op)
     memory_ask(memory_of(store), MEMORY_READ, op, 0)->channel = op->channel->engine;
 }
 
+static void memory_moves(struct store *store, struct store_moves *op)
+{
+    check(op->channel->engine != NULL && op->on_moves != NULL);
+    check(op->users_count <= STORE_MOVES_MEMBERS_MAX);
+    size_t size = op->users_count * sizeof *op->users;
+    for (uint32_t i = 0; i < op->users_count; i++) size += op->users[i].size;
+    struct memory_entry *entry = memory_ask(memory_of(store), MEMORY_MOVES, op, size);
+    struct bytes *users = (struct bytes *)(void *)entry->bytes;
+    uint8_t *text = entry->bytes + op->users_count * sizeof *op->users;
+    for (uint32_t i = 0; i < op->users_count; i++) {
+        memcpy(text, op->users[i].at, op->users[i].size);
+        users[i] = bytes_of(text, op->users[i].size);
+        text += op->users[i].size;
+    }
+    entry->channel = op->channel->engine;
+}
+
+static void memory_memberships(struct store *store, struct store_memberships *op)
+{
+    check(op->on_memberships != NULL && op->limit > 0 && op->limit <= STORE_MEMBERSHIPS_MAX);
+    lister_ask(&memory_of(store)->lister, op);
+}
+
 static void memory_reserve(struct memory_store *memory, size_t count)
 {
     if (count <= memory->publications_max) return;
@@ -330,11 +286,11 @@ static void memory_answer_open(struct memory_store *memory, struct memory_entry 
     struct store_open *op = entry->op;
     struct memory_channel *channel = entry->channel;
     check(channel->open == op->channel);
-    channel_trim(channel, store_now_ms(&memory->store));
+    kept_trim(channel, store_now_ms(&memory->store));
     uint32_t count = min_u32(channel->count, op->window_max);
     memory_reserve(memory, count);
     for (uint32_t i = 0; i < count; i++) {
-        memory->publications[i] = channel_at(channel, channel->head - count + 1 + i)->publication;
+        memory->publications[i] = kept_at(channel, channel->head - count + 1 + i)->publication;
     }
     uint32_t members_count = channel->members.map.count;
     struct store_member *members = mem_alloc((members_count + 1) * sizeof *members);
@@ -350,7 +306,7 @@ static void memory_answer_read(struct memory_store *memory, struct memory_entry 
 {
     struct store_read *op = entry->op;
     struct memory_channel *channel = entry->channel;
-    channel_trim(channel, store_now_ms(&memory->store));
+    kept_trim(channel, store_now_ms(&memory->store));
     uint64_t first = channel->head - channel->count + 1, after = channel->head + 1;
     if (op->is_reverse) {
         if (op->since > 0) after = max_u64(first, min_u64(after, op->since));
@@ -361,9 +317,18 @@ static void memory_answer_read(struct memory_store *memory, struct memory_entry 
     memory_reserve(memory, count);
     for (uint32_t i = 0; i < count; i++) {
         uint64_t offset = op->is_reverse ? after - 1 - i : first + i;
-        memory->publications[i] = channel_at(channel, offset)->publication;
+        memory->publications[i] = kept_at(channel, offset)->publication;
     }
     op->on_read(op, ERR_OK, memory->publications, count);
+}
+
+static void memory_answer_moves(struct memory_entry *entry)
+{
+    struct store_moves *op = entry->op;
+    struct store_moved moved[STORE_MOVES_MEMBERS_MAX] = {{0}};
+    moves_find(&entry->channel->moves, op->offset, (const struct bytes *)(void *)entry->bytes,
+               op->users_count, moved);
+    op->on_moves(op, ERR_OK, moved);
 }
 
 static void memory_end_key(struct memory_store *memory, struct key_entry *key, uint64_t offset)
@@ -381,38 +346,68 @@ static void memory_end_key(struct memory_store *memory, struct key_entry *key, u
     }
 }
 
+/* Moves a cursor, and remembers when. */
+static void channel_move(struct memory_channel *channel, const struct store_cursor *cursor)
+{
+    bool has_moved =
+        members_move(&channel->members, cursor->user, cursor->mark, cursor->offset, channel->head);
+    if (has_moved && channel->members.map.count <= STORE_MOVES_MEMBERS_MAX)
+        moves_add(&channel->moves, cursor);
+}
+
+/* Applies a publication and feeds it.  Returns true when it is kept. */
+static bool memory_publish(struct memory_store *memory, struct memory_entry *entry)
+{
+    struct memory_channel *channel = entry->channel;
+    const struct store_sink *sink = &memory->store.env.sink;
+    struct store_channel *open = channel->open;
+    bool is_kept = entry->publication.offset > 0;
+    if (is_kept) kept_push(channel, entry);
+    struct bytes mover = publication_mover(&entry->publication);
+    if (mover.size > 0) {
+        struct store_cursor cursor = {mover, CURSOR_READ, entry->publication.offset,
+                                      entry->publication.taken_ms};
+        channel_move(channel, &cursor);
+    }
+    if (open != NULL) {
+        if (is_kept) open->head = entry->publication.offset;
+        sink->on_publication(sink->context, open, &entry->publication);
+    }
+    /* Last: it may free this very entry when the sink changed the rule. */
+    kept_trim(channel, store_now_ms(&memory->store));
+    return is_kept;
+}
+
+static void memory_change(struct memory_store *memory, struct memory_entry *entry)
+{
+    struct memory_channel *channel = entry->channel;
+    const struct store_sink *sink = &memory->store.env.sink;
+    struct members_change change;
+    enum err err = members_change_read(entry->body, entry->members, channel->head, &change);
+    check(err == ERR_OK); /* we wrote it */
+    members_apply(&channel->members, &change);
+    if (channel->open != NULL) sink->on_members(sink->context, channel->open, &change);
+    members_change_fini(&change);
+}
+
 /* Applies the record and feeds it.  Returns true when the entry is kept. */
 static bool memory_apply(struct memory_store *memory, struct memory_entry *entry,
                          enum record_type type)
 {
     struct memory_channel *channel = entry->channel;
     const struct store_sink *sink = &memory->store.env.sink;
-    struct store_channel *open = channel->open;
-    if (type == RECORD_PUBLICATION) {
-        bool is_kept = entry->publication.offset > 0;
-        if (is_kept) channel_push(channel, entry);
-        if (open != NULL) {
-            if (is_kept) open->head = entry->publication.offset;
-            sink->on_publication(sink->context, open, &entry->publication);
-        }
-        /* Last: it may free this very entry when the sink changed the rule. */
-        channel_trim(channel, store_now_ms(&memory->store));
-        return is_kept;
-    }
+    if (type == RECORD_PUBLICATION) return memory_publish(memory, entry);
     if (type == RECORD_MEMBERS) {
-        members_set(&channel->members, entry->users, entry->users_count, channel->head);
-        if (open != NULL) sink->on_members(sink->context, open, entry->users, entry->users_count);
-        return false;
-    }
-    if (type == RECORD_REMOVE) {
-        while (channel->count > 0) channel_shift(channel);
-        if (open != NULL) sink->on_removed(sink->context, open, channel->head);
-        return false;
-    }
-    check(type == RECORD_CURSOR);
-    members_read(&channel->members, entry->user, entry->publication.offset);
-    if (open != NULL) {
-        sink->on_cursor(sink->context, open, entry->user, entry->publication.offset);
+        memory_change(memory, entry);
+    } else if (type == RECORD_REMOVE) {
+        while (channel->count > 0) kept_shift(channel);
+        if (channel->open != NULL) sink->on_removed(sink->context, channel->open, channel->head);
+    } else {
+        check(type == RECORD_CURSOR);
+        struct store_cursor cursor = {entry->body, entry->mark, entry->publication.offset,
+                                      entry->time_ms};
+        channel_move(channel, &cursor);
+        if (channel->open != NULL) sink->on_cursor(sink->context, channel->open, &cursor);
     }
     return false;
 }
@@ -428,8 +423,14 @@ static bool memory_answer_append(struct memory_store *memory, struct memory_entr
         return false;
     }
     enum record_type type = op->type;
-    uint64_t answer = type == RECORD_REMOVE ? channel->head : 0;
+    uint64_t answer = channel->head;
+    if (type == RECORD_CURSOR) {
+        if (entry->mark <= CURSOR_DELIVERED)
+            entry->publication.offset = min_u64(entry->publication.offset, channel->head);
+        answer = entry->publication.offset;
+    }
     if (type == RECORD_PUBLICATION) {
+        answer = 0;
         if (history_is_kept(op->channel->history) && !op->is_live_only) {
             answer = ++channel->head;
             channel->time_ms = entry->publication.taken_ms;
@@ -458,6 +459,7 @@ static void memory_submit(struct store *store)
         memory->pending--;
         if (entry->kind == MEMORY_OPEN) memory_answer_open(memory, entry);
         if (entry->kind == MEMORY_READ) memory_answer_read(memory, entry);
+        if (entry->kind == MEMORY_MOVES) memory_answer_moves(entry);
         if (entry->kind == MEMORY_APPEND) is_kept = memory_answer_append(memory, entry);
         if (!is_kept) mem_free(entry);
     }
@@ -482,7 +484,8 @@ static void memory_on_sweep(struct timer *timer)
     uint64_t now_ms = store_now_ms(&memory->store);
     uint32_t at = 0, count = 0;
     for (struct memory_channel *channel; (channel = map_next(&memory->channels, &at)) != NULL;) {
-        channel_trim(channel, now_ms);
+        kept_trim(channel, now_ms);
+        moves_trim(&channel->moves, now_ms);
         bool is_over = channel->open == NULL && channel->count == 0 &&
                        channel->members.map.count == 0 &&
                        channel->time_ms + env->config->channel_history_meta_ttl_ms <= now_ms;
@@ -495,7 +498,8 @@ static void memory_on_sweep(struct timer *timer)
 
 static uint32_t memory_pending(const struct store *store)
 {
-    return ((const struct memory_store *)store)->pending;
+    const struct memory_store *memory = (const struct memory_store *)store;
+    return memory->pending + lister_pending(&memory->lister);
 }
 
 static void memory_health(const struct store *store, struct store_health *health)
@@ -515,6 +519,8 @@ const struct store_engine store_engine_memory = {
     .close = memory_close,
     .append = memory_append,
     .read = memory_read,
+    .moves = memory_moves,
+    .memberships = memory_memberships,
     .submit = memory_submit,
     .pending = memory_pending,
     .health = memory_health,

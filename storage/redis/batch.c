@@ -27,9 +27,7 @@ static size_t body_size(const struct redis_store *redis, const struct store_appe
     if (op->type == RECORD_PUBLICATION) return redis_seals_size(&redis->seals, op, is_kept(op));
     if (op->type == RECORD_CURSOR) return op->user.size;
     if (op->type == RECORD_REMOVE) return 0;
-    size_t size = 0;
-    for (uint32_t i = 0; i < op->users_count; i++) size += 4 + op->users[i].size;
-    return size;
+    return members_ask_size(&op->members);
 }
 
 /* The offset is Redis' to give: it stands in the entry's id, not in the bytes. */
@@ -41,7 +39,7 @@ static void body_write(struct redis_store *redis, struct writer *writer,
     } else if (op->type == RECORD_CURSOR) {
         write_bytes(writer, op->user);
     } else if (op->type == RECORD_MEMBERS) {
-        for (uint32_t i = 0; i < op->users_count; i++) write_sized(writer, op->users[i]);
+        members_ask_write(writer, &op->members);
     }
 }
 

@@ -45,17 +45,15 @@ void feed_members(struct redis_store *redis, struct redis_channel *channel, uint
                   struct bytes body)
 {
     const struct store_sink *sink = &redis->store.env.sink;
-    uint32_t count;
-    uint32_t most = users_most(body);
-    struct bytes *users = mem_alloc((most + 1) * sizeof *users);
+    struct members_change change;
     check(revision > channel->revision);
     channel->revision = revision;
-    if (users_read(body, users, most, &count) == ERR_OK) {
-        sink->on_members(sink->context, channel->channel, users, count);
-    } else {
+    if (members_change_read(body, MEMBERS_SET, channel->channel->head, &change) != ERR_OK) {
         log_error("a member list in Redis is damaged and is passed over");
+        return;
     }
-    mem_free(users);
+    sink->on_members(sink->context, channel->channel, &change);
+    members_change_fini(&change);
 }
 
 void feed_remove(struct redis_store *redis, struct redis_channel *channel, uint64_t offset)
@@ -146,11 +144,19 @@ static bool is_behind(const struct redis_channel *channel, const struct announce
     return !announcement_is_live(announcement) && announcement->revision <= channel->revision;
 }
 
+static void feed_cursor(struct redis_store *redis, struct redis_channel *channel,
+                        const struct announcement *announcement)
+{
+    const struct store_sink *sink = &redis->store.env.sink;
+    struct store_cursor cursor = {announcement->body, CURSOR_READ, announcement->number,
+                                  store_now_ms(&redis->store)};
+    sink->on_cursor(sink->context, channel->channel, &cursor);
+}
+
 /* To the sink; it is the next step. */
 static void announcement_feed(struct redis_store *redis, struct redis_channel *channel,
                               const struct announcement *announcement)
 {
-    const struct store_sink *sink = &redis->store.env.sink;
     check(is_next(channel, announcement));
     switch (announcement->kind) {
     case ANNOUNCEMENT_LIVE: feed_publication(redis, channel, 0, announcement->body); return;
@@ -168,7 +174,7 @@ static void announcement_feed(struct redis_store *redis, struct redis_channel *c
         return;
     case ANNOUNCEMENT_CURSOR:
         channel->revision = announcement->revision;
-        sink->on_cursor(sink->context, channel->channel, announcement->body, announcement->number);
+        feed_cursor(redis, channel, announcement);
         return;
     case ANNOUNCEMENT_HEAD: break;
     }

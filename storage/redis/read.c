@@ -166,7 +166,7 @@ static enum err open_publications(struct redis_store *redis, struct bytes channe
     return ERR_OK;
 }
 
-static enum err open_members(const struct read_answer *answer, struct store_member *members)
+static enum err members_take(const struct read_answer *answer, struct store_member *members)
 {
     for (uint32_t i = 0; i < answer->members->count; i += 2)
         TRY(member_read(answer->members->items[i], answer->members->items[i + 1], &members[i / 2]));
@@ -180,7 +180,7 @@ static enum err open_take(struct redis_store *redis, struct redis_channel *chann
     uint32_t members_count = answer->members->count / 2;
     struct store_member *members = mem_alloc((members_count + 1) * sizeof *members);
     enum err err = open_publications(redis, channel->channel->name, answer, &count);
-    if (err == ERR_OK) err = open_members(answer, members);
+    if (err == ERR_OK) err = members_take(answer, members);
     if (err == ERR_OK) {
         struct store_channel *opened = channel->channel;
         struct store_open *op = channel->op;
@@ -249,27 +249,20 @@ static bool fill_entry(struct redis_store *redis, struct redis_channel *channel,
     return true;
 }
 
-/* Cursors are maxima: telling all of them again does no harm.  A member list
- * that the stream no longer holds comes from the hash. */
+/* Everybody with all that is known: what of it the sink has heard does no harm. */
 static void fill_members(struct read_call *call, const struct read_answer *answer)
 {
     struct redis_channel *channel = call_channel(call);
     const struct store_sink *sink = &call->redis->store.env.sink;
     uint32_t count = answer->members->count / 2;
-    if (answer->members_revision > channel->revision) {
-        struct bytes *users = mem_alloc((count + 1) * sizeof *users);
-        for (uint32_t i = 0; i < count; i++) users[i] = reply_text(answer->members->items[2 * i]);
-        sink->on_members(sink->context, channel->channel, users, count);
-        mem_free(users);
-    }
-    for (uint32_t i = 0; i < count && (channel = call_channel(call)) != NULL; i++) {
-        struct store_member member;
-        if (member_read(answer->members->items[2 * i], answer->members->items[2 * i + 1],
-                        &member) == ERR_OK)
-            sink->on_cursor(sink->context, channel->channel, member.user, member.read);
-    }
-    channel = call_channel(call);
-    if (channel != NULL) channel->revision = answer->revision;
+    struct store_member *members = mem_alloc((count + 1) * sizeof *members);
+    struct members_change change = {.kind = MEMBERS_STATE, .list = members, .count = count};
+    channel->revision = answer->revision;
+    if (members_take(answer, members) == ERR_OK)
+        sink->on_members(sink->context, channel->channel, &change);
+    else
+        log_error("the members of a channel in Redis are damaged and are passed over");
+    mem_free(members);
 }
 
 /* Hands over one page; true: another one follows. */

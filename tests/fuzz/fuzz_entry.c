@@ -12,11 +12,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (reader.left > 0 && entry_read(&reader, &entry) == ERR_OK) {
         struct reader body = reader_of(entry.body);
         struct publication publication;
-        struct bytes user;
+        struct members_change change;
         if (entry.type == RECORD_PUBLICATION) (void)!publication_read(&body, &publication);
+        (void)entry_move(&entry);
         if (entry.type != RECORD_MEMBERS) continue;
-        (void)read_u32(&body);
-        while (entry_user(&body, &user)) continue;
+        if (entry_members(&entry, &change) == ERR_OK) members_change_fini(&change);
     }
     (void)!batch_open(bytes_of(data, size), 256, &head);
     (void)!batch_search(bytes_of(data, size), 0, 256, 1, &head);

@@ -71,7 +71,7 @@ static void gate_append(struct store *store, struct store_append *op)
     for (size_t i = 0; i < array_count(views); i++)
         if (views[i]->size > 0)
             *views[i] = bytes_of(mem_text(views[i]->at, views[i]->size), views[i]->size);
-    check(op->users_count == 0);
+    check(op->members.count == 0);
     gate_hold(gate, GATED_APPEND, op);
 }
 
@@ -96,6 +96,16 @@ static void gate_read(struct store *store, struct store_read *op)
         store_read(gate->inner, op);
     else
         gate_hold(gate, GATED_READ, op);
+}
+
+static void gate_moves(struct store *store, struct store_moves *op)
+{
+    store_moves(gate_of(store)->inner, op);
+}
+
+static void gate_memberships(struct store *store, struct store_memberships *op)
+{
+    store_memberships(gate_of(store)->inner, op);
 }
 
 /* Lets the first `count` held ops through, in order. */
@@ -149,6 +159,8 @@ static const struct store_engine gate_engine = {
     .close = gate_close,
     .append = gate_append,
     .read = gate_read,
+    .moves = gate_moves,
+    .memberships = gate_memberships,
     .submit = gate_submit,
     .pending = gate_pending,
     .health = gate_health,

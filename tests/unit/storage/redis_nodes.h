@@ -102,22 +102,28 @@ static inline void on_publication(void *context, struct store_channel *channel,
 }
 
 static inline void on_members(void *context, struct store_channel *channel,
-                              const struct bytes *users, uint32_t users_count)
+                              const struct members_change *change)
 {
     struct room *room = (struct room *)channel;
     assert_ptr_equal(context, room->node);
-    for (uint32_t i = 0; i < users_count; i++) assert_true(users[i].size > 0);
-    room->members_count = users_count;
+    for (uint32_t i = 0; i < change->count; i++) assert_true(change->list[i].user.size > 0);
+    assert_true(change->kind == MEMBERS_SET || change->kind == MEMBERS_STATE);
+    room->members_count = change->count;
+    for (uint32_t i = 0; change->kind == MEMBERS_STATE && i < change->count; i++) {
+        if (!bytes_equal_text(change->list[i].user, "ann")) continue;
+        room->cursors++;
+        room->cursor = max_u64(room->cursor, change->list[i].read);
+    }
 }
 
-static inline void on_cursor(void *context, struct store_channel *channel, struct bytes user,
-                             uint64_t offset)
+static inline void on_cursor(void *context, struct store_channel *channel,
+                             const struct store_cursor *cursor)
 {
     struct room *room = (struct room *)channel;
     assert_ptr_equal(context, room->node);
-    assert_true(user.size > 0);
+    assert_true(cursor->user.size > 0);
     room->cursors++;
-    if (bytes_equal_text(user, "ann")) room->cursor = max_u64(room->cursor, offset);
+    if (bytes_equal_text(cursor->user, "ann")) room->cursor = max_u64(room->cursor, cursor->offset);
 }
 
 static inline void on_removed(void *context, struct store_channel *channel, uint64_t offset)

@@ -2,8 +2,8 @@
  * store_world: a node with a store and its shards, driven by one thread.
  *
  * Each shard has a real loop, inbox, wheel and clock; world_turn runs one turn
- * of every shard.  A `thing` is a channel with all that came out of its feed,
- * checked as it comes: offsets gapless, head moved before, nothing while closed.
+ * of every shard.  A `thing` is a channel with what came out of its feed, checked as it
+ * comes: offsets gapless, head moved before, nothing while closed.
  *
  * Thread:  one.
  */
@@ -22,7 +22,7 @@
 #include "core/hash.h"
 #include "core/loop.h"
 #include "core/mem.h"
-#include "storage/store.h"
+#include "storage/members.h"
 
 #define WORLD_SHARDS_MAX 4
 #define WORLD_WAIT_MS    20000
@@ -72,6 +72,7 @@ struct thing {
         char user[32];
         uint64_t joined, read;
     } members[64];
+    struct members people; /* from the last snapshot on, moved by the feed */
     uint32_t cursors_heard;
     uint64_t cursor_last;
     uint64_t removed; /* the last removal heard */
@@ -122,28 +123,41 @@ static inline void world_on_publication(void *context, struct store_channel *cha
         check(thing->feed.items[i - 1].offset + 1 == publication->offset);
         break;
     }
+    members_move(&thing->people, publication_mover(publication), CURSOR_READ, publication->offset,
+                 publication->offset);
     heard_add(&thing->feed, publication);
 }
 
-static inline void world_on_members(void *context, struct store_channel *channel,
-                                    const struct bytes *users, uint32_t users_count)
+static inline void thing_note(struct thing *thing, const struct store_member *list, uint32_t count)
 {
-    struct thing *thing = (struct thing *)channel;
-    check(thing->shard == context && thing->is_open);
-    thing->members_count = users_count;
-    for (uint32_t i = 0; i < users_count && i < array_count(thing->members); i++) {
-        snprintf(thing->members[i].user, sizeof thing->members[i].user, "%.*s", (int)users[i].size,
-                 (const char *)users[i].at);
+    thing->members_count = count;
+    for (uint32_t i = 0; i < count && i < array_count(thing->members); i++) {
+        snprintf(thing->members[i].user, sizeof thing->members[i].user, "%.*s",
+                 (int)list[i].user.size, (const char *)list[i].user.at);
+        thing->members[i].joined = list[i].joined;
+        thing->members[i].read = list[i].read;
     }
 }
 
-static inline void world_on_cursor(void *context, struct store_channel *channel, struct bytes user,
-                                   uint64_t offset)
+static inline void world_on_members(void *context, struct store_channel *channel,
+                                    const struct members_change *change)
 {
     struct thing *thing = (struct thing *)channel;
-    check(thing->shard == context && thing->is_open && user.size > 0);
+    check(thing->shard == context && thing->is_open);
+    members_apply(&thing->people, change);
+    thing_note(thing, change->list, change->count);
+}
+
+static inline void world_on_cursor(void *context, struct store_channel *channel,
+                                   const struct store_cursor *cursor)
+{
+    struct thing *thing = (struct thing *)channel;
+    check(thing->shard == context && thing->is_open && cursor->user.size > 0);
+    check(cursor->mark > CURSOR_DELIVERED || cursor->offset <= channel->head);
+    check(cursor->time_ms > 0);
+    members_move(&thing->people, cursor->user, cursor->mark, cursor->offset, channel->head);
     thing->cursors_heard++;
-    thing->cursor_last = offset;
+    thing->cursor_last = cursor->offset;
 }
 
 static inline void world_on_removed(void *context, struct store_channel *channel, uint64_t offset)
@@ -284,14 +298,11 @@ static inline void thing_on_opened(struct store_open *op, enum err err,
         uint64_t below = snapshot->publications_count - 1 - i;
         check(snapshot->publications[i].offset == op->channel->head - below);
     }
-    thing->members_count = snapshot->members_count;
-    for (uint32_t i = 0; i < snapshot->members_count && i < array_count(thing->members); i++) {
-        const struct store_member *member = &snapshot->members[i];
-        snprintf(thing->members[i].user, sizeof thing->members[i].user, "%.*s",
-                 (int)member->user.size, (const char *)member->user.at);
-        thing->members[i].joined = member->joined;
-        thing->members[i].read = member->read;
-    }
+    members_fini(&thing->people);
+    members_init(&thing->people, 1);
+    for (uint32_t i = 0; i < snapshot->members_count; i++)
+        members_load(&thing->people, &snapshot->members[i]);
+    thing_note(thing, snapshot->members, snapshot->members_count);
 }
 
 static inline void thing_init(struct thing *thing, const char *name, uint32_t size, uint64_t ttl_ms)
@@ -305,6 +316,7 @@ static inline void thing_fini(struct thing *thing)
 {
     heard_clear(&thing->feed);
     heard_clear(&thing->answer);
+    members_fini(&thing->people);
 }
 
 static inline void thing_ask_open(struct world *world, struct thing *thing, uint32_t window_max)
@@ -359,7 +371,6 @@ static inline void thing_append(struct thing *thing, struct append *append)
     store_append(thing->shard->store, &append->op);
     append->world->is_calling = false;
 }
-
 /* Asks to publish; `key` may be NULL. */
 static inline void thing_ask(struct thing *thing, struct append *append, const char *key,
                              const char *data)
@@ -396,8 +407,7 @@ static inline void thing_members(struct thing *thing, const char *const *users, 
     for (uint32_t i = 0; i < count; i++) list[i] = bytes_of_text(users[i]);
     struct append append = {0};
     append.op.type = RECORD_MEMBERS;
-    append.op.users = list;
-    append.op.users_count = count;
+    append.op.members = (struct members_ask){.users = list, .count = count};
     thing_append(thing, &append);
     memset(list, 0, sizeof list); /* what was lent is ours again */
     assert_true(world_wait(append.world, &append.is_done));
@@ -411,8 +421,8 @@ static inline uint64_t thing_remove(struct thing *thing)
     thing_append(thing, &append);
     assert_true(world_wait(append.world, &append.is_done));
     assert_int_equal(append.err, ERR_OK);
-    uint64_t end_ns = clock_mono_ns() + WORLD_WAIT_MS * 1000000ull;
-    while (thing->removed < append.offset && clock_mono_ns() < end_ns)
+    for (uint64_t end_ns = clock_mono_ns() + WORLD_WAIT_MS * 1000000ull;
+         thing->removed < append.offset && clock_mono_ns() < end_ns;)
         world_turn(thing->shard->world);
     assert_int_equal(thing->removed, append.offset);
     return append.offset;
@@ -455,7 +465,6 @@ static inline void thing_read(struct thing *thing, uint64_t since, uint32_t limi
     assert_true(world_wait(world, &thing->is_done));
     assert_int_equal(thing->err, ERR_OK);
 }
-
 /* The member's cursor in the last snapshot, UINT64_MAX when not a member. */
 static inline uint64_t thing_cursor_of(const struct thing *thing, const char *user,
                                        uint64_t *joined)
@@ -467,7 +476,6 @@ static inline uint64_t thing_cursor_of(const struct thing *thing, const char *us
     }
     return UINT64_MAX;
 }
-
 /* The answer is "m<first>" … "m<last>", up or down. */
 static inline void assert_answer(const struct thing *thing, uint64_t first, uint64_t last)
 {

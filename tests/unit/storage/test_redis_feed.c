@@ -28,7 +28,7 @@ static void set_members(struct world *world, struct room *room, uint32_t count)
     static const char *const names[] = {"ann", "bob", "cid", "dan"};
     struct bytes users[4];
     for (uint32_t i = 0; i < count; i++) users[i] = bytes_of_text(names[i]);
-    struct store_append op = {.type = RECORD_MEMBERS, .users = users, .users_count = count};
+    struct store_append op = {.type = RECORD_MEMBERS, .members = {.users = users, .count = count}};
     append(world, room, &op);
 }
 

@@ -149,7 +149,7 @@ static void members_and_cursors_tell_what_changed(void **state)
     append(world, publish); /* nobody belongs to it yet */
     struct bytes users[] = {BYTES_LITERAL("ann"), BYTES_LITERAL("b\"n")};
     struct store_append members = {
-        .channel = channel, .type = RECORD_MEMBERS, .users = users, .users_count = 2};
+        .channel = channel, .type = RECORD_MEMBERS, .members = {.users = users, .count = 2}};
     append(world, members);
     append(world, members); /* the same list: no change */
     append(world, publish);
@@ -159,9 +159,9 @@ static void members_and_cursors_tell_what_changed(void **state)
     append(world, cursor); /* no move */
     cursor.user = BYTES_LITERAL("nobody");
     append(world, cursor);
-    members.users_count = 1;
+    members.members.count = 1;
     append(world, members);
-    members.users_count = 0;
+    members.members.count = 0;
     append(world, members);
     append(world, publish); /* nobody belongs to it any more */
 
@@ -226,9 +226,9 @@ static void topics_need_no_more_than_the_prefix(void **state)
                               .type = RECORD_PUBLICATION,
                               .publication = {.data = BYTES_LITERAL("1")}};
     struct bytes user = BYTES_LITERAL("ann");
-    append(world,
-           (struct store_append){
-               .channel = op.channel, .type = RECORD_MEMBERS, .users = &user, .users_count = 1});
+    append(world, (struct store_append){.channel = op.channel,
+                                        .type = RECORD_MEMBERS,
+                                        .members = {.users = &user, .count = 1}});
     for (uint32_t i = 0; i < 5; i++) append(world, op);
     append(world, (struct store_append){.channel = op.channel, .type = RECORD_REMOVE});
     assert_int_equal(append_offset, 5);
@@ -302,9 +302,9 @@ static void retention_ends_in_time_and_by_size(void **state)
                               .type = RECORD_PUBLICATION,
                               .publication = {.data = BYTES_LITERAL("1")}};
     struct bytes user = BYTES_LITERAL("ann");
-    append(world,
-           (struct store_append){
-               .channel = op.channel, .type = RECORD_MEMBERS, .users = &user, .users_count = 1});
+    append(world, (struct store_append){.channel = op.channel,
+                                        .type = RECORD_MEMBERS,
+                                        .members = {.users = &user, .count = 1}});
     for (uint32_t i = 0; i < 250; i++) append(world, op);
     assert_int_equal(entries(world, "test:", ":offline_msg", "room:0")->count, 0);
     /* Whole nodes go, of a hundred entries. */

@@ -210,9 +210,10 @@ static void a_user_with_the_rights_that_are_told_can_do_all(void **state)
                                              NULL);
         struct room *here = &world->rooms[0][0], *there = &world->rooms[1][0];
         struct bytes users[] = {BYTES_LITERAL("ann"), BYTES_LITERAL("bob")};
-        struct store_append members = {.type = RECORD_MEMBERS, .users = users, .users_count = 2};
+        struct store_append members = {.type = RECORD_MEMBERS,
+                                       .members = {.users = users, .count = 2}};
         change(world, here, members);
-        members.users_count = 1;
+        members.members.count = 1;
         change(world, here, members);
         load(world, 300, kill_links);
         change(world, there,

@@ -58,7 +58,7 @@ static void publish_surely(struct world *world, struct room *room, const char *n
 static enum err set_members(struct world *world, struct room *room, uint32_t count)
 {
     const struct bytes users[] = {BYTES_LITERAL("ann"), BYTES_LITERAL("bob"), BYTES_LITERAL("cid")};
-    struct store_append as = {.type = RECORD_MEMBERS, .users = users, .users_count = count};
+    struct store_append as = {.type = RECORD_MEMBERS, .members = {.users = users, .count = count}};
     return append(world, room, &as);
 }
 

@@ -1,0 +1,140 @@
+/*
+ * The contract of storage/store.h about when members moved and whose channels are
+ * whose, on every engine; and that a restart keeps all that is known of members.
+ */
+#include "unit/storage/store_people.h"
+
+static void moves_have_their_times(void **state)
+{
+    struct world world;
+    struct thing thing;
+    begin(&world, state, 1);
+    thing_init(&thing, "room:1", 100, FOREVER);
+    thing_open(&world, &thing, 10);
+    change_members(&thing, MEMBERS_SET, "ab", NULL);
+    publish_many(&thing, 1, 3);
+    thing_hear(&thing, 3);
+    uint64_t begin_ms = store_now_ms(thing.shard->store);
+    (void)mark(&thing, "a", CURSOR_DELIVERED, 3);
+    pass(&world, 20);
+    (void)mark(&thing, "a", CURSOR_READ, 1);
+    pass(&world, 20);
+    (void)mark(&thing, "a", CURSOR_READ, 2);
+    pass(&world, 20);
+    (void)mark(&thing, "a", CURSOR_READ, 1); /* no move */
+    assert_int_equal(publish_as(&thing, "b"), 4);
+    for (int round = 0; round < 3; round++) {
+        struct moves one = ask_moves(&world, &thing, 1), two = ask_moves(&world, &thing, 2);
+        struct moves three = ask_moves(&world, &thing, 3), five = ask_moves(&world, &thing, 5);
+        assert_true(one.moved[0].delivered_ms + 1000 >= begin_ms);
+        assert_true(one.moved[0].read_ms >= one.moved[0].delivered_ms + 15);
+        assert_true(two.moved[0].read_ms >= one.moved[0].read_ms + 15);
+        assert_true(three.moved[0].delivered_ms == one.moved[0].delivered_ms);
+        assert_int_equal(three.moved[0].read_ms, 0);
+        assert_true(one.moved[1].read_ms >= two.moved[0].read_ms + 15);
+        assert_true(one.moved[1].delivered_ms == one.moved[1].read_ms);
+        assert_true(three.moved[1].read_ms == one.moved[1].read_ms);
+        assert_true(five.moved[0].delivered_ms == 0 && five.moved[1].read_ms == 0);
+        if (round == 0) pass(&world, 700); /* the index has it now */
+        if (round > 0) check_reopened(&world, &thing);
+    }
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+}
+
+static void channels_of_a_user_are_listed(void **state)
+{
+    static const char *const names[] = {"room:b", "room:a", "c", "room:d"};
+    struct world world;
+    struct thing things[4];
+    begin(&world, state, 2);
+    for (int i = 0; i < 4; i++) {
+        thing_init(&things[i], names[i], 100, FOREVER);
+        thing_open(&world, &things[i], 10);
+        change_members(&things[i], MEMBERS_SET, i == 3 ? "x" : "au", NULL);
+    }
+    assert_listed(&world, "u", "c room:a room:b ");
+    assert_listed(&world, "x", "room:d ");
+    assert_listed(&world, "nobody", "");
+    struct listed page = ask_listed(&world, 0, "u", "", 2);
+    assert_string_equal(page.names, "c room:a ");
+    assert_true(page.has_more);
+    page = ask_listed(&world, 0, "u", "room:a", 2);
+    assert_string_equal(page.names, "room:b ");
+    assert_false(page.has_more);
+    change_members(&things[1], MEMBERS_SET, "a", NULL);
+    change_members(&things[2], MEMBERS_REMOVE, "u", NULL);
+    change_members(&things[3], MEMBERS_ADD, "u", NULL);
+    assert_listed(&world, "u", "room:b room:d ");
+    change_members(&things[3], MEMBERS_REMOVE, "u", NULL);
+    change_members(&things[0], MEMBERS_SET, "", NULL);
+    assert_listed(&world, "u", "");
+    change_members(&things[2], MEMBERS_ADD, "u", NULL);
+    assert_listed(&world, "u", "c ");
+    assert_listed(&world, "a", "c room:a ");
+    for (int i = 0; i < 4; i++) {
+        thing_close(&things[i]);
+        thing_fini(&things[i]);
+    }
+    world_stop(&world);
+}
+
+static void members_outlive_a_restart(void **state)
+{
+    struct world world;
+    struct thing thing;
+    char epoch[EPOCH_MAX + 1];
+    begin(&world, state, 1);
+    thing_init(&thing, "room:1", 100, FOREVER);
+    thing_open(&world, &thing, 10);
+    change_members(&thing, MEMBERS_SET, "abc", NULL);
+    assert_int_equal(publish_as(&thing, "a"), 1);
+    assert_int_equal(publish_as(&thing, "b"), 2);
+    (void)mark(&thing, "c", CURSOR_DELIVERED, 2);
+    (void)mark(&thing, "c", CURSOR_READ, 1);
+    (void)mark(&thing, "b", CURSOR_UNREAD, 1);
+    (void)mark(&thing, "c", CURSOR_HIDDEN, 1);
+    change_members(&thing, MEMBERS_REMOVE, "a", NULL);
+    struct moves moves = ask_moves(&world, &thing, 1);
+    memcpy(epoch, thing.channel.epoch, sizeof epoch);
+    for (uint32_t round = 1; round <= 3; round++) {
+        world_settle(&world);
+        struct members before = thing.people;
+        thing_close(&thing);
+        members_init(&thing.people, 1);
+        world_stop(&world);
+        assert_int_equal(world_start(&world, round), ERR_OK);
+        thing_open(&world, &thing, 10);
+        assert_string_equal(thing.channel.epoch, epoch);
+        assert_true(are_same(&before, &thing.people));
+        assert_int_equal(thing.people.map.count, 1 + round);
+        members_fini(&before);
+        assert_person(&thing, "b", 1, 2, 2, 1, false);
+        assert_person(&thing, "c", 1, 1, 2, 0, true);
+        struct moves again = ask_moves(&world, &thing, 1);
+        assert_memory_equal(again.moved, moves.moved, sizeof moves.moved);
+        assert_listed(&world, "b", "room:1 ");
+        assert_listed(&world, "a", "");
+        change_members(&thing, MEMBERS_ADD, round == 1 ? "x" : "y", NULL);
+    }
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+}
+
+#define CASES(engine)                                                                              \
+    CASE(moves_have_their_times, engine), CASE(channels_of_a_user_are_listed, engine)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASES(MEMORY),
+        CASES(EMBEDDED),
+        CASE(members_outlive_a_restart, EMBEDDED),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    void *none = NULL;
+    setup_path(&none);
+    return failed;
+}
