@@ -71,8 +71,7 @@ static void change_on_appended(struct store_append *append, enum err err, uint64
 /* The next piece. */
 static void change_append(struct store_change *op)
 {
-    bool is_whole = op->store->engine->has_others; /* its scripts know one list only */
-    uint32_t count = is_whole ? op->left : min_u32(op->left, MEMBERS_RECORD_MAX);
+    uint32_t count = min_u32(op->left, MEMBERS_RECORD_MAX);
     struct members_ask *ask = &op->append.members;
     struct bytes after = ask->upto;
     *ask = (struct members_ask){

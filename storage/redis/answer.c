@@ -33,6 +33,14 @@ static bool epoch_is_valid(struct bytes epoch)
     return epoch.size > 0 && epoch.size <= EPOCH_MAX;
 }
 
+enum cursor_mark announcement_mark(enum announcement_kind kind)
+{
+    if (kind == ANNOUNCEMENT_CURSOR) return CURSOR_READ;
+    if (kind == ANNOUNCEMENT_DELIVERED) return CURSOR_DELIVERED;
+    if (kind == ANNOUNCEMENT_UNREAD) return CURSOR_UNREAD;
+    return kind == ANNOUNCEMENT_HIDDEN ? CURSOR_HIDDEN : CURSOR_MARKS;
+}
+
 enum err announcement_read(struct bytes message, struct announcement *announcement)
 {
     *announcement = (struct announcement){0};
@@ -41,7 +49,7 @@ enum err announcement_read(struct bytes message, struct announcement *announceme
     struct bytes line = bytes_of(message.at, (size_t)(end - message.at));
     announcement->body = bytes_of(end + 1, message.size - line.size - 1);
     struct bytes kind = word_take(&line);
-    if (kind.size != 1 || memchr("plmcrhjg", kind.at[0], 8) == NULL) return ERR_STORE_CORRUPT;
+    if (kind.size != 1 || memchr("plmcduxrhjg", kind.at[0], 11) == NULL) return ERR_STORE_CORRUPT;
     announcement->kind = (enum announcement_kind)kind.at[0];
     if (!number_take(&line, &announcement->number)) return ERR_STORE_CORRUPT;
     announcement->epoch = word_take(&line);
@@ -110,8 +118,14 @@ enum err member_read(const struct reply *user, const struct reply *value,
 {
     struct bytes text = reply_text(value);
     *member = (struct store_member){.user = reply_text(user)};
-    bool is_good =
-        number_take(&text, &member->joined) && number_take(&text, &member->read) && text.size == 0;
+    uint64_t hidden = 0;
+    bool is_good = number_take(&text, &member->joined) && number_take(&text, &member->read);
+    member->delivered = member->read;
+    if (is_good && text.size > 0)
+        is_good = number_take(&text, &member->delivered) &&
+                  number_take(&text, &member->unread_from) && number_take(&text, &hidden);
+    member->is_hidden = hidden != 0;
+    is_good = is_good && text.size == 0 && member->joined > 0 && member->user.size > 0;
     return is_good ? ERR_OK : ERR_STORE_CORRUPT;
 }
 
@@ -129,16 +143,12 @@ enum err meta_read(struct bytes text, struct meta *meta)
     return is_good ? ERR_OK : ERR_STORE_CORRUPT;
 }
 
-enum err users_read(struct bytes body, struct bytes *users, uint32_t users_max,
-                    uint32_t *users_count)
+enum err members_body_read(struct bytes body, uint64_t head, struct members_change *change)
 {
     struct reader reader = reader_of(body);
-    uint32_t count = 0;
-    while (reader.left > 0 && !reader.failed) {
-        struct bytes user = read_sized(&reader);
-        if (reader.failed || count == users_max) return ERR_STORE_CORRUPT;
-        users[count++] = user;
-    }
-    *users_count = count;
-    return reader.failed ? ERR_STORE_CORRUPT : ERR_OK;
+    uint32_t mark = read_u32(&reader);
+    if (reader.failed || (mark & 0xffffff) != 0xffffff)
+        return members_change_read(body, MEMBERS_SET, head, change);
+    struct bytes list = bytes_of(reader.at, reader.left);
+    return members_change_read(list, (enum members_kind)(mark >> 24), head, change);
 }

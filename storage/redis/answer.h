@@ -19,16 +19,23 @@ enum announcement_kind {
     ANNOUNCEMENT_LIVE = 'l',
     ANNOUNCEMENT_MEMBERS = 'm',
     ANNOUNCEMENT_CURSOR = 'c',
+    ANNOUNCEMENT_DELIVERED = 'd',
+    ANNOUNCEMENT_UNREAD = 'u',
+    ANNOUNCEMENT_HIDDEN = 'x',
     ANNOUNCEMENT_REMOVE = 'r',
     ANNOUNCEMENT_HEAD = 'h', /* the position that counts now; what is below it is to be read */
     ANNOUNCEMENT_JOIN = 'j', /* and the next: lua/presence.lua */
     ANNOUNCEMENT_GONE = 'g',
 };
 
+/* Which of a member's marks it brings; CURSOR_MARKS: none. */
+enum cursor_mark announcement_mark(enum announcement_kind kind);
+
 /* One line of words and a body (lua/records.lua). */
 struct announcement {
     enum announcement_kind kind;
-    uint64_t number; /* offset; members, remove: the head at which it came into force; head */
+    uint64_t number; /* offset; members, remove: the head at which it came into force; head;
+                        hidden: 1 or 0 */
     struct bytes epoch;
     struct bytes boot; /* whose append it was … */
     uint64_t seq;      /* … and which */
@@ -79,7 +86,7 @@ struct stream_entry {
 };
 
 must_use enum err stream_entry_read(const struct reply *reply, struct stream_entry *entry);
-/* A pair of the members' hash: the user, and "joined read". */
+/* A pair of the members' hash: the user, and "joined read [delivered unread_from hidden]". */
 must_use enum err member_read(const struct reply *user, const struct reply *value,
                               struct store_member *member);
 /* "head revision members-revision [removed [confirmed-head confirmed-revision]]" of the
@@ -93,11 +100,13 @@ static inline bool meta_is_held(const struct meta *meta)
     return meta->confirmed_head < meta->head || meta->confirmed_revision < meta->revision;
 }
 must_use enum err meta_read(struct bytes text, struct meta *meta);
-/* The users of a member list; ERR_STORE_CORRUPT when it is malformed.  users[users_max]. */
-must_use enum err users_read(struct bytes body, struct bytes *users, uint32_t users_max,
-                             uint32_t *users_count);
-/* How many users a well-formed list of this size can hold. */
-static inline uint32_t users_most(struct bytes body)
+/* What stands before a list that is none of MEMBERS_SET: no size of a name, which the
+ * others begin with. */
+#define MEMBERS_MARK 4
+static inline uint32_t members_mark(enum members_kind kind)
 {
-    return (uint32_t)(body.size / 4);
+    return (uint32_t)kind << 24 | 0xffffff;
 }
+/* A record of members, in force after the publication `head`; as members_change_read. */
+must_use enum err members_body_read(struct bytes body, uint64_t head,
+                                    struct members_change *change);

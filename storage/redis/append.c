@@ -175,6 +175,7 @@ static void record_end(const struct append_call *call, const struct append_recor
     struct bytes epoch = bytes_of_text(call->position.epoch);
     bool is_repeat = append_is_repeat(record);
     bool has_offset = record->kind == 'p' || record->kind == 'l' || record->kind == 'r';
+    bool is_list = record->kind == 'm' && err == ERR_OK && !is_repeat;
     if (err == ERR_OK && record->kind == 'p' && !is_repeat)
         note_epoch(redis, op->channel, epoch, number);
     if (err == ERR_STORE_UNKNOWN) channel->is_behind = true;
@@ -185,7 +186,8 @@ static void record_end(const struct append_call *call, const struct append_recor
     op->epoch = err == ERR_OK && has_offset && !bytes_equal_text(epoch, op->channel->epoch)
                     ? epoch
                     : BYTES_NONE;
-    op->on_appended(op, err, err == ERR_OK && has_offset ? number : 0, is_repeat);
+    if (is_list) listing_carry(redis, call->partition);
+    op->on_appended(op, err, err == ERR_OK ? number : 0, is_repeat);
     /* A live one is out as soon as the script has run, whatever the replicas do. */
     bool is_out = err == ERR_OK || (record->kind == 'l' && call->is_answered);
     if (is_out && !is_repeat) record_feed(call, record, handle);

@@ -27,7 +27,7 @@ static size_t body_size(const struct redis_store *redis, const struct store_appe
     if (op->type == RECORD_PUBLICATION) return redis_seals_size(&redis->seals, op, is_kept(op));
     if (op->type == RECORD_CURSOR) return op->user.size;
     if (op->type == RECORD_REMOVE) return 0;
-    return members_ask_size(&op->members);
+    return (op->members.kind == MEMBERS_SET ? 0 : MEMBERS_MARK) + members_ask_size(&op->members);
 }
 
 /* The offset is Redis' to give: it stands in the entry's id, not in the bytes. */
@@ -39,8 +39,22 @@ static void body_write(struct redis_store *redis, struct writer *writer,
     } else if (op->type == RECORD_CURSOR) {
         write_bytes(writer, op->user);
     } else if (op->type == RECORD_MEMBERS) {
+        if (op->members.kind != MEMBERS_SET) write_u32(writer, members_mark(op->members.kind));
         members_ask_write(writer, &op->members);
     }
+}
+
+static char record_kind(const struct store_append *op)
+{
+    static const char marks[CURSOR_MARKS] = {'c', 'd', 'u', 'x'};
+    switch (op->type) {
+    case RECORD_PUBLICATION: return is_kept(op) ? 'p' : 'l';
+    case RECORD_MEMBERS: return 'm';
+    case RECORD_REMOVE: return 'r';
+    case RECORD_CURSOR: check(op->mark < CURSOR_MARKS); return marks[op->mark];
+    case RECORD_KEY: break;
+    }
+    impossible("nobody asks for a key alone");
 }
 
 static struct append_record *record_create(struct redis_store *redis, struct store_append *op)
@@ -66,14 +80,8 @@ static struct append_record *record_create(struct redis_store *redis, struct sto
     struct history_rule history = op->channel->history;
     record->a = is_kept(op) ? history.size : 0;
     record->b = is_kept(op) ? history.ttl_ms : 0;
-    if (op->type == RECORD_PUBLICATION) record->kind = is_kept(op) ? 'p' : 'l';
-    if (op->type == RECORD_MEMBERS) record->kind = 'm';
-    if (op->type == RECORD_REMOVE) record->kind = 'r';
-    if (op->type == RECORD_CURSOR) {
-        record->kind = 'c';
-        record->a = op->offset;
-    }
-    check(record->kind != 0);
+    if (op->type == RECORD_CURSOR) record->a = op->offset;
+    record->kind = record_kind(op);
     return record;
 }
 

@@ -148,7 +148,8 @@ static bool confirm_answer(struct append_call *call, const struct reply *reply)
         if (!record_is_held(record)) continue;
         const struct reply *number = reply->items[at++];
         if (number->type != REPLY_INTEGER || number->integer < 0) return false;
-        bool is_cursor = record->kind == 'c' && !append_is_repeat(record);
+        bool is_cursor = announcement_mark((enum announcement_kind)record->kind) < CURSOR_MARKS &&
+                         !append_is_repeat(record);
         if (is_cursor) record->result = (uint64_t)number->integer * 2;
     }
     return true;

@@ -48,7 +48,7 @@ void feed_members(struct redis_store *redis, struct redis_channel *channel, uint
     struct members_change change;
     check(revision > channel->revision);
     channel->revision = revision;
-    if (members_change_read(body, MEMBERS_SET, channel->channel->head, &change) != ERR_OK) {
+    if (members_body_read(body, channel->channel->head, &change) != ERR_OK) {
         log_error("a member list in Redis is damaged and is passed over");
         return;
     }
@@ -130,7 +130,10 @@ static bool is_next(const struct redis_channel *channel, const struct announceme
     case ANNOUNCEMENT_PUBLICATION: return announcement->number == head + 1;
     case ANNOUNCEMENT_MEMBERS:
     case ANNOUNCEMENT_REMOVE: return is_next_revision && announcement->number == head;
-    case ANNOUNCEMENT_CURSOR: return is_next_revision;
+    case ANNOUNCEMENT_CURSOR:
+    case ANNOUNCEMENT_DELIVERED:
+    case ANNOUNCEMENT_UNREAD:
+    case ANNOUNCEMENT_HIDDEN: return is_next_revision;
     case ANNOUNCEMENT_HEAD: return false; /* what it stands for is to be read */
     }
     impossible("announcement_read lets only these kinds pass");
@@ -148,8 +151,9 @@ static void feed_cursor(struct redis_store *redis, struct redis_channel *channel
                         const struct announcement *announcement)
 {
     const struct store_sink *sink = &redis->store.env.sink;
-    struct store_cursor cursor = {announcement->body, CURSOR_READ, announcement->number,
-                                  store_now_ms(&redis->store)};
+    struct store_cursor cursor = {announcement->body, announcement_mark(announcement->kind),
+                                  announcement->number, store_now_ms(&redis->store)};
+    if (cursor.user.size == 0 || cursor.user.size > USER_ID_MAX) return; /* nobody wrote it */
     sink->on_cursor(sink->context, channel->channel, &cursor);
 }
 
@@ -173,6 +177,9 @@ static void announcement_feed(struct redis_store *redis, struct redis_channel *c
         feed_remove(redis, channel, announcement->number);
         return;
     case ANNOUNCEMENT_CURSOR:
+    case ANNOUNCEMENT_DELIVERED:
+    case ANNOUNCEMENT_UNREAD:
+    case ANNOUNCEMENT_HIDDEN:
         channel->revision = announcement->revision;
         feed_cursor(redis, channel, announcement);
         return;

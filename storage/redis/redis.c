@@ -267,6 +267,7 @@ static struct store *redis_attach(struct store_node *base, const struct store_en
     route_start(redis);
     redis_peers_start(redis);
     sweep_start(redis);
+    listing_start(redis);
     if (env->shard == 0 && env->config->redis_streams_enabled) groups_start(redis);
     return &redis->store;
 }
@@ -279,6 +280,7 @@ static void redis_detach(struct store *store)
     links_fini(&redis->links);
     wheel_disarm(store->env.wheel, &redis->sweep_timer);
     groups_stop(redis);
+    listing_stop(redis);
     route_fini(redis);
     append_abandon(redis);
     redis_peers_fini(redis);
@@ -382,4 +384,6 @@ const struct store_engine store_engine_redis = {
     .pending = redis_pending,
     .health = redis_health,
     .sync = redis_sync,
+    .moves = redis_moves,
+    .memberships = redis_memberships,
 };

@@ -18,6 +18,8 @@
  *   partitions.c   how many partitions there are, kept in Redis
  *   sweep.c    the periodic look for what no announcement told
  *   answer.c   what scripts and announcements say, parsed
+ *   moves.c    when members moved
+ *   listing.c  which channels a user belongs to
  *   sync.c     where clients stand in their conversations
  *   groups.c   how far consumers of the worker streams are behind
  *   work.c, work_ask.c   a consumer of the worker streams, beside the store
@@ -32,7 +34,11 @@
  *   <prefix>:{p<k>}:s:<ch>     stream: <offset>-0 d <publication>,
  *                              <head>-<revision> m <member list>
  *   <prefix>:{p<k>}:w:<ch>     list: changes that wait for replicas
- *   <prefix>:{p<k>}:m:<ch>     hash: user ▶ "joined read"; or '' ▶ "none", or "lost"
+ *   <prefix>:{p<k>}:m:<ch>     hash: user ▶ "joined read [delivered unread_from hidden]";
+ *                              or '' ▶ "none", or "lost"
+ *   <prefix>:{p<k>}:v:<ch>     stream: when cursors moved (lua/records.lua)
+ *   <prefix>:{p<k>}:o          stream: who came and went, until it is carried to …
+ *   <prefix>:{p<k>}:of:<user>  hash: channel ▶ "<ms> <number> 1", or 0 when left (lua/of.lua)
  *   <prefix>:{p<k>}:k:<letters>:<n>:<ch>:<n>:<scope><key>   "<offset>", for the horizon
  *   <prefix>:{p<k>}:seal:<name>  what records are sealed with (seals.h)
  *   <prefix>:{p<k>}:c:<ch>     sharded pub/sub: announcements
@@ -211,6 +217,10 @@ struct redis_store {
     struct link_call partitions_call;
     bool is_partitions_calling;
     bool is_partitions_other; /* somebody began anew with another number */
+    /* listing.c */
+    struct list carries; /* struct carry */
+    struct timer listing_timer;
+    uint32_t listing_next; /* partition */
     struct redis_seals seals;
     /* sealed.c */
     struct link_call sealed_call;
@@ -364,6 +374,17 @@ void presence_note_epoch(struct redis_store *redis, uint32_t partition, struct b
 bool presence_is_own(const struct redis_store *redis, const struct announcement *announcement);
 void presence_take(struct redis_store *redis, struct redis_channel *channel,
                    const struct announcement *announcement);
+
+/* moves.c */
+void redis_moves(struct store *store, struct store_moves *op);
+
+/* listing.c */
+void listing_start(struct redis_store *redis);
+/* After links_fini. */
+void listing_stop(struct redis_store *redis);
+/* Brings what the partition says of users to their lists. */
+void listing_carry(struct redis_store *redis, uint32_t partition);
+void redis_memberships(struct store *store, struct store_memberships *op);
 
 /* sweep.c */
 void sweep_start(struct redis_store *redis);

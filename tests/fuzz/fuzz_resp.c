@@ -25,10 +25,11 @@ static void try_text(struct bytes text)
     struct meta meta;
     if (announcement_read(text, &announcement) == ERR_OK) {
         check(announcement.body.size < text.size);
-        uint32_t most = users_most(announcement.body), count;
-        struct bytes *users = mem_alloc((most + 1) * sizeof *users);
-        if (users_read(announcement.body, users, most, &count) == ERR_OK) check(count <= most);
-        mem_free(users);
+        struct members_change change;
+        if (members_body_read(announcement.body, 1, &change) == ERR_OK) {
+            check(change.count <= announcement.body.size / 5 + 1);
+            members_change_fini(&change);
+        }
     }
     if (position_read(text, &position) == ERR_OK) check(position.epoch[0] != 0);
     if (meta_read(text, &meta) == ERR_OK) {

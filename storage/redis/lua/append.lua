@@ -6,14 +6,16 @@
 -- ARGV[8] '1': hold what is appended, the caller confirms it when enough replicas have it
 -- ARGV[9] what the records are sealed with, "<name> <value> <ms that they may live>", or ''
 -- then for each record eight arguments:
---   kind          p publication that is kept, l live publication, m members, c cursor,
+--   kind          p publication that is kept, l live publication, m members, c read and
+--                 d delivered up to an offset, u unread from one, x hidden (1) or not (0),
 --                 r removal of everything up to the head, t nothing: to confirm what is held
 --   channel
 --   known epoch, known head
---   a, b          p, m: history size and ttl in ms; c: the offset read up to, 0
+--   a, b          p, m: history size and ttl in ms; c, d, u, x: the offset, 0
 --   key           "<scope size>:<scope><key>", or '' for none
---   body          p, l: the encoded publication; m: sized user ids; c: the user id;
---                 r: nothing
+--   body          p, l: the encoded publication; m: a list (storage/member.h), before it
+--                 the bytes ff ff ff and its kind unless that is SET; c, d, u, x: the user
+--                 id; r: nothing
 --
 -- Answers { position, offset, revision … }: for each record 2 * offset, plus 1 for
 -- a repeat, and the revision that anything but a publication made; the offset of
@@ -64,10 +66,14 @@ local function append_publication(m, size, ttl, body)
   return offset
 end
 
--- A cursor never passes the head.
+-- A cursor never passes the head; a mark stands as it is.
 local function append_change(channel, m, kind, a, b, body)
   local number = m.head
-  if kind == 'c' then number = math.min(a, number) end
+  if kind == 'c' or kind == 'd' then
+    number = math.min(a, number)
+  elseif kind == 'u' or kind == 'x' then
+    number = a
+  end
   m.revision = m.revision + 1
   if kind == 'm' and a > 0 then
     add(m, digits(m.head) .. '-' .. digits(m.revision), m.head - a + 1, b, 'm', body)
@@ -140,7 +146,10 @@ take_all(10, 8, must_hold, function(at)
     if name and not taken then call('SET', name, digits(offset), 'PX', horizon) end
     taken = nil
     if not must_hold then
-      if kind == 'p' then copy_publication(channel, m, offset, body) end
+      if kind == 'p' then
+        copy_publication(channel, m, offset, body)
+        move_publisher(channel, m, offset, body)
+      end
       announce(m, kind, offset, m.revision, body)
     elseif kind == 'l' then
       announce(m, kind, offset, m.revision, body)

@@ -8,7 +8,7 @@
 --   head, revision  the position after the record
 --   body            p: the encoded publication
 --
--- Answers { position, number … }: what was announced of a cursor as its number.
+-- Answers { position, number … }: what was announced of a cursor or a mark as its number.
 -- What another node has confirmed meanwhile is announced already.
 local results = { '' }
 
@@ -27,7 +27,7 @@ take_all(7, 5, true, function(at)
   elseif has_moved then
     announce(m, 'h', m.confirmed_head, m.confirmed_revision, '')
   end
-  results[#results + 1] = kind == 'c' and numbers[revision] or head
+  results[#results + 1] = kind ~= 'p' and numbers[revision] or head
 end)
 results[1] = position()
 return results
