@@ -259,8 +259,9 @@ void embed_memberships(struct store *store, struct store_memberships *op);
 /* The query is done, or query->err says why not. */
 void embed_answer_moves(struct embed_query *query);
 void embed_answer_memberships(struct embed_query *query);
-/* What memory keeps beyond the batch `applied`. */
-void embed_members_merge(struct embed_channel *channel, uint64_t applied, struct members *members);
+/* What SQLite had, and what memory keeps beyond that. */
+void embed_members_merge(struct embed_channel *channel, const struct query *query,
+                         struct members *members);
 
 /* embed_apply.c */
 void embed_apply_later(struct embed_store *store);

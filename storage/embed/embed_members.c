@@ -12,24 +12,43 @@ static bool record_is_beyond(const struct embed_record *record, uint64_t applied
     return true;
 }
 
-void embed_members_merge(struct embed_channel *channel, uint64_t applied, struct members *members)
+/* Applies an entry; what it moves goes to `query`, if that asks. */
+static void entry_merge(const struct entry *entry, struct members *members, struct query *query)
+{
+    if (entry->type == RECORD_MEMBERS) {
+        struct members_change change;
+        enum err err = entry_members(entry, &change);
+        check(err == ERR_OK); /* we wrote it */
+        members_apply(members, &change);
+        members_change_fini(&change);
+        return;
+    }
+    if (members->map.count == 0) return;
+    struct entry_move move = entry_move(entry);
+    if (move.user.size == 0) return;
+    bool has_moved = members_move(members, move.user, move.mark, move.offset, UINT64_MAX);
+    if (query == NULL || !has_moved || move.mark > CURSOR_DELIVERED) return;
+    if (move.offset < query->since) return;
+    for (uint32_t i = 0; i < query->users_count; i++)
+        if (bytes_equal(query->users[i], move.user))
+            moved_note(&query->moved[i], move.mark, entry->time_ms);
+}
+
+static void records_merge(struct embed_channel *channel, uint64_t applied, struct members *members,
+                          struct query *query)
 {
     list_each (node, &channel->records) {
         struct entry entry;
-        if (!record_is_beyond(container_of(node, struct embed_record, in_channel), applied, &entry))
-            continue;
-        if (entry.type == RECORD_MEMBERS) {
-            struct members_change change;
-            enum err err = entry_members(&entry, &change);
-            check(err == ERR_OK); /* we wrote it */
-            members_apply(members, &change);
-            members_change_fini(&change);
-        } else if (members->map.count > 0) {
-            struct entry_move move = entry_move(&entry);
-            if (move.user.size == 0) continue;
-            members_move(members, move.user, move.mark, move.offset, UINT64_MAX);
-        }
+        if (record_is_beyond(container_of(node, struct embed_record, in_channel), applied, &entry))
+            entry_merge(&entry, members, query);
     }
+}
+
+void embed_members_merge(struct embed_channel *channel, const struct query *query,
+                         struct members *members)
+{
+    for (uint32_t i = 0; i < query->members_count; i++) members_load(members, &query->members[i]);
+    records_merge(channel, query->applied, members, NULL);
 }
 
 static void feed_members(const struct store_sink *sink, struct store_channel *channel,
@@ -84,22 +103,17 @@ void embed_memberships(struct store *base, struct store_memberships *op)
     query_submit(query);
 }
 
-/* Later than anything SQLite knows, so it only fills what is not known. */
+/* Later than anything SQLite knows. */
 static void moves_merge(struct embed_query *query)
 {
-    const struct query *asked = &query->query;
-    list_each (node, &query->channel->records) {
-        struct entry entry;
-        struct embed_record *record = container_of(node, struct embed_record, in_channel);
-        if (!record_is_beyond(record, asked->applied, &entry)) continue;
-        if (entry.type == RECORD_MEMBERS) continue;
-        struct entry_move move = entry_move(&entry);
-        if (move.user.size == 0 || move.mark > CURSOR_DELIVERED || move.offset < asked->since)
-            continue;
-        for (uint32_t i = 0; i < asked->users_count; i++)
-            if (bytes_equal(asked->users[i], move.user))
-                moved_note(&asked->moved[i], move.mark, entry.time_ms);
-    }
+    struct members members;
+    if (query->query.is_cut) return;
+    members_init(&members, query->store->channels.seed);
+    for (uint32_t i = 0; i < query->query.members_count; i++)
+        if (members_find(&members, query->query.members[i].user) == NULL)
+            members_load(&members, &query->query.members[i]);
+    records_merge(query->channel, query->query.applied, &members, &query->query);
+    members_fini(&members);
 }
 
 void embed_answer_moves(struct embed_query *query)

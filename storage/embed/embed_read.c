@@ -294,9 +294,7 @@ static void open_answer(struct embed_store *store, struct embed_query *query)
     publications_reverse(store->publications, count);
     struct members members;
     members_init(&members, store->channels.seed);
-    for (uint32_t i = 0; i < query->query.members_count; i++)
-        members_load(&members, &query->query.members[i]);
-    embed_members_merge(channel, query->query.applied, &members);
+    embed_members_merge(channel, &query->query, &members);
     uint32_t members_count = members.map.count;
     struct store_member *list = mem_alloc((members_count + 1) * sizeof *list);
     members_list(&members, list);

@@ -121,8 +121,10 @@ struct query {
     uint32_t users_count;
     struct bytes user; /* memberships: of whom; at most `limit` channels */
     /* The answer. */
-    bool is_known;             /* the channel has a row */
-    bool is_cut;               /* bytes_max, or limit of channels, ended the answer early */
+    bool is_known; /* the channel has a row */
+    /* bytes_max, or limit of channels, ended the answer early; moves: there are more than
+     * STORE_MOVES_MEMBERS_MAX members. */
+    bool is_cut;
     char epoch[EPOCH_MAX + 1]; /* empty: derived */
     uint64_t head, time_ms, forgets, applied;
     struct publication *publications; /* in the order asked for */

@@ -27,6 +27,8 @@ enum read_statement {
     READ_KEYS,
     READ_LIVE_KEYS,
     READ_MOVE,
+    READ_MEMBER,
+    READ_MEMBERS_COUNT,
     READ_MEMBERSHIPS,
     READ_COUNT,
 };
@@ -52,6 +54,10 @@ static const char *const read_texts[READ_COUNT] = {
                        " time_ms>=?2 ORDER BY number DESC LIMIT ?3",
     [READ_MOVE] = "SELECT time_ms FROM moves WHERE channel=?1 AND user=?2 AND mark=?3 AND"
                   " offset>=?4 ORDER BY offset LIMIT 1",
+    [READ_MEMBER] = "SELECT user, joined, read, delivered, unread_from, hidden FROM members"
+                    " WHERE channel=?1 AND user=?2",
+    [READ_MEMBERS_COUNT] =
+        "SELECT count(*) FROM (SELECT 1 FROM members WHERE channel=?1 LIMIT 257)",
     [READ_MEMBERSHIPS] = "SELECT name FROM members JOIN channels ON id=channel WHERE user=?1 AND"
                          " name>?2 ORDER BY name LIMIT ?3",
 };
@@ -201,11 +207,9 @@ static enum err query_publications(struct index_reader *reader, struct query *qu
     return err;
 }
 
-static enum err query_members(struct index_reader *reader, struct query *query, uint64_t channel)
+static enum err query_rows_of_members(struct query *query, sqlite3_stmt *rows)
 {
     enum err err;
-    sqlite3_stmt *rows = reader->statements[READ_MEMBERS];
-    sql_bind(rows, 1, channel);
     while (sql_row(rows, &err)) {
         query->members = query_grow(query->members, query->members_count, &query->members_room,
                                     sizeof *query->members);
@@ -291,10 +295,21 @@ static enum err query_number(sqlite3_stmt *get, uint64_t by, uint64_t *number)
     return ERR_OK;
 }
 
-/* The first move of each of the users. */
+static_assert(STORE_MOVES_MEMBERS_MAX == 256, "READ_MEMBERS_COUNT tells whether there are more");
+
+/* The first move of each of the users, and where they stand. */
 static enum err query_moves(struct index_reader *reader, struct query *query, uint64_t channel)
 {
     enum err err;
+    uint64_t count;
+    TRY(query_number(reader->statements[READ_MEMBERS_COUNT], channel, &count));
+    query->is_cut = count > STORE_MOVES_MEMBERS_MAX;
+    for (uint32_t i = 0; i < query->users_count; i++) {
+        sqlite3_stmt *rows = reader->statements[READ_MEMBER];
+        sql_bind(rows, 1, channel);
+        sql_bind_bytes(rows, 2, query->users[i]);
+        TRY(query_rows_of_members(query, rows));
+    }
     sqlite3_stmt *get = reader->statements[READ_MOVE];
     for (uint32_t i = 0; i < query->users_count; i++) {
         for (uint32_t mark = CURSOR_READ; mark <= CURSOR_DELIVERED; mark++) {
@@ -350,7 +365,8 @@ static enum err query_all(struct index_reader *reader, struct query *query)
     if (query->users != NULL) return query_moves(reader, query, channel);
     if (query->limit > 0) TRY(query_publications(reader, query, channel, floor));
     if (!query->is_open) return ERR_OK;
-    TRY(query_members(reader, query, channel));
+    sql_bind(reader->statements[READ_MEMBERS], 1, channel);
+    TRY(query_rows_of_members(query, reader->statements[READ_MEMBERS]));
     return query_keys(reader, query, channel);
 }
 

@@ -2,12 +2,12 @@
  * Which channels a user belongs to.
  *
  *   m:<ch> changes ─▶ o, a stream beside it, in the same step        (records.lua)
- *   o ─▶ some node reads it ─▶ of:<user> of each who came or went ─▶ XDEL
+ *   o ─▶ some node reads it ─▶ b:<user> of each who came or went ─▶ XDEL
  *
  * The node whose record made the change carries it at once; what a node left behind when
  * it died is found by the first shard of any other, which looks into the partitions one
  * after the other.  Two that carry the same do no harm: each entry of a user's hash says
- * when it was told, and older news is passed over (of.lua).
+ * when it was told, and older news is passed over (belongs.lua).
  */
 #include <stdlib.h>
 
@@ -15,8 +15,8 @@
 #include "core/mem.h"
 #include "storage/redis/redis.h"
 
-static const uint8_t script_text_of[] = {
-#include "storage/redis/lua/of.lua.inc"
+static const uint8_t script_text_belongs[] = {
+#include "storage/redis/lua/belongs.lua.inc"
 };
 
 /* Calls for one entry that are under way. */
@@ -83,11 +83,11 @@ static void user_write(struct link_call *base, struct link *link, struct resp_ou
     char key[REDIS_KEY_MAX], signs[CARRY_USERS_MAX];
     resp_begin(out, 7 + call->count);
     resp_text(out, "EVAL");
-    resp_bytes(out, bytes_of(script_text_of, sizeof script_text_of));
+    resp_bytes(out, bytes_of(script_text_belongs, sizeof script_text_belongs));
     resp_number(out, call->count);
     for (uint32_t i = 0; i < call->count; i++) {
         const struct carry_user *user = &carry->users[call->first + i];
-        resp_bytes(out, redis_key(carry->redis, key, user->partition, "of:", user->user));
+        resp_bytes(out, redis_key(carry->redis, key, user->partition, "b:", user->user));
         signs[i] = user->is_leaving ? '-' : '+';
     }
     resp_bytes(out, carry->channel);
@@ -296,7 +296,7 @@ static void ask_write(struct link_call *base, struct link *link, struct resp_out
     char key[REDIS_KEY_MAX];
     resp_begin(out, 2);
     resp_text(out, "HGETALL");
-    resp_bytes(out, redis_key(call->redis, key, call->partition, "of:", call->op->user));
+    resp_bytes(out, redis_key(call->redis, key, call->partition, "b:", call->op->user));
 }
 
 static int name_compare(const void *a, const void *b)

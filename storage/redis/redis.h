@@ -38,7 +38,7 @@
  *                              or '' ▶ "none", or "lost"
  *   <prefix>:{p<k>}:v:<ch>     stream: when cursors moved (lua/records.lua)
  *   <prefix>:{p<k>}:o          stream: who came and went, until it is carried to …
- *   <prefix>:{p<k>}:of:<user>  hash: channel ▶ "<ms> <number> 1", or 0 when left (lua/of.lua)
+ *   <prefix>:{p<k>}:b:<user>   hash: channel ▶ "<ms> <number> 1", or 0 when left (lua/belongs.lua)
  *   <prefix>:{p<k>}:k:<letters>:<n>:<ch>:<n>:<scope><key>   "<offset>", for the horizon
  *   <prefix>:{p<k>}:seal:<name>  what records are sealed with (seals.h)
  *   <prefix>:{p<k>}:c:<ch>     sharded pub/sub: announcements

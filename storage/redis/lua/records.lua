@@ -174,7 +174,7 @@ end
 
 -- Who came and who went, for the users' own lists of channels, which are kept in other
 -- partitions: the stream "<prefix>:{p<k>}:o" holds it until a node has carried it there
--- (of.lua).  Entries: channel ▶ users, each behind '+' or '-' and its size.
+-- (belongs.lua).  Entries: channel ▶ users, each behind '+' or '-' and its size.
 local function note_members(channel, joined, left)
   local words = {}
   for _, user in ipairs(joined) do words[#words + 1] = struct.pack('<c1I4', '+', #user) .. user end
@@ -182,22 +182,30 @@ local function note_members(channel, joined, left)
   if #words > 0 then call('XADD', base .. 'o', '*', channel, table.concat(words)) end
 end
 
--- Byte by byte: Lua compares as the server's locale does.
-local function is_above(one, other)
-  for at = 1, math.min(#one, #other) do
+-- Byte by byte, for Lua compares as the server's locale does; what comes before `from` is
+-- the same.
+local function is_above(one, other, from)
+  for at = from, math.min(#one, #other) do
     local a, b = string.byte(one, at), string.byte(other, at)
     if a ~= b then return a > b end
   end
   return #one > #other
 end
 
--- Whom a list speaks of that replaces: everybody, or those between two users.
+-- Whom a list speaks of that replaces: everybody, or those between two users.  Nobody is
+-- between who does not begin as both do: of a long list that leaves few to compare.
 local function members_meant(hash, after, upto)
-  local meant = {}
+  local meant, same = {}, 0
+  while after and same < #upto and string.byte(after, same + 1) == string.byte(upto, same + 1) do
+    same = same + 1
+  end
+  local begin, from = string.sub(upto or '', 1, same), same + 1
   for _, user in ipairs(call('HKEYS', hash)) do
-    if not after or is_above(user, after) and (upto == '' or not is_above(user, upto)) then
-      meant[user] = true
+    local is_meant = string.sub(user, 1, same) == begin
+    if is_meant and after then
+      is_meant = is_above(user, after, from) and (upto == '' or not is_above(user, upto, from))
     end
+    if is_meant then meant[user] = true end
   end
   meant[''] = nil
   return meant

@@ -1,4 +1,4 @@
--- of: which channels users belong to, as the channels' partitions told it.
+-- belongs: which channels users belong to, as the channels' partitions told it.
 --
 -- KEYS    a hash for each user, all of one partition: channel ▶ "<ms> <number> 1", or 0 for
 --         one that was left, kept for an hour so that older news does not undo it
