@@ -68,6 +68,7 @@ end
 
 -- A cursor never passes the head; a mark stands as it is.
 local function append_change(channel, m, kind, a, b, body)
+  changes_begin()
   local number = m.head
   if kind == 'c' or kind == 'd' then
     number = math.min(a, number)
@@ -100,6 +101,7 @@ end
 
 -- A node that does not wait goes on behind what others hold: that is confirmed with it.
 local function settle(channel, m)
+  changes_begin()
   m.must_save, has_written = true, true
   confirm(channel, m, m.head, m.revision)
   announce(m, 'h', m.head, m.revision, '')
@@ -148,7 +150,10 @@ take_all(10, 8, must_hold, function(at)
     if not must_hold then
       if kind == 'p' then
         copy_publication(channel, m, offset, body)
-        move_publisher(channel, m, offset, body)
+        if m.members > 0 then
+          changes_begin()
+          move_publisher(channel, m, offset, body)
+        end
       end
       announce(m, kind, offset, m.revision, body)
     elseif kind == 'l' then

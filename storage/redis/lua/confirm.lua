@@ -11,6 +11,7 @@
 -- Answers { position, number … }: what was announced of a cursor or a mark as its number.
 -- What another node has confirmed meanwhile is announced already.
 local results = { '' }
+changes_begin()
 
 take_all(7, 5, true, function(at)
   local kind, channel, body = ARGV[at], ARGV[at + 1], ARGV[at + 4]

@@ -103,267 +103,278 @@ local function announce(m, kind, number, revision, body)
               kind .. ' ' .. digits(number) .. ' ' .. epoch .. ' ' .. origin .. mark .. body)
 end
 
--- A member's value: "joined read", and behind it "delivered unread_from hidden" where
--- they say more.  The rules are those of storage/member.c.
-local function member_open(value)
-  local joined, read, delivered, unread, hidden =
-    string.match(value, '^(%d+) (%d+) ?(%d*) ?(%d*) ?(%d*)$')
-  read = tonumber(read)
-  return { joined = tonumber(joined), read = read, delivered = tonumber(delivered) or read,
-           unread = tonumber(unread) or 0, hidden = tonumber(hidden) or 0 }
-end
+-- Changes of members, cursors and removals, and what is held, are made by functions that are
+-- there only when they are needed: twenty of them cost a call of one publication more than
+-- a command does.
+local apply, hold, confirm, move_publisher
+local function changes_begin()
+  if apply then return end
 
-local function member_text(member)
-  local text = digits(member.joined) .. ' ' .. digits(member.read)
-  if member.delivered == member.read and member.unread == 0 and member.hidden == 0 then
-    return text
+  -- A member's value: "joined read", and behind it "delivered unread_from hidden" where
+  -- they say more.  The rules are those of storage/member.c.
+  local function member_open(value)
+    local joined, read, delivered, unread, hidden =
+      string.match(value, '^(%d+) (%d+) ?(%d*) ?(%d*) ?(%d*)$')
+    read = tonumber(read)
+    return { joined = tonumber(joined), read = read, delivered = tonumber(delivered) or read,
+             unread = tonumber(unread) or 0, hidden = tonumber(hidden) or 0 }
   end
-  return text .. ' ' .. digits(member.delivered) .. ' ' .. digits(member.unread) .. ' ' ..
-    digits(member.hidden)
-end
 
-local function member_begin(joined, read, head)
-  joined = joined == 0 and head + 1 or math.min(joined, head + 1)
-  return digits(joined) .. ' ' .. digits(math.min(math.max(read, joined - 1), head))
-end
+  local function member_text(member)
+    local text = digits(member.joined) .. ' ' .. digits(member.read)
+    if member.delivered == member.read and member.unread == 0 and member.hidden == 0 then
+      return text
+    end
+    return text .. ' ' .. digits(member.delivered) .. ' ' .. digits(member.unread) .. ' ' ..
+      digits(member.hidden)
+  end
 
--- Applies a mark: whether anything changed, and whether a cursor moved.
-local function member_move(member, kind, offset)
-  if kind == 'c' then
-    local had_mark = member.unread > 0 and member.unread <= offset
-    if had_mark then member.unread = 0 end
-    local has_moved = offset > member.read
-    member.read = math.max(member.read, offset)
-    member.delivered = math.max(member.delivered, offset)
-    return has_moved or had_mark, has_moved
-  elseif kind == 'd' then
-    local has_moved = offset > member.delivered
-    member.delivered = math.max(member.delivered, offset)
-    return has_moved, has_moved
-  elseif kind == 'u' then
-    if offset > 0 then offset = math.max(offset, member.joined) end
-    if offset > member.read then offset = 0 end
-    local has_changed = member.unread ~= offset
-    member.unread = offset
+  local function member_begin(joined, read, head)
+    joined = joined == 0 and head + 1 or math.min(joined, head + 1)
+    return digits(joined) .. ' ' .. digits(math.min(math.max(read, joined - 1), head))
+  end
+
+  -- Applies a mark: whether anything changed, and whether a cursor moved.
+  local function member_move(member, kind, offset)
+    if kind == 'c' then
+      local had_mark = member.unread > 0 and member.unread <= offset
+      if had_mark then member.unread = 0 end
+      local has_moved = offset > member.read
+      member.read = math.max(member.read, offset)
+      member.delivered = math.max(member.delivered, offset)
+      return has_moved or had_mark, has_moved
+    elseif kind == 'd' then
+      local has_moved = offset > member.delivered
+      member.delivered = math.max(member.delivered, offset)
+      return has_moved, has_moved
+    elseif kind == 'u' then
+      if offset > 0 then offset = math.max(offset, member.joined) end
+      if offset > member.read then offset = 0 end
+      local has_changed = member.unread ~= offset
+      member.unread = offset
+      return has_changed, false
+    end
+    local has_changed = member.hidden ~= offset
+    member.hidden = offset
     return has_changed, false
   end
-  local has_changed = member.hidden ~= offset
-  member.hidden = offset
-  return has_changed, false
-end
 
-local time_ms
-local function now_ms()
-  if not time_ms then
-    local time = call('TIME')
-    time_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-  end
-  return time_ms
-end
-
--- When cursors moved: "<prefix>:{p<k>}:v:<channel>", an entry of one field a move, c or d
--- and the offset, whose value is the user (moves.lua).  For small channels.
-local moves_ms, moves_members_max = 604800000, 256
-local function note_move(channel, kind, user, offset)
-  if call('HLEN', base .. 'm:' .. channel) > moves_members_max then return end
-  local stream = base .. 'v:' .. channel
-  call('XADD', stream, 'MINID', '~', digits(math.max(now_ms() - moves_ms, 0)), '*',
-       kind .. digits(offset), user)
-  call('PEXPIRE', stream, moves_ms)
-end
-
--- Who came and who went, for the users' own lists of channels, which are kept in other
--- partitions: the stream "<prefix>:{p<k>}:o" holds it until a node has carried it there
--- (belongs.lua).  Entries: channel ▶ users, each behind '+' or '-' and its size.
-local function note_members(channel, joined, left)
-  local words = {}
-  for _, user in ipairs(joined) do words[#words + 1] = struct.pack('<c1I4', '+', #user) .. user end
-  for _, user in ipairs(left) do words[#words + 1] = struct.pack('<c1I4', '-', #user) .. user end
-  if #words > 0 then call('XADD', base .. 'o', '*', channel, table.concat(words)) end
-end
-
--- Byte by byte, for Lua compares as the server's locale does; what comes before `from` is
--- the same.
-local function is_above(one, other, from)
-  for at = from, math.min(#one, #other) do
-    local a, b = string.byte(one, at), string.byte(other, at)
-    if a ~= b then return a > b end
-  end
-  return #one > #other
-end
-
--- Whom a list speaks of that replaces: everybody, or those between two users.  Nobody is
--- between who does not begin as both do: of a long list that leaves few to compare.
-local function members_meant(hash, after, upto)
-  local meant, same = {}, 0
-  while after and same < #upto and string.byte(after, same + 1) == string.byte(upto, same + 1) do
-    same = same + 1
-  end
-  local begin, from = string.sub(upto or '', 1, same), same + 1
-  for _, user in ipairs(call('HKEYS', hash)) do
-    local is_meant = string.sub(user, 1, same) == begin
-    if is_meant and after then
-      is_meant = is_above(user, after, from) and (upto == '' or not is_above(user, upto, from))
+  local time_ms
+  local function now_ms()
+    if not time_ms then
+      local time = call('TIME')
+      time_ms = time[1] * 1000 + math.floor(time[2] / 1000)
     end
-    if is_meant then meant[user] = true end
+    return time_ms
   end
-  meant[''] = nil
-  return meant
-end
 
--- A hash that has nobody holds '' alone.
-local function members_mark(hash, is_whole)
-  local count, has_mark = call('HLEN', hash), call('HEXISTS', hash, '')
-  if count > has_mark then
-    if has_mark == 1 then call('HDEL', hash, '') end
-  elseif is_whole or has_mark == 0 then
-    call('HSET', hash, '', 'none')
+  -- When cursors moved: "<prefix>:{p<k>}:v:<channel>", an entry of one field a move, c or d
+  -- and the offset, whose value is the user (moves.lua).  For small channels.
+  local moves_ms, moves_members_max = 604800000, 256
+  local function note_move(channel, kind, user, offset)
+    if call('HLEN', base .. 'm:' .. channel) > moves_members_max then return end
+    local stream = base .. 'v:' .. channel
+    call('XADD', stream, 'MINID', '~', digits(math.max(now_ms() - moves_ms, 0)), '*',
+         kind .. digits(offset), user)
+    call('PEXPIRE', stream, moves_ms)
   end
-end
 
-local function apply_members(channel, m, number, body)
-  local hash = base .. 'm:' .. channel
-  local kind, at, after, upto = 0, 1, nil, nil
-  if string.sub(body, 1, 3) == '\255\255\255' then kind, at = string.byte(body, 4), 5 end
-  if kind == 3 then
-    after, at = struct.unpack('<I4c0', body, at)
-    upto, at = struct.unpack('<I4c0', body, at)
+  -- Who came and who went, for the users' own lists of channels, which are kept in other
+  -- partitions: the stream "<prefix>:{p<k>}:o" holds it until a node has carried it there
+  -- (belongs.lua).  Entries: channel ▶ users, each behind '+' or '-' and its size.
+  local function note_members(channel, joined, left)
+    local words = {}
+    for _, user in ipairs(joined) do
+      words[#words + 1] = struct.pack('<c1I4', '+', #user) .. user
+    end
+    for _, user in ipairs(left) do
+      words[#words + 1] = struct.pack('<c1I4', '-', #user) .. user
+    end
+    if #words > 0 then call('XADD', base .. 'o', '*', channel, table.concat(words)) end
   end
-  if m.members > 0 and call('HLEN', hash) == 0 then mark_members_lost(channel) end
-  local gone, joined, left = {}, {}, {}
-  if kind == 0 or kind == 3 then gone = members_meant(hash, after, upto) end
-  while at <= #body do
-    local user, begins, read
-    user, at = struct.unpack('<I4c0', body, at)
-    begins, read = 0, 0
-    if kind == 1 then begins, read, at = struct.unpack('<I8I8', body, at) end
-    if kind == 2 then
-      gone[user] = true
-    elseif gone[user] then
-      gone[user] = nil
-    elseif call('HSETNX', hash, user, member_begin(begins, read, number)) == 1 then
-      joined[#joined + 1] = user
+
+  -- Byte by byte, for Lua compares as the server's locale does; what comes before `from` is
+  -- the same.
+  local function is_above(one, other, from)
+    for at = from, math.min(#one, #other) do
+      local a, b = string.byte(one, at), string.byte(other, at)
+      if a ~= b then return a > b end
+    end
+    return #one > #other
+  end
+
+  -- Whom a list speaks of that replaces: everybody, or those between two users.  Nobody is
+  -- between who does not begin as both do: of a long list that leaves few to compare.
+  local function members_meant(hash, after, upto)
+    local meant, same = {}, 0
+    while after and same < #upto and string.byte(after, same + 1) == string.byte(upto, same + 1) do
+      same = same + 1
+    end
+    local begin, from = string.sub(upto or '', 1, same), same + 1
+    for _, user in ipairs(call('HKEYS', hash)) do
+      local is_meant = string.sub(user, 1, same) == begin
+      if is_meant and after then
+        is_meant = is_above(user, after, from) and (upto == '' or not is_above(user, upto, from))
+      end
+      if is_meant then meant[user] = true end
+    end
+    meant[''] = nil
+    return meant
+  end
+
+  -- A hash that has nobody holds '' alone.
+  local function members_mark(hash, is_whole)
+    local count, has_mark = call('HLEN', hash), call('HEXISTS', hash, '')
+    if count > has_mark then
+      if has_mark == 1 then call('HDEL', hash, '') end
+    elseif is_whole or has_mark == 0 then
+      call('HSET', hash, '', 'none')
     end
   end
-  for user in pairs(gone) do
-    if call('HDEL', hash, user) == 1 then left[#left + 1] = user end
-  end
-  members_mark(hash, kind == 0)
-  copy_members(channel, joined, left)
-  note_members(channel, joined, left)
-end
 
--- Announced in any case, as it was asked: whoever sent it waits for that, and what it moves
--- follows from the marks before it.
-local function apply_cursor(channel, m, kind, offset, user)
-  local hash = base .. 'm:' .. channel
-  local value = call('HGET', hash, user)
-  if not value then
-    has_members(channel, m.members)
+  local function apply_members(channel, m, number, body)
+    local hash = base .. 'm:' .. channel
+    local kind, at, after, upto = 0, 1, nil, nil
+    if string.sub(body, 1, 3) == '\255\255\255' then kind, at = string.byte(body, 4), 5 end
+    if kind == 3 then
+      after, at = struct.unpack('<I4c0', body, at)
+      upto, at = struct.unpack('<I4c0', body, at)
+    end
+    if m.members > 0 and call('HLEN', hash) == 0 then mark_members_lost(channel) end
+    local gone, joined, left = {}, {}, {}
+    if kind == 0 or kind == 3 then gone = members_meant(hash, after, upto) end
+    while at <= #body do
+      local user, begins, read
+      user, at = struct.unpack('<I4c0', body, at)
+      begins, read = 0, 0
+      if kind == 1 then begins, read, at = struct.unpack('<I8I8', body, at) end
+      if kind == 2 then
+        gone[user] = true
+      elseif gone[user] then
+        gone[user] = nil
+      elseif call('HSETNX', hash, user, member_begin(begins, read, number)) == 1 then
+        joined[#joined + 1] = user
+      end
+    end
+    for user in pairs(gone) do
+      if call('HDEL', hash, user) == 1 then left[#left + 1] = user end
+    end
+    members_mark(hash, kind == 0)
+    copy_members(channel, joined, left)
+    note_members(channel, joined, left)
+  end
+
+  -- Announced in any case, as it was asked: whoever sent it waits for that, and what it moves
+  -- follows from the marks before it.
+  local function apply_cursor(channel, m, kind, offset, user)
+    local hash = base .. 'm:' .. channel
+    local value = call('HGET', hash, user)
+    if not value then
+      has_members(channel, m.members)
+      return offset
+    end
+    local member = member_open(value)
+    local has_changed, has_moved = member_move(member, kind, offset)
+    if has_changed then call('HSET', hash, user, member_text(member)) end
+    if has_moved then
+      note_move(channel, kind, user, offset)
+      if kind == 'c' then copy_cursor(channel, user, offset) end
+    end
     return offset
   end
-  local member = member_open(value)
-  local has_changed, has_moved = member_move(member, kind, offset)
-  if has_changed then call('HSET', hash, user, member_text(member)) end
-  if has_moved then
-    note_move(channel, kind, user, offset)
-    if kind == 'c' then copy_cursor(channel, user, offset) end
+
+  -- Who published it, sealed or not (storage/record.h, storage/seal.h).
+  local function publisher_of(body)
+    local version, flags = string.byte(body, 1, 2)
+    local at = 19
+    if version == 1 then
+      if flags % 2 == 0 then return '' end
+      at = at + 4 + struct.unpack('<I4', body, at)
+      at = at + 4 + struct.unpack('<I4', body, at) + 16
+    end
+    return (struct.unpack('<I4c0', body, at))
   end
-  return offset
-end
 
--- Who published it, sealed or not (storage/record.h, storage/seal.h).
-local function publisher_of(body)
-  local version, flags = string.byte(body, 1, 2)
-  local at = 19
-  if version == 1 then
-    if flags % 2 == 0 then return '' end
-    at = at + 4 + struct.unpack('<I4', body, at)
-    at = at + 4 + struct.unpack('<I4', body, at) + 16
+  -- Whoever publishes has read what came before.
+  function move_publisher(channel, m, offset, body)
+    local user = publisher_of(body)
+    if user ~= '' then apply_cursor(channel, m, 'c', offset, user) end
   end
-  return (struct.unpack('<I4c0', body, at))
-end
 
--- Whoever publishes has read what came before.
-local function move_publisher(channel, m, offset, body)
-  if m.members == 0 then return end
-  local user = publisher_of(body)
-  if user ~= '' then apply_cursor(channel, m, 'c', offset, user) end
-end
-
--- Publications up to `number` go, the place where offsets go on stays.  The copy
--- goes first: it stands where a right may be missing.
-local function apply_remove(channel, m, number)
-  local stream = base .. 's:' .. channel
-  copy_remove(channel)
-  if number == m.head then
-    call('UNLINK', stream)
-  else
-    call('XTRIM', stream, 'MINID', '=', digits(number + 1) .. '-0')
+  -- Publications up to `number` go, the place where offsets go on stays.  The copy
+  -- goes first: it stands where a right may be missing.
+  local function apply_remove(channel, m, number)
+    local stream = base .. 's:' .. channel
+    copy_remove(channel)
+    if number == m.head then
+      call('UNLINK', stream)
+    else
+      call('XTRIM', stream, 'MINID', '=', digits(number + 1) .. '-0')
+    end
+    m.removed = number
   end
-  m.removed = number
-end
 
--- Gives what is announced as its number.
-local function apply(channel, m, kind, revision, number, body)
-  if kind == 'm' then
-    apply_members(channel, m, number, body)
-    m.members = revision
-  elseif kind ~= 'r' then
-    number = apply_cursor(channel, m, kind, number, body)
-  else
-    apply_remove(channel, m, number)
+  -- Gives what is announced as its number.
+  function apply(channel, m, kind, revision, number, body)
+    if kind == 'm' then
+      apply_members(channel, m, number, body)
+      m.members = revision
+    elseif kind ~= 'r' then
+      number = apply_cursor(channel, m, kind, number, body)
+    else
+      apply_remove(channel, m, number)
+    end
+    return number
   end
-  return number
-end
 
--- What a list of an earlier life left behind is not ours.
-local function hold(channel, m, kind, number, body)
-  local list = base .. 'w:' .. channel
-  if m.confirmed_revision + 1 == m.revision then call('UNLINK', list) end
-  call('RPUSH', list, kind .. ' ' .. digits(m.revision) .. ' ' .. digits(number) .. '\n' .. body)
-end
-
--- Publications from behind the confirmed head up to `head`; `body`: the last one's.
-local function take_held(channel, m, head, body)
-  local first = m.confirmed_head + 1
-  if not has_copies and m.members == 0 or first > head then return end
-  if body and first == head then
-    copy_publication(channel, m, head, body)
-    move_publisher(channel, m, head, body)
-    return
+  -- What a list of an earlier life left behind is not ours.
+  function hold(channel, m, kind, number, body)
+    local list = base .. 'w:' .. channel
+    if m.confirmed_revision + 1 == m.revision then call('UNLINK', list) end
+    call('RPUSH', list, kind .. ' ' .. digits(m.revision) .. ' ' .. digits(number) .. '\n' .. body)
   end
-  for _, entry in ipairs(call('XRANGE', base .. 's:' .. channel, digits(first) .. '-0',
-                              '(' .. digits(head + 1) .. '-0')) do
-    local offset = tonumber(string.match(entry[1], '^(%d+)'))
-    if entry[2][1] == 'd' then
-      copy_publication(channel, m, offset, entry[2][2])
-      move_publisher(channel, m, offset, entry[2][2])
+
+  -- Publications from behind the confirmed head up to `head`; `body`: the last one's.
+  local function take_held(channel, m, head, body)
+    local first = m.confirmed_head + 1
+    if not has_copies and m.members == 0 or first > head then return end
+    if body and first == head then
+      copy_publication(channel, m, head, body)
+      if m.members > 0 then move_publisher(channel, m, head, body) end
+      return
+    end
+    for _, entry in ipairs(call('XRANGE', base .. 's:' .. channel, digits(first) .. '-0',
+                                '(' .. digits(head + 1) .. '-0')) do
+      local offset = tonumber(string.match(entry[1], '^(%d+)'))
+      if entry[2][1] == 'd' then
+        copy_publication(channel, m, offset, entry[2][2])
+        if m.members > 0 then move_publisher(channel, m, offset, entry[2][2]) end
+      end
     end
   end
-end
 
--- Moves the confirmed position up to (head, revision), applies and announces what
--- was held below it but for publications.  Gives the numbers announced, by revision.
-local function confirm(channel, m, head, revision, body)
-  local list = base .. 'w:' .. channel
-  local numbers = {}
-  revision = math.min(revision, m.revision)
-  while m.confirmed_revision < revision do
-    local held = call('LINDEX', list, 0)
-    local kind, at, number, body = string.match(held or '', '^(%a) (%d+) (%d+)\n(.*)$')
-    at = tonumber(at)
-    if not at or at > revision then break end
-    call('LPOP', list)
-    if at > m.confirmed_revision then
-      numbers[at] = apply(channel, m, kind, at, tonumber(number), body)
-      announce(m, kind, numbers[at], at, body)
-      m.confirmed_revision = at
+  -- Moves the confirmed position up to (head, revision), applies and announces what
+  -- was held below it but for publications.  Gives the numbers announced, by revision.
+  function confirm(channel, m, head, revision, body)
+    local list = base .. 'w:' .. channel
+    local numbers = {}
+    revision = math.min(revision, m.revision)
+    while m.confirmed_revision < revision do
+      local held = call('LINDEX', list, 0)
+      local kind, at, number, body = string.match(held or '', '^(%a) (%d+) (%d+)\n(.*)$')
+      at = tonumber(at)
+      if not at or at > revision then break end
+      call('LPOP', list)
+      if at > m.confirmed_revision then
+        numbers[at] = apply(channel, m, kind, at, tonumber(number), body)
+        announce(m, kind, numbers[at], at, body)
+        m.confirmed_revision = at
+      end
     end
+    m.confirmed_revision = math.max(m.confirmed_revision, revision)
+    head = math.min(head, m.head)
+    take_held(channel, m, head, body)
+    m.confirmed_head = math.max(m.confirmed_head, head)
+    return numbers
   end
-  m.confirmed_revision = math.max(m.confirmed_revision, revision)
-  head = math.min(head, m.head)
-  take_held(channel, m, head, body)
-  m.confirmed_head = math.max(m.confirmed_head, head)
-  return numbers
 end
