@@ -60,6 +60,7 @@ static void slot_enter(struct cursor_index *index, uint32_t slot, uint64_t joine
     if (joined <= cursor_low(index)) return; /* for everything that can be asked about */
     if (index->late == NULL) index->late = late_create(index->origin, index->scan);
     late_add(index->late, index->head, slot, joined);
+    index->joined_max = max_u64(index->joined_max, joined);
 }
 
 /* The opposite. */
@@ -333,6 +334,7 @@ void cursor_post(struct cursor_index *index, uint64_t head)
     if (index->late != NULL && !late_advance(index->late, head)) {
         late_destroy(index->late);
         index->late = NULL;
+        index->joined_max = 0;
     }
     if (index->voids != NULL) cursor_voids_advance(index, before);
     if (head - index->origin > SPAN_MAX) cursor_rebase(index);
@@ -341,13 +343,6 @@ void cursor_post(struct cursor_index *index, uint64_t head)
 uint64_t cursor_head(const struct cursor_index *index)
 {
     return index->head;
-}
-
-/* The delivered cursor of `slot` is not below `offset` <= head. */
-static void slot_deliver(struct cursor_index *index, uint32_t slot, uint64_t offset)
-{
-    if (offset > lane_get(index->delivered, index->origin, slot))
-        lane_put(index->delivered, index->origin, slot, offset);
 }
 
 static void slot_move(struct cursor_index *index, uint32_t slot, uint64_t offset, uint64_t *before,
@@ -359,7 +354,6 @@ static void slot_move(struct cursor_index *index, uint32_t slot, uint64_t offset
     *before = cursor_read_of(index, slot);
     *after = max_u64(*before, offset);
     if (*after == *before) return;
-    if (index->delivered != NULL) slot_deliver(index, slot, *after);
     if (unlikely(index->reads.values[slot] == LANE_HOLE)) {
         hidden_at(index->hidden, slot)->read = *after;
         return;
@@ -395,7 +389,7 @@ enum err cursor_deliver(struct cursor_index *index, struct bytes user, uint64_t 
     if (index->delivered == NULL) return ERR_CHANNEL_TOO_BIG;
     *before = cursor_delivered_of(index, slot);
     *after = max_u64(*before, min_u64(offset, index->head));
-    slot_deliver(index, slot, *after);
+    if (*after > *before) lane_put(index->delivered, index->origin, slot, *after);
     return ERR_OK;
 }
 
@@ -436,6 +430,7 @@ static void slot_verify(const struct cursor_index *index, uint32_t slot)
     check(read + 1 >= joined);
     check(cursor_delivered_of(index, slot) <= index->head);
     check(cursor_mark_of(index, slot) <= read);
+    check(joined == 1 || is_hidden || joined <= index->joined_max);
     if (is_hidden && index->late != NULL) check(late_joined(index->late, slot) == 0);
 }
 
@@ -446,6 +441,7 @@ void cursor_verify(const struct cursor_index *index)
     check(index->origin == 0 || index->origin + RECEIPT_WINDOW <= index->head);
     check(index->head - index->origin <= SPAN_MAX);
     check(slots <= index->slots_max);
+    check((index->late == NULL) == (index->joined_max == 0));
     lane_verify(&index->reads, slots);
     if (index->delivered != NULL) lane_verify(index->delivered, slots);
     if (index->late != NULL) late_verify(index->late, index->head, slots);

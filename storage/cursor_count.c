@@ -30,7 +30,7 @@ static uint32_t sender_slot(const struct cursor_index *index, struct bytes sende
     if (sender.size == 0) return ROSTER_NONE;
     uint32_t slot = roster_find(&index->roster, sender);
     if (slot == ROSTER_NONE || index->reads.values[slot] == LANE_HOLE) return ROSTER_NONE;
-    bool is_late = index->late != NULL && late_joined(index->late, slot) > offset;
+    bool is_late = offset < index->joined_max && late_joined(index->late, slot) > offset;
     return is_late ? ROSTER_NONE : slot;
 }
 
@@ -49,7 +49,7 @@ enum err cursor_counts(const struct cursor_index *index, uint64_t offset, struct
                        uint32_t *readers, uint32_t *eligible)
 {
     TRY(offset_check(index, offset));
-    uint32_t late = index->late == NULL ? 0 : late_count(index->late, offset);
+    uint32_t late = offset < index->joined_max ? late_count(index->late, offset) : 0;
     uint32_t reached = reached_count(index, offset);
     check(reached >= late); /* a late joiner's cursor is at its join or above */
     *readers = reached - late;
@@ -86,9 +86,20 @@ static struct words words_of(const struct cursor_index *index, enum cursor_side 
     }
     words.sender = sender_slot(index, sender, offset);
     /* A late joiner's cursor is above: no non-reader is one. */
-    words.has_late = side == CURSOR_READERS && index->late != NULL;
+    words.has_late = side == CURSOR_READERS && offset < index->joined_max;
     if (words.has_late) words.late = late_reader_of(index->late, offset);
     return words;
+}
+
+/* The first word from `word` on that has somebody in range, or one behind the last. */
+static uint32_t words_skip(const struct words *words, uint32_t word)
+{
+    const struct cursor_index *index = words->index;
+    uint32_t first = word * SCAN_WORD, slots = index->roster.slots;
+    if (first >= slots) return word;
+    uint32_t passed =
+        index->scan->pass(index->reads.values + first, slots - first, words->low, words->high);
+    return (first + passed + SCAN_WORD - 1) / SCAN_WORD;
 }
 
 /* Which of the slots 64 * word + i are meant; words come in ascending order. */
@@ -104,9 +115,16 @@ static uint64_t words_at(struct words *words, uint32_t word)
     return bits;
 }
 
-static uint32_t words_count(const struct cursor_index *index)
+/* Goes on with the next word that has somebody: 0 behind the last. */
+static uint64_t words_next(struct words *words, uint32_t *word)
 {
-    return (index->roster.slots + SCAN_WORD - 1) / SCAN_WORD;
+    uint32_t end = (words->index->roster.slots + SCAN_WORD - 1) / SCAN_WORD;
+    for (; *word < end; ++*word) {
+        uint64_t bits = words_at(words, *word);
+        if (bits != 0) return bits;
+        *word = words_skip(words, *word + 1) - 1;
+    }
+    return 0;
 }
 
 /* ── lists ── */
@@ -159,13 +177,12 @@ enum err cursor_list(const struct cursor_index *index, struct cursor_list *list)
     if (cursor_members(index) > index->rules.lists_max) return ERR_CHANNEL_TOO_BIG;
     TRY(list_first(index, list->after, &slot));
     struct words words = words_of(index, list->side, list->offset, list->sender);
-    uint64_t mask = ~UINT64_C(0) << slot % SCAN_WORD;
-    for (uint32_t word = slot / SCAN_WORD; word < words_count(index); word++) {
-        uint64_t bits = words_at(&words, word) & mask;
+    uint32_t word = slot / SCAN_WORD, first = word;
+    for (uint64_t bits; (bits = words_next(&words, &word)) != 0; word++) {
+        if (word == first) bits &= ~UINT64_C(0) << slot % SCAN_WORD;
         for (; bits != 0; bits &= bits - 1)
             if (!list_take(index, list, word * SCAN_WORD + (uint32_t)__builtin_ctzll(bits)))
                 return ERR_OK;
-        mask = ~UINT64_C(0);
     }
     return ERR_OK;
 }
@@ -190,9 +207,8 @@ enum err cursor_set(const struct cursor_index *index, enum cursor_side side, uin
     TRY(offset_check(index, offset));
     *set = bitmap_create();
     struct words words = words_of(index, side, offset, sender);
-    for (uint32_t word = 0; word < words_count(index); word++) {
-        uint64_t bits = words_at(&words, word);
-        if (bits != 0) bitmap_add_word(*set, word, bits);
-    }
+    uint32_t word = 0;
+    for (uint64_t bits; (bits = words_next(&words, &word)) != 0; word++)
+        bitmap_add_word(*set, word, bits);
     return ERR_OK;
 }

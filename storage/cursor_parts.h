@@ -37,24 +37,29 @@ struct cursor_voids {
 /* invariants
  *   origin <= head - RECEIPT_WINDOW, or origin == 0
  *   cursor >= joined - 1: what was posted before a member joined counts as read, so
- *   readers = (cursors >= offset) - (joins > offset), without a look at each */
+ *   readers = (cursors >= offset) - (joins > offset), without a look at each
+ *
+ * What a count and a move touch comes first: of a small channel that nobody asked about
+ * for a while that is two lines of cache, and memory is what its answer waits for. */
 struct cursor_index {
     uint64_t head;
     uint64_t origin;
-    uint64_t floor; /* everything up to here was deleted */
-    struct roster roster;
+    uint64_t floor;      /* everything up to here was deleted */
+    uint64_t joined_max; /* nobody in `late` joined later; 0: nobody is */
     const struct scan *scan;
+    struct tally *tally; /* cursors of who is not hidden; NULL exactly when counts are scans */
+    struct cursor_voids *voids; /* or NULL: none */
+    struct hidden *hidden;      /* or NULL: nobody */
     struct cursor_rules rules;
-    uint32_t slots_max; /* of the lanes */
-    uint32_t version;   /* of the numbers of the slots */
+    struct roster roster;
     /* Holes are slots without member, and hidden members. */
     struct lane reads;
-    struct lane *delivered; /* NULL exactly when there are too many members */
-    struct tally *tally;    /* cursors of who is not hidden; NULL exactly when counts are scans */
-    struct late *late;      /* or NULL: nobody, and nobody hidden */
-    struct hidden *hidden;  /* or NULL: nobody */
+    /* Where it is above what is read; NULL exactly when there are too many members. */
+    struct lane *delivered;
+    struct late *late; /* or NULL: nobody, and nobody hidden */
     struct cursor_marks marks;
-    struct cursor_voids *voids; /* or NULL: none */
+    uint32_t slots_max; /* of the lanes */
+    uint32_t version;   /* of the numbers of the slots */
 };
 
 /* The lowest offset that the tallies know; at least 1. */

@@ -16,6 +16,7 @@ void lane_fini(struct lane *lane)
 {
     if (lane->values != lane->few) mem_free(lane->values);
     mem_free(lane->behind);
+    mem_free(lane->behind_values);
     *lane = (struct lane){0};
 }
 
@@ -39,7 +40,7 @@ static uint32_t behind_find(const struct lane *lane, uint32_t slot)
     uint32_t first = 0, after = lane->behind_count;
     while (first < after) {
         uint32_t middle = first + (after - first) / 2;
-        if (lane->behind[middle].slot < slot)
+        if (lane->behind[middle] < slot)
             first = middle + 1;
         else
             after = middle;
@@ -49,24 +50,32 @@ static uint32_t behind_find(const struct lane *lane, uint32_t slot)
 
 static bool behind_has(const struct lane *lane, uint32_t at, uint32_t slot)
 {
-    return at < lane->behind_count && lane->behind[at].slot == slot;
+    return at < lane->behind_count && lane->behind[at] == slot;
+}
+
+/* Room for exactly that many. */
+static void behind_room(struct lane *lane, uint32_t max)
+{
+    lane->behind_max = max;
+    lane->behind = mem_resize(lane->behind, max * sizeof *lane->behind);
+    lane->behind_values = mem_resize(lane->behind_values, max * sizeof *lane->behind_values);
 }
 
 static void behind_put(struct lane *lane, uint32_t slot, uint64_t value)
 {
     uint32_t count = lane->behind_count;
-    bool is_last = count == 0 || lane->behind[count - 1].slot < slot; /* as in a rebase */
+    bool is_last = count == 0 || lane->behind[count - 1] < slot; /* as when restored */
     uint32_t at = is_last ? count : behind_find(lane, slot);
     if (behind_has(lane, at, slot)) {
-        lane->behind[at].value = value;
+        lane->behind_values[at] = value;
         return;
     }
-    if (count == lane->behind_max) {
-        lane->behind_max = count == 0 ? 4 : count + count / 2;
-        lane->behind = mem_resize(lane->behind, lane->behind_max * sizeof *lane->behind);
-    }
+    if (count == lane->behind_max) behind_room(lane, count + 4 + count / 4);
     memmove(lane->behind + at + 1, lane->behind + at, (count - at) * sizeof *lane->behind);
-    lane->behind[at] = (struct lane_behind){value, slot};
+    memmove(lane->behind_values + at + 1, lane->behind_values + at,
+            (count - at) * sizeof *lane->behind_values);
+    lane->behind[at] = slot;
+    lane->behind_values[at] = value;
     lane->behind_count++;
 }
 
@@ -78,7 +87,7 @@ uint64_t lane_get(const struct lane *lane, uint64_t origin, uint32_t slot)
     check(value != LANE_HOLE);
     if (unlikely(value == 0 && lane->behind_count > 0)) {
         uint32_t at = behind_find(lane, slot);
-        if (behind_has(lane, at, slot)) return lane->behind[at].value;
+        if (behind_has(lane, at, slot)) return lane->behind_values[at];
     }
     return origin + value;
 }
@@ -103,14 +112,25 @@ void lane_put_hole(struct lane *lane, uint32_t slot)
 
 /* ── all slots ── */
 
+/* How many cursors will be behind an origin that is `by` higher. */
+static uint32_t behind_after(const struct lane *lane, uint32_t slots, uint64_t by)
+{
+    uint32_t count = 0;
+    for (uint32_t slot = 0; slot < slots; slot++)
+        count += lane->values[slot] != LANE_HOLE && lane->values[slot] < by;
+    return count;
+}
+
 void lane_rebase(struct lane *lane, uint32_t slots, uint64_t before, uint64_t origin)
 {
     check(origin > before);
     uint64_t by = origin - before;
-    struct lane_behind *old = lane->behind;
-    uint32_t old_count = lane->behind_count, next = 0;
+    struct lane old = *lane;
+    uint32_t next = 0, max = behind_after(lane, slots, by);
     lane->behind = NULL;
+    lane->behind_values = NULL;
     lane->behind_count = lane->behind_max = 0;
+    if (max > 0) behind_room(lane, max);
     for (uint32_t slot = 0; slot < slots; slot++) {
         uint16_t value = lane->values[slot];
         if (value == LANE_HOLE) continue;
@@ -119,21 +139,25 @@ void lane_rebase(struct lane *lane, uint32_t slots, uint64_t before, uint64_t or
             continue;
         }
         uint64_t exact = before + value;
-        while (next < old_count && old[next].slot < slot) next++;
-        if (value == 0 && next < old_count && old[next].slot == slot) exact = old[next].value;
+        while (next < old.behind_count && old.behind[next] < slot) next++;
+        if (value == 0 && next < old.behind_count && old.behind[next] == slot)
+            exact = old.behind_values[next];
         lane->values[slot] = 0;
         behind_put(lane, slot, exact);
     }
-    mem_free(old);
+    check(lane->behind_count == max);
+    mem_free(old.behind);
+    mem_free(old.behind_values);
 }
 
 void lane_renumber(struct lane *lane, uint32_t slots, const uint32_t *renumbered)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < lane->behind_count; i++) {
-        struct lane_behind entry = lane->behind[i];
-        if (renumbered[entry.slot] == UINT32_MAX || lane->values[entry.slot] != 0) continue;
-        lane->behind[count++] = (struct lane_behind){entry.value, renumbered[entry.slot]};
+        uint32_t slot = lane->behind[i];
+        if (renumbered[slot] == UINT32_MAX || lane->values[slot] != 0) continue;
+        lane->behind[count] = renumbered[slot];
+        lane->behind_values[count++] = lane->behind_values[i];
     }
     lane->behind_count = count;
     for (uint32_t slot = 0; slot < slots; slot++) {
@@ -147,14 +171,14 @@ size_t lane_bytes(const struct lane *lane, uint32_t slots_max)
 {
     if (lane->values == NULL) return 0;
     return (lane->values == lane->few ? 0 : slots_max * sizeof *lane->values) +
-           lane->behind_max * sizeof *lane->behind;
+           lane->behind_max * (sizeof *lane->behind + sizeof *lane->behind_values);
 }
 
 void lane_verify(const struct lane *lane, uint32_t slots)
 {
     check(lane->behind_count <= lane->behind_max);
     for (uint32_t i = 0; i < lane->behind_count; i++) {
-        check(lane->behind[i].slot < slots);
-        if (i > 0) check(lane->behind[i - 1].slot < lane->behind[i].slot);
+        check(lane->behind[i] < slots);
+        if (i > 0) check(lane->behind[i - 1] < lane->behind[i]);
     }
 }

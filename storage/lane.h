@@ -15,7 +15,7 @@
  * next rebase.  So no move shifts them: of 100,000 members who all come back after a
  * year, each would have moved up to a megabyte.
  *
- * Memory:  2 bytes a slot, the first LANE_FEW in place; 16 bytes behind the origin.
+ * Memory:  2 bytes a slot, the first LANE_FEW in place; 12 more behind the origin.
  * Bound:   get and put O(1), behind the origin O(log behind); rebase O(slots).
  * Thread:  its owner.
  * Tests:   tests/prop/prop_cursor.c
@@ -28,17 +28,13 @@
 #define LANE_HOLE UINT16_MAX
 #define LANE_MAX  (LANE_HOLE - 1)
 
-struct lane_behind {
-    uint64_t value;
-    uint32_t slot;
-};
-
 /* Fields are private to lane.c, except `values`. */
 struct lane {
     uint16_t *values; /* per slot; `few`, or a block of its own */
-    struct lane_behind *behind;
-    uint32_t behind_count, behind_max;
     uint16_t few[LANE_FEW];
+    uint32_t behind_count, behind_max;
+    uint32_t *behind; /* slots, ascending */
+    uint64_t *behind_values;
 };
 
 void lane_init(struct lane *lane);

@@ -12,7 +12,6 @@
 struct late {
     const struct scan *scan;
     uint64_t base;
-    uint64_t joined_max; /* nobody joined later */
     uint64_t swept;      /* the head at the last sweep */
     uint32_t count, max; /* entries, struck-out ones included; their room */
     uint32_t *slots;     /* ascending; NULL exactly when `bitmap` has them */
@@ -105,7 +104,6 @@ static void late_tally(struct late *late, uint64_t head)
 
 uint32_t late_count(const struct late *late, uint64_t offset)
 {
-    if (offset >= late->joined_max) return 0;
     if (late->tally != NULL) return tally_from(late->tally, offset + 1);
     check(offset >= late->base && offset - late->base < UINT16_MAX);
     uint16_t low = (uint16_t)(offset - late->base + 1);
@@ -165,7 +163,6 @@ void late_add(struct late *late, uint64_t head, uint32_t slot, uint64_t joined)
         late->count++;
     }
     late->values[rank] = (uint16_t)(joined - late->base);
-    late->joined_max = max_u64(late->joined_max, joined);
     if (late->tally != NULL)
         tally_change(late->tally, joined, 1);
     else if (late->count > COUNT_MAX)
@@ -274,8 +271,7 @@ void late_verify(const struct late *late, uint64_t head, uint32_t slots)
     for (uint32_t i = 0; i < late->count; i++) {
         check(list[i] < slots);
         if (i > 0) check(list[i - 1] < list[i]);
-        check(late->base + late->values[i] <= min_u64(late->joined_max, head + 1) ||
-              late->values[i] == 0);
+        check(late->values[i] == 0 || late->base + late->values[i] <= head + 1);
     }
     mem_free(list);
     if (late->tally == NULL) return;

@@ -3,8 +3,15 @@
  *
  * A member gets the next slot; one who leaves makes a hole, and a compaction,
  * which keeps the order, closes all holes at once.  Names stand one after the
- * other in one block, so a member costs its name, 5 bytes, and a cell of 8 in a
- * hash table that is at most three quarters full.
+ * other in one block, each behind its slot, so a member costs its name, 9 bytes,
+ * and a cell of 8 in a hash table that is at most three quarters full; up to
+ * ROSTER_FEW slots there is no table, and finding looks at each name.
+ *
+ *   cells    hash · where its name stands
+ *   names    u32 slot · u8 size · name  |  u32 slot · u8 size · name  | …
+ *
+ * The slot stands with the name, so that finding somebody in a channel that was
+ * not touched for a while waits twice for memory and not three times.
  *
  * Thread:  owner shard only.
  * Bound:   all O(1), amortised; compaction O(slots).
@@ -15,10 +22,11 @@
 #include "core/bytes.h"
 
 #define ROSTER_NONE UINT32_MAX
+#define ROSTER_FEW  8
 
 struct roster_cell {
     uint32_t hash;
-    uint32_t slot_plus_one; /* 0: free */
+    uint32_t at_plus_one; /* into `names`; 0: free */
 };
 
 /* Fields are private to roster.c, except `slots` and `holes`. */
@@ -27,11 +35,11 @@ struct roster {
     uint32_t holes;
     uint32_t slots_max;
     uint32_t cells_count; /* power of two, or 0 */
-    uint32_t *name_at;    /* per slot: where its name begins; ROSTER_NONE for a hole */
-    uint8_t *names;       /* per name: its size, its bytes */
-    uint32_t names_used, names_size;
     struct roster_cell *cells;
+    uint8_t *names;
     uint64_t seed;
+    uint32_t *name_at; /* per slot: where its entry begins; ROSTER_NONE for a hole */
+    uint32_t names_used, names_size;
 };
 
 void roster_init(struct roster *roster, uint64_t seed);

@@ -2,8 +2,6 @@
  * number below `low` wraps to something above the span. */
 #include "storage/scan.h"
 
-#include <string.h>
-
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -29,6 +27,14 @@ static uint64_t mask_plain(const uint16_t *values, uint32_t count, uint16_t low,
     return mask;
 }
 
+static uint32_t pass_plain(const uint16_t *values, uint32_t count, uint16_t low, uint16_t high)
+{
+    uint16_t span = (uint16_t)(high - low);
+    for (uint32_t i = 0; i < count; i++)
+        if ((uint16_t)(values[i] - low) <= span) return i / SCAN_WORD * SCAN_WORD;
+    return count;
+}
+
 static uint64_t expand_plain(uint64_t bits, uint64_t mask)
 {
     uint64_t out = 0;
@@ -42,7 +48,7 @@ static uint32_t ones_plain(uint64_t bits)
     return (uint32_t)__builtin_popcountll(bits);
 }
 
-const struct scan scan_plain = {count_plain, mask_plain, expand_plain, ones_plain};
+const struct scan scan_plain = {count_plain, mask_plain, pass_plain, expand_plain, ones_plain};
 
 #if defined(__x86_64__)
 #define TARGET __attribute__((target("avx2,bmi2,popcnt")))
@@ -82,16 +88,28 @@ TARGET static inline uint64_t mask_32(const uint16_t *values, __m256i low, __m25
 TARGET static uint64_t mask_avx2(const uint16_t *values, uint32_t count, uint16_t low,
                                  uint16_t high)
 {
-    check(count <= SCAN_WORD);
-    uint16_t padded[SCAN_WORD] = {0};
-    if (count < SCAN_WORD) {
-        memcpy(padded, values, count * sizeof *values);
-        values = padded;
-    }
+    if (unlikely(count < SCAN_WORD)) return mask_plain(values, count, low, high);
+    check(count == SCAN_WORD);
     __m256i least = _mm256_set1_epi16((short)low);
     __m256i span = _mm256_set1_epi16((short)(high - low));
-    uint64_t mask = mask_32(values, least, span) | mask_32(values + 32, least, span) << 32;
-    return count < SCAN_WORD ? mask & ((UINT64_C(1) << count) - 1) : mask;
+    return mask_32(values, least, span) | mask_32(values + 32, least, span) << 32;
+}
+
+TARGET static uint32_t pass_avx2(const uint16_t *values, uint32_t count, uint16_t low,
+                                 uint16_t high)
+{
+    __m256i least = _mm256_set1_epi16((short)low);
+    __m256i span = _mm256_set1_epi16((short)(high - low));
+    uint32_t i = 0;
+    for (; count - i >= SCAN_WORD; i += SCAN_WORD) {
+        __m256i one =
+            _mm256_or_si256(hits(values + i, least, span), hits(values + i + 16, least, span));
+        __m256i two =
+            _mm256_or_si256(hits(values + i + 32, least, span), hits(values + i + 48, least, span));
+        __m256i any = _mm256_or_si256(one, two);
+        if (!_mm256_testz_si256(any, any)) return i;
+    }
+    return i + pass_plain(values + i, count - i, low, high);
 }
 
 TARGET static uint64_t expand_bmi2(uint64_t bits, uint64_t mask)
@@ -104,7 +122,7 @@ TARGET static uint32_t ones_popcnt(uint64_t bits)
     return (uint32_t)__builtin_popcountll(bits);
 }
 
-static const struct scan scan_avx2 = {count_avx2, mask_avx2, expand_bmi2, ones_popcnt};
+static const struct scan scan_avx2 = {count_avx2, mask_avx2, pass_avx2, expand_bmi2, ones_popcnt};
 #endif
 
 const struct scan *scan_best(void)

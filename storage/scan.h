@@ -23,6 +23,9 @@ struct scan {
     uint32_t (*count)(const uint16_t *values, uint32_t count, uint16_t low, uint16_t high);
     /* Bit i is set exactly when values[i] lies in low .. high; count <= SCAN_WORD. */
     uint64_t (*mask)(const uint16_t *values, uint32_t count, uint16_t low, uint16_t high);
+    /* How many values at the beginning, a multiple of SCAN_WORD or all, have none in
+     * low .. high: what a list may pass over. */
+    uint32_t (*pass)(const uint16_t *values, uint32_t count, uint16_t low, uint16_t high);
     /* The n-th lowest bit of `bits` moves to the place of the n-th lowest bit that is
      * set in `mask`; other places are 0. */
     uint64_t (*expand)(uint64_t bits, uint64_t mask);

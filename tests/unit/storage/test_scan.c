@@ -37,6 +37,13 @@ static void twins_count_and_mask_the_same(void **state)
         assert_int_equal(best->count(values + first, count, low, high), want);
         assert_int_equal(scan_plain.count(values + first, count, low, high), want);
 
+        uint32_t passed = 0;
+        while (passed < count && (values[first + passed] < low || values[first + passed] > high))
+            passed++;
+        if (passed < count) passed = passed / SCAN_WORD * SCAN_WORD;
+        assert_int_equal(best->pass(values + first, count, low, high), passed);
+        assert_int_equal(scan_plain.pass(values + first, count, low, high), passed);
+
         uint32_t word = (uint32_t)min_u64(count, round % (SCAN_WORD + 1));
         uint64_t mask = 0;
         for (uint32_t i = 0; i < word; i++)
