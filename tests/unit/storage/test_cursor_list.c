@@ -291,6 +291,26 @@ static void who_comes_back_stands_where_he_says(void **state)
     }
 }
 
+/* Somebody joins all the time, through several moves of the origin, and is late for what
+ * came before each time. */
+static void newcomers_are_late_at_any_distance(void **state)
+{
+    (void)state;
+    struct cursor_index *index = channel(10, 0);
+    uint64_t head = 0;
+    for (uint32_t i = 10; head < 200000; i++) {
+        cursor_post(index, head += 10);
+        assert_int_equal(cursor_join(index, user(i), head + 1, head), ERR_OK);
+        if (head <= 900) continue;
+        uint32_t readers, eligible;
+        assert_int_equal(cursor_counts(index, head - 900, BYTES_NONE, &readers, &eligible), ERR_OK);
+        assert_int_equal(eligible, i + 1 - 91); /* the last 91 came after it */
+        assert_int_equal(readers, 0);
+    }
+    cursor_verify(index);
+    cursor_destroy(index);
+}
+
 /* More members at one offset than 16 bits count. */
 static void crowd_at_one_offset_is_counted(void **state)
 {
@@ -314,7 +334,7 @@ static void index_weighs_what_it_may(void **state)
         assert_true(cursor_bytes(index) <= 700);
         cursor_destroy(index);
     }
-    if (VERIFY) return; /* its cells are wide early */
+    if (VERIFY) return;                             /* its cells are wide early */
     struct cursor_index *index = channel(10000, 0); /* one by one, with no room reserved */
     cursor_post(index, 1000);
     for (uint32_t i = 0; i < 10000; i++) move(index, i, i % 1001);
@@ -334,6 +354,7 @@ int main(void)
         cmocka_unit_test(unread_can_be_asked_back),
         cmocka_unit_test(system_and_deleted_messages_are_unread_for_nobody),
         cmocka_unit_test(who_comes_back_stands_where_he_says),
+        cmocka_unit_test(newcomers_are_late_at_any_distance),
         cmocka_unit_test(crowd_at_one_offset_is_counted),
         cmocka_unit_test(index_weighs_what_it_may),
     };
