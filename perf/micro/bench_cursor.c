@@ -10,6 +10,7 @@
  *
  * list      50 readers, or 50 others, of a random message (all there are, below 100)
  * worst     a list that looks at every slot and finds nobody
+ * bytes     of an index without late joiners
  * twins     the worst list and a count by scan, plainly and with what the machine has
  */
 #include <stdio.h>
@@ -199,6 +200,7 @@ static void one_size(void)
     printf("%7.1f", batch_us());
     printf("%6.0f %6.0f", list_ns(CURSOR_READERS), list_ns(CURSOR_NONREADERS));
     struct cursor_index *plain = channel(false);
+    bytes = cursor_bytes(plain);
     uint64_t before, after;
     char text[24];
     for (uint32_t i = 0; i < members; i++)
