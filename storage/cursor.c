@@ -367,6 +367,7 @@ static void slot_move(struct cursor_index *index, uint32_t slot, uint64_t offset
 enum err cursor_move(struct cursor_index *index, struct bytes user, uint64_t offset,
                      uint64_t *before, uint64_t *after)
 {
+    if (index->tally != NULL) tally_expect(index->tally, min_u64(offset, index->head));
     uint32_t slot = roster_find(&index->roster, user);
     if (slot == ROSTER_NONE) return ERR_NOT_MEMBER;
     slot_move(index, slot, min_u64(offset, index->head), before, after);

@@ -83,6 +83,13 @@ void tally_change(struct tally *tally, uint64_t value, int32_t by)
     tally->sum += (uint32_t)by;
 }
 
+void tally_expect(const struct tally *tally, uint64_t value)
+{
+    uint32_t at = value % RECEIPT_WINDOW, size = tally->is_wide ? 2 : 1;
+    __builtin_prefetch(tally->cells + at * size, 1);
+    __builtin_prefetch(tally->cells + block_of(at) * size, 1);
+}
+
 void tally_advance(struct tally *tally, uint64_t top)
 {
     check(top >= tally->top);

@@ -27,6 +27,8 @@ void tally_destroy(struct tally *tally);
 bool tally_holds(const struct tally *tally, uint32_t numbers);
 /* One number more (1) or fewer (-1) has `value` <= top. */
 void tally_change(struct tally *tally, uint64_t value, int32_t by);
+/* Asks memory for the counts of `value` ahead of a change. */
+void tally_expect(const struct tally *tally, uint64_t value);
 /* The window ends at `top`, which is not below the one before. */
 void tally_advance(struct tally *tally, uint64_t top);
 /* How many have `value` or more; `value` lies in the window or one above. */
