@@ -119,8 +119,8 @@ must_use enum err cursor_move(struct cursor_index *index, struct bytes user, uin
 must_use enum err cursor_deliver(struct cursor_index *index, struct bytes user, uint64_t offset,
                                  uint64_t *before, uint64_t *after);
 /* `user` wants everything from `offset` on to count as unread again; readers see no
- * difference.  Reaches back to the join, and RECEIPT_WINDOW offsets at most; 0, or
- * above what is read: no mark.  ERR_NOT_MEMBER. */
+ * difference.  Reaches back to the join, if that is within the window; 0, or above what is
+ * read: no mark.  ERR_NOT_MEMBER. */
 must_use enum err cursor_mark_unread(struct cursor_index *index, struct bytes user,
                                      uint64_t offset);
 /* The highest offset that `user` has read; a late joiner has read what was

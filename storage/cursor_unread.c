@@ -72,7 +72,6 @@ enum err cursor_mark_unread(struct cursor_index *index, struct bytes user, uint6
 {
     uint32_t slot = roster_find(&index->roster, user);
     if (slot == ROSTER_NONE) return ERR_NOT_MEMBER;
-    if (offset > 0) offset = max_u64(offset, cursor_low(index));
     if (offset > 0) offset = max_u64(offset, cursor_joined_of(index, slot));
     cursor_mark_put(index, slot, offset > cursor_read_of(index, slot) ? 0 : offset);
     return ERR_OK;

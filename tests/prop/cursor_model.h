@@ -66,7 +66,7 @@ static uint64_t model_joined(const struct model_user *user)
 
 static void model_mark(struct model_user *user, uint64_t from)
 {
-    if (from > 0) from = max_u64(from, max_u64(model_low(), model_joined(user)));
+    if (from > 0) from = max_u64(from, model_joined(user));
     user->mark = from > user->read ? 0 : from;
 }
 

@@ -248,7 +248,9 @@ static void step_deliver(struct rng *rng, uint32_t i)
 
 static void step_mark(struct rng *rng, uint32_t i)
 {
-    uint64_t from = rng_chance(rng, 20) ? 0 : any_offset(rng);
+    uint64_t from = rng_chance(rng, 20)   ? 0
+                    : rng_chance(rng, 70) ? any_offset(rng)
+                                          : rng_below(rng, model.head + 2);
     bool is_member = model.users[i].is_member;
     if (is_member) model_mark(&model.users[i], from);
     for (uint32_t t = 0; t < TWINS; t++)
