@@ -14,6 +14,7 @@ static const char schema_meta[] =
     "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS seals(generation INTEGER PRIMARY KEY, salt BLOB NOT NULL,"
     " key BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS bodies(id INTEGER PRIMARY KEY, body BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS live_keys(channel INTEGER, number INTEGER,"
     " time_ms INTEGER NOT NULL, scope BLOB, key BLOB, PRIMARY KEY(channel, number)) WITHOUT ROWID;";
 

@@ -9,7 +9,8 @@
  *   meta(name, value)             incarnation, generation, boot, …
  *   applied(log, batch)           newest batch of each log that is in here
  *   channels(id, name, epoch, head, time_ms, history_size, ttl_ms, meta_ttl_ms, floor)
- *   publications(channel, offset, time_ms, body)   within retention
+ *   publications(channel, offset, time_ms, body)   within retention; an integer is of …
+ *   bodies(id, body)              what large transactions brought, one behind the other
  *   members(channel, user, joined, read, round, delivered, unread_from, hidden)
  *   moves(channel, user, mark, offset, time_ms)   of cursors, STORE_MOVES_MS long
  *   keys(channel, offset, time_ms, scope, key)     within the horizon

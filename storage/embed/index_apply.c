@@ -30,6 +30,9 @@
 #define KEYS_SIZE_MAX         1900u
 #define PUBLICATIONS_SIZE_MAX 18000u
 
+/* Bytes of a large transaction. */
+#define LARGE_SIZE (VERIFY ? 1u << 10 : 1u << 20)
+
 #define ITEM_NONE UINT32_MAX
 
 /* One entry, and the next of its channel in the log. */
@@ -158,6 +161,18 @@ static void chunk_bind_keys(struct index *index, sqlite3_stmt *put, int at,
     sql_bind_bytes(put, at + 1, chunk_bytes(index, chunk));
 }
 
+/* A large transaction brings something for most channels: put where it belongs, each
+ * would write a page or two anew.  Its publications go behind one another into `bodies`,
+ * and the row has their number. */
+static enum err body_put(struct index *index, sqlite3_stmt *row, const struct chunk *chunk)
+{
+    sqlite3_stmt *put = index->statements[STATEMENT_BODY_PUT];
+    sql_bind_bytes(put, 1, chunk_bytes(index, chunk));
+    TRY(sql_do(put));
+    sql_bind(row, 4, (uint64_t)sqlite3_last_insert_rowid(index->db));
+    return ERR_OK;
+}
+
 /* The row of what was gathered, if anything was. */
 static enum err chunk_put(struct index *index, uint64_t channel, enum statement statement,
                           struct chunk *chunk)
@@ -173,6 +188,8 @@ static enum err chunk_put(struct index *index, uint64_t channel, enum statement 
         sql_bind(put, 3, chunk_last(chunk)->time_ms);
         if (statement == STATEMENT_KEY_PUT)
             chunk_bind_keys(index, put, 4, chunk);
+        else if (index->is_large)
+            TRY(body_put(index, put, chunk));
         else
             sql_bind_bytes(put, 4, chunk_bytes(index, chunk));
     }
@@ -219,6 +236,20 @@ static enum err apply_live_key(struct index *index, const struct index_group *gr
     return chunk_gather(index, group->channel, STATEMENT_LIVE_KEY_PUT, &item);
 }
 
+enum err index_cut(struct index *index, enum statement statement, uint64_t channel, uint64_t first,
+                   uint64_t last)
+{
+    enum statement cuts[2] = {STATEMENT_BODY_CUT, statement};
+    for (int i = statement == STATEMENT_PUBLICATION_CUT ? 0 : 1; i < 2; i++) {
+        sqlite3_stmt *cut = index->statements[cuts[i]];
+        sql_bind(cut, 1, channel);
+        sql_bind(cut, 2, first);
+        sql_bind(cut, 3, last);
+        TRY(sql_do(cut));
+    }
+    return ERR_OK;
+}
+
 /* Rows up to `last_over` are over.  They go in steps: everything up to the last step
  * before the old floor went before, or with the sweep, which takes the rest. */
 static enum err group_cut(struct index *index, const struct index_group *group,
@@ -229,11 +260,7 @@ static enum err group_cut(struct index *index, const struct index_group *group,
     uint64_t first = group->floor - group->floor % step, last = last_over - last_over % step;
     if (last_over == group->rows_end) last = last_over; /* nothing is left, or it was removed */
     if (last <= first || last - first > CUT_ROWS_MAX + group->count) return ERR_OK;
-    sqlite3_stmt *cut = index->statements[STATEMENT_PUBLICATION_CUT];
-    sql_bind(cut, 1, group->channel);
-    sql_bind(cut, 2, first);
-    sql_bind(cut, 3, last);
-    return sql_do(cut);
+    return index_cut(index, STATEMENT_PUBLICATION_CUT, group->channel, first, last);
 }
 
 /* The row of the channel, and what its history rule no longer keeps. */
@@ -313,6 +340,9 @@ enum err index_apply(struct index *index, uint64_t log, const struct index_batch
                      uint32_t batches_count)
 {
     check(batches_count > 0 && log > 0);
+    size_t size = 0;
+    for (uint32_t i = 0; i < batches_count; i++) size += batches[i].payload.size;
+    index->is_large = size >= LARGE_SIZE;
     /* A transaction that failed may have left some. */
     chunk_clear(&index->publications);
     chunk_clear(&index->keys);

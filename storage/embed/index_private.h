@@ -38,6 +38,7 @@ struct index {
     struct chunk publications, keys, live_keys; /* of the channel that is applied */
     uint8_t *scratch;                           /* bytes of one chunk */
     size_t scratch_size;
+    bool is_large; /* what is applied */
 };
 
 /* index_members.c: what a record changes of who belongs to a channel. */
@@ -55,3 +56,7 @@ must_use enum err index_move_apply(struct index *index, struct index_people *peo
                                    const struct entry *entry);
 must_use enum err index_format_put(struct index *index, uint64_t format);
 uint64_t index_bucket(struct bytes name);
+/* Runs a statement that cuts rows of `channel` with first < offset <= last, and for
+ * publications what they have in `bodies`. */
+must_use enum err index_cut(struct index *index, enum statement statement, uint64_t channel,
+                            uint64_t first, uint64_t last);

@@ -40,10 +40,12 @@ static const char *const read_texts[READ_COUNT] = {
     [READ_CHANNEL] = "SELECT id, head, time_ms, epoch, floor FROM channels WHERE name=?1",
     [READ_FORGETS] = "SELECT count FROM forgets WHERE bucket=?1",
     [READ_FORWARD] =
-        "SELECT body, time_ms, offset FROM publications WHERE channel=?1 AND offset>?2 AND "
+        "SELECT coalesce(bodies.body, publications.body), time_ms, offset FROM publications "
+        "LEFT JOIN bodies ON bodies.id=publications.body WHERE channel=?1 AND offset>?2 AND "
         "time_ms>=?3 ORDER BY offset LIMIT ?4",
     [READ_REVERSE] =
-        "SELECT body, time_ms, offset FROM publications WHERE channel=?1 AND offset>?2 AND "
+        "SELECT coalesce(bodies.body, publications.body), time_ms, offset FROM publications "
+        "LEFT JOIN bodies ON bodies.id=publications.body WHERE channel=?1 AND offset>?2 AND "
         "time_ms>=?3 AND offset<=coalesce((SELECT offset FROM publications WHERE channel=?1 AND "
         "offset>=?5 ORDER BY offset LIMIT 1),?5) ORDER BY offset DESC LIMIT ?4",
     [READ_MEMBERS] = "SELECT user, joined, read, delivered, unread_from, hidden FROM members"

@@ -87,7 +87,8 @@ static enum err item_reseal(struct reseal *reseal, struct bytes channel, struct 
 
 static enum err row_put(struct index *index, const struct reseal *reseal, struct bytes body)
 {
-    sqlite3_stmt *put = index->statements[STATEMENT_RESEAL_PUT];
+    sqlite3_stmt *put =
+        index->statements[reseal->has_body ? STATEMENT_RESEAL_BODY_PUT : STATEMENT_RESEAL_PUT];
     sql_bind(put, 1, reseal->channel);
     sql_bind(put, 2, reseal->offset);
     sql_bind_bytes(put, 3, body);
@@ -175,6 +176,7 @@ static enum err reseal_slice(struct index *index, struct reseal *reseal, uint32_
         if (!sql_row(next, &err)) return err == ERR_OK ? reseal_end(index, reseal) : err;
         reseal->channel = sql_u64(next, 0);
         reseal->offset = sql_u64(next, 1);
+        reseal->has_body = sql_u64(next, 5) != 0;
         err = reseal_row(index, reseal, next, &count);
         sqlite3_reset(next);
         TRY(err);

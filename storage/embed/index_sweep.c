@@ -38,11 +38,7 @@ static enum err sweep_cut(struct index *index, enum statement old, enum statemen
     sqlite3_reset(rows);
     TRY(err);
     if (last == 0) return ERR_OK;
-    sqlite3_stmt *gone = index->statements[cut];
-    sql_bind(gone, 1, channel);
-    sql_bind(gone, 2, 0);
-    sql_bind(gone, 3, last);
-    return sql_do(gone);
+    return index_cut(index, cut, channel, 0, last);
 }
 
 /* A channel whose keys are within their horizon stays: they hold offsets of its epoch. */

@@ -63,6 +63,7 @@ struct reseal {
     struct opener opener;
     uint64_t channel, offset; /* everything up to there is done */
     uint64_t records;         /* sealed anew */
+    bool has_body;            /* the row under way, in the table `bodies` */
     bool is_needed;
 };
 

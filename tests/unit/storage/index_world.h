@@ -83,7 +83,7 @@ static inline enum err put(const char *name, uint64_t offset, uint64_t time_ms, 
 /* Applies `count` publications, the times their offsets, in one transaction. */
 static inline void put_many(const char *name, uint64_t first, uint32_t count, uint32_t size)
 {
-    static uint8_t buffer[1 << 16];
+    static uint8_t buffer[2 << 20];
     struct writer writer = writer_of(buffer, sizeof buffer);
     for (uint64_t offset = first; offset < first + count; offset++) {
         struct publication publication = {.offset = offset, .time_ms = offset, .data = data};

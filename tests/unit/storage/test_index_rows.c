@@ -11,7 +11,7 @@ static void expect(const char *name, bool is_reverse, uint64_t since, uint32_t l
                           .since = since,
                           .limit = limit,
                           .time_min_ms = time_min_ms,
-                          .bytes_max = 1 << 20};
+                          .bytes_max = 4 << 20};
     assert_int_equal(index_query(reader, &query), ERR_OK);
     assert_int_equal(query.publications_count, count);
     for (uint32_t i = 0; i < count; i++) {
@@ -87,6 +87,38 @@ static void keys_that_came_together_have_their_own_ages(void **state)
     assert_true(rows("keys") >= 1 && rows("keys") < 3);
 }
 
+static void assert_bodies_are_those_of_rows(void)
+{
+    assert_int_equal(rows("bodies"), rows("publications WHERE typeof(body)='integer'"));
+}
+
+static void a_large_transaction_puts_its_publications_behind_one_another(void **state)
+{
+    (void)state;
+    static uint8_t filler[9000];
+    memset(filler, 'f', sizeof filler);
+    data = bytes_of(filler, sizeof filler);
+    put_many("a", 1, 130, 1000);
+    put_many("b", 1, 130, 1000);
+    assert_true(rows("bodies") >= 130);
+    assert_int_equal(rows("bodies"), rows("publications"));
+    expect("a", false, 0, 1000, 0, 1, 130);
+    expect("b", true, 0, 7, 0, 130, 7);
+    expect("b", false, 64, 2, 0, 65, 2);
+    put_many("a", 131, 1, 20); /* pushes most of them out */
+    expect("a", false, 0, 1000, 0, 112, 20);
+    expect("b", false, 0, 1000, 0, 1, 130);
+    sweep(1, 5000, 100); /* with the tiny limits they go later */
+    assert_true(rows("bodies") < 130 + 30);
+    assert_bodies_are_those_of_rows();
+    sweep(1000 + 60, 5000, 100); /* b's first 59 are older than their time */
+    expect("b", false, 0, 1000, 61, 61, 70);
+    assert_bodies_are_those_of_rows();
+    sweep(5000, 5000, 100);
+    assert_int_equal(rows("publications"), 0);
+    assert_int_equal(rows("bodies"), 0);
+}
+
 static void a_replay_in_other_portions_doubles_nothing(void **state)
 {
     (void)state;
@@ -103,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(what_came_together_shares_rows_and_is_read_one_by_one),
         CASE(keys_that_came_together_have_their_own_ages),
+        CASE(a_large_transaction_puts_its_publications_behind_one_another),
         CASE(a_replay_in_other_portions_doubles_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
