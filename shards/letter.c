@@ -245,35 +245,6 @@ void letter_read_history(const struct letter *letter, struct letter_history *out
     read_to_end(&r);
 }
 
-/* members_set · call · sized channel · u32 count · sized users */
-struct letter *letter_pack_members_set(struct post *post, uint32_t to,
-                                       const struct letter_members_set *in)
-{
-    size_t size = HANDLE_SIZE + SIZED(in->channel) + 4;
-    for (uint32_t i = 0; i < in->users_count; i++) size += SIZED(in->users[i]);
-    struct writer w;
-    struct letter *letter = draft(post, to, LETTER_MEMBERS_SET, size, &w);
-    write_handle(&w, in->call);
-    write_sized(&w, in->channel);
-    write_u32(&w, in->users_count);
-    for (uint32_t i = 0; i < in->users_count; i++) write_sized(&w, in->users[i]);
-    return packed(letter, &w);
-}
-
-void letter_read_members_set(const struct letter *letter, struct arena *arena,
-                             struct letter_members_set *out)
-{
-    struct reader r = opened(letter, LETTER_MEMBERS_SET);
-    out->call = read_handle(&r);
-    out->channel = read_sized(&r);
-    out->users_count = read_u32(&r);
-    check(out->users_count <= MEMBERS_MAX);
-    struct bytes *users = arena_get(arena, (out->users_count + 1) * sizeof *users);
-    for (uint32_t i = 0; i < out->users_count; i++) users[i] = read_sized(&r);
-    out->users = users;
-    read_to_end(&r);
-}
-
 /* survey · call · u8 with users? */
 struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle call,
                                   bool with_users)

@@ -76,12 +76,6 @@ struct letter_history {
     bool is_reverse;
     struct bytes user; /* of the client that asks; empty: the server, or a client without one */
 };
-struct letter_members_set {
-    struct handle call;
-    struct bytes channel;
-    const struct bytes *users; /* on the sender an array; the reader fills an arena */
-    uint32_t users_count;
-};
 struct letter_frame {
     struct handle hub;
     uint64_t offset;
@@ -108,8 +102,6 @@ struct letter *letter_pack_ask(struct post *post, uint32_t to, enum letter_kind 
                                const struct letter_ask *in);
 struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in);
 struct letter *letter_pack_history(struct post *post, uint32_t to, const struct letter_history *in);
-struct letter *letter_pack_members_set(struct post *post, uint32_t to,
-                                       const struct letter_members_set *in);
 struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle call,
                                   bool with_users);
 struct letter *letter_pack_frame(struct post *post, uint32_t to, const struct letter_frame *in);
@@ -125,8 +117,6 @@ void letter_read_leave(const struct letter *letter, struct letter_leave *out);
 void letter_read_ask(const struct letter *letter, struct letter_ask *out);
 void letter_read_publish(const struct letter *letter, struct letter_publish *out);
 void letter_read_history(const struct letter *letter, struct letter_history *out);
-void letter_read_members_set(const struct letter *letter, struct arena *arena,
-                             struct letter_members_set *out);
 void letter_read_survey(const struct letter *letter, struct handle *call, bool *with_users);
 void letter_read_frame(const struct letter *letter, struct letter_frame *out);
 void letter_read_lost(const struct letter *letter, struct letter_lost *out);

@@ -41,6 +41,53 @@ static void read_to_end(const struct reader *reader)
     check(reader->left == 0);
 }
 
+/* members · call · u8 kind · u8 with joins? · sized channel · u32 count
+ *         · count × (sized user [· u64 joined · u64 read]) */
+struct letter *letter_pack_members(struct post *post, uint32_t to, const struct letter_members *in)
+{
+    check(in->kind == MEMBERS_SET || in->kind == MEMBERS_ADD || in->kind == MEMBERS_REMOVE);
+    check(in->count <= MEMBERS_MAX);
+    bool has_joins = in->joins != NULL;
+    size_t size = 2 + SIZED(in->channel) + 4 + (has_joins ? 16 * (size_t)in->count : 0);
+    for (uint32_t i = 0; i < in->count; i++) size += SIZED(in->users[i]);
+    struct letter *letter;
+    struct writer w = draft(&letter, post, to, LETTER_MEMBERS, size, in->call);
+    write_u8(&w, in->kind);
+    write_u8(&w, has_joins);
+    write_sized(&w, in->channel);
+    write_u32(&w, in->count);
+    for (uint32_t i = 0; i < in->count; i++) {
+        write_sized(&w, in->users[i]);
+        if (!has_joins) continue;
+        write_u64(&w, in->joins[i].joined);
+        write_u64(&w, in->joins[i].read);
+    }
+    return packed(letter, &w);
+}
+
+void letter_read_members(const struct letter *letter, struct arena *arena,
+                         struct letter_members *out)
+{
+    struct reader r = opened(letter, LETTER_MEMBERS, &out->call);
+    out->kind = read_u8(&r);
+    bool has_joins = read_u8(&r) != 0;
+    out->channel = read_sized(&r);
+    out->count = read_u32(&r);
+    check(out->count <= MEMBERS_MAX);
+    struct bytes *users = arena_get(arena, (out->count + (size_t)1) * sizeof *users);
+    struct member_join *joins =
+        has_joins ? arena_get(arena, (out->count + (size_t)1) * sizeof *joins) : NULL;
+    for (uint32_t i = 0; i < out->count; i++) {
+        users[i] = read_sized(&r);
+        if (!has_joins) continue;
+        joins[i].joined = read_u64(&r);
+        joins[i].read = read_u64(&r);
+    }
+    out->users = users;
+    out->joins = joins;
+    read_to_end(&r);
+}
+
 /* members_list · call · u32 limit · u64 after · sized channel */
 struct letter *letter_pack_members_list(struct post *post, uint32_t to,
                                         const struct letter_members_list *in)

@@ -1,6 +1,7 @@
 /*
  * letter_members: a channel's members, and its head, as backends speak of them.
  *
+ *   MEMBERS       who joins, leaves or is the whole list         answer: nothing
  *   MEMBERS_LIST  a page of the members as they stand            answer: members, next_slot,
  *                                                                offset: how many there are
  *   HEAD          the newest offset, or the last one whose       answer: offset, epoch
@@ -16,6 +17,16 @@
 
 #include "shards/letter.h"
 #include "storage/cursor.h"
+#include "storage/member.h"
+
+struct letter_members {
+    struct handle call;
+    struct bytes channel;
+    uint8_t kind;                    /* enum members_kind: SET, ADD or REMOVE */
+    const struct bytes *users;       /* on the sender arrays; the reader fills an arena */
+    const struct member_join *joins; /* ADD: one a user; NULL: all join now */
+    uint32_t count;
+};
 
 struct letter_members_list {
     struct handle call;
@@ -31,9 +42,12 @@ struct letter_head {
     bool has_seq;
 };
 
+struct letter *letter_pack_members(struct post *post, uint32_t to, const struct letter_members *in);
 struct letter *letter_pack_members_list(struct post *post, uint32_t to,
                                         const struct letter_members_list *in);
 struct letter *letter_pack_head(struct post *post, uint32_t to, const struct letter_head *in);
+void letter_read_members(const struct letter *letter, struct arena *arena,
+                         struct letter_members *out);
 void letter_read_members_list(const struct letter *letter, struct letter_members_list *out);
 void letter_read_head(const struct letter *letter, struct letter_head *out);
 

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -160,8 +161,15 @@ static void run(void)
             asker_send(due_ns);
         if (due_ns < now_ns && (now_ns - due_ns) / each_ns > most_waiting)
             most_waiting = (now_ns - due_ns) / each_ns;
+        /* Asleep until the next is due, unless it waits for a free connection. */
+        now_ns = clock_ns();
+        bool is_due = free_count > 0 && due_ns < end_ns && due_ns <= now_ns;
+        bool may_wait = due_ns < end_ns && due_ns > now_ns;
+        struct timespec wait = {.tv_nsec = is_due     ? 0
+                                           : may_wait ? (long)(due_ns - now_ns)
+                                                      : 1000000};
         struct epoll_event events[256];
-        int count = epoll_wait(poller, events, 256, 0);
+        int count = epoll_pwait2(poller, events, 256, &wait, NULL);
         for (int i = 0; i < count; i++) asker_read(events[i].data.u32, measured_ns);
     }
     cpu_time_read(options.pid, -1, &after);
@@ -198,6 +206,7 @@ int main(int argc, char **argv)
         CPU_SET((unsigned)options.cpu, &set);
         if (sched_setaffinity(0, sizeof set, &set) != 0) stop("cannot run on that CPU");
     }
+    prctl(PR_SET_TIMERSLACK, 1);
     requests_read();
     poller = epoll_create1(0);
     for (uint32_t i = 0; i < options.connections; i++) asker_open(i);

@@ -4,6 +4,10 @@
  * members_set     {"channel","users":["user", …]} → {}: the whole list.  Who is in it and was
  *                 not joins at the next offset; who was and is not leaves, with the cursor; an
  *                 empty list makes a channel without members.
+ * members_add     {"channel","users":["user", …]} → {}: who is a member stays as it is.
+ * members_remove  {"channel","users":["user", …]} → {}
+ * members_import  {"channel","users":[{"user","joined","read"}, …]} → {}: joined, the first
+ *                 offset meant for the user (0 or absent: the next one), and how far it is read.
  * members         {"channel","limit","after"} → {"users":[{"user","joined","read","delivered",
  *                 "hidden"}, …],"total","next"}: a page of at most 1,000; next is absent behind
  *                 the last one.
@@ -26,23 +30,45 @@ static void on_changed(struct shard *shard, struct call *call, struct conn *conn
         api_reply(shard, conn, &call->sink, BYTES_LITERAL("{}"));
 }
 
-enum err api_members_set(const struct api *api)
+static enum err members_change(const struct api *api, enum members_kind kind, bool is_import)
 {
     struct shard *shard = api->shard;
     struct api_members members;
-    TRY(api_parse_members(api->body, &shard->arena, &members));
+    TRY(api_parse_members(api->body, is_import, &shard->arena, &members));
     const struct config_namespace *options;
     TRY(rules_space(shard, members.channel, &options));
 
-    struct letter_members_set question = {
+    struct letter_members question = {
         .channel = members.channel,
+        .kind = (uint8_t)kind,
         .users = members.users,
-        .users_count = members.users_count,
+        .joins = members.joins,
+        .count = members.users_count,
     };
     struct call *call;
     TRY(api_call(api, members.channel, on_changed, &call, &question.call));
-    call_post(shard, letter_pack_members_set(shard->post, call->to, &question));
+    call_post(shard, letter_pack_members(shard->post, call->to, &question));
     return ERR_OK;
+}
+
+enum err api_members_set(const struct api *api)
+{
+    return members_change(api, MEMBERS_SET, false);
+}
+
+enum err api_members_add(const struct api *api)
+{
+    return members_change(api, MEMBERS_ADD, false);
+}
+
+enum err api_members_remove(const struct api *api)
+{
+    return members_change(api, MEMBERS_REMOVE, false);
+}
+
+enum err api_members_import(const struct api *api)
+{
+    return members_change(api, MEMBERS_ADD, true);
 }
 
 /* --- the list --------------------------------------------------------------------- */

@@ -162,7 +162,53 @@ enum err api_parse_history(struct bytes body, struct arena *arena, struct api_hi
     return ERR_OK;
 }
 
-enum err api_parse_members(struct bytes body, struct arena *arena, struct api_members *out)
+/* {"user","joined","read"}: where someone who is imported stands. */
+static void parse_join(struct json *json, struct arena *arena, struct bytes *user,
+                       struct member_join *join)
+{
+    struct bytes name;
+    if (!json_enter_object(json)) return;
+    while (json_key(json, &name)) {
+        if (bytes_equal_text(name, "user"))
+            json_text(json, arena, user);
+        else if (bytes_equal_text(name, "joined"))
+            json_u64(json, &join->joined);
+        else if (bytes_equal_text(name, "read"))
+            json_u64(json, &join->read);
+        else
+            json_skip(json);
+    }
+}
+
+/* Texts and objects may stand beside each other; the first object makes it an import. */
+static void parse_joins(struct json *json, struct arena *arena, struct api_members *out)
+{
+    uint32_t count = 0, at = 0;
+    struct json ahead = *json;
+    if (json_enter_array(&ahead))
+        while (json_element(&ahead)) {
+            json_skip(&ahead);
+            count++;
+        }
+    struct bytes *users = arena_get(arena, (count + (size_t)1) * sizeof *users);
+    struct member_join *joins = arena_get(arena, (count + (size_t)1) * sizeof *joins);
+    if (json_enter_array(json))
+        for (; json_element(json); at++) {
+            check(at < count);
+            users[at] = BYTES_NONE;
+            joins[at] = (struct member_join){0};
+            if (json_peek(json) == JSON_OBJECT)
+                parse_join(json, arena, &users[at], &joins[at]);
+            else
+                json_text(json, arena, &users[at]);
+        }
+    out->users = users;
+    out->joins = joins;
+    out->users_count = count;
+}
+
+enum err api_parse_members(struct bytes body, bool is_import, struct arena *arena,
+                           struct api_members *out)
 {
     *out = (struct api_members){0};
     struct bytes name;
@@ -175,7 +221,10 @@ enum err api_parse_members(struct bytes body, struct arena *arena, struct api_me
                 json_text(&json, arena, &out->channel);
             } else if (bytes_equal_text(name, "users") || bytes_equal_text(name, "members")) {
                 has_members = true;
-                api_parse_texts(&json, arena, &out->users, &out->users_count);
+                if (is_import)
+                    parse_joins(&json, arena, out);
+                else
+                    api_parse_texts(&json, arena, &out->users, &out->users_count);
             } else {
                 json_skip(&json);
             }

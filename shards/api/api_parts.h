@@ -51,6 +51,9 @@ enum err api_channels(const struct api *api);
 enum err api_info(const struct api *api);
 enum err api_members(const struct api *api);
 enum err api_members_set(const struct api *api);
+enum err api_members_add(const struct api *api);
+enum err api_members_remove(const struct api *api);
+enum err api_members_import(const struct api *api);
 enum err api_subscribe(const struct api *api);
 enum err api_unsubscribe(const struct api *api);
 enum err api_disconnect(const struct api *api);
@@ -115,12 +118,15 @@ struct api_history_ask {
 must_use enum err api_parse_history(struct bytes body, struct arena *arena,
                                     struct api_history_ask *out);
 
+struct member_join;
 struct api_members {
     struct bytes channel;
     const struct bytes *users;
+    const struct member_join *joins; /* one a user; NULL: all join now */
     uint32_t users_count;
 };
-must_use enum err api_parse_members(struct bytes body, struct arena *arena,
+/* `is_import`: a user may be {"user","joined","read"}. */
+must_use enum err api_parse_members(struct bytes body, bool is_import, struct arena *arena,
                                     struct api_members *out);
 struct letter_members_list;
 must_use enum err api_parse_members_list(struct bytes body, struct arena *arena,

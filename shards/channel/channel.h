@@ -146,7 +146,7 @@ void channel_on_history_remove(void *shard, struct letter *letter);
 void channel_on_presence(void *shard, struct letter *letter);
 void channel_on_presence_stats(void *shard, struct letter *letter);
 void channel_on_list(void *shard, struct letter *letter);
-void channel_on_members_set(void *shard, struct letter *letter);
+void channel_on_members_ask(void *shard, struct letter *letter);
 void channel_on_members_list(void *shard, struct letter *letter);
 void channel_on_head(void *shard, struct letter *letter);
 void channel_on_receipt(void *shard, struct letter *letter);

@@ -49,7 +49,7 @@ must_use bool subscribe_ask(struct channel *channel, struct letter *letter);
 must_use bool publish_ask(struct channel *channel, struct letter *letter);
 must_use bool history_ask(struct channel *channel, struct letter *letter);
 must_use bool history_remove_ask(struct channel *channel, struct letter *letter);
-must_use bool members_set_ask(struct channel *channel, struct letter *letter);
+must_use bool members_ask(struct channel *channel, struct letter *letter);
 must_use bool members_list_ask(struct channel *channel, struct letter *letter);
 must_use bool head_ask(struct channel *channel, struct letter *letter);
 must_use bool receipt_ask(struct channel *channel, struct letter *letter);

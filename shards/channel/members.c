@@ -51,3 +51,47 @@ bool members_list_ask(struct channel *channel, struct letter *letter)
     call_answer_to(channel->shard, letter->from, &answer);
     return false;
 }
+
+/* --- changes ----------------------------------------------------------------------- */
+
+static void on_changed(struct store_change *change, enum err err)
+{
+    struct channel_op *op = container_of(change, struct channel_op, change);
+    call_answer_to(op->channel->shard, op->to, &(struct answer){.call = op->call, .err = err});
+    op_end(op);
+}
+
+/* How many members there may be when these have joined: who is one already is not counted
+ * twice.  Several lists under way at once are held to the limit by the index. */
+static enum err room_check(const struct channel *channel, const struct letter_members *in)
+{
+    const struct cursor_index *cursors = channel->stored->cursors;
+    if (in->kind != MEMBERS_ADD || cursors == NULL) return ERR_OK;
+    uint32_t count = cursor_members(cursors);
+    if (count + in->count <= MEMBERS_MAX) return ERR_OK;
+    for (uint32_t i = 0; i < in->count; i++) count += !cursor_is_member(cursors, in->users[i]);
+    return count <= MEMBERS_MAX ? ERR_OK : ERR_LIMIT_MEMBERS;
+}
+
+bool members_ask(struct channel *channel, struct letter *letter)
+{
+    struct letter_members in;
+    letter_read_members(letter, &channel->shard->arena, &in);
+    check(in.count <= MEMBERS_MAX);
+    enum err err = room_check(channel, &in);
+    if (err != ERR_OK) {
+        question_refuse(channel->shard, letter->from, in.call, err);
+        return false;
+    }
+    struct channel_op *op = op_begin(channel, letter, in.call);
+    op->change = (struct store_change){
+        .channel = &channel->stored->store,
+        .ask = {.kind = (enum members_kind)in.kind,
+                .users = in.users,
+                .joins = in.joins,
+                .count = in.count},
+        .on_changed = on_changed,
+    };
+    store_change(channel->shard->store, &op->change);
+    return false; /* everything was copied */
+}

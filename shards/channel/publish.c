@@ -130,7 +130,7 @@ static void publish_bare(struct channel *channel, uint32_t to, const struct lett
 static enum err publish_check(struct channel *channel, const struct letter_publish *in)
 {
     /* The server itself publishes anywhere. */
-    if (in->publication.has_info && receipt_is_members_only(channel))
+    if (in->publication.has_info && !in->is_head && receipt_is_members_only(channel))
         TRY(receipt_member(channel, in->publication.user));
     return is_backlogged(channel) ? ERR_BACKLOG : ERR_OK;
 }

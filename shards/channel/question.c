@@ -44,9 +44,9 @@ static void question_read(struct shard *shard, const struct letter *letter, stru
         *out = (struct question){in.call, in.channel};
         return;
     }
-    case LETTER_MEMBERS_SET: {
-        struct letter_members_set in;
-        letter_read_members_set(letter, &shard->arena, &in);
+    case LETTER_MEMBERS: {
+        struct letter_members in;
+        letter_read_members(letter, &shard->arena, &in);
         *out = (struct question){in.call, in.channel};
         return;
     }
@@ -79,7 +79,7 @@ static question_fn question_of(uint16_t kind)
     case LETTER_PUBLISH: return publish_ask;
     case LETTER_HISTORY: return history_ask;
     case LETTER_HISTORY_REMOVE: return history_remove_ask;
-    case LETTER_MEMBERS_SET: return members_set_ask;
+    case LETTER_MEMBERS: return members_ask;
     case LETTER_MEMBERS_LIST: return members_list_ask;
     case LETTER_HEAD: return head_ask;
     case LETTER_RECEIPT: return receipt_ask;
@@ -195,7 +195,7 @@ void channel_on_history_remove(void *context, struct letter *letter)
     metric_add(&shard->metrics, METRIC_ACTIONS_HISTORY_REMOVE, 1);
     question_on_letter(shard, letter);
 }
-void channel_on_members_set(void *shard, struct letter *letter)
+void channel_on_members_ask(void *shard, struct letter *letter)
 {
     question_on_letter(shard, letter);
 }

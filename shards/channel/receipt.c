@@ -190,28 +190,6 @@ static void tell_left(struct channel *channel, struct bytes user)
 
 /* --- members ----------------------------------------------------------------------- */
 
-static void members_set_on_changed(struct store_change *change, enum err err)
-{
-    struct channel_op *op = container_of(change, struct channel_op, change);
-    call_answer_to(op->channel->shard, op->to, &(struct answer){.call = op->call, .err = err});
-    op_end(op);
-}
-
-bool members_set_ask(struct channel *channel, struct letter *letter)
-{
-    struct letter_members_set in;
-    letter_read_members_set(letter, &channel->shard->arena, &in);
-    check(in.users_count <= MEMBERS_MAX);
-    struct channel_op *op = op_begin(channel, letter, in.call);
-    op->change = (struct store_change){
-        .channel = &channel->stored->store,
-        .ask = {.kind = MEMBERS_SET, .users = in.users, .count = in.users_count},
-        .on_changed = members_set_on_changed,
-    };
-    store_change(channel->shard->store, &op->change);
-    return false; /* everything was copied */
-}
-
 /* Members whom a list spoke of and did not name, collected because the index may not
  * change under its walk. */
 struct leavers {

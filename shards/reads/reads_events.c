@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "core/utf8.h"
 #include "shards/cmd/rules.h"
 #include "shards/home.h"
 #include "shards/letter_receipt.h"
@@ -32,7 +33,9 @@ static void on_moved(struct shard *shard, struct call *call, struct conn *conn,
 static enum err event_ask(struct shard *shard, const struct event *event, uint32_t slot)
 {
     const struct config_namespace *options;
-    if (!event->is_whole || event->user.size > USER_ID_MAX) return ERR_BAD_REQUEST;
+    bool is_fine = event->is_whole && event->user.size <= USER_ID_MAX &&
+                   utf8_is_valid(event->channel) && utf8_is_valid(event->user);
+    if (!is_fine) return ERR_BAD_REQUEST;
     if (shard->is_draining) return ERR_DRAINING;
     TRY(rules_space(shard, event->channel, &options));
     if (!config_has_history(options)) return ERR_NOT_AVAILABLE;

@@ -1,7 +1,8 @@
 /*
  * reads_members: a channel's members over HTTP.
  *
- * PUT {users} is the whole list.  GET ?limit=&after= → a page of them.
+ * PUT {users} is the whole list, POST {users} adds, DELETE {users} removes; a user of a POST
+ * may be {"user","joined","read"}, an import.  GET ?limit=&after= → a page of them.
  */
 #include "shards/api/api_parts.h"
 #include "shards/letter_members.h"
@@ -17,20 +18,37 @@ static void on_changed(struct shard *shard, struct call *call, struct conn *conn
     reads_reply(shard, call, conn, &out);
 }
 
-enum err reads_members_put(const struct reads_ask *ask)
+static enum err members_change(const struct reads_ask *ask, enum members_kind kind)
 {
     struct shard *shard = ask->shard;
     struct api_members members;
-    TRY(api_parse_members(ask->request->body, &shard->arena, &members));
-    struct letter_members_set question = {
+    TRY(api_parse_members(ask->request->body, kind == MEMBERS_ADD, &shard->arena, &members));
+    struct letter_members question = {
         .channel = ask->channel,
+        .kind = (uint8_t)kind,
         .users = members.users,
-        .users_count = members.users_count,
+        .joins = members.joins,
+        .count = members.users_count,
     };
     struct call *call;
     TRY(reads_call(ask, on_changed, &call, &question.call));
-    call_post(shard, letter_pack_members_set(shard->post, call->to, &question));
+    call_post(shard, letter_pack_members(shard->post, call->to, &question));
     return ERR_OK;
+}
+
+enum err reads_members_put(const struct reads_ask *ask)
+{
+    return members_change(ask, MEMBERS_SET);
+}
+
+enum err reads_members_post(const struct reads_ask *ask)
+{
+    return members_change(ask, MEMBERS_ADD);
+}
+
+enum err reads_members_delete(const struct reads_ask *ask)
+{
+    return members_change(ask, MEMBERS_REMOVE);
 }
 
 static void on_list(struct shard *shard, struct call *call, struct conn *conn,

@@ -36,7 +36,7 @@ test('receipts in a page', { skip: !BROWSER && 'no Chromium here' }, async (t) =
     (await centrifuge.rpc(method, { channel: CHANNEL, ...data })).data);
   const open = async (user) => {
     const run = await browser.open(`${origin}/`);
-    await run.size(560, 620);
+    await run.size(560, 640);
     await run(`begin(${JSON.stringify({ url: gateway.url, token: token({ sub: user }), user, channel: CHANNEL })})`);
     await until(() => run('page.isReady'), 'the page is ready');
     return run;
@@ -68,8 +68,9 @@ test('receipts in a page', { skip: !BROWSER && 'no Chromium here' }, async (t) =
 
   await t.test('what scrolls by is posted seldom, and the newest only', async () => {
     const before = await ada('page.posts');
-    for (let i = 1; i <= 12; i++) {
-      await ben('message.send', { data: { text: `Menu of the day, part ${i}` } });
+    for (const text of ['They have:', 'lentil soup', 'fish of the day', 'a curry, mild', 'the same, not mild', 'dumplings', 'bread and olives',
+      'salad for the brave', 'pancakes', 'ice cream', 'coffee', 'and a table for four']) {
+      await ben('message.send', { data: { text } });
       await sleep(20);
     }
     await until(async () => await ada('page.read') === 14, 'the last one is read');

@@ -13,7 +13,7 @@ const LIST = 50;
 
 const $ = (id) => document.getElementById(id);
 const make = (tag, className, text = '') => Object.assign(document.createElement(tag), { className, textContent: text });
-const hue = (user) => [...user].reduce((sum, letter) => sum * 31 + letter.codePointAt(0), 7) % 360;
+const hue = (user) => ([...user].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 65521, 7) * 137) % 360;
 
 function face(user) {
   const made = make('span', 'face', user[0].toUpperCase());
@@ -53,6 +53,9 @@ function begin({ url, token, user, channel }) {
     for (const { isIntersecting, target } of entries) if (isIntersecting) seen(Number(target.dataset.offset));
   }, { root: $('messages'), threshold: 0.5 });
 
+  const isAtEnd = () => $('messages').scrollTop + $('messages').clientHeight >= $('messages').scrollHeight - 40;
+  const toEnd = () => { $('messages').scrollTop = $('messages').scrollHeight; };
+
   /* --- what others have read ------------------------------------------------------ */
 
   function showReceipt(offset) {
@@ -61,7 +64,9 @@ function begin({ url, token, user, channel }) {
     message.receipt.replaceChildren();
     const faces = make('span', 'faces');
     if (people <= SMALL_GROUP) faces.append(...[...message.readers].sort().map(face));
+    const stays = isAtEnd();
     message.receipt.append(faces, `Read by ${message.count} of ${message.eligible}`);
+    if (stays) toEnd();
   }
 
   async function showList(offset) {
@@ -122,9 +127,9 @@ function begin({ url, token, user, channel }) {
     receipt.onclick = () => showList(offset);
     element.append(make('span', 'from', from === user ? '' : from), make('div', 'text', data.text));
     if (from === user) element.append(receipt);
-    const stays = $('messages').scrollTop + $('messages').clientHeight >= $('messages').scrollHeight - 40;
+    const stays = isAtEnd();
     $('messages').append(element);
-    if (stays) $('messages').scrollTop = $('messages').scrollHeight;
+    if (stays) toEnd();
     messages.set(offset, { element, receipt, user: from, readers: new Set(), count: 0, eligible: 0 });
     watcher.observe(element);
   }

@@ -19,6 +19,7 @@
 #include "shards/channel/channel_parts.h"
 #include "shards/fanout/fanout.h"
 #include "shards/home.h"
+#include "shards/letter_members.h"
 #include "shards/user/act.h"
 #include "tests/unit/shards/small_gate.h"
 
@@ -54,7 +55,8 @@ struct told {
     uint32_t states_count;
     struct receipt_state states[8]; /* their texts are gone */
     char list[256];                 /* of users, with spaces between */
-    uint64_t next;
+    uint64_t next, next_slot;
+    uint32_t members_count;
 };
 
 struct small {
@@ -281,6 +283,8 @@ static inline void small_on_answer(struct shard *shard, struct call *call, struc
         told->eligible[i] = answer->eligible[i];
     }
     told->time_ms = answer->time_ms;
+    told->members_count = answer->members_count;
+    told->next_slot = answer->next_slot;
     told->next = answer->next;
     size_t used = 0;
     for (uint32_t i = 0; i < answer->receipt_users_count; i++) {
@@ -357,9 +361,10 @@ static inline void ask_members(struct small *small, struct bytes channel, const 
                                uint32_t count, struct told *told)
 {
     struct shard *shard = small->shards[0];
-    struct letter_members_set in = {.channel = channel, .users = users, .users_count = count};
+    struct letter_members in = {
+        .channel = channel, .kind = MEMBERS_SET, .users = users, .count = count};
     in.call = small_call(small, 0, channel, told);
-    call_post(shard, letter_pack_members_set(shard->post, small_home(channel), &in));
+    call_post(shard, letter_pack_members(shard->post, small_home(channel), &in));
 }
 
 static inline void ask_clear(struct small *small, struct bytes channel, struct told *told)

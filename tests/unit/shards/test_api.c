@@ -13,6 +13,7 @@
 
 #include "proto/json.h"
 #include "shards/api/api.c" /* credentials are its statics */
+#include "storage/member.h"
 
 static struct arena arena;
 
@@ -150,27 +151,46 @@ static void history_takes_every_limit(void **state)
     }
 }
 
+static void members_may_be_brought_along(void **state)
+{
+    (void)state;
+    struct api_members out;
+    struct bytes body = BYTES_LITERAL(
+        "{\"channel\":\"a\",\"users\":[\"x\",{\"user\":\"y\",\"joined\":3,\"read\":7,\"z\":[]}]}");
+    assert_int_equal(api_parse_members(body, true, &arena, &out), ERR_OK);
+    assert_int_equal(out.users_count, 2);
+    assert_true(bytes_equal_text(out.users[0], "x") && bytes_equal_text(out.users[1], "y"));
+    assert_true(out.joins[0].joined == 0 && out.joins[0].read == 0);
+    assert_true(out.joins[1].joined == 3 && out.joins[1].read == 7);
+    assert_int_equal(api_parse_members(body, false, &arena, &out), ERR_BAD_JSON);
+    struct bytes nobody = BYTES_LITERAL("{\"channel\":\"a\",\"users\":[{\"joined\":3}]}");
+    assert_int_equal(api_parse_members(nobody, true, &arena, &out), ERR_BAD_REQUEST);
+    struct bytes wrong =
+        BYTES_LITERAL("{\"channel\":\"a\",\"users\":[{\"user\":\"y\",\"read\":-1}]}");
+    assert_int_equal(api_parse_members(wrong, true, &arena, &out), ERR_BAD_JSON);
+}
+
 static void members_have_names_within_the_limit(void **state)
 {
     (void)state;
     struct api_members out;
     struct bytes good = BYTES_LITERAL("{\"channel\":\"a\",\"members\":[\"u\",\"\\u00e9\"]}");
-    assert_int_equal(api_parse_members(good, &arena, &out), ERR_OK);
+    assert_int_equal(api_parse_members(good, false, &arena, &out), ERR_OK);
     assert_int_equal(out.users_count, 2);
     assert_bytes(out.users[1], "\xc3\xa9");
     struct bytes nobody = BYTES_LITERAL("{\"channel\":\"a\",\"members\":[]}");
-    assert_int_equal(api_parse_members(nobody, &arena, &out), ERR_OK);
+    assert_int_equal(api_parse_members(nobody, false, &arena, &out), ERR_OK);
     assert_int_equal(out.users_count, 0);
     struct bytes absent = BYTES_LITERAL("{\"channel\":\"a\"}");
-    assert_int_equal(api_parse_members(absent, &arena, &out), ERR_BAD_REQUEST);
+    assert_int_equal(api_parse_members(absent, false, &arena, &out), ERR_BAD_REQUEST);
     struct bytes unnamed = BYTES_LITERAL("{\"channel\":\"a\",\"members\":[\"\"]}");
-    assert_int_equal(api_parse_members(unnamed, &arena, &out), ERR_BAD_REQUEST);
+    assert_int_equal(api_parse_members(unnamed, false, &arena, &out), ERR_BAD_REQUEST);
     struct bytes number = BYTES_LITERAL("{\"channel\":\"a\",\"members\":[1]}");
-    assert_int_equal(api_parse_members(number, &arena, &out), ERR_BAD_JSON);
+    assert_int_equal(api_parse_members(number, false, &arena, &out), ERR_BAD_JSON);
     char body[400];
     for (int size = USER_ID_MAX; size <= USER_ID_MAX + 1; size++) {
         int used = snprintf(body, sizeof body, "{\"members\":[\"%0*d\"]}", size, 0);
-        enum err err = api_parse_members(bytes_of(body, (size_t)used), &arena, &out);
+        enum err err = api_parse_members(bytes_of(body, (size_t)used), false, &arena, &out);
         assert_int_equal(err, size == USER_ID_MAX ? ERR_OK : ERR_BAD_REQUEST);
     }
 }
@@ -192,7 +212,7 @@ static void a_body_cut_anywhere_is_malformed(void **state)
         assert_int_equal(api_parse_publication(text, false, &arena, &publication), ERR_BAD_JSON);
         assert_int_equal(api_parse_publication(text, true, &arena, &publication), ERR_BAD_JSON);
         assert_int_equal(api_parse_history(text, &arena, &history), ERR_BAD_JSON);
-        assert_int_equal(api_parse_members(text, &arena, &members), ERR_BAD_JSON);
+        assert_int_equal(api_parse_members(text, false, &arena, &members), ERR_BAD_JSON);
         assert_int_equal(api_parse_nothing(text), ERR_BAD_JSON);
         free(cut);
     }
@@ -273,6 +293,7 @@ int main(void)
         cmocka_unit_test(a_broadcast_names_its_channels_in_order),
         cmocka_unit_test(history_takes_every_limit),
         cmocka_unit_test(members_have_names_within_the_limit),
+        cmocka_unit_test(members_may_be_brought_along),
         cmocka_unit_test(a_body_cut_anywhere_is_malformed),
         cmocka_unit_test(credentials_follow_their_order),
         cmocka_unit_test(documents_put_their_commas),

@@ -244,14 +244,25 @@ static void members_and_receipts_come_back_as_they_were(void **state)
     (void)state;
     for (int round = 0; round < 100; round++) {
         struct bytes users[50];
-        struct letter_members_set m = {some_handle(), some(255), users,
-                                       (uint32_t)rng_below(&rng, 51)},
-                                  m2;
-        for (uint32_t i = 0; i < m.users_count; i++) users[i] = some(255);
-        struct letter *letter = letter_pack_members_set(office, 0, &m);
-        letter_read_members_set(letter, &arena, &m2);
-        assert_int_equal(m.users_count, m2.users_count);
-        for (uint32_t i = 0; i < m.users_count; i++) assert_same(m.users[i], m2.users[i]);
+        struct member_join joins[50];
+        struct letter_members m = {.call = some_handle(),
+                                   .channel = some(255),
+                                   .kind = (uint8_t)rng_below(&rng, 3),
+                                   .users = users,
+                                   .joins = rng_below(&rng, 2) != 0 ? joins : NULL,
+                                   .count = (uint32_t)rng_below(&rng, 51)},
+                              m2;
+        for (uint32_t i = 0; i < m.count; i++) {
+            users[i] = some(255);
+            joins[i] = (struct member_join){rng_next(&rng), rng_next(&rng)};
+        }
+        struct letter *letter = letter_pack_members(office, 0, &m);
+        letter_read_members(letter, &arena, &m2);
+        assert_same(m.channel, m2.channel);
+        assert_true(m.kind == m2.kind && m.count == m2.count);
+        assert_true((m.joins == NULL) == (m2.joins == NULL));
+        for (uint32_t i = 0; i < m.count; i++) assert_same(m.users[i], m2.users[i]);
+        if (m.joins != NULL) assert_memory_equal(m.joins, m2.joins, m.count * sizeof m.joins[0]);
         letter_post(office, letter);
 
         uint64_t offsets[RECEIPT_BATCH_MAX];
@@ -284,7 +295,7 @@ static void members_and_receipts_come_back_as_they_were(void **state)
         assert_memory_equal(c.offsets, c2.offsets, c.offsets_count * sizeof c.offsets[0]);
         letter_post(office, letter);
 
-        struct letter_receipt_states s = {some_handle(), some(255), users, m.users_count}, s2;
+        struct letter_receipt_states s = {some_handle(), some(255), users, m.count}, s2;
         letter = letter_pack_receipt_states(office, 0, &s);
         letter_read_receipt_states(letter, &arena, &s2);
         assert_same(s.user, s2.user);
