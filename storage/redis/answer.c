@@ -78,7 +78,7 @@ enum err position_read(struct bytes text, struct position *position)
 enum err read_answer_read(const struct reply *reply, struct read_answer *answer)
 {
     *answer = (struct read_answer){0};
-    if (reply->type != REPLY_ARRAY || reply->count != 9) return ERR_STORE_CORRUPT;
+    if (reply->type != REPLY_ARRAY || reply->count != 10) return ERR_STORE_CORRUPT;
     TRY(position_read(reply_text(reply->items[0]), &answer->position));
     answer->epoch = bytes_of_text(answer->position.epoch);
     answer->entries = reply->items[4];
@@ -86,6 +86,7 @@ enum err read_answer_read(const struct reply *reply, struct read_answer *answer)
     answer->seals = reply->items[7];
     answer->are_members_lost =
         reply->items[8]->type == REPLY_INTEGER && reply->items[8]->integer == 1;
+    answer->is_held = reply->items[9]->type == REPLY_INTEGER && reply->items[9]->integer == 1;
     bool is_good = bytes_to_u64(reply_text(reply->items[1]), &answer->head) &&
                    bytes_to_u64(reply_text(reply->items[2]), &answer->revision) &&
                    bytes_to_u64(reply_text(reply->items[3]), &answer->members_revision) &&

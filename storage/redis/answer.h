@@ -70,6 +70,7 @@ struct read_answer {
     uint64_t members_revision;
     uint64_t removed; /* everything up to it was; 0: nothing */
     bool are_members_lost;
+    bool is_held; /* there is more, not confirmed yet */
     const struct reply *entries;
     const struct reply *members;
     const struct reply *seals; /* pairs: name, value (seals.h) */

@@ -198,8 +198,11 @@ static void touch_end(struct redis_store *redis, const struct append_record *rec
 {
     struct redis_channel *channel = map_find(&redis->channels_by_name, append_channel(record));
     if (channel == NULL) return;
+    bool was_touching = channel->is_touching;
     channel->is_touching = false;
     if (err == ERR_OK && channel->state == CHANNEL_LIVE) read_fill(redis, channel);
+    bool is_open_waiting = channel->state == CHANNEL_READING && channel->is_reopening;
+    if (was_touching && is_open_waiting) read_open_again(redis, channel);
 }
 
 bool append_answer(struct append_call *call, const struct reply *reply)

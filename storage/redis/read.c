@@ -200,6 +200,19 @@ static enum err open_take(struct redis_store *redis, struct redis_channel *chann
     return err;
 }
 
+/* A fail-over may have left behind that what was acknowledged is confirmed, though the
+ * record is there: who knows the record would be told of a loss.  So who waits for replicas
+ * confirms it first, once; without replicas it is as if that were not there. */
+static bool open_must_wait(struct redis_store *redis, struct redis_channel *channel,
+                           const struct read_answer *answer)
+{
+    bool is_ours = redis->node->options.wait_replicas > 0;
+    if (!answer->is_held || !is_ours || channel->is_reopening) return false;
+    channel->is_reopening = channel->is_touching = true;
+    append_touch(redis, channel->partition, channel->channel->name);
+    return true;
+}
+
 static void open_on_end(struct link_call *base, enum err err, const struct reply *reply)
 {
     struct read_call *call = container_of(base, struct read_call, call);
@@ -211,6 +224,7 @@ static void open_on_end(struct link_call *base, enum err err, const struct reply
     struct read_answer answer;
     err = answer_parse(redis, channel->partition, err, reply, &answer);
     if (err == ERR_OK) members_check(channel->channel, &answer);
+    if (err == ERR_OK && open_must_wait(redis, channel, &answer)) return;
     if (err == ERR_OK) err = open_take(redis, channel, &answer);
     if (err != ERR_OK) {
         feed_fail(redis, channel, err);
@@ -219,13 +233,24 @@ static void open_on_end(struct link_call *base, enum err err, const struct reply
     feed_release(redis);
 }
 
+static void open_ask(struct redis_store *redis, struct redis_channel *channel)
+{
+    struct read_call *call = call_create(redis, READ_OPEN, channel->channel, open_on_end);
+    call->channel = slab_handle(&redis->channels, channel);
+    redis_call(redis, call->partition, &call->call);
+}
+
 void read_open(struct redis_store *redis, struct redis_channel *channel)
 {
     check(channel->state == CHANNEL_SUBSCRIBING);
     channel->state = CHANNEL_READING;
-    struct read_call *call = call_create(redis, READ_OPEN, channel->channel, open_on_end);
-    call->channel = slab_handle(&redis->channels, channel);
-    redis_call(redis, call->partition, &call->call);
+    open_ask(redis, channel);
+}
+
+void read_open_again(struct redis_store *redis, struct redis_channel *channel)
+{
+    check(channel->state == CHANNEL_READING && channel->is_reopening);
+    open_ask(redis, channel);
 }
 
 /* --- fill ---------------------------------------------------------------------------------- */

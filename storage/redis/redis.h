@@ -127,6 +127,7 @@ struct redis_channel {
     uint64_t held_head, held_revision; /* what the sweep saw confirmed below what was held */
     bool was_held;
     bool is_touching;    /* we are about to confirm what is held */
+    bool is_reopening;   /* READING, once more, behind that */
     uint64_t due_ms;     /* SUBSCRIBING: the open fails then */
     struct list link;    /* in its partition */
     struct list queue;   /* to be subscribed */
@@ -309,6 +310,8 @@ void append_touch(struct redis_store *redis, uint32_t partition, struct bytes ch
 
 /* read.c */
 void read_open(struct redis_store *redis, struct redis_channel *channel);
+/* What was held of it when it was read is confirmed, or is not to be: it is read again. */
+void read_open_again(struct redis_store *redis, struct redis_channel *channel);
 /* Brings the channel to what Redis holds; a no-op while it is doing that. */
 void read_fill(struct redis_store *redis, struct redis_channel *channel);
 void redis_read(struct store *store, struct store_read *op);

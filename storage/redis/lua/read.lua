@@ -12,16 +12,17 @@
 --          the nodes take from the server's clock, and publications carry
 --
 -- Answers { position, head, revision, members revision, entries, members, removed, seals,
--- lost }:
+-- lost, held }:
 -- entries as XRANGE gives them, members as HGETALL does, removed the offset up to
 -- which everything was removed, lost whether its members were, and no list has come
--- since.  What is held ends it all: head and revision are the
--- confirmed ones.
+-- since.  What is held (1: something is) ends it all: head and revision are
+-- the confirmed ones.
 local channel, mode = ARGV[5], ARGV[8]
 local stored_head, stored_revision, members_revision, removed, head, revision = read_meta(channel)
 check_loss(stored_head, ARGV[6], ARGV[7])
 local last = '+'
-if head < stored_head or revision < stored_revision then
+local held = head < stored_head or revision < stored_revision
+if held then
   last = string.format('%.0f-%.0f', head, revision)
 end
 
@@ -121,4 +122,4 @@ for _, entry in ipairs(entries) do
   end
 end
 return { position(), digits(head), digits(revision), digits(members_revision), entries, members,
-         digits(removed), seals, lost }
+         digits(removed), seals, lost, held and 1 or 0 }

@@ -180,6 +180,35 @@ static void who_waits_for_every_replica_is_told_of_no_fail_over(void **state)
     world_end(world);
 }
 
+/* The replica that takes over has the record, and not that it was confirmed: whoever knows
+ * the record, and comes to a channel that was open nowhere, is told of no loss. */
+static void what_is_there_is_confirmed_for_who_opens(void **state)
+{
+    (void)state;
+    char command[512];
+    struct world *world = world_begin_waiting(1, 900);
+    load(world, 60, NULL);
+    check_exactly_once(world);
+    uint64_t head = world->rooms[0][0].channel.head;
+    uint32_t partition = (uint32_t)(hash_bytes(BYTES_LITERAL("room:0"), 0) % 64);
+    for (uint32_t n = 0; n < NODES; n++) close_rooms(world, n);
+    snprintf(command, sizeof command,
+             "EVAL return{ok=tostring(redis.call('HSET','test:{p%u}:meta','room:0',table.concat({"
+             "%llu,0,0,0,%llu,0},string.char(32))))} 0",
+             partition, (unsigned long long)head, (unsigned long long)head - 1);
+    assert_string_equal(redis_say(&world->redis, command), "+0");
+    open_rooms(world, 1);
+    assert_int_equal(world->rooms[1][0].channel.head, head);
+    /* Without the replica it counts as what it may be: not there, yet. */
+    kill(world->replica.pid, SIGSTOP);
+    assert_string_equal(redis_say(&world->redis, command), "+0");
+    open_rooms(world, 0);
+    assert_int_equal(world->rooms[0][0].channel.head, head - 1);
+    kill(world->replica.pid, SIGCONT);
+    turn_until(world, world->rooms[0][0].channel.head == head);
+    world_end(world);
+}
+
 /* With more replicas than are waited for it may be another one that has less. */
 static void a_fail_over_among_more_replicas_is_told(void **state)
 {
@@ -313,6 +342,7 @@ int main(void)
         cmocka_unit_test(whoever_knows_more_tells_the_others),
         cmocka_unit_test(data_from_before_it_was_emptied_is_told),
         cmocka_unit_test(who_waits_for_every_replica_is_told_of_no_fail_over),
+        cmocka_unit_test(what_is_there_is_confirmed_for_who_opens),
         cmocka_unit_test(a_fail_over_among_more_replicas_is_told),
         cmocka_unit_test(a_fail_over_after_somebody_did_not_wait_is_told),
         cmocka_unit_test(durability_is_what_the_server_does_now),
