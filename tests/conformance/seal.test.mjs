@@ -91,9 +91,11 @@ test('two gateways over Redis read what the other sealed', async (t) => {
   t.after(() => redis.end());
   const options = (key) => ({ config: { storage: { engine: 'redis', key }, redis: redis.options } });
   const here = new Gateway(options(A)), there = new Gateway(options(A)), stranger = new Gateway(options(B));
-  for (const gateway of [here, there, stranger]) t.after(() => gateway.end());
+  const late = new Gateway(options(B));
+  for (const gateway of [here, there, stranger, late]) t.after(() => gateway.end());
   await here.start({ shards: 2 });
   await there.start({ shards: 1 });
+  await stranger.start({ shards: 1 }); // nothing is sealed yet
   const bob = await connect(there, 'bob');
   t.after(() => bob.centrifuge.disconnect());
   const feeds = [await subscribe(bob, 'chat:vault'), await subscribe(bob, 'live:vault')];
@@ -105,7 +107,7 @@ test('two gateways over Redis read what the other sealed', async (t) => {
   assert.deepEqual(await held(there), range(1, 20));
   assert.deepEqual(shows(redis.dir), []);
 
-  await stranger.start({ shards: 1 });
+  await refused(late, 1, /sealed with a key that is not configured; give every node that one as storage\.key/);
   await assert.rejects(stranger.ask('history', { channel: 'chat:vault', limit: -1 }));
   await until(() => /sealed with a key that is not configured; give every node the same keys/.test(stranger.log), 'it says so');
   const { store } = await (await fetch(`${stranger.http}/health`)).json();
