@@ -322,9 +322,25 @@ static void hear_join(struct client_sim *client, struct sub_sim *sub, bool is_jo
     check_join(client, sub, is_join, id);
 }
 
+/* What concerns the user, wherever it is: another device has read. */
+static void hear_device(struct client_sim *client, struct bytes message)
+{
+    struct bytes data, receipt, channel;
+    if (!peek_get(message, "data", &data) || !peek_get(data, "receipt", &receipt) ||
+        !peek_get(receipt, "channel", &channel) || channel.size < 2)
+        world_fail("a device hears what was read where", "client %u", client->number);
+    uint64_t read = peek_number(receipt, "read", 0), head = peek_number(receipt, "head", 0);
+    if (read > head || peek_number(receipt, "unread", 0) > head - read)
+        world_fail("nobody has read more than there is", "client %u", client->number);
+}
+
 static void hear_push(struct client_sim *client, struct bytes push)
 {
     struct bytes channel, body;
+    if (peek_get(push, "message", &body)) {
+        hear_device(client, body);
+        return;
+    }
     if (!peek_get(push, "channel", &channel) || channel.size < 2)
         world_fail("a push has a channel", "client %u", client->number);
     channel = bytes_of(channel.at + 1, channel.size - 2);
