@@ -4,9 +4,9 @@
  * the submit of the turn hands the batches to the link.  A batch is one script
  * call; a live publication without a key needs no script and is one SPUBLISH.
  *
- *   filling ─▶ batches ─▶ its server has few calls, or the partition none ─▶ link
+ *   filling ─▶ batches ─▶ it is full, its server has few calls, or the partition none ─▶ link
  *                 ▲ └──▶ held, where it goes on filling ──┐
- *                 └── the partition's call has ended ─────┘ */
+ *                 └── it is full, or a call of its partition has ended */
 #include "core/check.h"
 #include "core/mem.h"
 #include "storage/redis/append.h"
@@ -93,6 +93,19 @@ static struct append_call *batch_create(struct redis_store *redis, uint32_t part
     return call;
 }
 
+/* What stands behind the partition's calls may follow them, before what came since. */
+static void partition_release(struct redis_store *redis, struct redis_partition *partition)
+{
+    struct list held, *node;
+    list_init(&held);
+    while ((node = list_take(&partition->held)) != NULL) {
+        list_append(&held, node);
+        check(redis->batches_held > 0);
+        redis->batches_held--;
+    }
+    list_put_back(&held, &redis->batches);
+}
+
 /* The batch of the partition that has room for the record. */
 static struct append_call *call_for(struct redis_store *redis, uint32_t partition, uint32_t size)
 {
@@ -100,8 +113,10 @@ static struct append_call *call_for(struct redis_store *redis, uint32_t partitio
     struct append_call *call = at->filling;
     bool has_room = call != NULL && call->records_count < REDIS_BATCH_RECORDS &&
                     call->bytes + size <= REDIS_BATCH_BYTES;
-    if (!has_room) at->filling = call = batch_create(redis, partition, true);
-    return call;
+    if (has_room) return call;
+    at->filling = NULL;
+    partition_release(redis, at); /* what is full need not wait */
+    return at->filling = batch_create(redis, partition, true);
 }
 
 void redis_append(struct store *store, struct store_append *op)
@@ -146,21 +161,12 @@ void append_abandon(struct redis_store *redis)
 
 void batch_on_end(struct append_call *call)
 {
-    struct redis_store *redis = call->redis;
-    struct redis_partition *partition = &redis->partitions[call->partition];
-    struct list *node;
-    struct list held;
+    struct redis_partition *partition = &call->redis->partitions[call->partition];
     if (call->counted == NULL) return;
     check(call->counted->appends > 0 && partition->appends > 0);
     call->counted->appends--;
     partition->appends--;
-    list_init(&held);
-    while ((node = list_take(&partition->held)) != NULL) {
-        list_append(&held, node);
-        check(redis->batches_held > 0);
-        redis->batches_held--;
-    }
-    list_put_back(&held, &redis->batches);
+    partition_release(call->redis, partition);
 }
 
 static void call_fill_no_more(struct redis_store *redis, const struct append_call *call)
@@ -177,15 +183,16 @@ static void call_refuse(struct redis_store *redis, struct append_call *call, enu
     append_end(call, err);
 }
 
-/* True exactly when the call does better to stand behind its partition's others: their
- * server has enough to do until they end. */
+/* True exactly when the call does better to stand behind its partition's others: it can take
+ * more, and their server has enough to do until they end. */
 static bool call_is_early(const struct redis_store *redis, const struct append_call *call)
 {
     const struct redis_partition *partition = &redis->partitions[call->partition];
     const struct redis_server *server = partition->server;
     bool is_served = link_is_ready(&server->commands) && partition->hold == NULL;
     bool is_busy = partition->appends > 0 && server->appends >= REDIS_APPENDS_EAGER;
-    return !list_is_empty(&partition->held) || (is_served && is_busy && !call->is_plain);
+    bool is_filling = partition->filling == call && call->records_count < REDIS_BATCH_RECORDS;
+    return !list_is_empty(&partition->held) || (is_served && is_busy && is_filling);
 }
 
 static void call_send(struct redis_store *redis, struct append_call *call)
