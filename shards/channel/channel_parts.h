@@ -103,6 +103,8 @@ void question_refuse(struct shard *shard, uint32_t to, struct handle call, enum 
  * and the pool has as many.  Holds the channel. */
 must_use struct channel_op *op_begin(struct channel *channel, const struct letter *letter,
                                      struct handle call);
+/* The same for who is known already. */
+must_use struct channel_op *op_for(struct channel *channel, uint32_t to, struct handle call);
 /* Gives it back with its letter, and settles the channel. */
 void op_end(struct channel_op *op);
 /* For a read that found the channel no longer LIVE: its question waits again. */
@@ -155,6 +157,8 @@ void receipt_configure(struct channel *channel);
 enum config_receipts receipt_policy(const struct channel *channel);
 /* Only members subscribe, publish and read here. */
 bool receipt_is_members_only(const struct channel *channel);
+/* Members may opt out of counts and lists. */
+bool receipt_may_hide(const struct channel *channel);
 /* ERR_NOT_MEMBER; the empty user is nobody. */
 must_use enum err receipt_member(const struct channel *channel, struct bytes user);
 /* The read cursor of a member; false: `user` is none. */
@@ -191,7 +195,7 @@ struct live {
     bool has_members;                        /* members came or left since that was told */
     struct live_count told[LIVE_COUNTS_MAX]; /* by offset, in a ring */
 };
-/* Each does does nothing while nobody listens. */
+/* Each does nothing while nobody listens. */
 /* A subscription to the companion: its one turn, as subscribe_finish is for others. */
 void live_subscribe(struct channel *channel, uint32_t to, const struct letter_subscribe *in);
 /* A listener of `companion` has left; `channel` is the one that it tells of, or NULL. */

@@ -177,7 +177,10 @@ bool publish_ask(struct channel *channel, struct letter *letter)
     struct channel_op *op = op_begin(channel, letter, in.call);
     op->is_head = in.is_head;
     op->has_version = has_version;
-    op->time_ms = channel->shard->clock.wall_ms; /* as the store takes it */
+    const struct shard *shard = channel->shard;
+    /* As the store takes it: by its server's clock where there is one. */
+    op->time_ms =
+        shard->store->engine->has_others ? store_now_ms(shard->store) : shard->clock.wall_ms;
     publish_as(channel, op, &in.publication);
     op->append = (struct store_append){
         .channel = &channel->stored->store,

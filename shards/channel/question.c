@@ -215,10 +215,15 @@ void channel_on_receipt(void *shard, struct letter *letter)
 struct channel_op *op_begin(struct channel *channel, const struct letter *letter,
                             struct handle call)
 {
+    return op_for(channel, letter->from, call);
+}
+
+struct channel_op *op_for(struct channel *channel, uint32_t to, struct handle call)
+{
     struct channel_op *op = slab_get(&channel->shard->channels.ops, NULL);
     check(op != NULL);
     op->channel = channel;
-    op->to = letter->from;
+    op->to = to;
     op->call = call;
     channel->stored->ops++;
     return op;

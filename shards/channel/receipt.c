@@ -121,6 +121,12 @@ bool receipt_is_members_only(const struct channel *channel)
     return space != NULL && space->members_only;
 }
 
+bool receipt_may_hide(const struct channel *channel)
+{
+    const struct config_namespace *space = space_of(channel);
+    return space != NULL && space->receipts_opt_out;
+}
+
 bool receipt_cursor(const struct channel *channel, struct bytes user, uint64_t *read)
 {
     if (channel->stored == NULL || channel->stored->cursors == NULL) return false;

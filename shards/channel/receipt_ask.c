@@ -16,6 +16,47 @@
 
 /* --- moves ------------------------------------------------------------------------- */
 
+static const enum cursor_mark marks[RECEIPT_VERB_COUNT] = {
+    [RECEIPT_READ] = CURSOR_READ,           [RECEIPT_VIEW] = CURSOR_READ,
+    [RECEIPT_DELIVERED] = CURSOR_DELIVERED, [RECEIPT_MARK_UNREAD] = CURSOR_UNREAD,
+    [RECEIPT_HIDE] = CURSOR_HIDDEN,
+};
+
+/* Where the user will stand when the feed has brought the mark.  Marks replace each other,
+ * so they take effect in the feed's order only; here one is put on and taken off again. */
+static void state_to_be(struct channel *channel, struct bytes user, uint64_t offset,
+                        struct receipt_state *state)
+{
+    struct cursor_index *cursors = channel->stored->cursors;
+    struct cursor_member member;
+    *state = (struct receipt_state){.err = ERR_NOT_MEMBER};
+    if (cursors == NULL || cursor_find(cursors, user, &member) != ERR_OK) return;
+    uint64_t mark = member.unread_from;
+    enum err err = cursor_mark_unread(cursors, user, offset);
+    check(err == ERR_OK);
+    receipt_state_of(channel, user, state);
+    err = cursor_mark_unread(cursors, user, mark);
+    check(err == ERR_OK);
+}
+
+/* What is durable takes effect here, and the user's other connections hear of it. */
+static void move_apply(const struct channel_op *op)
+{
+    struct channel *channel = op->channel;
+    struct receipt_state state;
+    switch ((enum receipt_verb)op->verb) {
+    case RECEIPT_READ:
+    case RECEIPT_VIEW:
+        receipt_move(channel, op->user, op->offset, false);
+        receipt_state_of(channel, op->user, &state);
+        break;
+    case RECEIPT_MARK_UNREAD: state_to_be(channel, op->user, op->offset, &state); break;
+    case RECEIPT_DELIVERED: receipt_move(channel, op->user, op->offset, true); return;
+    default: return; /* hidden or not, one's own view is the same */
+    }
+    receipt_tell_devices(channel, op->user, op->client, &state);
+}
+
 static void move_on_appended(struct store_append *append, enum err err, uint64_t offset,
                              bool is_repeat)
 {
@@ -25,18 +66,11 @@ static void move_on_appended(struct store_append *append, enum err err, uint64_t
     (void)is_repeat;
     if (err != ERR_OK) {
         question_refuse(channel->shard, op->to, op->call, err);
-        op_end(op);
-        return;
+    } else {
+        if (channel->state == CHANNEL_LIVE) move_apply(op);
+        call_answer_to(channel->shard, op->to,
+                       &(struct answer){.call = op->call, .offset = op->offset});
     }
-    if (channel->state == CHANNEL_LIVE) {
-        receipt_move(channel, op->user, op->offset, op->verb == RECEIPT_DELIVERED);
-        struct receipt_state state;
-        receipt_state_of(channel, op->user, &state);
-        if (op->verb != RECEIPT_DELIVERED)
-            receipt_tell_devices(channel, op->user, op->client, &state);
-    }
-    call_answer_to(channel->shard, op->to,
-                   &(struct answer){.call = op->call, .offset = op->offset});
     op_end(op);
 }
 
@@ -53,20 +87,60 @@ static void move_append(struct channel *channel, const struct letter *letter,
         .channel = &channel->stored->store,
         .type = RECORD_CURSOR,
         .user = op->user,
+        .mark = marks[in->verb],
         .offset = offset,
         .on_appended = move_on_appended,
     };
     store_append(channel->shard->store, &op->append);
 }
 
+/* From where to where; the same twice: nothing moves. */
+static enum err move_check(struct channel *channel, const struct letter_receipt *in,
+                           uint64_t *current, uint64_t *wanted)
+{
+    uint64_t head = channel->stored->window.head;
+    struct cursor_member member;
+    struct cursor_index *cursors = channel->stored->cursors;
+    if (cursors == NULL) return ERR_NOT_MEMBER;
+    TRY(cursor_find(cursors, in->user, &member));
+    switch ((enum receipt_verb)in->verb) {
+    case RECEIPT_READ:
+    case RECEIPT_VIEW:
+        *wanted = in->verb == RECEIPT_VIEW ? head : min_u64(in->offset, head);
+        *wanted = max_u64(*wanted, member.read);
+        /* Reading ends a mark at or below, also where nothing else moves. */
+        *current =
+            member.unread_from > 0 && member.unread_from <= *wanted ? *wanted + 1 : member.read;
+        return ERR_OK;
+    case RECEIPT_DELIVERED:
+        receipt_configure(channel);
+        if (cursor_members(cursors) > cursor_rules(cursors)->delivered_max)
+            return ERR_CHANNEL_TOO_BIG;
+        *current = member.delivered;
+        *wanted = max_u64(min_u64(in->offset, head), member.delivered);
+        return ERR_OK;
+    case RECEIPT_MARK_UNREAD:
+        if (in->offset > head) return ERR_BAD_REQUEST;
+        *current = member.unread_from;
+        *wanted = in->offset > member.read ? 0 : in->offset;
+        return ERR_OK;
+    default:
+        check(in->verb == RECEIPT_HIDE);
+        if (in->is_hidden && !receipt_may_hide(channel)) return ERR_RECEIPT_DISABLED;
+        *current = member.is_hidden;
+        *wanted = in->is_hidden;
+        return ERR_OK;
+    }
+}
+
 static enum err move_ask(struct channel *channel, const struct letter *letter,
                          const struct letter_receipt *in)
 {
-    uint64_t current = 0, asked = in->offset, head = channel->stored->window.head;
-    if (!receipt_cursor(channel, in->user, &current)) return ERR_NOT_MEMBER;
-    if (in->is_seq) TRY(head_of_seq(channel, in->offset, &asked));
-    uint64_t wanted = in->verb == RECEIPT_VIEW ? head : min_u64(asked, head);
-    if (wanted > current)
+    uint64_t current = 0, wanted = 0;
+    struct letter_receipt asked = *in;
+    if (in->is_seq) TRY(head_of_seq(channel, in->offset, &asked.offset));
+    TRY(move_check(channel, &asked, &current, &wanted));
+    if (wanted != current)
         move_append(channel, letter, in, wanted);
     else /* what is read stays read */
         call_answer_to(channel->shard, letter->from,
@@ -154,7 +228,67 @@ static enum err list_read(const struct channel *channel, const struct letter_rec
     answer->receipt_users = users;
     answer->receipt_users_count = list.count;
     answer->next = list.next;
+    answer->has_times = channel->shard->store->engine->moves != NULL &&
+                        cursor_members(cursors) <= STORE_MOVES_MEMBERS_MAX;
     return ERR_OK;
+}
+
+/* A page that waits for its times.  Names are copies: members may go meanwhile. */
+struct list_wait {
+    struct store_moves op;
+    struct channel_op *of; /* holds the channel */
+    struct answer answer;
+    struct receipt_user *users;
+    struct bytes *names;
+};
+
+static void list_on_moves(struct store_moves *moves, enum err err, const struct store_moved *moved)
+{
+    struct list_wait *wait = container_of(moves, struct list_wait, op);
+    struct channel_op *op = wait->of;
+    /* Who has read is known in any case, and when is better not told than nothing. */
+    if (err != ERR_OK) wait->answer.has_times = false;
+    for (uint32_t i = 0; err == ERR_OK && i < wait->answer.receipt_users_count; i++) {
+        wait->users[i].read_ms = moved[i].read_ms;
+        wait->users[i].delivered_ms = moved[i].delivered_ms;
+    }
+    call_answer_to(op->channel->shard, op->to, &wait->answer);
+    mem_free(wait);
+    op_end(op);
+}
+
+static void list_await(struct channel *channel, uint32_t to, const struct letter_receipt *in,
+                       const struct answer *answer)
+{
+    uint32_t count = answer->receipt_users_count;
+    size_t size = 0;
+    for (uint32_t i = 0; i < count; i++) size += answer->receipt_users[i].user.size;
+    struct list_wait *wait = mem_alloc(sizeof *wait + count * sizeof(struct receipt_user) +
+                                       count * sizeof(struct bytes) + size);
+    wait->users = (struct receipt_user *)(wait + 1);
+    wait->names = (struct bytes *)(wait->users + count);
+    uint8_t *at = (uint8_t *)(wait->names + count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct bytes user = answer->receipt_users[i].user;
+        memcpy(at, user.at, user.size);
+        wait->names[i] = wait->users[i].user = bytes_of(at, user.size);
+        at += user.size;
+    }
+    wait->of = op_for(channel, to, in->call);
+    wait->answer = *answer;
+    wait->answer.receipt_users = wait->users;
+    struct publication publication = {0};
+    const struct window *window = &channel->stored->window;
+    if (in->offset >= window_first(window)) window_get(window, in->offset, &publication);
+    wait->op = (struct store_moves){
+        .channel = &channel->stored->store,
+        .offset = in->offset,
+        .since_ms = publication.taken_ms,
+        .users = wait->names,
+        .users_count = count,
+        .on_moves = list_on_moves,
+    };
+    store_moves(channel->shard->store, &wait->op);
 }
 
 static void list_answer(struct channel *channel, uint32_t to, const struct letter_receipt *in,
@@ -163,7 +297,10 @@ static void list_answer(struct channel *channel, uint32_t to, const struct lette
     struct answer answer = {.call = in->call, .offset = channel->stored->window.head};
     answer.err = channel->stored->cursors == NULL ? ERR_NOT_MEMBER
                                                   : list_read(channel, in, stored, count, &answer);
-    call_answer_to(channel->shard, to, &answer);
+    if (answer.err == ERR_OK && answer.has_times && answer.receipt_users_count > 0)
+        list_await(channel, to, in, &answer);
+    else
+        call_answer_to(channel->shard, to, &answer);
 }
 
 /* --- may it be asked at all? -------------------------------------------------------- */
@@ -259,17 +396,17 @@ bool receipt_ask(struct channel *channel, struct letter *letter)
     enum err err = ERR_OK;
     switch ((enum receipt_verb)in.verb) {
     case RECEIPT_READ:
-    case RECEIPT_VIEW: err = move_ask(channel, letter, &in); break;
+    case RECEIPT_VIEW:
+    case RECEIPT_DELIVERED:
+    case RECEIPT_MARK_UNREAD:
+    case RECEIPT_HIDE: err = move_ask(channel, letter, &in); break;
     case RECEIPT_COUNTS:
     case RECEIPT_READERS:
     case RECEIPT_NONREADERS:
         err = question_check(channel, &in);
         if (err == ERR_OK) return question_begin(channel, letter, &in);
         break;
-    case RECEIPT_DELIVERED:
-    case RECEIPT_MARK_UNREAD:
-    case RECEIPT_HIDE:
-    case RECEIPT_VERB_COUNT: err = ERR_NOT_AVAILABLE; break;
+    case RECEIPT_VERB_COUNT: impossible("a verb is one of those above");
     }
     if (err != ERR_OK) question_refuse(channel->shard, letter->from, in.call, err);
     return false;

@@ -303,7 +303,8 @@ bool connect_subs_match(const struct shard *shard, const struct conn *conn,
 bool connect_hold(struct shard *shard, struct conn *conn, struct frame *frame)
 {
     check(conn->flags & CONN_CONNECTING);
-    if (conn->connecting->stage != CONNECT_STAGE_SUBSCRIBE) return false;
+    uint8_t stage = conn->connecting->stage;
+    if (stage != CONNECT_STAGE_SUBSCRIBE && stage != CONNECT_STAGE_DIGEST) return false;
     struct connect_held *held = &conn->connecting->held;
     uint64_t most =
         max_u64(shard->config->client_queue_max_bytes, shard->config->websocket_message_max_bytes);

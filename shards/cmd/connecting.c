@@ -145,9 +145,8 @@ static enum connect_step connect_reply(struct shard *shard, struct conn *conn)
 typedef enum connect_step (*connect_fn)(struct shard *shard, struct conn *conn);
 
 static const connect_fn stages[] = {
-    [CONNECT_STAGE_IDENTIFY] = connect_identify,
-    [CONNECT_STAGE_REGISTER] = connect_register,
-    [CONNECT_STAGE_SUBSCRIBE] = connect_subscribe,
+    [CONNECT_STAGE_IDENTIFY] = connect_identify,   [CONNECT_STAGE_REGISTER] = connect_register,
+    [CONNECT_STAGE_SUBSCRIBE] = connect_subscribe, [CONNECT_STAGE_DIGEST] = connect_digest,
     [CONNECT_STAGE_REPLY] = connect_reply,
 };
 

@@ -5,6 +5,7 @@
  *   IDENTIFY   connect_identify.c   who is this? user, client id, end of the token
  *   REGISTER   connect_register.c   tells the user's home (user/user_home.h)
  *   SUBSCRIBE  connect_subs.c       asks for the server-side subscriptions
+ *   DIGEST     connect_digest.c     what is new for the user, when that is asked for
  *   REPLY      connecting.c         the client is connected and hears it
  *
  * The stages run in this order on the connection's shard.  A stage that must
@@ -35,6 +36,7 @@ enum connect_stage {
     CONNECT_STAGE_IDENTIFY,
     CONNECT_STAGE_REGISTER,
     CONNECT_STAGE_SUBSCRIBE,
+    CONNECT_STAGE_DIGEST,
     CONNECT_STAGE_REPLY,
 };
 
@@ -57,8 +59,9 @@ struct connecting {
     /* IDENTIFY: the server-side subscriptions of the token, copied. */
     const struct jwt_sub *token_subs;
     uint32_t token_subs_count;
+    bool is_digesting, is_digested; /* DIGEST: begun, over */
+    struct bytes data;              /* of the reply, filled by DIGEST */
     /* Of the reply, filled by SUBSCRIBE. */
-    struct bytes data;
     const struct reply_connect_sub *reply_subs;
     uint32_t reply_subs_count;
     void *subscribing;            /* SUBSCRIBE's own */
@@ -85,3 +88,4 @@ void connect_unregister(struct shard *shard, struct conn *conn);
 enum connect_step connect_identify(struct shard *shard, struct conn *conn);
 enum connect_step connect_register(struct shard *shard, struct conn *conn);
 enum connect_step connect_subscribe(struct shard *shard, struct conn *conn);
+enum connect_step connect_digest(struct shard *shard, struct conn *conn);

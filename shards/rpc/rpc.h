@@ -7,12 +7,16 @@
  *
  *   message.send    {"channel","data","key"?}  → {"offset","epoch","id","time"?}
  *   receipt.read    {"channel","offset"}       → {"offset"}
+ *   receipt.delivered  {"channel","offset"}    → {"offset"}
  *   receipt.view    {"channel"}                → {"offset"}
+ *   receipt.mark_unread  {"channel","offset"}  → {"offset"}
+ *   receipt.hide    {"channel","hidden"}       → {}
  *   receipt.counts  {"channel","offsets":[…]}  → {"counts":[…],"eligible":[…]}
  *   receipt.readers, receipt.nonreaders  {"channel","offset","limit"?,"after"?}
  *                   → {"users":[{"user","read_at"?,"delivered_at"?}],"times","next"?}
  *   receipt.unread  {"channels":[…]}           → {"channels":{name:{"epoch","head","read",
  *                                                 "unread","first_unread"?}}}
+ *   receipt.digest  {"version"?}               → {"version","channels":[{…}],"more"?}
  *   sync.save       {"client","channels":{name:{"offset","epoch"}}}  → {}
  *   sync.load       {"client"}  → {"channels":{name:{"offset","epoch","at","missed"?}}}
  *

@@ -24,6 +24,10 @@ struct rpc {
 typedef enum err (*rpc_fn)(const struct rpc *rpc);
 enum err rpc_message_send(const struct rpc *rpc);
 enum err rpc_receipt_read(const struct rpc *rpc);
+enum err rpc_receipt_delivered(const struct rpc *rpc);
+enum err rpc_receipt_mark_unread(const struct rpc *rpc);
+enum err rpc_receipt_hide(const struct rpc *rpc);
+enum err rpc_receipt_digest(const struct rpc *rpc);
 enum err rpc_receipt_view(const struct rpc *rpc);
 enum err rpc_receipt_counts(const struct rpc *rpc);
 enum err rpc_receipt_readers(const struct rpc *rpc);

@@ -4,9 +4,12 @@
  * receipt.read         {"channel","offset"}   → {"offset"}   it has read up to there
  * receipt.delivered    {"channel","offset"}   → {"offset"}   a device of it has up to there
  * receipt.view         {"channel"}            → {"offset"}   it has read everything
+ * receipt.mark_unread  {"channel","offset"}   → {"offset"}   unread again from there on, for
+ *                                                           itself; 0: no mark any more
+ * receipt.hide         {"channel","hidden"}   → {}           it stands in no count or list
  *
- * `offset` is where the cursor stands now: cut to the head, and never lower than before.
- * Membership is the permission.
+ * `offset` is where the cursor stands now: cut to the head, and never lower than before; a
+ * mark above what is read is none.  Membership is the permission.
  */
 #include <string.h>
 
@@ -20,7 +23,7 @@
 struct mark {
     struct bytes channel;
     uint64_t offset;
-    bool has_offset;
+    bool has_offset, has_hidden, is_hidden;
 };
 
 static enum err mark_parse(struct bytes text, struct arena *arena, struct mark *out)
@@ -36,6 +39,9 @@ static enum err mark_parse(struct bytes text, struct arena *arena, struct mark *
             } else if (bytes_equal_text(name, "offset")) {
                 out->has_offset = true;
                 json_u64(&json, &out->offset);
+            } else if (bytes_equal_text(name, "hidden")) {
+                out->has_hidden = true;
+                json_bool(&json, &out->is_hidden);
             } else {
                 json_skip(&json);
             }
@@ -49,8 +55,10 @@ static void on_moved(struct shard *shard, struct call *call, struct conn *conn,
     if (!rpc_is_answered(shard, call, conn, answer)) return;
     struct json_out out = {0};
     json_out_object(&out);
-    json_out_key(&out, "offset");
-    json_out_u64(&out, answer->offset);
+    if (call->kind != RECEIPT_HIDE) {
+        json_out_key(&out, "offset");
+        json_out_u64(&out, answer->offset);
+    }
     json_out_object_end(&out);
     rpc_reply(shard, call, conn, &out);
 }
@@ -60,7 +68,9 @@ static enum err move(const struct rpc *rpc, enum receipt_verb verb)
     struct shard *shard = rpc->shard;
     struct mark mark;
     TRY(mark_parse(rpc->data, &shard->arena, &mark));
-    if (!mark.has_offset && verb != RECEIPT_VIEW) return ERR_BAD_REQUEST;
+    bool is_whole =
+        verb == RECEIPT_VIEW || (verb == RECEIPT_HIDE ? mark.has_hidden : mark.has_offset);
+    if (!is_whole) return ERR_BAD_REQUEST;
     TRY(rpc_receipt_check(rpc, mark.channel));
 
     struct letter_receipt question = {
@@ -68,10 +78,12 @@ static enum err move(const struct rpc *rpc, enum receipt_verb verb)
         .channel = mark.channel,
         .user = conn_user(rpc->conn),
         .offset = mark.offset,
+        .is_hidden = mark.is_hidden,
     };
     memcpy(question.client, rpc->conn->client, sizeof question.client);
     struct call *call;
     TRY(rpc_call(rpc, mark.channel, on_moved, &call, &question.call));
+    call->kind = (uint8_t)verb;
     call_post(shard, letter_pack_receipt(shard->post, call->to, &question));
     return ERR_OK;
 }
@@ -84,4 +96,19 @@ enum err rpc_receipt_read(const struct rpc *rpc)
 enum err rpc_receipt_view(const struct rpc *rpc)
 {
     return move(rpc, RECEIPT_VIEW);
+}
+
+enum err rpc_receipt_delivered(const struct rpc *rpc)
+{
+    return move(rpc, RECEIPT_DELIVERED);
+}
+
+enum err rpc_receipt_mark_unread(const struct rpc *rpc)
+{
+    return move(rpc, RECEIPT_MARK_UNREAD);
+}
+
+enum err rpc_receipt_hide(const struct rpc *rpc)
+{
+    return move(rpc, RECEIPT_HIDE);
 }

@@ -156,7 +156,7 @@ test('policies and large groups', async (t) => {
       assert.deepEqual(await bob.rpc('receipt.view', { channel }), { offset: 1 });
     }
     const list = (who, channel) => who.rpc('receipt.readers', { channel, offset: 1 });
-    assert.deepEqual((await list(ann, 'mine:a')).users, [{ user: 'bob' }]);
+    assert.deepEqual((await list(ann, 'mine:a')).users.map(({ user }) => user), ['bob']);
     await refused(list(bob, 'mine:a'), 103);
     await refused(list(ann, 'number:a'), 1005);
     await refused(list(ann, 'quiet:a'), 1005);
@@ -208,5 +208,92 @@ test('policies and large groups', async (t) => {
     await gateway.ask('members_set', { channel: 'club:a', members: ['eve'] });
     await until(() => feed.subscription.state === 'unsubscribed', 'ann hears no more');
     await refused(ann.rpc('message.send', { channel: 'club:a', data: 2 }), 103);
+  });
+});
+
+test('delivered, marked, hidden, and the digest', async (t) => {
+  const gateway = await new Gateway({ config: config() }).start();
+  t.after(() => gateway.end());
+  const members = ['ann', 'bob', 'cid'], channels = ['chat:a', 'chat:b', 'chat:c'];
+  for (const channel of channels) await gateway.ask('members_set', { channel, members });
+  const ann = await device(t, gateway, 'ann'), bob = await device(t, gateway, 'bob');
+  const send = (channel) => ann.rpc('message.send', { channel, data: 1 });
+  const state = async (who, channel) => (await who.rpc('receipt.unread', { channels: [channel] })).channels[channel];
+
+  await t.test('delivered comes before read, with times', async () => {
+    const channel = 'chat:a', from = Date.now() - 1000;
+    await ann.watch(channel);
+    for (let n = 0; n < 3; n++) await send(channel);
+    assert.deepEqual(await bob.rpc('receipt.delivered', { channel, offset: 3 }), { offset: 3 });
+    await until(() => ann.heard.some(({ data }) => data.delivered?.[0].user === 'bob' && data.delivered[0].to === 3), 'it is told');
+    const { read, delivered, unread } = await state(bob, channel);
+    assert.deepEqual([read, delivered, unread], [0, 3, 3]);
+    const others = await ann.rpc('receipt.nonreaders', { channel, offset: 2 });
+    assert.equal(others.times, true);
+    assert.deepEqual(others.users.map(({ user, read_at, delivered_at }) => [user, read_at === undefined, delivered_at > from]),
+      [['bob', true, true], ['cid', true, false]]);
+    await bob.rpc('receipt.read', { channel, offset: 2 });
+    const { users: [reader] } = await ann.rpc('receipt.readers', { channel, offset: 2 });
+    assert.ok(reader.read_at >= reader.delivered_at && reader.read_at < Date.now() + 1000);
+  });
+
+  await t.test('a mark of unread is for oneself, and goes with reading', async () => {
+    const channel = 'chat:a', desk = await device(t, gateway, 'bob');
+    assert.deepEqual(await bob.rpc('receipt.mark_unread', { channel, offset: 1 }), { offset: 1 });
+    await until(() => desk.own.length > 0, 'the desk hears');
+    assert.deepEqual([desk.own[0].read, desk.own[0].unread, desk.own[0].first_unread], [2, 3, 1]);
+    await until(async () => (await state(bob, channel)).unread === 3, 'it counts again');
+    assert.deepEqual(await ann.rpc('receipt.counts', { channel, offsets: [1] }), { counts: [1], eligible: [2] });
+    assert.deepEqual(await bob.rpc('receipt.read', { channel, offset: 2 }), { offset: 2 });
+    await until(async () => (await state(bob, channel)).unread === 1, 'the mark is gone');
+    await refused(bob.rpc('receipt.mark_unread', { channel, offset: 99 }), 107);
+  });
+
+  await t.test('who hides stands in no count, and reads for itself', async () => {
+    const channel = 'chat:a', counts = () => ann.rpc('receipt.counts', { channel, offsets: [2] });
+    assert.deepEqual(await bob.rpc('receipt.hide', { channel, hidden: true }), {});
+    await until(async () => (await counts()).eligible[0] === 1, 'bob is hidden');
+    assert.deepEqual(await counts(), { counts: [0], eligible: [1] });
+    const before = ann.heard.length;
+    assert.deepEqual(await bob.rpc('receipt.view', { channel }), { offset: 3 });
+    assert.equal((await state(bob, channel)).unread, 0);
+    await bob.rpc('receipt.hide', { channel, hidden: false });
+    await until(async () => (await counts()).counts[0] === 1, 'bob is back');
+    assert.ok(ann.heard.slice(before).every(({ data }) => !data.moves), 'nobody was told');
+    await refused(bob.rpc('receipt.hide', { channel }), 107);
+  });
+
+  await t.test('a digest tells what is new since the last one', async () => {
+    const names = (digest) => digest.channels.map(({ channel }) => channel).sort();
+    await send('chat:b');
+    // What was recorded a moment ago may not be listed yet.
+    const first = await until(async () => {
+      const digest = await bob.rpc('receipt.digest', {});
+      return digest.channels.length === 3 && digest;
+    }, 'all three are listed');
+    assert.deepEqual(names(first), channels);
+    assert.equal(first.channels.find(({ channel }) => channel === 'chat:b').unread, 1);
+    assert.deepEqual((await bob.rpc('receipt.digest', { version: first.version })).channels, []);
+    await send('chat:c');
+    await bob.rpc('receipt.view', { channel: 'chat:b' }); // which goes to zero
+    let told;
+    const back = await connect(gateway, 'bob', { data: { digest: first.version } });
+    t.after(() => back.centrifuge.disconnect());
+    back.centrifuge.on('connected', ({ data }) => { told = data; });
+    back.centrifuge.disconnect();
+    back.centrifuge.connect();
+    await until(() => told, 'the reply brings one');
+    const { digest } = told;
+    assert.deepEqual(names(digest).filter((name) => name !== 'chat:a'), ['chat:b', 'chat:c']);
+    assert.deepEqual(digest.channels.map(({ channel, unread }) => [channel, unread]).filter(([name]) => name !== 'chat:a').sort(),
+      [['chat:b', 0], ['chat:c', 1]]);
+    assert.deepEqual((await bob.rpc('receipt.digest', { version: digest.version })).channels, []);
+    await refused(bob.rpc('receipt.digest', { version: 'x' }), 107);
+    // It outlives the gateway.
+    for (const each of [ann.client, bob.client, back]) each.centrifuge.disconnect();
+    await gateway.stop();
+    await gateway.start({ shards: 3 });
+    const later = await device(t, gateway, 'bob');
+    assert.deepEqual((await later.rpc('receipt.digest', { version: digest.version })).channels, []);
   });
 });

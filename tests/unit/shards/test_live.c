@@ -62,7 +62,7 @@ static void open_with(const char *namespace_options, const char *options)
 /* `count` members: ann, bob, u2, u3, … */
 static void members(uint32_t count)
 {
-    static char names[3000][8];
+    static char names[3000][16];
     static struct bytes users[3000];
     assert_true(count <= 3000);
     for (uint32_t i = 0; i < count; i++) {
