@@ -123,6 +123,21 @@ async function chat(t, gateways, channel) {
     assert.deepEqual(await bob.rpc('receipt.counts', { channel, offsets: [1] }), { counts: [1], eligible: [1] });
     await refused(cid.rpc('receipt.view', { channel }), 103);
   });
+
+  await t.test('a digest of one gateway is one of all', async () => {
+    const first = await until(async () => {
+      const digest = await phone.rpc('receipt.digest', {});
+      return digest.channels.length === 1 && digest.channels[0].head === 4 && digest;
+    }, 'the channel is listed');
+    assert.equal(first.channels[0].unread, 1);
+    await until(async () => (await desk.rpc('receipt.digest', { version: first.version })).channels.length === 0, 'nothing is new');
+    await desk.rpc('receipt.view', { channel });
+    const { channels } = await until(async () => {
+      const digest = await phone.rpc('receipt.digest', { version: first.version });
+      return digest.channels.length === 1 && digest;
+    }, 'it went to zero');
+    assert.deepEqual([channels[0].channel, channels[0].unread], [channel, 0]);
+  });
 }
 
 for (const shards of [1, 4]) {

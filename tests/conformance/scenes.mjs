@@ -179,7 +179,7 @@ export const scenes = [
     await ann.centrifuge.send(s.pack({ a: 1 }));
     await s.until(() => ann.centrifuge.state === 'disconnected', 'nothing takes it');
     return [...lines, feed.log.at(-1), `${feed.log.length} lines`, ann.log.at(-1)];
-  }, ['108 not available', '108 not available', '["offset","epoch"]', '["offset","epoch"]', '102 unknown channel', '103 permission denied',
+  }, ['108 not available', '108 not available', '["offset","epoch","id","time"]', '["offset","epoch","id","time"]', '102 unknown channel', '103 permission denied',
     '["offset"]', '["counts","eligible"]', 'publication @1 {"hi":1} by ann of ann', '3 lines', 'disconnected 3508 not available']],
 
   ['tokens are renewed on the way', async (s) => {

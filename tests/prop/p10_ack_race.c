@@ -1,7 +1,7 @@
 /*
  * P10: an acknowledgement races with going offline.
  *
- * A user's two devices read up to n, say so, and in the same moment their connection, the
+ * A user's three devices read up to n, say so, and in the same moment their connection, the
  * process or the machine ends while others say n+1 and more.  Whatever of it got through:
  * a cursor that was told stays, and never stands beyond what somebody said that he had read;
  * a late one of an older connection moves nothing back; and each device goes on with exactly
@@ -12,9 +12,19 @@
 
 #include "people.h"
 
-#define READERS 2
-#define PEOPLE  5 /* all of one user */
+#define READERS 3
+#define PEOPLE  5 /* of two users in turn: who reads, and who says something */
 #define ASKED   64
+
+/* Devices 0, 2 and 4 read, the others speak. */
+static uint32_t screen_of(const struct device *device)
+{
+    return device->user == 0 ? device->number / 2 : UINT32_MAX;
+}
+static struct device *reader(uint64_t index)
+{
+    return &people.devices[index * 2];
+}
 
 static struct {
     uint64_t told, asked; /* the highest told, and ever asked for */
@@ -31,8 +41,8 @@ static void on_seated(struct device *device, uint32_t room, uint64_t since, bool
                       uint64_t offset)
 {
     (void)room;
-    if (device->number >= READERS) return;
-    if (since == UINT64_MAX) model.next[device->number] = offset + 1;
+    if (screen_of(device) == UINT32_MAX) return;
+    if (since == UINT64_MAX) model.next[screen_of(device)] = offset + 1;
     if (since != UINT64_MAX && !is_recovered)
         world_fail("P10: what was not shown is not lost", "device %u: %" PRIu64 " to %" PRIu64,
                    device->number, since, offset);
@@ -44,12 +54,12 @@ static void on_shown(struct device *device, uint32_t room, uint64_t offset, uint
     (void)room;
     (void)text;
     (void)is_backlog;
-    if (device->number >= READERS) return;
-    if (offset != model.next[device->number])
+    if (screen_of(device) == UINT32_MAX) return;
+    if (offset != model.next[screen_of(device)])
         world_fail("P10: nothing is shown twice and nothing is passed over",
                    "device %u: %" PRIu64 " not %" PRIu64, device->number, offset,
-                   model.next[device->number]);
-    model.next[device->number]++;
+                   model.next[screen_of(device)]);
+    model.next[screen_of(device)]++;
 }
 
 /* The oldest that waits for this answer. */
@@ -68,12 +78,12 @@ static uint64_t floor_take(uint32_t device, uint64_t asked)
 
 static void on_gone(struct device *device)
 {
-    if (device->number < READERS) model.asks_count[device->number] = 0;
+    if (screen_of(device) != UINT32_MAX) model.asks_count[screen_of(device)] = 0;
 }
 
 static void on_read(struct device *device, uint32_t room, uint64_t asked, uint64_t told)
 {
-    uint64_t floor = floor_take(device->number, asked);
+    uint64_t floor = floor_take(screen_of(device), asked);
     (void)room;
     if (told < floor)
         world_fail("P10: a cursor that was told stays", "%" PRIu64 " after %" PRIu64, told, floor);
@@ -90,10 +100,10 @@ static void on_read(struct device *device, uint32_t room, uint64_t asked, uint64
 
 static void read_up_to(struct device *device, uint64_t offset)
 {
-    uint32_t *count = &model.asks_count[device->number];
+    uint32_t *count = &model.asks_count[screen_of(device)];
     if (offset == 0 || *count == ASKED || !device_read(device, 0, offset)) return;
-    model.asks[device->number][*count].offset = offset;
-    model.asks[device->number][(*count)++].floor = model.told;
+    model.asks[screen_of(device)][*count].offset = offset;
+    model.asks[screen_of(device)][(*count)++].floor = model.told;
     model.asked = max_u64(model.asked, offset);
 }
 
@@ -118,7 +128,7 @@ static struct device *asker;
 /* It asks for the least, and again when its connection still had to end. */
 static bool is_answered(void)
 {
-    if (!model.is_answered && asker->state == DEVICE_ON && model.asks_count[asker->number] == 0)
+    if (!model.is_answered && asker->state == DEVICE_ON && model.asks_count[screen_of(asker)] == 0)
         read_up_to(asker, 1);
     return model.is_answered;
 }
@@ -140,22 +150,22 @@ static void play(void)
     static const struct people_calls calls = {
         .on_shown = on_shown, .on_seated = on_seated, .on_read = on_read, .on_gone = on_gone};
     memset(&model, 0, sizeof(model));
-    people_begin(&(struct scene){.users = 1, .devices = PEOPLE, .rooms = 1, .recovery_max = 5000},
+    people_begin(&(struct scene){.users = 2, .devices = PEOPLE, .rooms = 1, .recovery_max = 5000},
                  &calls);
     room_members(0);
-    for (uint32_t i = 0; i < READERS; i++) device_join(&people.devices[i], 0, false);
+    for (uint32_t i = 0; i < READERS; i++) device_join(reader(i), 0, false);
     uint32_t races = (uint32_t)chance_between(10, 60);
     for (uint32_t i = 0; i < races; i++) {
         for (uint64_t said = chance_below(6); said > 0; said--)
-            (void)device_say(&people.devices[READERS + chance_below(PEOPLE - READERS)], 0);
+            (void)device_say(&people.devices[1 + 2 * chance_below(PEOPLE - READERS)], 0);
         people_pass(chance_skewed(&world.rng, 0, 80 * MS));
-        race(&people.devices[chance_below(READERS)]);
+        race(reader(chance_below(READERS)));
         for (uint32_t k = 0; k < READERS; k++)
-            if (chance(50)) device_come(&people.devices[k]);
+            if (chance(50)) device_come(reader(k));
     }
-    for (uint32_t i = 0; i < READERS; i++) device_come(&people.devices[i]);
+    for (uint32_t i = 0; i < READERS; i++) device_come(reader(i));
     people_calm();
-    for (uint32_t i = 0; i < READERS; i++) cursor_must_stand(&people.devices[i]);
+    for (uint32_t i = 0; i < READERS; i++) cursor_must_stand(reader(i));
     people_end();
 }
 

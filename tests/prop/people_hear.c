@@ -151,13 +151,37 @@ static void hear_error(struct device *device, const struct ask *ask, struct byte
     if (ask->kind == ASK_SIT || ask->kind == ASK_SAY) ask_later(device, ask);
 }
 
+static uint32_t room_named(const char *name)
+{
+    uint32_t room = 0;
+    while (room < people.scene.rooms && strcmp(name, room_name(room)) != 0) room++;
+    return room;
+}
+
+/* Another device of the user has moved its cursor. */
+static void hear_message(const struct device *device, struct bytes body)
+{
+    struct bytes data, state;
+    char name[64];
+    if (!peek_get(body, "data", &data) || !peek_get(data, "receipt", &state))
+        world_fail("a message is a receipt", "device %u", device->number);
+    peek_text(state, "channel", name, sizeof(name));
+    uint64_t head = peek_number(state, "head", 0), read = peek_number(state, "read", UINT64_MAX);
+    if (room_named(name) == people.scene.rooms || read > head)
+        world_fail("receipts are of rooms, below their heads", "device %u: %s %" PRIu64,
+                   device->number, name, read);
+}
+
 static void hear_push(struct device *device, struct bytes push)
 {
     struct bytes body;
     char name[64];
+    if (peek_get(push, "message", &body)) {
+        hear_message(device, body);
+        return;
+    }
     peek_text(push, "channel", name, sizeof(name));
-    uint32_t room = 0;
-    while (room < people.scene.rooms && strcmp(name, room_name(room)) != 0) room++;
+    uint32_t room = room_named(name);
     if (room == people.scene.rooms) {
         if (name[0] == '#') return; /* the personal channel */
         world_fail("pushes are of channels that exist", "device %u: %s", device->number, name);

@@ -102,7 +102,7 @@ static void members_join(struct day *day)
     for (uint32_t i = 0; i < day->members; i++) users[i] = bytes_of_text(names[i]);
     struct told told;
     ask_members(&day->small, CHANNEL, users, day->members, &told);
-    for (int i = 0; i < 200 && !told.is_here; i++) turn(&day->small);
+    while (!told.is_here) turn(&day->small);
     check(told.is_here && told.err == ERR_OK);
     struct letter_subscribe in = {.hub = {.index = 1, .generation = 1},
                                   .channel = LIVE,
