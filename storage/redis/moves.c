@@ -3,6 +3,8 @@
 #include "core/mem.h"
 #include "storage/redis/redis.h"
 
+#include <stdio.h>
+
 static const uint8_t script_text_moves[] = {
 #include "storage/redis/lua/moves.lua.inc"
 };
@@ -24,13 +26,15 @@ static void moves_write(struct link_call *base, struct link *link, struct resp_o
     (void)link;
     const struct moves_call *call = container_of(base, struct moves_call, call);
     const struct store_moves *op = call->op;
-    char key[REDIS_KEY_MAX];
+    char key[REDIS_KEY_MAX], kind[EPOCH_MAX + 4];
+    size_t letters = strcspn(op->channel->epoch, ".");
+    snprintf(kind, sizeof kind, "v:%.*s:", (int)letters, op->channel->epoch);
     struct reader reader = reader_of(bytes_of(call->users, call->size));
     resp_begin(out, 6 + op->users_count);
     resp_text(out, "EVAL");
     resp_bytes(out, bytes_of(script_text_moves, sizeof script_text_moves));
     resp_text(out, "1");
-    resp_bytes(out, redis_key(call->redis, key, call->partition, "v:", op->channel->name));
+    resp_bytes(out, redis_key(call->redis, key, call->partition, kind, op->channel->name));
     resp_number(out, op->since_ms > MOVES_SLACK_MS ? op->since_ms - MOVES_SLACK_MS : 0);
     resp_number(out, op->offset);
     while (reader.left > 0) resp_bytes(out, read_sized(&reader));

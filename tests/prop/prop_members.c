@@ -315,5 +315,5 @@ static void round_run(struct rng *seeded)
 
 int main(int argc, char **argv)
 {
-    return prop_main(argc, argv, 6, round_run);
+    return prop_main(argc, argv, 3, round_run);
 }

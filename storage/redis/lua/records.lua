@@ -168,12 +168,13 @@ local function changes_begin()
     return time_ms
   end
 
-  -- When cursors moved: "<prefix>:{p<k>}:v:<channel>", an entry of one field a move, c or d
-  -- and the offset, whose value is the user (moves.lua).  For small channels.
+  -- When cursors moved: "<prefix>:{p<k>}:v:<letters>:<channel>", an entry of one field a
+  -- move, c or d and the offset, whose value is the user (moves.lua).  For small channels.
+  -- With other letters of the epoch offsets begin anew.
   local moves_ms, moves_members_max = 604800000, 256
   local function note_move(channel, kind, user, offset)
     if call('HLEN', base .. 'm:' .. channel) > moves_members_max then return end
-    local stream = base .. 'v:' .. channel
+    local stream = base .. 'v:' .. string.match(epoch, '^%a+') .. ':' .. channel
     call('XADD', stream, 'MINID', '~', digits(math.max(now_ms() - moves_ms, 0)), '*',
          kind .. digits(offset), user)
     call('PEXPIRE', stream, moves_ms)
