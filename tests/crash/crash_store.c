@@ -10,9 +10,10 @@
  * at its start what the store holds.  The judge kills it at a random moment and
  * holds the next life to the model: every acknowledged text stands at its
  * offset; offsets are gapless; every text was asked for, stands once and in its
- * channel; cursors never go back.  What was asked with a key and not answered is
- * asked again in the next life and must then be there exactly once.  Now and
- * then a life ends in order, and the number of shards changes with every life.
+ * channel; cursors never go back, and who published has read it.  What was asked with
+ * a key and not answered is asked again in the next life and must then be there
+ * exactly once.  Now and then a life ends in order, and the number of shards changes
+ * with every life.
  *
  * From some life on what is published is sealed, and the key changes: then lives are
  * killed while older records are sealed anew, and in the end the last key alone opens
@@ -40,7 +41,7 @@ struct text {
 
 static struct text *texts;
 static uint64_t texts_count, *table;
-static uint64_t cursors[CHANNELS], heads[CHANNELS];
+static uint64_t cursors[CHANNELS][CURSOR_MARKS], heads[CHANNELS];
 static uint64_t backups_whole, backups_half; /* that were found */
 static bool is_backup_asked, is_copy;        /* is_copy: what is told now is of a backup */
 #define TABLE_SIZE (1u << 22)
@@ -97,12 +98,15 @@ static void judge_line(const struct line *line)
         if (!is_copy) text->offset = line->offset;
         break;
     case STORY_CURSOR_ACKED:
-        cursors[line->channel] = max_u64(cursors[line->channel], line->text);
+        check(line->offset < CURSOR_MARKS);
+        cursors[line->channel][line->offset] =
+            max_u64(cursors[line->channel][line->offset], line->text);
         break;
     case STORY_CURSOR_HELD:
         if (is_copy) break;
-        judge(line->text >= cursors[line->channel], "cursor of channel %u went back to %llu",
-              line->channel, number);
+        check(line->offset < CURSOR_MARKS);
+        judge(line->text >= cursors[line->channel][line->offset],
+              "cursor %llu of channel %u went back to %llu", offset, line->channel, number);
         break;
     case STORY_READY:
         for (uint64_t i = 0; i < texts_count; i++) {

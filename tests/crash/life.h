@@ -29,8 +29,8 @@ enum story {
 struct line {
     uint32_t story;
     uint32_t channel;
-    uint64_t text; /* its number; CURSOR: the offset */
-    uint64_t offset;
+    uint64_t text;   /* its number; CURSOR: the offset */
+    uint64_t offset; /* CURSOR: which mark */
 };
 
 static int tell_fd = 3;
@@ -61,7 +61,7 @@ static void flight_on_appended(struct store_append *op, enum err err, uint64_t o
     struct flight *flight = (struct flight *)op;
     if (err != ERR_OK) _exit(4);
     if (flight->is_cursor)
-        tell(STORY_CURSOR_ACKED, flight->channel, op->offset, 0);
+        tell(STORY_CURSOR_ACKED, flight->channel, op->offset, op->mark);
     else
         tell(STORY_ACKED, flight->channel, flight->text, offset);
     flight->is_busy = false;
@@ -78,7 +78,7 @@ static struct flight *flight_free(void)
 }
 
 /* Text n is "n " and filler that depends on n, of a size that depends on n; even
- * numbers have a key. */
+ * numbers have a key, those that five divides are by cid, a member. */
 static void fly(uint32_t channel, uint64_t text)
 {
     static const uint32_t sizes[SIZES] = {20, 300, 8000};
@@ -96,13 +96,16 @@ static void fly(uint32_t channel, uint64_t text)
     flight->op.type = RECORD_PUBLICATION;
     flight->op.publication.data = bytes_of(flight->data, size);
     flight->op.scope = BYTES_LITERAL("api");
+    flight->op.publication.has_info = text % 5 == 0;
+    flight->op.publication.user = text % 5 == 0 ? BYTES_LITERAL("cid") : BYTES_NONE;
     if (text % 2 == 0) flight->op.key = bytes_of_text(flight->key);
     flight->op.on_appended = flight_on_appended;
     tell(STORY_ASKED, channel, text, 0);
     store_append(things[channel].shard->store, &flight->op);
 }
 
-static void fly_cursor(uint32_t channel)
+/* ann reads, bob's device has it. */
+static void fly_cursor(uint32_t channel, enum cursor_mark mark)
 {
     struct flight *flight = flight_free();
     memset(&flight->op, 0, sizeof flight->op);
@@ -111,7 +114,8 @@ static void fly_cursor(uint32_t channel)
     flight->is_cursor = true;
     flight->op.channel = &things[channel].channel;
     flight->op.type = RECORD_CURSOR;
-    flight->op.user = BYTES_LITERAL("ann");
+    flight->op.user = mark == CURSOR_READ ? BYTES_LITERAL("ann") : BYTES_LITERAL("bob");
+    flight->op.mark = mark;
     flight->op.offset = things[channel].channel.head;
     flight->op.on_appended = flight_on_appended;
     store_append(things[channel].shard->store, &flight->op);
@@ -120,13 +124,21 @@ static void fly_cursor(uint32_t channel)
 static void tell_held(uint32_t channel)
 {
     struct thing *thing = &things[channel];
+    const struct store_member *ann = members_find(&thing->people, BYTES_LITERAL("ann"));
+    const struct store_member *bob = members_find(&thing->people, BYTES_LITERAL("bob"));
+    const struct store_member *cid = members_find(&thing->people, BYTES_LITERAL("cid"));
+    uint64_t published = 0;
     thing_read(thing, 0, UINT32_MAX, false);
     for (uint32_t i = 0; i < thing->answer.count; i++) {
         const struct heard *heard = &thing->answer.items[i];
-        tell(STORY_HELD, channel, strtoull(heard->data, NULL, 10), heard->offset);
+        uint64_t text = strtoull(heard->data, NULL, 10);
+        if (text % 5 == 0) published = heard->offset;
+        tell(STORY_HELD, channel, text, heard->offset);
     }
-    uint64_t read = thing_cursor_of(thing, "ann", NULL);
-    if (read != UINT64_MAX) tell(STORY_CURSOR_HELD, channel, read, 0);
+    if (ann == NULL) return; /* they join together, before anything is published */
+    tell(STORY_CURSOR_HELD, channel, ann->read, CURSOR_READ);
+    tell(STORY_CURSOR_HELD, channel, bob->delivered, CURSOR_DELIVERED);
+    if (cid->read != published && cid->read + 1 != cid->joined) _exit(7);
 }
 
 static void things_open(void)
@@ -220,7 +232,7 @@ static int drive(const char *directory, uint64_t seed, uint32_t shards_count, ui
     things_open();
     for (uint32_t i = 0; i < CHANNELS; i++) {
         if (thing_cursor_of(&things[i], "ann", NULL) == UINT64_MAX) {
-            thing_members(&things[i], (const char *[]){"ann", "bob"}, 2);
+            thing_members(&things[i], (const char *[]){"ann", "bob", "cid"}, 3);
         }
     }
     tell(STORY_READY, 0, 0, 0);
@@ -232,7 +244,10 @@ static int drive(const char *directory, uint64_t seed, uint32_t shards_count, ui
         if (i == backup_at) backup_ask(directory);
         if (keys > 0 && rng_chance(&rng, 2)) hurry();
         fly((uint32_t)rng_below(&rng, CHANNELS), text++);
-        if (rng_chance(&rng, 5)) fly_cursor((uint32_t)rng_below(&rng, CHANNELS));
+        if (rng_chance(&rng, 5)) {
+            enum cursor_mark mark = rng_chance(&rng, 50) ? CURSOR_READ : CURSOR_DELIVERED;
+            fly_cursor((uint32_t)rng_below(&rng, CHANNELS), mark);
+        }
         if (rng_chance(&rng, 20)) world_turn(&world);
     }
     for (uint32_t i = 0; i < CHANNELS; i++) thing_close(&things[i]);
