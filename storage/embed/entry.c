@@ -82,6 +82,8 @@ static struct bytes publication_user(struct bytes body)
     struct seal_head head;
     struct publication publication;
     struct reader reader = reader_of(body);
+    bool has_info = body.size > 1 && (body.at[1] & 1) != 0; /* a flag of storage/record.h */
+    if (!has_info) return BYTES_NONE;                       /* sealed or not; most have none */
     if (seal_is_on(body)) return seal_head_read(body, &head) == ERR_OK ? head.user : BYTES_NONE;
     if (publication_read(&reader, &publication) != ERR_OK) return BYTES_NONE;
     return publication_mover(&publication);
