@@ -257,7 +257,8 @@ static void listing_on_timer(struct timer *timer)
 {
     struct redis_store *redis = container_of(timer, struct redis_store, listing_timer);
     const struct store_env *env = &redis->store.env;
-    for (uint32_t i = 0; i < LISTING_LOOK_COUNT && list_is_empty(&redis->carries); i++) {
+    uint32_t count = list_is_empty(&redis->carries) ? LISTING_LOOK_COUNT : 0;
+    for (uint32_t i = 0; i < count; i++) {
         redis->listing_next = (redis->listing_next + 1) % redis->node->options.partitions;
         const struct redis_server *server = redis_server_of(redis, redis->listing_next);
         if (link_is_ready(&server->commands)) listing_carry(redis, redis->listing_next);
