@@ -81,6 +81,32 @@ static void channels_of_a_user_are_listed(void **state)
     world_stop(&world);
 }
 
+/* A node changed members and died before it told the users' partitions; what it had told
+ * of another channel comes again, and late. */
+static void what_a_node_left_is_carried(void **state)
+{
+    static const char *const left[] = {"room:z',struct.pack('<c1I4','+',1)..'z'",
+                                       "room:y',struct.pack('<c1I4','+',1)..'z'",
+                                       "room:y',struct.pack('<c1I4','-',1)..'z'"};
+    struct world world;
+    char command[256];
+    for (int i = 0; i < 3; i++) {
+        snprintf(command, sizeof command,
+                 "EVAL return(redis.call('XADD',KEYS[1],'*','%s)) 1 test:{p3}:o", left[i]);
+        assert_true(redis_say(&redis, command)[0] == '$');
+    }
+    begin(&world, state, 1);
+    assert_listed(&world, "z", "room:z ");
+    assert_string_equal(redis_say(&redis, "XLEN test:{p3}:o"), ":0");
+    (void)redis_say(&redis, "EVAL return(redis.call('XADD',KEYS[1],'5-5','room:z',struct.pack("
+                            "'<c1I4','-',1)..'z')) 1 test:{p20}:o");
+    uint64_t end_ns = clock_mono_ns() + WORLD_WAIT_MS * 1000000ull;
+    while (strcmp(redis_say(&redis, "XLEN test:{p20}:o"), ":0") != 0 && clock_mono_ns() < end_ns)
+        pass(&world, 20);
+    assert_listed(&world, "z", "room:z "); /* older news */
+    world_stop(&world);
+}
+
 static void members_outlive_a_restart(void **state)
 {
     struct world world;
@@ -129,9 +155,12 @@ static void members_outlive_a_restart(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {CASES(MEMORY), CASES(EMBEDDED), CASES(REDIS),
+    const struct CMUnitTest tests[] = {CASES(MEMORY),
+                                       CASES(EMBEDDED),
+                                       CASES(REDIS),
                                        CASE(members_outlive_a_restart, EMBEDDED),
-                                       CASE(members_outlive_a_restart, REDIS)};
+                                       CASE(members_outlive_a_restart, REDIS),
+                                       CASE(what_a_node_left_is_carried, REDIS)};
     const struct CMUnitTest others[] = {CASES(REDIS)};
     struct redis_world replica;
     redis_begin(&redis, NULL);
