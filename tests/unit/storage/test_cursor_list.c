@@ -286,6 +286,10 @@ static void who_comes_back_stands_where_he_says(void **state)
         assert_int_equal(read, to);
         assert_int_equal(cursor_read(index, user(1), &read), ERR_OK);
         assert_int_equal(read, 0);
+        assert_int_equal(cursor_leave(index, user(2)), ERR_OK);
+        cursor_post(index, 5000000); /* a leap beyond what two bytes hold, over a hole */
+        assert_int_equal(cursor_read(index, user(0), &read), ERR_OK);
+        assert_int_equal(read, to);
         cursor_verify(index);
         cursor_destroy(index);
     }
