@@ -4,11 +4,14 @@
  *
  * A log tells by itself that something in its middle is missing or damaged: later batches
  * know that it was durable.  Of its last batch, of its newest files or of all, nothing
- * in the logs would tell.  DIR/made does: a sector for each shard, written in place and
- * synced by a job:
+ * in the logs would tell.  DIR/made does: two sectors for each shard, one in either half
+ * of the file, written in turn and synced by a job, so that a write that fails half way
+ * spoils what it was to replace and never what counts until then:
  *
- *   "SLUICEMD" · u32 version (2) · u32 shard · u64 generation · u64 first · u64 last
- *   · u64 acked · u32 0 · u32 CRC32C, then zeroes up to 512 bytes
+ *   "SLUICEMD" · u32 version (3) · u32 shard · u64 generation · u64 first · u64 last
+ *   · u64 acked · u32 turn · u32 CRC32C, then zeroes up to 512 bytes
+ *
+ * The newer one counts, by generation, then turn; where one is spoilt, the other.
  *
  * A file is made first, then told here, then written to; one that is not needed any
  * more is told here first and then removed or renamed.  So a crash in between leaves
@@ -16,7 +19,7 @@
  * LOG_MARK_MS, with each change of files, and each 10 s under load: a sync more for
  * each commit would double what a commit costs.
  *
- * A start tells anew of every shard, so zeroes are damage.  The numbers of another
+ * A start tells anew of every shard, in both, so zeroes are damage.  The numbers of another
  * generation mean nothing: that its logs were applied was on disk before the next one began.
  *
  * Who knows that files are gone and wants to go on makes DIR/accept-loss: the start

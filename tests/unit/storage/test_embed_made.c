@@ -185,24 +185,47 @@ static void the_record_itself_is_missed(void **state)
     assert_int_equal(assert_started(true), head);
 }
 
+#define HALF (SHARDS_MAX * 512) /* of DIR/made: each shard has a sector in either */
+
+static void record_flip(long at)
+{
+    char path[128];
+    uint8_t byte;
+    snprintf(path, sizeof path, "%s/made", data);
+    int file = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pread(file, &byte, 1, at), 1);
+    byte ^= 4;
+    assert_int_equal(pwrite(file, &byte, 1, at), 1);
+    close(file);
+}
+
 static void a_changed_bit_of_the_record_is_refused(void **state)
 {
     (void)state;
     for (int at = 0; at < 512; at += 37) {
-        char path[128];
-        uint8_t byte;
         data_renew();
-        snprintf(path, sizeof path, "%s/made", data);
-        int file = open(path, O_RDWR | O_CLOEXEC);
-        assert_int_equal(pread(file, &byte, 1, at), 1);
-        byte ^= 4;
-        assert_int_equal(pwrite(file, &byte, 1, at), 1);
-        close(file);
+        record_flip(at);
+        record_flip(HALF + at);
         assert_refused();
     }
     shell("touch %s/accept-loss", data);
     assert_int_equal(assert_started(false), head);
     assert_int_equal(assert_started(true), head);
+}
+
+/* As a write that failed half way, or a bad sector, leaves it. */
+static void one_half_of_the_record_is_enough(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 4; i++) {
+        data_renew();
+        if (i < 2)
+            record_flip(i * HALF + 100);
+        else
+            shell("dd if=/dev/urandom of=%s/made bs=%d seek=%u count=1 conv=notrunc status=none",
+                  data, HALF, i - 2);
+        assert_int_equal(assert_started(true), head);
+    }
 }
 
 static void a_clean_end_leaves_nothing_to_miss(void **state)
@@ -388,8 +411,9 @@ static void zeroes_in_the_record_are_refused(void **state)
     static const int sectors[] = {1, SHARDS_MAX};
     for (uint32_t i = 0; i < array_count(sectors); i++) {
         data_renew();
-        shell("dd if=/dev/zero of=%s/made bs=512 count=%d conv=notrunc status=none", data,
-              sectors[i]);
+        for (int half = 0; half < 2; half++)
+            shell("dd if=/dev/zero of=%s/made bs=512 seek=%d count=%d conv=notrunc status=none",
+                  data, half * SHARDS_MAX, sectors[i]);
         assert_refused();
     }
     shell("touch %s/accept-loss", data);
@@ -409,6 +433,7 @@ int main(void)
         CASE(what_is_left_of_an_accepted_loss_is_there),
         CASE(the_record_itself_is_missed),
         CASE(a_changed_bit_of_the_record_is_refused),
+        CASE(one_half_of_the_record_is_enough),
         CASE(a_clean_end_leaves_nothing_to_miss),
         CASE(an_older_index_is_noticed),
         CASE(the_record_of_a_life_before_means_nothing),
