@@ -122,7 +122,8 @@ static enum err move_check(struct channel *channel, const struct letter_receipt 
     case RECEIPT_MARK_UNREAD:
         if (in->offset > head) return ERR_BAD_REQUEST;
         *current = member.unread_from;
-        *wanted = in->offset > member.read ? 0 : in->offset;
+        *wanted = in->offset == 0 ? 0 : max_u64(in->offset, member.joined);
+        if (*wanted > member.read) *wanted = 0;
         return ERR_OK;
     default:
         check(in->verb == RECEIPT_HIDE);

@@ -65,6 +65,17 @@ static struct told read_up_to(struct small *small, struct bytes user, uint64_t o
     return told;
 }
 
+static struct told unread_from(struct small *small, struct bytes user, uint64_t offset)
+{
+    struct told told;
+    struct letter_receipt in = {
+        .verb = RECEIPT_MARK_UNREAD, .channel = CHANNEL, .user = user, .offset = offset};
+    ask_receipt(small, 0, in, &told);
+    small_run(small);
+    assert_true(told.is_here);
+    return told;
+}
+
 static struct told counts_of(struct small *small, struct bytes user, uint64_t offset)
 {
     struct told told;
@@ -292,6 +303,24 @@ static void removed_and_system_messages_are_told_apart(void **state)
     small_end(small);
 }
 
+/* What was said before somebody came is not for them, read or unread. */
+static void a_mark_of_unread_begins_at_the_join(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    set_members(small, (struct bytes[]){A, B}, 2);
+    for (int i = 0; i < 3; i++) say(small, A);
+    set_members(small, (struct bytes[]){A, B, C}, 3);
+    assert_int_equal(unread_from(small, C, 2).offset, 0); /* nothing is read that could be marked */
+    say(small, A);
+    assert_int_equal(read_up_to(small, C, 4).offset, 4);
+    assert_int_equal(unread_from(small, C, 0).offset, 0);
+    assert_int_equal(unread_from(small, C, 2).offset, 4);
+    assert_int_equal(unread_from(small, C, 2).offset, 4);
+    assert_int_equal(unread_from(small, B, 2).offset, 0);
+    small_end(small);
+}
+
 static void members_and_cursors_outlive_a_closing(void **state)
 {
     (void)state;
@@ -320,6 +349,7 @@ int main(void)
         cmocka_unit_test(readers_and_the_others_are_listed_by_pages),
         cmocka_unit_test(the_policy_says_who_sees_names),
         cmocka_unit_test(removed_and_system_messages_are_told_apart),
+        cmocka_unit_test(a_mark_of_unread_begins_at_the_join),
         cmocka_unit_test(members_and_cursors_outlive_a_closing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
