@@ -71,7 +71,7 @@ struct sock_handlers {
 
 struct loop_options {
     uint32_t socks_max;    /* slots of the direct-descriptor table; RLIMIT_NOFILE bounds it */
-    uint32_t links_max;    /* of them, for loop_connect only; 0: 64, at most half */
+    uint32_t links_max;    /* of them, for loop_connect only, at most all but one; 0: 64 or half */
     uint32_t recv_buffers; /* count, power of two */
     uint32_t recv_buffer_size;
     uint32_t sq_entries;

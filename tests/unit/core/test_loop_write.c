@@ -222,7 +222,9 @@ static void unprivileged_user_gets_a_loop(void **state)
     (void)state;
     pid_t child = fork();
     if (child == 0) {
-        if (getuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0)) _exit(2);
+        /* A user of its own: what is locked counts over all processes of a user. */
+        uid_t nobody = 100000 + (uid_t)getpid();
+        if (getuid() == 0 && (setgid(nobody) != 0 || setuid(nobody) != 0)) _exit(2);
         struct rlimit locked = {64 << 10, 8 << 20}, files = {1000, 1000};
         setrlimit(RLIMIT_MEMLOCK, &locked);
         setrlimit(RLIMIT_NOFILE, &files);
