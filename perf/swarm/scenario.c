@@ -78,7 +78,10 @@ static bool set(struct scenario *scenario, const struct setting *setting, const 
     case BOOL:
         *(bool *)field = strcmp(value, "true") == 0;
         return *(bool *)field || strcmp(value, "false") == 0;
-    case TEXT: *(const char **)field = strdup(value); return *(const char **)field != NULL;
+    case TEXT:
+        free(*(char **)field);
+        *(char **)field = strdup(value);
+        return *(char **)field != NULL;
     }
     return false;
 }

@@ -33,7 +33,7 @@ struct scenario {
 #undef SETTING
 };
 
-/* Every setting at its default. */
+/* Every setting at its default.  `scenario` is zeroed memory; texts are its own. */
 void scenario_default(struct scenario *scenario);
 /* Reads a file.  False with a sentence that names file and line. */
 bool scenario_read(struct scenario *scenario, const char *path, char *why, size_t why_size);
