@@ -71,12 +71,13 @@ struct sock_handlers {
 
 struct loop_options {
     uint32_t socks_max;    /* slots of the direct-descriptor table; RLIMIT_NOFILE bounds it */
-    uint32_t links_max;    /* of them, for loop_connect only, at most all but one; 0: 64 or half */
+    uint32_t links_max;    /* of them, for loop_connect only; 0: 64, at most half */
     uint32_t recv_buffers; /* count, power of two */
     uint32_t recv_buffer_size;
     uint32_t sq_entries;
     uint32_t cq_entries;
-    bool is_quiet; /* another loop of the process has said what bounds the table */
+    bool is_client; /* nobody is listened to: links may be all but one */
+    bool is_quiet;  /* another loop of the process has said what bounds the table */
 };
 
 /* A durable append: writes data[size] at `offset` of `file` (a disk handle),

@@ -65,8 +65,9 @@ enum err loop_create(const struct loop_options *options, struct loop **out)
     check(options->socks_max >= 2);
     struct loop_options bounded = *options;
     bounded.socks_max = loop_bound(options->socks_max, options->is_quiet);
-    uint32_t links = options->links_max != 0 ? min_u32(options->links_max, bounded.socks_max - 1)
-                                             : min_u32(LINKS_DEFAULT, bounded.socks_max / 2);
+    uint32_t links = options->links_max != 0 ? options->links_max : LINKS_DEFAULT;
+    uint32_t links_most = options->is_client ? bounded.socks_max - 1 : bounded.socks_max / 2;
+    links = min_u32(links, links_most);
 
     struct ring *ring;
     loop_unlock_memory();

@@ -416,6 +416,7 @@ void crowd_create(struct crowd *crowd, const struct scenario *scenario, struct t
         .recv_buffer_size = 8192,
         .sq_entries = 4096,
         .cq_entries = 32768,
+        .is_client = true,
         .is_quiet = true,
     };
     if (loop_create(&options, &crowd->loop) != ERR_OK) {
