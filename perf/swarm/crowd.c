@@ -377,9 +377,10 @@ static void open_next(struct crowd *crowd)
     const struct scenario *s = crowd->scenario;
     uint32_t share = max_u32(s->opening / s->processes, 1);
     uint64_t due = UINT64_MAX;
+    /* A phase may begin a little after this turn did. */
+    uint64_t began_ns = min_u64(crowd->tally->began_ns, crowd->now_ns);
     if (s->open_rate > 0)
-        due = (uint64_t)((double)(crowd->now_ns - crowd->tally->began_ns) * 1e-9 * s->open_rate /
-                         s->processes);
+        due = (uint64_t)((double)(crowd->now_ns - began_ns) * 1e-9 * s->open_rate / s->processes);
     /* Nobody resumes before there is a ticket. */
     if (crowd->covers != NULL && !cover_context_is_warm(crowd->covers)) share = 1;
     while (crowd->opened < crowd->clients_count && crowd->opening < share && crowd->opened < due &&

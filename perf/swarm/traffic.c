@@ -423,7 +423,7 @@ static bool is_drained(struct crowd *crowd)
     case KIND_SEND: return send_is_done(crowd);
     case KIND_SLOW:
         slow_wake(crowd);
-        return is_all_delivered(crowd) && crowd->now_ns - crowd->tally->began_ns > 3000000000u;
+        return is_all_delivered(crowd) && crowd->now_ns > crowd->tally->began_ns + 3000000000u;
     default: return is_all_delivered(crowd);
     }
 }
