@@ -16,7 +16,9 @@
 
 #include "core/check.h"
 
-#define STRIPES 64
+#define STRIPES    64
+#define MEM_KEPT   (8 << 20)
+#define MEM_MAPPED (1 << 20)
 
 static struct {
     _Alignas(CACHE_LINE) pthread_mutex_t mutex;
@@ -44,6 +46,12 @@ _Noreturn cold static void mem_spent(size_t size)
     fprintf(stderr, "memory is spent: %zu bytes wanted, %llu in use\n", size,
             (unsigned long long)mem_used());
     impossible("every size is bounded before it gets here, so the machine is too small");
+}
+
+void mem_setup(void)
+{
+    (void)mallopt(M_TRIM_THRESHOLD, MEM_KEPT);
+    (void)mallopt(M_MMAP_THRESHOLD, MEM_MAPPED);
 }
 
 void *mem_alloc(size_t size)

@@ -10,6 +10,7 @@
 #include "core/doc.h"
 #include "core/log.h"
 #include "core/loop.h"
+#include "core/mem.h"
 #include "shards/cli.h"
 #include "shards/node.h"
 
@@ -39,6 +40,7 @@ static int serve(struct config *config)
 
 int main(int argc, char **argv)
 {
+    mem_setup();
     doc_setup();
     return cli_run(argc, argv, serve);
 }
