@@ -16,6 +16,7 @@
 #include "shards/conn/door.h"
 #include "shards/fanout/fanout.h"
 #include "shards/letter_members.h"
+#include "shards/letter_parts.h"
 #include "shards/letter_receipt.h"
 #include "shards/letter_who.h"
 #include "shards/ops/drain.h"
@@ -30,51 +31,6 @@ const struct letter_handlers letter_table[LETTER_KIND_COUNT] = {
 #undef LETTER
 };
 
-#define HANDLE_SIZE 8
-#define SIZED(view) (4 + (view).size)
-
-static struct letter *draft(struct post *post, uint32_t to, enum letter_kind kind, size_t size,
-                            struct writer *writer)
-{
-    check(size <= UINT32_MAX);
-    struct letter *letter = letter_new(post, to, kind, (uint32_t)size);
-    *writer = writer_of(letter->payload, size);
-    return letter;
-}
-
-static struct letter *packed(struct letter *letter, const struct writer *writer)
-{
-    check(!writer->failed);
-    check(writer->used == letter->size);
-    return letter;
-}
-
-static struct reader opened(const struct letter *letter, enum letter_kind kind)
-{
-    check(letter->kind == kind);
-    return reader_of(bytes_of(letter->payload, letter->size));
-}
-
-static void read_to_end(const struct reader *reader)
-{
-    check(!reader->failed);
-    check(reader->left == 0);
-}
-
-static void write_handle(struct writer *writer, struct handle handle)
-{
-    write_u32(writer, handle.index);
-    write_u32(writer, handle.generation);
-}
-
-static struct handle read_handle(struct reader *reader)
-{
-    struct handle handle;
-    handle.index = read_u32(reader);
-    handle.generation = read_u32(reader);
-    return handle;
-}
-
 /* subscribe · call · hub · u8 flags · u8 wire · u64 offset · sized channel · sized epoch
  *           · [who, or sized user] */
 struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
@@ -87,8 +43,8 @@ struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
     memcpy(who.client, in->client, sizeof who.client);
     size_t told = is_told ? who_size(&who) : in->is_as_member ? SIZED(in->user) : 0;
     struct letter *letter =
-        draft(post, to, LETTER_SUBSCRIBE,
-              2 * HANDLE_SIZE + 2 + 8 + SIZED(in->channel) + SIZED(in->epoch) + told, &w);
+        letter_draft(post, to, LETTER_SUBSCRIBE,
+                     2 * HANDLE_SIZE + 2 + 8 + SIZED(in->channel) + SIZED(in->epoch) + told, &w);
     write_handle(&w, in->call);
     write_handle(&w, in->hub);
     write_u8(&w, (uint8_t)(in->recover | in->reject_unrecovered << 1 | in->is_cache << 2 |
@@ -102,12 +58,12 @@ struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
         who_write(&w, &who);
     else if (in->is_as_member)
         write_sized(&w, in->user);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_subscribe(const struct letter *letter, struct letter_subscribe *out)
 {
-    struct reader r = opened(letter, LETTER_SUBSCRIBE);
+    struct reader r = letter_opened(letter, LETTER_SUBSCRIBE);
     *out = (struct letter_subscribe){.call = read_handle(&r)};
     out->hub = read_handle(&r);
     uint8_t flags = read_u8(&r);
@@ -131,7 +87,7 @@ void letter_read_subscribe(const struct letter *letter, struct letter_subscribe 
     out->user = who.user;
     out->conn_info = who.conn_info;
     out->chan_info = who.chan_info;
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* leave · hub · u8 flags · u8 wire · sized channel · [16 client] */
@@ -139,19 +95,19 @@ struct letter *letter_pack_leave(struct post *post, uint32_t to, const struct le
 {
     struct writer w;
     bool is_told = in->has_presence || in->tells_joins;
-    struct letter *letter = draft(post, to, LETTER_LEAVE,
-                                  HANDLE_SIZE + 2 + SIZED(in->channel) + (is_told ? 16 : 0), &w);
+    struct letter *letter = letter_draft(
+        post, to, LETTER_LEAVE, HANDLE_SIZE + 2 + SIZED(in->channel) + (is_told ? 16 : 0), &w);
     write_handle(&w, in->hub);
     write_u8(&w, (uint8_t)(in->has_presence | in->tells_joins << 1 | in->hears_joins << 2));
     write_u8(&w, in->wire);
     write_sized(&w, in->channel);
     if (is_told) write_bytes(&w, bytes_of(in->client, 16));
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_leave(const struct letter *letter, struct letter_leave *out)
 {
-    struct reader r = opened(letter, LETTER_LEAVE);
+    struct reader r = letter_opened(letter, LETTER_LEAVE);
     *out = (struct letter_leave){.hub = read_handle(&r)};
     uint8_t flags = read_u8(&r);
     out->has_presence = flags & 1;
@@ -160,7 +116,7 @@ void letter_read_leave(const struct letter *letter, struct letter_leave *out)
     out->wire = read_u8(&r);
     out->channel = read_sized(&r);
     if (out->has_presence || out->tells_joins) who_read_client(&r, out->client);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* ask · call · sized channel */
@@ -168,40 +124,40 @@ struct letter *letter_pack_ask(struct post *post, uint32_t to, enum letter_kind 
                                const struct letter_ask *in)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, kind, HANDLE_SIZE + SIZED(in->channel), &w);
+    struct letter *letter = letter_draft(post, to, kind, HANDLE_SIZE + SIZED(in->channel), &w);
     write_handle(&w, in->call);
     write_sized(&w, in->channel);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_ask(const struct letter *letter, struct letter_ask *out)
 {
-    struct reader r = opened(letter, letter->kind);
+    struct reader r = letter_opened(letter, letter->kind);
     out->call = read_handle(&r);
     out->channel = read_sized(&r);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* publish · call · u8 flags · sized channel · scope · key · publication */
 struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_PUBLISH,
-                                  HANDLE_SIZE + 1 + SIZED(in->channel) + SIZED(in->scope) +
-                                      SIZED(in->key) + publication_size(&in->publication),
-                                  &w);
+    struct letter *letter = letter_draft(post, to, LETTER_PUBLISH,
+                                         HANDLE_SIZE + 1 + SIZED(in->channel) + SIZED(in->scope) +
+                                             SIZED(in->key) + publication_size(&in->publication),
+                                         &w);
     write_handle(&w, in->call);
     write_u8(&w, (uint8_t)(in->is_live_only | in->is_head << 1));
     write_sized(&w, in->channel);
     write_sized(&w, in->scope);
     write_sized(&w, in->key);
     publication_write(&w, &in->publication);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_publish(const struct letter *letter, struct letter_publish *out)
 {
-    struct reader r = opened(letter, LETTER_PUBLISH);
+    struct reader r = letter_opened(letter, LETTER_PUBLISH);
     out->call = read_handle(&r);
     uint8_t flags = read_u8(&r);
     out->is_live_only = flags & 1;
@@ -211,17 +167,17 @@ void letter_read_publish(const struct letter *letter, struct letter_publish *out
     out->key = read_sized(&r);
     enum err err = publication_read(&r, &out->publication);
     check(err == ERR_OK);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* history · call · u64 since · u32 limit · u8 reverse · sized channel · since_epoch · user */
 struct letter *letter_pack_history(struct post *post, uint32_t to, const struct letter_history *in)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_HISTORY,
-                                  HANDLE_SIZE + 8 + 4 + 1 + SIZED(in->channel) +
-                                      SIZED(in->since_epoch) + SIZED(in->user),
-                                  &w);
+    struct letter *letter = letter_draft(post, to, LETTER_HISTORY,
+                                         HANDLE_SIZE + 8 + 4 + 1 + SIZED(in->channel) +
+                                             SIZED(in->since_epoch) + SIZED(in->user),
+                                         &w);
     write_handle(&w, in->call);
     write_u64(&w, in->since);
     write_u32(&w, in->limit);
@@ -229,12 +185,12 @@ struct letter *letter_pack_history(struct post *post, uint32_t to, const struct 
     write_sized(&w, in->channel);
     write_sized(&w, in->since_epoch);
     write_sized(&w, in->user);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_history(const struct letter *letter, struct letter_history *out)
 {
-    struct reader r = opened(letter, LETTER_HISTORY);
+    struct reader r = letter_opened(letter, LETTER_HISTORY);
     out->call = read_handle(&r);
     out->since = read_u64(&r);
     out->limit = read_u32(&r);
@@ -242,7 +198,7 @@ void letter_read_history(const struct letter *letter, struct letter_history *out
     out->channel = read_sized(&r);
     out->since_epoch = read_sized(&r);
     out->user = read_sized(&r);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* survey · call · u8 with users? */
@@ -250,18 +206,18 @@ struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle 
                                   bool with_users)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_SURVEY, HANDLE_SIZE + 1, &w);
+    struct letter *letter = letter_draft(post, to, LETTER_SURVEY, HANDLE_SIZE + 1, &w);
     write_handle(&w, call);
     write_u8(&w, with_users);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_survey(const struct letter *letter, struct handle *call, bool *with_users)
 {
-    struct reader r = opened(letter, LETTER_SURVEY);
+    struct reader r = letter_opened(letter, LETTER_SURVEY);
     *call = read_handle(&r);
     *with_users = read_u8(&r) != 0;
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* A frame letter is the struct itself: its pointers mean something only in this process. */
@@ -282,50 +238,50 @@ void letter_read_frame(const struct letter *letter, struct letter_frame *out)
 struct letter *letter_pack_lost(struct post *post, uint32_t to, const struct letter_lost *in)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_LOST, HANDLE_SIZE, &w);
+    struct letter *letter = letter_draft(post, to, LETTER_LOST, HANDLE_SIZE, &w);
     write_handle(&w, in->hub);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_lost(const struct letter *letter, struct letter_lost *out)
 {
-    struct reader r = opened(letter, LETTER_LOST);
+    struct reader r = letter_opened(letter, LETTER_LOST);
     out->hub = read_handle(&r);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* door_ask · u32 held · u32 wanted */
 struct letter *letter_pack_door_ask(struct post *post, uint32_t to, uint32_t held, uint32_t wanted)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_DOOR_ASK, 4 + 4, &w);
+    struct letter *letter = letter_draft(post, to, LETTER_DOOR_ASK, 4 + 4, &w);
     write_u32(&w, held);
     write_u32(&w, wanted);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_door_ask(const struct letter *letter, uint32_t *held, uint32_t *wanted)
 {
-    struct reader r = opened(letter, LETTER_DOOR_ASK);
+    struct reader r = letter_opened(letter, LETTER_DOOR_ASK);
     *held = read_u32(&r);
     *wanted = read_u32(&r);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* door_answer · u32 granted */
 struct letter *letter_pack_door_answer(struct post *post, uint32_t to, uint32_t granted)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_DOOR_ANSWER, 4, &w);
+    struct letter *letter = letter_draft(post, to, LETTER_DOOR_ANSWER, 4, &w);
     write_u32(&w, granted);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_door_answer(const struct letter *letter, uint32_t *granted)
 {
-    struct reader r = opened(letter, LETTER_DOOR_ANSWER);
+    struct reader r = letter_opened(letter, LETTER_DOOR_ANSWER);
     *granted = read_u32(&r);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kind kind)
@@ -351,7 +307,7 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
     size += lists_size(in) + receipts_size(in) + members_list_size(in);
 
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_ANSWER, size, &w);
+    struct letter *letter = letter_draft(post, to, LETTER_ANSWER, size, &w);
     write_handle(&w, in->call);
     write_u32(&w, in->err);
     write_u8(&w, (uint8_t)(in->is_repeat | in->recovered << 1 | in->was_recovering << 2 |
@@ -386,7 +342,7 @@ struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct a
     lists_write(&w, in);
     receipts_write(&w, in);
     members_list_write(&w, in);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 static void read_answer_survey(struct reader *r, struct arena *arena, struct answer *out)
@@ -411,7 +367,7 @@ static void read_answer_survey(struct reader *r, struct arena *arena, struct ans
 void letter_read_answer(const struct letter *letter, struct arena *arena, struct answer *out)
 {
     memset(out, 0, sizeof *out);
-    struct reader r = opened(letter, LETTER_ANSWER);
+    struct reader r = letter_opened(letter, LETTER_ANSWER);
     out->call = read_handle(&r);
     out->err = (enum err)read_u32(&r);
     check(out->err < ERR_COUNT);
@@ -445,5 +401,5 @@ void letter_read_answer(const struct letter *letter, struct arena *arena, struct
     lists_read(&r, arena, out);
     receipts_read(&r, arena, out);
     members_list_read(&r, arena, out);
-    read_to_end(&r);
+    letter_read_end(&r);
 }

@@ -5,41 +5,7 @@
 
 #include "core/arena.h"
 #include "core/check.h"
-
-#define SIZED(view) (4 + (view).size)
-
-static struct writer draft(struct letter **letter, struct post *post, uint32_t to,
-                           enum letter_kind kind, size_t size, struct handle call)
-{
-    check(size <= UINT32_MAX - 8);
-    *letter = letter_new(post, to, kind, (uint32_t)(8 + size));
-    struct writer writer = writer_of((*letter)->payload, 8 + size);
-    write_u32(&writer, call.index);
-    write_u32(&writer, call.generation);
-    return writer;
-}
-
-static struct letter *packed(struct letter *letter, const struct writer *writer)
-{
-    check(!writer->failed);
-    check(writer->used == letter->size);
-    return letter;
-}
-
-static struct reader opened(const struct letter *letter, enum letter_kind kind, struct handle *call)
-{
-    check(letter->kind == kind);
-    struct reader reader = reader_of(bytes_of(letter->payload, letter->size));
-    call->index = read_u32(&reader);
-    call->generation = read_u32(&reader);
-    return reader;
-}
-
-static void read_to_end(const struct reader *reader)
-{
-    check(!reader->failed);
-    check(reader->left == 0);
-}
+#include "shards/letter_parts.h"
 
 /* members · call · u8 kind · u8 with joins? · sized channel · u32 count
  *         · count × (sized user [· u64 joined · u64 read]) */
@@ -50,8 +16,9 @@ struct letter *letter_pack_members(struct post *post, uint32_t to, const struct 
     bool has_joins = in->joins != NULL;
     size_t size = 2 + SIZED(in->channel) + 4 + (has_joins ? 16 * (size_t)in->count : 0);
     for (uint32_t i = 0; i < in->count; i++) size += SIZED(in->users[i]);
-    struct letter *letter;
-    struct writer w = draft(&letter, post, to, LETTER_MEMBERS, size, in->call);
+    struct writer w;
+    struct letter *letter = letter_draft(post, to, LETTER_MEMBERS, HANDLE_SIZE + size, &w);
+    write_handle(&w, in->call);
     write_u8(&w, in->kind);
     write_u8(&w, has_joins);
     write_sized(&w, in->channel);
@@ -62,13 +29,14 @@ struct letter *letter_pack_members(struct post *post, uint32_t to, const struct 
         write_u64(&w, in->joins[i].joined);
         write_u64(&w, in->joins[i].read);
     }
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_members(const struct letter *letter, struct arena *arena,
                          struct letter_members *out)
 {
-    struct reader r = opened(letter, LETTER_MEMBERS, &out->call);
+    struct reader r = letter_opened(letter, LETTER_MEMBERS);
+    out->call = read_handle(&r);
     out->kind = read_u8(&r);
     bool has_joins = read_u8(&r) != 0;
     out->channel = read_sized(&r);
@@ -85,7 +53,7 @@ void letter_read_members(const struct letter *letter, struct arena *arena,
     }
     out->users = users;
     out->joins = joins;
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* members_list · call · u32 limit · u64 after · sized channel */
@@ -93,42 +61,47 @@ struct letter *letter_pack_members_list(struct post *post, uint32_t to,
                                         const struct letter_members_list *in)
 {
     check(in->limit > 0 && in->limit <= RECEIPT_LIST_MAX);
-    struct letter *letter;
-    struct writer w =
-        draft(&letter, post, to, LETTER_MEMBERS_LIST, 4 + 8 + SIZED(in->channel), in->call);
+    struct writer w;
+    struct letter *letter =
+        letter_draft(post, to, LETTER_MEMBERS_LIST, HANDLE_SIZE + 4 + 8 + SIZED(in->channel), &w);
+    write_handle(&w, in->call);
     write_u32(&w, in->limit);
     write_u64(&w, in->after);
     write_sized(&w, in->channel);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_members_list(const struct letter *letter, struct letter_members_list *out)
 {
-    struct reader r = opened(letter, LETTER_MEMBERS_LIST, &out->call);
+    struct reader r = letter_opened(letter, LETTER_MEMBERS_LIST);
+    out->call = read_handle(&r);
     out->limit = read_u32(&r);
     out->after = read_u64(&r);
     out->channel = read_sized(&r);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* head · call · u8 with seq? · u64 seq · sized channel */
 struct letter *letter_pack_head(struct post *post, uint32_t to, const struct letter_head *in)
 {
-    struct letter *letter;
-    struct writer w = draft(&letter, post, to, LETTER_HEAD, 1 + 8 + SIZED(in->channel), in->call);
+    struct writer w;
+    struct letter *letter =
+        letter_draft(post, to, LETTER_HEAD, HANDLE_SIZE + 1 + 8 + SIZED(in->channel), &w);
+    write_handle(&w, in->call);
     write_u8(&w, in->has_seq);
     write_u64(&w, in->seq);
     write_sized(&w, in->channel);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_head(const struct letter *letter, struct letter_head *out)
 {
-    struct reader r = opened(letter, LETTER_HEAD, &out->call);
+    struct reader r = letter_opened(letter, LETTER_HEAD);
+    out->call = read_handle(&r);
     out->has_seq = read_u8(&r) != 0;
     out->seq = read_u64(&r);
     out->channel = read_sized(&r);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* --- answers ---------------------------------------------------------------------- */

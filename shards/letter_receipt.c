@@ -9,41 +9,7 @@
 #include "core/check.h"
 #include "proto/outcome.h"
 #include "shards/json_out.h"
-
-#define SIZED(view) (4 + (view).size)
-
-static struct writer draft(struct letter **letter, struct post *post, uint32_t to,
-                           enum letter_kind kind, size_t size, struct handle call)
-{
-    check(size <= UINT32_MAX - 8);
-    *letter = letter_new(post, to, kind, (uint32_t)(8 + size));
-    struct writer writer = writer_of((*letter)->payload, 8 + size);
-    write_u32(&writer, call.index);
-    write_u32(&writer, call.generation);
-    return writer;
-}
-
-static struct letter *packed(struct letter *letter, const struct writer *writer)
-{
-    check(!writer->failed);
-    check(writer->used == letter->size);
-    return letter;
-}
-
-static struct reader opened(const struct letter *letter, enum letter_kind kind, struct handle *call)
-{
-    check(letter->kind == kind);
-    struct reader reader = reader_of(bytes_of(letter->payload, letter->size));
-    call->index = read_u32(&reader);
-    call->generation = read_u32(&reader);
-    return reader;
-}
-
-static void read_to_end(const struct reader *reader)
-{
-    check(!reader->failed);
-    check(reader->left == 0);
-}
+#include "shards/letter_parts.h"
 
 /* receipt · call · u8 verb · u8 flags · 16 client · u64 offset · u32 limit · u64 after
  *         · sized channel · sized user · u32 count · u64 offsets */
@@ -51,11 +17,12 @@ struct letter *letter_pack_receipt(struct post *post, uint32_t to, const struct 
 {
     check(in->verb < RECEIPT_VERB_COUNT);
     check(in->offsets_count <= RECEIPT_BATCH_MAX);
-    struct letter *letter;
-    struct writer w = draft(&letter, post, to, LETTER_RECEIPT,
-                            1 + 1 + 16 + 8 + 4 + 8 + SIZED(in->channel) + SIZED(in->user) + 4 +
-                                8 * (size_t)in->offsets_count,
-                            in->call);
+    struct writer w;
+    struct letter *letter = letter_draft(post, to, LETTER_RECEIPT,
+                                         HANDLE_SIZE + 1 + 1 + 16 + 8 + 4 + 8 + SIZED(in->channel) +
+                                             SIZED(in->user) + 4 + 8 * (size_t)in->offsets_count,
+                                         &w);
+    write_handle(&w, in->call);
     write_u8(&w, in->verb);
     write_u8(&w, (uint8_t)(in->is_hidden | in->is_seq << 1));
     write_bytes(&w, bytes_of(in->client, sizeof in->client));
@@ -66,14 +33,15 @@ struct letter *letter_pack_receipt(struct post *post, uint32_t to, const struct 
     write_sized(&w, in->user);
     write_u32(&w, in->offsets_count);
     for (uint32_t i = 0; i < in->offsets_count; i++) write_u64(&w, in->offsets[i]);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_receipt(const struct letter *letter, struct arena *arena,
                          struct letter_receipt *out)
 {
     *out = (struct letter_receipt){.verb = 0};
-    struct reader r = opened(letter, LETTER_RECEIPT, &out->call);
+    struct reader r = letter_opened(letter, LETTER_RECEIPT);
+    out->call = read_handle(&r);
     out->verb = read_u8(&r);
     check(out->verb < RECEIPT_VERB_COUNT);
     uint8_t flags = read_u8(&r);
@@ -92,7 +60,7 @@ void letter_read_receipt(const struct letter *letter, struct arena *arena,
     uint64_t *offsets = arena_get(arena, (out->offsets_count + (size_t)1) * sizeof *offsets);
     for (uint32_t i = 0; i < out->offsets_count; i++) offsets[i] = read_u64(&r);
     out->offsets = offsets;
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* receipt_states · call · sized user · u32 count · sized channels */
@@ -102,25 +70,27 @@ struct letter *letter_pack_receipt_states(struct post *post, uint32_t to,
     check(in->channels_count <= RECEIPT_STATES_MAX);
     size_t size = SIZED(in->user) + 4;
     for (uint32_t i = 0; i < in->channels_count; i++) size += SIZED(in->channels[i]);
-    struct letter *letter;
-    struct writer w = draft(&letter, post, to, LETTER_RECEIPT_STATES, size, in->call);
+    struct writer w;
+    struct letter *letter = letter_draft(post, to, LETTER_RECEIPT_STATES, HANDLE_SIZE + size, &w);
+    write_handle(&w, in->call);
     write_sized(&w, in->user);
     write_u32(&w, in->channels_count);
     for (uint32_t i = 0; i < in->channels_count; i++) write_sized(&w, in->channels[i]);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_receipt_states(const struct letter *letter, struct arena *arena,
                                 struct letter_receipt_states *out)
 {
-    struct reader r = opened(letter, LETTER_RECEIPT_STATES, &out->call);
+    struct reader r = letter_opened(letter, LETTER_RECEIPT_STATES);
+    out->call = read_handle(&r);
     out->user = read_sized(&r);
     out->channels_count = read_u32(&r);
     check(out->channels_count <= RECEIPT_STATES_MAX);
     struct bytes *channels = arena_get(arena, (out->channels_count + (size_t)1) * sizeof *channels);
     for (uint32_t i = 0; i < out->channels_count; i++) channels[i] = read_sized(&r);
     out->channels = channels;
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 void receipt_users_write(struct json_out *out, const struct answer *answer)

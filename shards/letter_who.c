@@ -7,8 +7,7 @@
 
 #include "core/arena.h"
 #include "core/check.h"
-
-#define SIZED(view) (4 + (view).size)
+#include "shards/letter_parts.h"
 
 size_t who_size(const struct wire_info *who)
 {

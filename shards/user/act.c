@@ -5,10 +5,7 @@
 
 #include "core/arena.h"
 #include "core/check.h"
-#include "shards/letter.h"
-
-#define HANDLE_SIZE 8
-#define SIZED(view) (4 + (view).size)
+#include "shards/letter_parts.h"
 
 /* u8 verb · u8 flags · 5 × u8 override · u16 code · u32 expires
  * · u64 offset · sized user, client, whitelist, reason, channel, info, data, epoch */
@@ -84,69 +81,28 @@ void act_read(struct reader *reader, struct act *act)
 
 /* --- letters -------------------------------------------------------------------- */
 
-static struct letter *draft(struct post *post, uint32_t to, enum letter_kind kind, size_t size,
-                            struct writer *writer)
-{
-    check(size <= UINT32_MAX);
-    struct letter *letter = letter_new(post, to, kind, (uint32_t)size);
-    *writer = writer_of(letter->payload, size);
-    return letter;
-}
-
-static struct letter *packed(struct letter *letter, const struct writer *writer)
-{
-    check(!writer->failed);
-    check(writer->used == letter->size);
-    return letter;
-}
-
-static struct reader opened(const struct letter *letter, enum letter_kind kind)
-{
-    check(letter->kind == kind);
-    return reader_of(bytes_of(letter->payload, letter->size));
-}
-
-static void read_to_end(const struct reader *reader)
-{
-    check(!reader->failed);
-    check(reader->left == 0);
-}
-
-static void write_handle(struct writer *writer, struct handle handle)
-{
-    write_u32(writer, handle.index);
-    write_u32(writer, handle.generation);
-}
-
-static struct handle read_handle(struct reader *reader)
-{
-    struct handle handle = {.index = read_u32(reader)};
-    handle.generation = read_u32(reader);
-    return handle;
-}
-
 /* user_enter · call · conn · u64 began · sized user */
 struct letter *letter_pack_user_enter(struct post *post, uint32_t to,
                                       const struct letter_user_enter *in)
 {
     struct writer w;
     struct letter *letter =
-        draft(post, to, LETTER_USER_ENTER, 2 * HANDLE_SIZE + 8 + SIZED(in->user), &w);
+        letter_draft(post, to, LETTER_USER_ENTER, 2 * HANDLE_SIZE + 8 + SIZED(in->user), &w);
     write_handle(&w, in->call);
     write_handle(&w, in->conn);
     write_u64(&w, in->began_ns);
     write_sized(&w, in->user);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_user_enter(const struct letter *letter, struct letter_user_enter *out)
 {
-    struct reader r = opened(letter, LETTER_USER_ENTER);
+    struct reader r = letter_opened(letter, LETTER_USER_ENTER);
     out->call = read_handle(&r);
     out->conn = read_handle(&r);
     out->began_ns = read_u64(&r);
     out->user = read_sized(&r);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* user_leave · conn · u32 session */
@@ -154,18 +110,18 @@ struct letter *letter_pack_user_leave(struct post *post, uint32_t to,
                                       const struct letter_user_leave *in)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_USER_LEAVE, HANDLE_SIZE + 4, &w);
+    struct letter *letter = letter_draft(post, to, LETTER_USER_LEAVE, HANDLE_SIZE + 4, &w);
     write_handle(&w, in->conn);
     write_u32(&w, in->session);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_user_leave(const struct letter *letter, struct letter_user_leave *out)
 {
-    struct reader r = opened(letter, LETTER_USER_LEAVE);
+    struct reader r = letter_opened(letter, LETTER_USER_LEAVE);
     out->conn = read_handle(&r);
     out->session = read_u32(&r);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* user_act · call · act */
@@ -173,18 +129,19 @@ struct letter *letter_pack_user_act(struct post *post, uint32_t to,
                                     const struct letter_user_act *in)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_USER_ACT, HANDLE_SIZE + act_size(&in->act), &w);
+    struct letter *letter =
+        letter_draft(post, to, LETTER_USER_ACT, HANDLE_SIZE + act_size(&in->act), &w);
     write_handle(&w, in->call);
     act_write(&w, &in->act);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_user_act(const struct letter *letter, struct letter_user_act *out)
 {
-    struct reader r = opened(letter, LETTER_USER_ACT);
+    struct reader r = letter_opened(letter, LETTER_USER_ACT);
     out->call = read_handle(&r);
     act_read(&r, &out->act);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* user_tell · u8 of this node · act */
@@ -192,18 +149,18 @@ struct letter *letter_pack_user_tell(struct post *post, uint32_t to, const struc
                                      bool is_of_this_node)
 {
     struct writer w;
-    struct letter *letter = draft(post, to, LETTER_USER_TELL, 1 + act_size(act), &w);
+    struct letter *letter = letter_draft(post, to, LETTER_USER_TELL, 1 + act_size(act), &w);
     write_u8(&w, is_of_this_node);
     act_write(&w, act);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_user_tell(const struct letter *letter, struct letter_user_tell *out)
 {
-    struct reader r = opened(letter, LETTER_USER_TELL);
+    struct reader r = letter_opened(letter, LETTER_USER_TELL);
     out->is_of_this_node = read_u8(&r) != 0;
     act_read(&r, &out->act);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
 
 /* user_do · call · u32 n, n × conn · sized act */
@@ -211,21 +168,21 @@ struct letter *letter_pack_user_do(struct post *post, uint32_t to, const struct 
 {
     check(in->conns_count > 0 || in->is_anonymous);
     struct writer w;
-    struct letter *letter =
-        draft(post, to, LETTER_USER_DO,
-              HANDLE_SIZE + 1 + 4 + HANDLE_SIZE * (size_t)in->conns_count + SIZED(in->packed), &w);
+    struct letter *letter = letter_draft(
+        post, to, LETTER_USER_DO,
+        HANDLE_SIZE + 1 + 4 + HANDLE_SIZE * (size_t)in->conns_count + SIZED(in->packed), &w);
     write_handle(&w, in->call);
     write_u8(&w, in->is_anonymous);
     write_u32(&w, in->conns_count);
     for (uint32_t i = 0; i < in->conns_count; i++) write_handle(&w, in->conns[i]);
     write_sized(&w, in->packed);
-    return packed(letter, &w);
+    return letter_packed(letter, &w);
 }
 
 void letter_read_user_do(const struct letter *letter, struct arena *arena,
                          struct letter_user_do *out)
 {
-    struct reader r = opened(letter, LETTER_USER_DO);
+    struct reader r = letter_opened(letter, LETTER_USER_DO);
     out->call = read_handle(&r);
     out->is_anonymous = read_u8(&r) != 0;
     out->conns_count = read_u32(&r);
@@ -235,5 +192,5 @@ void letter_read_user_do(const struct letter *letter, struct arena *arena,
     for (uint32_t i = 0; i < out->conns_count; i++) conns[i] = read_handle(&r);
     out->conns = conns;
     out->packed = read_sized(&r);
-    read_to_end(&r);
+    letter_read_end(&r);
 }
