@@ -5,37 +5,7 @@
  */
 #pragma once
 
-#include "unit/storage/redis_many.h"
-#include "unit/storage/store_world.h"
-
-#define FOREVER 86400000u
-
-static char path[64];
-static struct redis_world redis;
-static struct redis_many many;
-
-static inline int setup_path(void **state)
-{
-    (void)state;
-    snprintf(path, sizeof path, "/tmp/test_store_people.%d", (int)getpid());
-    if (redis.pid != 0) redis_say(&redis, "FLUSHALL");
-    for (uint32_t i = 0; i < many.count; i++) redis_say(&many.at[i], "FLUSHALL");
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", path);
-    return system(command);
-}
-
-static inline uint32_t engine_of(void **state)
-{
-    return (uint32_t)(uintptr_t)*state;
-}
-
-static inline void begin(struct world *world, void **state, uint32_t shards_count)
-{
-    world_config(world, engine_of(state), path);
-    if (engine_of(state) == CONFIG_ENGINE_REDIS) redis_configure(&redis, &world->config);
-    assert_int_equal(world_start(world, shards_count), ERR_OK);
-}
+#include "unit/storage/store_engines.h"
 
 static inline void wait_append(struct append *append)
 {
@@ -222,8 +192,3 @@ static inline void assert_listed(struct world *world, const char *user, const ch
         assert_false(listed.has_more);
     }
 }
-
-#define CASE(name, engine)                                                                         \
-    {                                                                                              \
-#name " " #engine, name, setup_path, NULL, (void *)(uintptr_t)CONFIG_ENGINE_##engine       \
-    }

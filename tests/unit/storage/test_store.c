@@ -5,37 +5,7 @@
  * Each case starts a node on an empty directory; the restart cases are for
  * engines that keep what they have.
  */
-#include "unit/storage/redis_many.h"
-#include "unit/storage/store_world.h"
-
-#define FOREVER 86400000u
-
-static char path[64];
-static struct redis_world redis;
-static struct redis_many many;
-
-static int setup_path(void **state)
-{
-    (void)state;
-    snprintf(path, sizeof path, "/tmp/test_store.%d", (int)getpid());
-    if (redis.pid != 0) redis_say(&redis, "FLUSHALL");
-    for (uint32_t i = 0; i < many.count; i++) redis_say(&many.at[i], "FLUSHALL");
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", path);
-    return system(command);
-}
-
-static uint32_t engine_of(void **state)
-{
-    return (uint32_t)(uintptr_t)*state;
-}
-
-static void begin(struct world *world, void **state, uint32_t shards_count)
-{
-    world_config(world, engine_of(state), path);
-    if (engine_of(state) == CONFIG_ENGINE_REDIS) redis_configure(&redis, &world->config);
-    assert_int_equal(world_start(world, shards_count), ERR_OK);
-}
+#include "unit/storage/store_engines.h"
 
 static void offsets_are_gapless_and_the_feed_follows(void **state)
 {
@@ -424,10 +394,6 @@ static void a_key_outlives_what_nobody_keeps(void **state)
     thing_fini(&room);
 }
 
-#define CASE(name, engine)                                                                         \
-    {                                                                                              \
-#name " " #engine, name, setup_path, NULL, (void *)(uintptr_t)CONFIG_ENGINE_##engine       \
-    }
 #define CASES(engine)                                                                              \
     CASE(offsets_are_gapless_and_the_feed_follows, engine), CASE(a_key_publishes_once, engine),    \
         CASE(without_history_publications_are_live_only, engine),                                  \
@@ -454,25 +420,5 @@ int main(void)
         CASE(everything_is_there_after_a_restart, REDIS),
         CASE(a_key_outlives_what_nobody_keeps, REDIS),
     };
-    struct redis_world replica;
-    redis_begin(&redis, NULL);
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    redis_begin_replica(&replica, &redis);
-    redis.wait_replicas = 1;
-    redis.wait_timeout_ms = 3000;
-    failed += cmocka_run_group_tests_name("with a replica", others, NULL, NULL);
-    redis_end(&replica);
-    redis_end(&redis);
-    many_cluster(&many, false);
-    redis = many.entry;
-    failed += cmocka_run_group_tests_name("on a Cluster", others, NULL, NULL);
-    many_end(&many);
-    many_sentinel(&many, false);
-    redis = many.entry;
-    failed += cmocka_run_group_tests_name("behind Sentinels", others, NULL, NULL);
-    many_end(&many);
-    many.count = 0;
-    void *none = NULL;
-    setup_path(&none);
-    return failed;
+    return engines_run(ENGINE_CASES(tests), ENGINE_CASES(others), true);
 }

@@ -194,21 +194,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {CASES(MEMORY), CASES(EMBEDDED), CASES(REDIS)};
     const struct CMUnitTest others[] = {CASES(REDIS)};
-    struct redis_world replica;
-    redis_begin(&redis, NULL);
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    redis_begin_replica(&replica, &redis);
-    redis.wait_replicas = 1;
-    redis.wait_timeout_ms = 3000;
-    failed += cmocka_run_group_tests_name("with a replica", others, NULL, NULL);
-    redis_end(&replica);
-    redis_end(&redis);
-    many_cluster(&many, false);
-    redis = many.entry;
-    failed += cmocka_run_group_tests_name("on a Cluster", others, NULL, NULL);
-    many_end(&many);
-    many.count = 0;
-    void *none = NULL;
-    setup_path(&none);
-    return failed;
+    return engines_run(ENGINE_CASES(tests), ENGINE_CASES(others), false);
 }

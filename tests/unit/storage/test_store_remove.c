@@ -2,37 +2,7 @@
  * Removal, as storage/store.h promises it, on every engine: what was published is
  * gone, offsets, epoch, members and keys stay, and a restart brings nothing back.
  */
-#include "unit/storage/redis_many.h"
-#include "unit/storage/store_world.h"
-
-#define FOREVER 86400000u
-
-static char path[64];
-static struct redis_world redis;
-static struct redis_many many;
-
-static int setup_path(void **state)
-{
-    (void)state;
-    snprintf(path, sizeof path, "/tmp/test_store_remove.%d", (int)getpid());
-    if (redis.pid != 0) redis_say(&redis, "FLUSHALL");
-    for (uint32_t i = 0; i < many.count; i++) redis_say(&many.at[i], "FLUSHALL");
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", path);
-    return system(command);
-}
-
-static uint32_t engine_of(void **state)
-{
-    return (uint32_t)(uintptr_t)*state;
-}
-
-static void begin(struct world *world, void **state, uint32_t shards_count)
-{
-    world_config(world, engine_of(state), path);
-    if (engine_of(state) == CONFIG_ENGINE_REDIS) redis_configure(&redis, &world->config);
-    assert_int_equal(world_start(world, shards_count), ERR_OK);
-}
+#include "unit/storage/store_engines.h"
 
 /* A whole removal, and what must be true behind it, also after close and open. */
 static void a_removal_takes_all_and_offsets_go_on(void **state)
@@ -132,10 +102,6 @@ static void the_removed_stays_removed_after_a_restart(void **state)
     thing_fini(&thing);
 }
 
-#define CASE(name, engine)                                                                         \
-    {                                                                                              \
-#name " " #engine, name, setup_path, NULL, (void *)(uintptr_t)CONFIG_ENGINE_##engine       \
-    }
 #define CASES(engine)                                                                              \
     CASE(a_removal_takes_all_and_offsets_go_on, engine),                                           \
         CASE(a_removal_stands_in_the_order_of_the_appends, engine)
@@ -153,21 +119,5 @@ int main(void)
         CASES(REDIS),
         CASE(the_removed_stays_removed_after_a_restart, REDIS),
     };
-    struct redis_world replica;
-    redis_begin(&redis, NULL);
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    redis_begin_replica(&replica, &redis);
-    redis.wait_replicas = 1;
-    redis.wait_timeout_ms = 3000;
-    failed += cmocka_run_group_tests_name("with a replica", others, NULL, NULL);
-    redis_end(&replica);
-    redis_end(&redis);
-    many_cluster(&many, false);
-    redis = many.entry;
-    failed += cmocka_run_group_tests_name("on a Cluster", others, NULL, NULL);
-    many_end(&many);
-    many.count = 0;
-    void *none = NULL;
-    setup_path(&none);
-    return failed;
+    return engines_run(ENGINE_CASES(tests), ENGINE_CASES(others), false);
 }
