@@ -1,5 +1,7 @@
-"""A gateway for the length of a measurement: freshly started, in a folder of its own."""
+"""Servers for the length of a measurement, freshly started, and the load client against them."""
 
+import importlib.machinery
+import importlib.util
 import json
 import os
 import shutil
@@ -10,7 +12,16 @@ import sys
 import tempfile
 import time
 
-BUILD = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "release")
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.join(TOP, "build", "release")
+
+
+def driver(name):
+    """Another program of this folder, as a module."""
+    loader = importlib.machinery.SourceFileLoader(name, os.path.join(TOP, "perf", name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
 
 
 def free_port():
@@ -31,13 +42,24 @@ def wait_for(port, process):
     sys.exit("the server does not listen")
 
 
+def certificate(folder, kind="ecdsa"):
+    """c.pem and k.pem in `folder`; as configuration: http_server.tls of a gateway."""
+    sort = ["rsa:2048"] if kind == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", *sort, "-nodes", "-keyout", f"{folder}/k.pem", "-out",
+                    f"{folder}/c.pem", "-days", "2", "-subj", "/CN=localhost"], check=True, capture_output=True)
+    return f'tls: {{enabled: true, cert_pem: "{folder}/c.pem", key_pem: "{folder}/k.pem"}}'
+
+
 class Gateway:
-    """with Gateway(build, config_text) as gateway: gateway.port, gateway.pid"""
+    """with Gateway(build, config_text) as gateway: gateway.port, gateway.pid.
+    "TLS" in the configuration becomes a certificate of its own."""
 
     def __init__(self, build, config, cpu="0", shards=1):
         self.folder = tempfile.mkdtemp(prefix="sluice-perf-", dir="/var/tmp")
         self.port = free_port()
         path = os.path.join(self.folder, "config.yaml")
+        if "TLS" in config:
+            config = config.replace("TLS", certificate(self.folder))
         with open(path, "w", encoding="utf-8") as file:
             file.write(config)
         program = os.path.join(build, "sluice")
@@ -61,12 +83,34 @@ class Gateway:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class Floor:
+    """with Floor(build, "uring" or "epoll", kind, frame_bytes) as floor: floor.port, floor.pid"""
+
+    def __init__(self, build, kernel, kind, size=128, threads=1, cpu="0"):
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            ["taskset", "-c", cpu, os.path.join(build, f"perf/swarm/sluice-floor-{kernel}"), kind, str(self.port),
+             str(size), str(threads)])
+        self.pid = self.process.pid
+
+    def __enter__(self):
+        wait_for(self.port, self.process)
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(60)
+
+
 def swarm(build, server, *settings, **more):
     """One run of sluice-swarm against `server` (its pid and port): its figures, flat."""
     command = [os.path.join(build, "perf/swarm/sluice-swarm"), *settings, f"port={server.port}",
                *(f"{name}={value}" for name, value in more.items()), "--pid", str(server.pid),
                "--server-cpu", "0", "--cpu", "1", "--json", "--quiet"]
-    figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE)
+    if done.returncode != 0:
+        raise RuntimeError(f"the load client failed: {done.stdout.decode()[-400:]}")
+    figures = json.loads(done.stdout)
     for quantile, value in figures["latency_us"].items():
         figures[f"{quantile}_us"] = value
     return figures

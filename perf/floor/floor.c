@@ -1,269 +1,262 @@
-/*
- * floor: what a WebSocket broadcast costs when the server does nothing else.
- *
- * Accepts, upgrades, and for every data frame that any client sends writes one
- * prebuilt frame to every socket; triggers that arrive in one turn leave as one
- * send of so many copies.  No names, no parsing beyond frame lengths, no state
- * worth the word, no care for slow readers: they are closed.  A server with
- * logic is judged by how little it adds to this.
- *
- * The io_uring use is the gateway's own (direct descriptors, one submit per
- * turn, sends that complete silently), written out bare.
- *
- *   sluice-floor PORT [PAYLOAD_BYTES]
- */
-#include <liburing.h>
+/* floor: upgrades, frames, channels and the clock; see floor.h. */
+#include "floor.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/evp.h>
-#include <openssl/sha.h>
-#include <signal.h>
-#include <stdbool.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-#define SOCKETS     19000
-#define BUFFERS     1024
-#define BUFFER_SIZE 2048
-#define SQ_ENTRIES  1024
-#define CQ_ENTRIES  32768
-#define COPIES_MAX  64 /* frames in one send */
-#define PAYLOAD_MAX 8192
-#define GUID        "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+#define COPIES_MAX    64 /* frames in one send */
+#define PAYLOAD_MAX   8192
+#define CHANNELS_MAX  100000
+#define PING_TICKS    8 /* a second */
+#define PING_INTERVAL 25
+#define GUID          "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-enum op { OP_ACCEPT = 1, OP_RECV, OP_SEND, OP_CLOSE };
-
-struct socket {
-    bool is_open, is_upgraded;
-    uint32_t head_size; /* of the request, or of a frame's header */
-    uint64_t skip;      /* payload bytes of the frame being read */
-    uint8_t head[16];
-    char *request; /* until upgraded */
-    uint32_t request_size;
-};
-
-static struct io_uring ring;
-static struct io_uring_buf_ring *buffers;
-static uint8_t *memory;
-static struct socket sockets[SOCKETS];
-static uint32_t sockets_end, triggers;
-static uint8_t *copies;
+static uint8_t *copies; /* the prebuilt frame, COPIES_MAX times */
 static uint32_t frame_size;
 
-static void stop(const char *what, int error)
+void floor_stop(const char *what, int error)
 {
     fprintf(stderr, "floor: %s: %s\n", what, strerror(error));
     exit(1);
 }
 
-static struct io_uring_sqe *entry(void)
+static uint64_t now_ns(void)
 {
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
-    if (sqe == NULL) {
-        io_uring_submit(&ring);
-        sqe = io_uring_get_sqe(&ring);
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* Bytes that live until this turn's sends have been submitted. */
+static uint8_t *room_get(struct floor *floor, uint32_t size)
+{
+    if (floor->room_used + size > ROOM_MAX) {
+        floor_submit(floor);
+        floor->room_used = 0;
     }
-    return sqe;
+    return floor->room + floor->room_used;
 }
 
-static void tag(struct io_uring_sqe *sqe, enum op op, uint32_t socket)
+/* --- channels ------------------------------------------------------------------------------- */
+
+static void channel_enter(struct floor *floor, uint32_t socket, uint32_t number)
 {
-    sqe->user_data = (uint64_t)op << 32 | socket;
+    if (number >= CHANNELS_MAX) number = 0;
+    struct channel *channel = &floor->channels[number];
+    if (channel->count == channel->room) {
+        channel->room = channel->room == 0 ? 8 : 2 * channel->room;
+        channel->members = realloc(channel->members, channel->room * sizeof *channel->members);
+    }
+    floor->peers[socket].channel = number;
+    floor->peers[socket].place = channel->count;
+    channel->members[channel->count++] = socket;
 }
 
-static void arm_recv(uint32_t socket)
+static void channel_leave(struct floor *floor, uint32_t socket)
 {
-    struct io_uring_sqe *sqe = entry();
-    io_uring_prep_recv_multishot(sqe, (int)socket, NULL, 0, 0);
-    sqe->flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
-    tag(sqe, OP_RECV, socket);
+    const struct peer *peer = &floor->peers[socket];
+    struct channel *channel = &floor->channels[peer->channel];
+    uint32_t last = channel->members[--channel->count];
+    channel->members[peer->place] = last;
+    floor->peers[last].place = peer->place;
 }
 
-static void send_bytes(uint32_t socket, const void *data, uint32_t size)
+static void channel_fire(struct floor *floor, uint32_t number)
 {
-    struct io_uring_sqe *sqe = entry();
-    io_uring_prep_send(sqe, (int)socket, data, size, MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT);
-    sqe->flags |= IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
-    tag(sqe, OP_SEND, socket);
+    if (floor->channels[number].triggers++ == 0) floor->fired[floor->fired_count++] = number;
 }
 
-static void close_socket(uint32_t socket)
+static void broadcast(struct floor *floor)
 {
-    if (!sockets[socket].is_open) return;
-    sockets[socket].is_open = false;
-    struct io_uring_sqe *sqe = entry();
-    io_uring_prep_cancel64(sqe, (uint64_t)OP_RECV << 32 | socket, 0);
-    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_HARDLINK;
-    sqe->user_data = 0;
-    sqe = entry();
-    io_uring_prep_close_direct(sqe, socket);
-    tag(sqe, OP_CLOSE, socket);
+    for (uint32_t f = 0; f < floor->fired_count; f++) {
+        struct channel *channel = &floor->channels[floor->fired[f]];
+        while (channel->triggers > 0) {
+            uint32_t count = channel->triggers < COPIES_MAX ? channel->triggers : COPIES_MAX;
+            channel->triggers -= count;
+            for (uint32_t i = channel->count; i-- > 0;) /* who is closed leaves on the way */
+                floor_send(floor, channel->members[i], copies, count * frame_size);
+        }
+    }
+    floor->fired_count = 0;
 }
 
-/* The answers live until the process ends: they must outlast the submit. */
-static void upgrade(uint32_t index)
+/* --- requests and frames -------------------------------------------------------------------- */
+
+/* The bytes of data[size] that were used: all of the request, or none of it. */
+static uint32_t take_request(struct floor *floor, uint32_t socket, const uint8_t *data,
+                             uint32_t size)
 {
-    struct socket *socket = &sockets[index];
-    char *key = strcasestr(socket->request, "\r\nsec-websocket-key:");
+    static _Thread_local EVP_MD_CTX *sha1;
+    char head[2 * READ_MAX], joined[128], accept[64];
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    const uint8_t *end = memmem(data, size, "\r\n\r\n", 4);
+    if (end == NULL) return 0;
+    uint32_t used = (uint32_t)(end + 4 - data);
+    memcpy(head, data, used);
+    head[used - 1] = 0;
+    const char *key = strcasestr(head, "\r\nsec-websocket-key:");
     if (key == NULL) {
-        close_socket(index);
-        return;
+        floor_close(floor, socket);
+        return size;
     }
     key += strlen("\r\nsec-websocket-key:");
     key += strspn(key, " ");
-    char joined[128];
-    snprintf(joined, sizeof joined, "%.*s" GUID, (int)strcspn(key, " \r\n"), key);
-    uint8_t digest[SHA_DIGEST_LENGTH];
-    SHA1((const uint8_t *)joined, strlen(joined), digest);
-    char accept[64];
-    EVP_EncodeBlock((uint8_t *)accept, digest, sizeof digest);
-    static char answers[CQ_ENTRIES][160];
-    static uint32_t next;
-    char *answer = answers[next++ % CQ_ENTRIES];
-    int size = snprintf(answer, sizeof answers[0],
-                        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                        "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
-                        accept);
-    send_bytes(index, answer, (uint32_t)size);
-    free(socket->request);
-    socket->request = NULL;
-    socket->is_upgraded = true;
-    socket->head_size = 0;
+    int joined_size =
+        snprintf(joined, sizeof joined, "%.*s" GUID, (int)strcspn(key, " \r\n") & 63, key);
+    if (sha1 == NULL) sha1 = EVP_MD_CTX_new();
+    EVP_DigestInit_ex(sha1, EVP_sha1(), NULL);
+    EVP_DigestUpdate(sha1, joined, (size_t)joined_size);
+    EVP_DigestFinal_ex(sha1, digest, NULL);
+    EVP_EncodeBlock((uint8_t *)accept, digest, 20);
+    char *answer = (char *)room_get(floor, 160);
+    int answer_size = snprintf(answer, 160,
+                               "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                               "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+                               accept);
+    floor->room_used += (uint32_t)answer_size;
+    floor->peers[socket].is_upgraded = true;
+    channel_enter(floor, socket, strncmp(head, "GET /", 5) == 0 ? (uint32_t)atoi(head + 5) : 0);
+    floor_send(floor, socket, answer, (uint32_t)answer_size);
+    return used;
 }
 
-static void take_request(uint32_t index, const uint8_t *data, uint32_t size)
+/* One frame back: its header without the mask's bit, its payload without the mask. */
+static uint32_t unmask(uint8_t *out, const uint8_t *frame, uint32_t head, uint32_t length)
 {
-    struct socket *socket = &sockets[index];
-    if (socket->request == NULL) socket->request = calloc(1, BUFFER_SIZE + 1);
-    if (socket->request_size + size > BUFFER_SIZE) {
-        close_socket(index);
-        return;
+    uint64_t mask, word;
+    memcpy(&mask, frame + head, 4);
+    memcpy((uint8_t *)&mask + 4, frame + head, 4);
+    memcpy(out, frame, head);
+    out[1] &= 0x7f;
+    const uint8_t *from = frame + head + 4;
+    uint8_t *to = out + head;
+    uint32_t i = 0;
+    for (; i + 8 <= length; i += 8) {
+        memcpy(&word, from + i, 8);
+        word ^= mask;
+        memcpy(to + i, &word, 8);
     }
-    memcpy(socket->request + socket->request_size, data, size);
-    socket->request_size += size;
-    if (strstr(socket->request, "\r\n\r\n") != NULL) upgrade(index);
+    for (; i < length; i++) to[i] = from[i] ^ (uint8_t)(mask >> 8 * (i & 3));
+    return head + length;
 }
 
-/* Counts whole frames; a masked header is 6, 8 or 14 bytes. */
-static void take_frames(struct socket *socket, const uint8_t *data, uint32_t size)
+/* Takes the whole frames of data[size]; the bytes that they were. */
+static uint32_t take_frames(struct floor *floor, uint32_t socket, const uint8_t *data,
+                            uint32_t size)
 {
-    while (size > 0) {
-        if (socket->skip > 0) {
-            uint32_t step = socket->skip < size ? (uint32_t)socket->skip : size;
-            socket->skip -= step;
-            data += step;
-            size -= step;
-            if (socket->skip == 0) triggers++;
-            continue;
+    uint32_t at = 0, out_size = 0;
+    uint8_t *out = floor->kind == ECHO ? room_get(floor, size) : NULL;
+    while (size - at >= 6) {
+        const uint8_t *frame = data + at;
+        uint32_t length = frame[1] & 0x7f, head = 2;
+        if (length == 127) { /* nobody sends so much here */
+            floor_close(floor, socket);
+            return size;
         }
-        socket->head[socket->head_size++] = *data++;
-        size--;
-        uint8_t length = socket->head[1] & 0x7f;
-        uint32_t need = socket->head_size < 2 ? 2 : length == 126 ? 8 : length == 127 ? 14 : 6;
-        if (socket->head_size < need) continue;
-        socket->skip = length;
-        if (length == 126) socket->skip = (uint64_t)socket->head[2] << 8 | socket->head[3];
-        if (length == 127) socket->skip = 0; /* nobody sends so much here */
-        socket->head_size = 0;
+        if (length == 126) {
+            head = 4;
+            length = (uint32_t)frame[2] << 8 | frame[3];
+        }
+        if (size - at < head + 4 + length) break;
+        at += head + 4 + length;
+        bool is_data = (frame[0] & 0x0f) <= 2;
+        if (is_data && floor->kind == BROADCAST) channel_fire(floor, floor->peers[socket].channel);
+        if (is_data && floor->kind == ECHO) out_size += unmask(out + out_size, frame, head, length);
     }
+    floor->room_used += out_size;
+    if (out_size > 0) floor_send(floor, socket, out, out_size);
+    return at;
 }
 
-static void broadcast(void)
+void floor_received(struct floor *floor, uint32_t socket, const uint8_t *data, uint32_t size)
 {
-    while (triggers > 0) {
-        uint32_t count = triggers < COPIES_MAX ? triggers : COPIES_MAX;
-        triggers -= count;
-        for (uint32_t i = 0; i < sockets_end; i++)
-            if (sockets[i].is_open && sockets[i].is_upgraded)
-                send_bytes(i, copies, count * frame_size);
+    struct peer *peer = &floor->peers[socket];
+    uint8_t *joined = NULL;
+    if (!peer->is_open) return;
+    if (peer->rest_size > 0) {
+        joined = realloc(peer->rest, peer->rest_size + size);
+        memcpy(joined + peer->rest_size, data, size);
+        data = joined;
+        size += peer->rest_size;
+        peer->rest = NULL;
+        peer->rest_size = 0;
     }
+    uint32_t used = size >= 2 * READ_MAX ? UINT32_MAX
+                    : peer->is_upgraded  ? take_frames(floor, socket, data, size)
+                                         : take_request(floor, socket, data, size);
+    if (used == UINT32_MAX) {
+        floor_close(floor, socket);
+    } else if (used < size && peer->is_open) {
+        peer->rest_size = size - used;
+        peer->rest = malloc(peer->rest_size);
+        memcpy(peer->rest, data + used, peer->rest_size);
+    }
+    free(joined);
 }
 
-static void on_cqe(const struct io_uring_cqe *cqe, int listener)
+void floor_opened(struct floor *floor, uint32_t socket)
 {
-    uint32_t socket = (uint32_t)cqe->user_data;
-    bool has_more = (cqe->flags & IORING_CQE_F_MORE) != 0;
-    switch ((enum op)(cqe->user_data >> 32)) {
-    case OP_ACCEPT:
-        if (!has_more) {
-            struct io_uring_sqe *sqe = entry();
-            io_uring_prep_multishot_accept_direct(sqe, listener, NULL, NULL, 0);
-            tag(sqe, OP_ACCEPT, 0);
-        }
-        if (cqe->res < 0) break;
-        socket = (uint32_t)cqe->res;
-        sockets[socket] = (struct socket){.is_open = true};
-        if (socket >= sockets_end) sockets_end = socket + 1;
-        arm_recv(socket);
-        break;
-    case OP_RECV:
-        if (cqe->res > 0 && sockets[socket].is_open) {
-            uint32_t buffer = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
-            const uint8_t *data = memory + (size_t)buffer * BUFFER_SIZE;
-            if (sockets[socket].is_upgraded)
-                take_frames(&sockets[socket], data, (uint32_t)cqe->res);
-            else
-                take_request(socket, data, (uint32_t)cqe->res);
-        }
-        if (cqe->flags & IORING_CQE_F_BUFFER) {
-            uint32_t buffer = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
-            io_uring_buf_ring_add(buffers, memory + (size_t)buffer * BUFFER_SIZE, BUFFER_SIZE,
-                                  (unsigned short)buffer, BUFFERS - 1, 0);
-            io_uring_buf_ring_advance(buffers, 1);
-        }
-        if (has_more) break;
-        if (cqe->res > 0 || cqe->res == -ENOBUFS)
-            arm_recv(socket);
-        else
-            close_socket(socket);
-        break;
-    case OP_SEND: close_socket(socket); break;
-    default: break;
-    }
+    floor->peers[socket] = (struct peer){.is_open = true};
+    if (socket >= floor->peers_end) floor->peers_end = socket + 1;
 }
+
+void floor_closed(struct floor *floor, uint32_t socket)
+{
+    struct peer *peer = &floor->peers[socket];
+    if (peer->is_upgraded) channel_leave(floor, socket);
+    free(peer->rest);
+    *peer = (struct peer){0};
+}
+
+/* --- turns ---------------------------------------------------------------------------------- */
+
+uint64_t floor_wait_ns(const struct floor *floor)
+{
+    if (floor->kind != IDLE) return UINT64_MAX;
+    uint64_t now = now_ns();
+    return floor->tick_ns > now ? floor->tick_ns - now : 0;
+}
+
+/* Every socket has its tick among those of the interval, by its number. */
+static void ping(struct floor *floor)
+{
+    static const uint8_t frame[] = {0x89, 0};
+    uint32_t step = PING_TICKS * PING_INTERVAL;
+    for (uint32_t i = floor->ticks++ % step; i < floor->peers_end; i += step)
+        if (floor->peers[i].is_upgraded) floor_send(floor, i, frame, sizeof frame);
+    floor->tick_ns += 1000000000u / PING_TICKS;
+}
+
+void floor_turn(struct floor *floor)
+{
+    if (floor->fired_count > 0) broadcast(floor);
+    if (floor->kind == IDLE)
+        while (floor->tick_ns <= now_ns()) ping(floor);
+}
+
+/* --- the program ---------------------------------------------------------------------------- */
 
 static int listen_on(uint16_t port)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0) stop("bind", errno);
-    if (listen(fd, 4096) != 0) stop("listen", errno);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* accepted sockets inherit it */
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0) floor_stop("bind", errno);
+    if (listen(fd, 4096) != 0) floor_stop("listen", errno);
     return fd;
-}
-
-static void set_up(void)
-{
-    struct io_uring_params params = {.cq_entries = CQ_ENTRIES};
-    params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-                   IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE;
-    int result = io_uring_queue_init_params(SQ_ENTRIES, &ring, &params);
-    if (result < 0) stop("io_uring", -result);
-    io_uring_register_ring_fd(&ring);
-    result = io_uring_register_files_sparse(&ring, SOCKETS);
-    if (result < 0) stop("file table", -result);
-    size_t size = (size_t)BUFFERS * (BUFFER_SIZE + sizeof(struct io_uring_buf));
-    memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) stop("mmap", errno);
-    buffers = (struct io_uring_buf_ring *)(void *)(memory + (size_t)BUFFERS * BUFFER_SIZE);
-    struct io_uring_buf_reg reg = {.ring_addr = (uintptr_t)buffers, .ring_entries = BUFFERS};
-    if (syscall(__NR_io_uring_register, ring.ring_fd, IORING_REGISTER_PBUF_RING, &reg, 1) < 0)
-        stop("buffers", errno);
-    io_uring_buf_ring_init(buffers);
-    for (uint32_t i = 0; i < BUFFERS; i++)
-        io_uring_buf_ring_add(buffers, memory + (size_t)i * BUFFER_SIZE, BUFFER_SIZE,
-                              (unsigned short)i, BUFFERS - 1, (int)i);
-    io_uring_buf_ring_advance(buffers, BUFFERS);
 }
 
 static void build_copies(uint32_t payload)
@@ -282,11 +275,43 @@ static void build_copies(uint32_t payload)
     }
 }
 
+static void *run(void *argument)
+{
+    struct floor *floor = argument;
+    floor->tick_ns = now_ns();
+    floor_run(floor);
+    return NULL;
+}
+
+/* Pages that nobody touches cost nothing. */
+static void *pages(size_t size)
+{
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) floor_stop("memory", errno);
+    return at;
+}
+
+static struct floor *floor_create(enum kind kind, uint16_t port)
+{
+    struct floor *floor = pages(sizeof *floor);
+    floor->kind = kind;
+    floor->channels = pages(CHANNELS_MAX * sizeof *floor->channels);
+    floor->fired = pages(CHANNELS_MAX * sizeof *floor->fired);
+    floor->room = pages(ROOM_MAX);
+    floor->listener = listen_on(port);
+    return floor;
+}
+
 int main(int argc, char **argv)
 {
-    uint32_t payload = argc > 2 ? (uint32_t)atoi(argv[2]) : 128;
-    if (argc < 2 || payload == 0 || payload > PAYLOAD_MAX) {
-        fprintf(stderr, "usage: sluice-floor PORT [PAYLOAD_BYTES]\n");
+    static const char *const kinds[] = {"broadcast", "echo", "idle"};
+    int kind = -1;
+    for (int i = 0; argc > 2 && i < 3; i++)
+        if (strcmp(argv[1], kinds[i]) == 0) kind = i;
+    uint32_t payload = argc > 3 ? (uint32_t)atoi(argv[3]) : 128;
+    uint32_t threads = argc > 4 ? (uint32_t)atoi(argv[4]) : 1;
+    if (kind < 0 || payload == 0 || payload > PAYLOAD_MAX || threads == 0) {
+        fprintf(stderr, "usage: %s broadcast|echo|idle PORT [FRAME_BYTES [THREADS]]\n", argv[0]);
         return 2;
     }
     struct rlimit limit;
@@ -294,20 +319,15 @@ int main(int argc, char **argv)
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     build_copies(payload);
-    set_up();
-    int listener = listen_on((uint16_t)atoi(argv[1]));
-    struct io_uring_cqe first = {.user_data = (uint64_t)OP_ACCEPT << 32, .res = -EAGAIN};
-    on_cqe(&first, listener);
-    for (;;) {
-        struct io_uring_cqe *cqe;
-        unsigned head, count = 0;
-        io_uring_submit_and_wait(&ring, 1);
-        io_uring_for_each_cqe(&ring, head, cqe)
-        {
-            on_cqe(cqe, listener);
-            count++;
-        }
-        io_uring_cq_advance(&ring, count);
-        broadcast();
+    /* All listeners exist before the first connection comes: the kernel spreads over them. */
+    struct floor **floors = calloc(threads, sizeof(struct floor *));
+    for (uint32_t i = 0; i < threads; i++)
+        floors[i] = floor_create((enum kind)kind, (uint16_t)atoi(argv[2]));
+    for (uint32_t i = 1; i < threads; i++) {
+        pthread_t thread;
+        int error = pthread_create(&thread, NULL, run, floors[i]);
+        if (error != 0) floor_stop("thread", error);
     }
+    run(floors[0]);
+    return 0;
 }

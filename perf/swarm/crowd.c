@@ -169,7 +169,14 @@ static void upgrade(struct crowd *crowd, struct client *client)
 {
     struct text request = {0};
     const char *subprotocol = crowd->words != NULL ? crowd->words->subprotocol : NULL;
-    wire_upgrade(&request, crowd->scenario->host, crowd->scenario->path, subprotocol);
+    char path[256];
+    /* Without a protocol the path says which channel it is. */
+    if (traffic_is_counted(crowd->scenario))
+        snprintf(path, sizeof path, "%s%u", crowd->scenario->path,
+                 client->number % crowd->scenario->channels);
+    else
+        snprintf(path, sizeof path, "%s", crowd->scenario->path);
+    wire_upgrade(&request, crowd->scenario->host, path, subprotocol);
     client->state = UPGRADING;
     client_push(crowd, client, &request);
     text_free(&request);

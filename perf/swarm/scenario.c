@@ -198,9 +198,8 @@ bool scenario_check(struct scenario *s, char *why, size_t why_size)
     if (s->kind == KIND_ECHO && !is_plain)
         return complain(why, why_size,
                         "echo is of plain frames: wire=plain, and a path that echoes");
-    if (is_plain && s->kind == KIND_FANOUT && (s->channels != 1 || s->processes != 1))
-        return complain(why, why_size,
-                        "plain frames know one channel, and one process counts them");
+    if (is_plain && s->kind == KIND_FANOUT && s->processes != 1)
+        return complain(why, why_size, "plain frames carry no number: one process counts them");
     bool sends = s->kind == KIND_FANOUT || s->kind == KIND_SEND || s->kind == KIND_SLOW ||
                  s->kind == KIND_RETURN;
     if (sends && s->channels == 0) return complain(why, why_size, "this kind needs channels");

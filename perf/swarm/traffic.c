@@ -76,13 +76,17 @@ static bool is_slow(const struct scenario *s, uint32_t number)
     return uniform(&rng) * 100 < s->slow_percent;
 }
 
+bool traffic_is_counted(const struct scenario *scenario)
+{
+    return scenario->wire == WIRE_PLAIN && scenario->kind == KIND_FANOUT;
+}
+
 void traffic_count_listeners(const struct scenario *scenario, struct tally *tally)
 {
     uint32_t list[LIST_MAX];
     double *sums = weights_of(scenario, 0, 1, scenario->channels);
-    if (scenario->wire == WIRE_PLAIN && scenario->channels > 0)
-        tally->at[0].listeners = scenario->clients;
     for (uint32_t i = 0; i < scenario->clients; i++) {
+        if (traffic_is_counted(scenario)) tally->at[i % scenario->channels].listeners++;
         uint32_t count = layout(scenario, sums, i, list);
         if (is_slow(scenario, i)) continue;
         for (uint32_t k = 0; k < count; k++)
@@ -127,8 +131,10 @@ void traffic_create(struct crowd *crowd)
                     : s->channels > 0 ? s->rate * share / all
                                       : 0;
     if (s->kind == KIND_SEND) traffic->rate /= s->batch; /* of frames */
-    if (s->kind == KIND_FANOUT && s->wire == WIRE_PLAIN)
-        traffic->times_ns = calloc(TIMES, sizeof *traffic->times_ns);
+    if (traffic_is_counted(s)) {
+        traffic->times = max_u32(TIMES / s->channels, 64);
+        traffic->times_ns = calloc((size_t)traffic->times * s->channels, sizeof(uint64_t));
+    }
     if (s->kind == KIND_SEND) {
         traffic->asked_size = 64;
         while (traffic->asked_size < 2 * s->in_flight * s->batch) traffic->asked_size *= 2;
@@ -203,6 +209,12 @@ struct span traffic_data(struct crowd *crowd, uint32_t source, uint64_t number, 
 
 /* --- fan-out -------------------------------------------------------------------------------- */
 
+/* When message `number` of a counted channel left. */
+static uint64_t *time_of(struct traffic *traffic, uint32_t channel, uint64_t number)
+{
+    return &traffic->times_ns[(size_t)channel * traffic->times + number % traffic->times];
+}
+
 static void publish(struct crowd *crowd, uint32_t outlet_at, uint64_t due_ns)
 {
     struct traffic *traffic = crowd->traffic;
@@ -213,7 +225,7 @@ static void publish(struct crowd *crowd, uint32_t outlet_at, uint64_t due_ns)
     struct span data = traffic_data(crowd, channel, number, due_ns);
     crowd->part->published++;
     if (crowd->words == NULL) {
-        traffic->times_ns[number % TIMES] = due_ns;
+        *time_of(traffic, channel, number) = due_ns;
         text_add(&traffic->message, data.at, data.size);
     } else if (crowd->scenario->method == METHOD_SEND) {
         char key[64];
@@ -345,8 +357,9 @@ void traffic_plain(struct crowd *crowd, struct client *client, struct span messa
     }
     /* The k-th message at a client is the k-th that was sent. */
     if (traffic->times_ns == NULL) return;
-    traffic_took(crowd, traffic->times_ns[++client->heard % TIMES]);
-    count_delivery(crowd, client, 0);
+    uint32_t channel = client->number % crowd->scenario->channels;
+    traffic_took(crowd, *time_of(traffic, channel, ++client->heard));
+    count_delivery(crowd, client, channel);
 }
 
 static void on_missed(void *context, struct span data, uint64_t offset)
