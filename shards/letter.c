@@ -31,7 +31,15 @@ const struct letter_handlers letter_table[LETTER_KIND_COUNT] = {
 #undef LETTER
 };
 
-/* subscribe · call · hub · u8 flags · u8 wire · u64 offset · sized channel · sized epoch
+void letter_read_question(const struct letter *letter, struct letter_ask *out)
+{
+    struct reader r = letter_opened(letter, letter->kind);
+    out->call = read_handle(&r);
+    out->channel = read_sized(&r);
+    check(!r.failed);
+}
+
+/* subscribe · call · sized channel · hub · u8 flags · u8 wire · u64 offset · sized epoch
  *           · [who, or sized user] */
 struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
                                      const struct letter_subscribe *in)
@@ -46,13 +54,13 @@ struct letter *letter_pack_subscribe(struct post *post, uint32_t to,
         letter_draft(post, to, LETTER_SUBSCRIBE,
                      2 * HANDLE_SIZE + 2 + 8 + SIZED(in->channel) + SIZED(in->epoch) + told, &w);
     write_handle(&w, in->call);
+    write_sized(&w, in->channel);
     write_handle(&w, in->hub);
     write_u8(&w, (uint8_t)(in->recover | in->reject_unrecovered << 1 | in->is_cache << 2 |
                            in->has_presence << 3 | in->tells_joins << 4 | in->hears_joins << 5 |
                            in->is_as_member << 6));
     write_u8(&w, in->wire);
     write_u64(&w, in->offset);
-    write_sized(&w, in->channel);
     write_sized(&w, in->epoch);
     if (is_told)
         who_write(&w, &who);
@@ -65,6 +73,7 @@ void letter_read_subscribe(const struct letter *letter, struct letter_subscribe 
 {
     struct reader r = letter_opened(letter, LETTER_SUBSCRIBE);
     *out = (struct letter_subscribe){.call = read_handle(&r)};
+    out->channel = read_sized(&r);
     out->hub = read_handle(&r);
     uint8_t flags = read_u8(&r);
     out->recover = flags & 1;
@@ -76,7 +85,6 @@ void letter_read_subscribe(const struct letter *letter, struct letter_subscribe 
     out->is_as_member = flags >> 6 & 1;
     out->wire = read_u8(&r);
     out->offset = read_u64(&r);
-    out->channel = read_sized(&r);
     out->epoch = read_sized(&r);
     struct wire_info who = {.user = BYTES_NONE};
     if (out->has_presence || out->tells_joins)
@@ -132,13 +140,11 @@ struct letter *letter_pack_ask(struct post *post, uint32_t to, enum letter_kind 
 
 void letter_read_ask(const struct letter *letter, struct letter_ask *out)
 {
-    struct reader r = letter_opened(letter, letter->kind);
-    out->call = read_handle(&r);
-    out->channel = read_sized(&r);
-    letter_read_end(&r);
+    letter_read_question(letter, out);
+    check(letter->size == HANDLE_SIZE + SIZED(out->channel));
 }
 
-/* publish · call · u8 flags · sized channel · scope · key · publication */
+/* publish · call · sized channel · u8 flags · scope · key · publication */
 struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in)
 {
     struct writer w;
@@ -147,8 +153,8 @@ struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct 
                                              SIZED(in->key) + publication_size(&in->publication),
                                          &w);
     write_handle(&w, in->call);
-    write_u8(&w, (uint8_t)(in->is_live_only | in->is_head << 1));
     write_sized(&w, in->channel);
+    write_u8(&w, (uint8_t)(in->is_live_only | in->is_head << 1));
     write_sized(&w, in->scope);
     write_sized(&w, in->key);
     publication_write(&w, &in->publication);
@@ -159,10 +165,10 @@ void letter_read_publish(const struct letter *letter, struct letter_publish *out
 {
     struct reader r = letter_opened(letter, LETTER_PUBLISH);
     out->call = read_handle(&r);
+    out->channel = read_sized(&r);
     uint8_t flags = read_u8(&r);
     out->is_live_only = flags & 1;
     out->is_head = flags >> 1 & 1;
-    out->channel = read_sized(&r);
     out->scope = read_sized(&r);
     out->key = read_sized(&r);
     enum err err = publication_read(&r, &out->publication);
@@ -170,7 +176,7 @@ void letter_read_publish(const struct letter *letter, struct letter_publish *out
     letter_read_end(&r);
 }
 
-/* history · call · u64 since · u32 limit · u8 reverse · sized channel · since_epoch · user */
+/* history · call · sized channel · u64 since · u32 limit · u8 reverse · since_epoch · user */
 struct letter *letter_pack_history(struct post *post, uint32_t to, const struct letter_history *in)
 {
     struct writer w;
@@ -179,10 +185,10 @@ struct letter *letter_pack_history(struct post *post, uint32_t to, const struct 
                                              SIZED(in->since_epoch) + SIZED(in->user),
                                          &w);
     write_handle(&w, in->call);
+    write_sized(&w, in->channel);
     write_u64(&w, in->since);
     write_u32(&w, in->limit);
     write_u8(&w, in->is_reverse);
-    write_sized(&w, in->channel);
     write_sized(&w, in->since_epoch);
     write_sized(&w, in->user);
     return letter_packed(letter, &w);
@@ -192,10 +198,10 @@ void letter_read_history(const struct letter *letter, struct letter_history *out
 {
     struct reader r = letter_opened(letter, LETTER_HISTORY);
     out->call = read_handle(&r);
+    out->channel = read_sized(&r);
     out->since = read_u64(&r);
     out->limit = read_u32(&r);
     out->is_reverse = read_u8(&r) != 0;
-    out->channel = read_sized(&r);
     out->since_epoch = read_sized(&r);
     out->user = read_sized(&r);
     letter_read_end(&r);
@@ -287,119 +293,4 @@ void letter_read_door_answer(const struct letter *letter, uint32_t *granted)
 struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kind kind)
 {
     return letter_new(post, to, kind, 0);
-}
-
-/* answer · call · u32 err · u8 flags · u64 offset · u64 time · sized epoch
- *        · u32 n, n publications · u32 n, n × (u32 readers, u32 eligible)
- *        · u8 survey? · [metrics · 3 × u64 · sized hashes · u8 ok · sized detail · 2 × u64
- *          · u8 · u64 · sized groups]
- *        · lists (letter_who.h) · receipts (letter_receipt.h) · members (letter_members.h) */
-struct letter *letter_pack_answer(struct post *post, uint32_t to, const struct answer *in)
-{
-    size_t size =
-        HANDLE_SIZE + 4 + 1 + 8 + 8 + SIZED(in->epoch) + 4 + 4 + 8 * (size_t)in->counts_count + 1;
-    for (uint32_t i = 0; i < in->publications_count; i++)
-        size += publication_size(&in->publications[i]);
-    for (uint32_t i = 0; i < in->records_count; i++) size += in->records[i].size;
-    if (in->metrics != NULL)
-        size += sizeof *in->metrics + 3 * 8 + SIZED(in->user_hashes) + 1 + SIZED(in->store_detail) +
-                2 * 8 + 1 + 8 + SIZED(in->store_groups);
-    size += lists_size(in) + receipts_size(in) + members_list_size(in);
-
-    struct writer w;
-    struct letter *letter = letter_draft(post, to, LETTER_ANSWER, size, &w);
-    write_handle(&w, in->call);
-    write_u32(&w, in->err);
-    write_u8(&w, (uint8_t)(in->is_repeat | in->recovered << 1 | in->was_recovering << 2 |
-                           in->is_recoverable << 3));
-    write_u64(&w, in->offset);
-    write_u64(&w, in->time_ms);
-    write_sized(&w, in->epoch);
-    write_u32(&w, in->publications_count + in->records_count);
-    for (uint32_t i = 0; i < in->publications_count; i++)
-        publication_write(&w, &in->publications[i]);
-    for (uint32_t i = 0; i < in->records_count; i++) write_bytes(&w, in->records[i]);
-    write_u32(&w, in->counts_count);
-    for (uint32_t i = 0; i < in->counts_count; i++) {
-        write_u32(&w, in->readers[i]);
-        write_u32(&w, in->eligible[i]);
-    }
-    write_u8(&w, in->metrics != NULL);
-    if (in->metrics != NULL) {
-        write_bytes(&w, bytes_of(in->metrics, sizeof *in->metrics));
-        write_u64(&w, in->clients);
-        write_u64(&w, in->subscriptions);
-        write_u64(&w, in->channels);
-        write_sized(&w, in->user_hashes);
-        write_u8(&w, in->store_ok);
-        write_sized(&w, in->store_detail);
-        write_u64(&w, in->store_lag_bytes);
-        write_u64(&w, in->store_latency_us);
-        write_u8(&w, in->keys_state);
-        write_u64(&w, in->keys_latency_us);
-        write_sized(&w, in->store_groups);
-    }
-    lists_write(&w, in);
-    receipts_write(&w, in);
-    members_list_write(&w, in);
-    return letter_packed(letter, &w);
-}
-
-static void read_answer_survey(struct reader *r, struct arena *arena, struct answer *out)
-{
-    struct bytes raw = read_bytes(r, sizeof(struct metrics));
-    struct metrics *metrics = arena_get(arena, sizeof *metrics);
-    memcpy(metrics, raw.at, sizeof *metrics);
-    out->metrics = metrics;
-    out->clients = read_u64(r);
-    out->subscriptions = read_u64(r);
-    out->channels = read_u64(r);
-    out->user_hashes = read_sized(r);
-    out->store_ok = read_u8(r) != 0;
-    out->store_detail = read_sized(r);
-    out->store_lag_bytes = read_u64(r);
-    out->store_latency_us = read_u64(r);
-    out->keys_state = read_u8(r);
-    out->keys_latency_us = read_u64(r);
-    out->store_groups = read_sized(r);
-}
-
-void letter_read_answer(const struct letter *letter, struct arena *arena, struct answer *out)
-{
-    memset(out, 0, sizeof *out);
-    struct reader r = letter_opened(letter, LETTER_ANSWER);
-    out->call = read_handle(&r);
-    out->err = (enum err)read_u32(&r);
-    check(out->err < ERR_COUNT);
-    uint8_t flags = read_u8(&r);
-    out->is_repeat = flags & 1;
-    out->recovered = flags >> 1 & 1;
-    out->was_recovering = flags >> 2 & 1;
-    out->is_recoverable = flags >> 3 & 1;
-    out->offset = read_u64(&r);
-    out->time_ms = read_u64(&r);
-    out->epoch = read_sized(&r);
-    out->publications_count = read_u32(&r);
-    check(out->publications_count <= r.left);
-    struct publication *publications =
-        arena_get(arena, (out->publications_count + (size_t)1) * sizeof *publications);
-    for (uint32_t i = 0; i < out->publications_count; i++) {
-        enum err err = publication_read(&r, &publications[i]);
-        check(err == ERR_OK);
-    }
-    out->publications = publications;
-    out->counts_count = read_u32(&r);
-    check(out->counts_count <= RECEIPT_BATCH_MAX);
-    uint32_t *counts = arena_get(arena, 2 * (out->counts_count + (size_t)1) * sizeof *counts);
-    for (uint32_t i = 0; i < out->counts_count; i++) {
-        counts[i] = read_u32(&r);
-        counts[out->counts_count + i] = read_u32(&r);
-    }
-    out->readers = counts;
-    out->eligible = counts + out->counts_count;
-    if (read_u8(&r) != 0) read_answer_survey(&r, arena, out);
-    lists_read(&r, arena, out);
-    receipts_read(&r, arena, out);
-    members_list_read(&r, arena, out);
-    letter_read_end(&r);
 }

@@ -115,6 +115,8 @@ struct letter *letter_pack_plain(struct post *post, uint32_t to, enum letter_kin
 void letter_read_subscribe(const struct letter *letter, struct letter_subscribe *out);
 void letter_read_leave(const struct letter *letter, struct letter_leave *out);
 void letter_read_ask(const struct letter *letter, struct letter_ask *out);
+/* What every question about a channel begins with, whatever else it says. */
+void letter_read_question(const struct letter *letter, struct letter_ask *out);
 void letter_read_publish(const struct letter *letter, struct letter_publish *out);
 void letter_read_history(const struct letter *letter, struct letter_history *out);
 void letter_read_survey(const struct letter *letter, struct handle *call, bool *with_users);

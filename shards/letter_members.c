@@ -7,7 +7,7 @@
 #include "core/check.h"
 #include "shards/letter_parts.h"
 
-/* members · call · u8 kind · u8 with joins? · sized channel · u32 count
+/* members · call · sized channel · u8 kind · u8 with joins? · u32 count
  *         · count × (sized user [· u64 joined · u64 read]) */
 struct letter *letter_pack_members(struct post *post, uint32_t to, const struct letter_members *in)
 {
@@ -19,9 +19,9 @@ struct letter *letter_pack_members(struct post *post, uint32_t to, const struct 
     struct writer w;
     struct letter *letter = letter_draft(post, to, LETTER_MEMBERS, HANDLE_SIZE + size, &w);
     write_handle(&w, in->call);
+    write_sized(&w, in->channel);
     write_u8(&w, in->kind);
     write_u8(&w, has_joins);
-    write_sized(&w, in->channel);
     write_u32(&w, in->count);
     for (uint32_t i = 0; i < in->count; i++) {
         write_sized(&w, in->users[i]);
@@ -37,9 +37,9 @@ void letter_read_members(const struct letter *letter, struct arena *arena,
 {
     struct reader r = letter_opened(letter, LETTER_MEMBERS);
     out->call = read_handle(&r);
+    out->channel = read_sized(&r);
     out->kind = read_u8(&r);
     bool has_joins = read_u8(&r) != 0;
-    out->channel = read_sized(&r);
     out->count = read_u32(&r);
     check(out->count <= MEMBERS_MAX);
     struct bytes *users = arena_get(arena, (out->count + (size_t)1) * sizeof *users);
@@ -56,7 +56,7 @@ void letter_read_members(const struct letter *letter, struct arena *arena,
     letter_read_end(&r);
 }
 
-/* members_list · call · u32 limit · u64 after · sized channel */
+/* members_list · call · sized channel · u32 limit · u64 after */
 struct letter *letter_pack_members_list(struct post *post, uint32_t to,
                                         const struct letter_members_list *in)
 {
@@ -65,9 +65,9 @@ struct letter *letter_pack_members_list(struct post *post, uint32_t to,
     struct letter *letter =
         letter_draft(post, to, LETTER_MEMBERS_LIST, HANDLE_SIZE + 4 + 8 + SIZED(in->channel), &w);
     write_handle(&w, in->call);
+    write_sized(&w, in->channel);
     write_u32(&w, in->limit);
     write_u64(&w, in->after);
-    write_sized(&w, in->channel);
     return letter_packed(letter, &w);
 }
 
@@ -75,22 +75,22 @@ void letter_read_members_list(const struct letter *letter, struct letter_members
 {
     struct reader r = letter_opened(letter, LETTER_MEMBERS_LIST);
     out->call = read_handle(&r);
+    out->channel = read_sized(&r);
     out->limit = read_u32(&r);
     out->after = read_u64(&r);
-    out->channel = read_sized(&r);
     letter_read_end(&r);
 }
 
-/* head · call · u8 with seq? · u64 seq · sized channel */
+/* head · call · sized channel · u8 with seq? · u64 seq */
 struct letter *letter_pack_head(struct post *post, uint32_t to, const struct letter_head *in)
 {
     struct writer w;
     struct letter *letter =
         letter_draft(post, to, LETTER_HEAD, HANDLE_SIZE + 1 + 8 + SIZED(in->channel), &w);
     write_handle(&w, in->call);
+    write_sized(&w, in->channel);
     write_u8(&w, in->has_seq);
     write_u64(&w, in->seq);
-    write_sized(&w, in->channel);
     return letter_packed(letter, &w);
 }
 
@@ -98,9 +98,9 @@ void letter_read_head(const struct letter *letter, struct letter_head *out)
 {
     struct reader r = letter_opened(letter, LETTER_HEAD);
     out->call = read_handle(&r);
+    out->channel = read_sized(&r);
     out->has_seq = read_u8(&r) != 0;
     out->seq = read_u64(&r);
-    out->channel = read_sized(&r);
     letter_read_end(&r);
 }
 
@@ -109,6 +109,7 @@ void letter_read_head(const struct letter *letter, struct letter_head *out)
 /* u64 next slot · u32 n, n × (sized user · 4 × u64 · u8 hidden?) */
 size_t members_list_size(const struct answer *in)
 {
+    if (in->next_slot == 0 && in->members_count == 0) return 0;
     size_t size = 8 + 4;
     for (uint32_t i = 0; i < in->members_count; i++) size += SIZED(in->members[i].user) + 4 * 8 + 1;
     return size;

@@ -11,8 +11,8 @@
 #include "shards/json_out.h"
 #include "shards/letter_parts.h"
 
-/* receipt · call · u8 verb · u8 flags · 16 client · u64 offset · u32 limit · u64 after
- *         · sized channel · sized user · u32 count · u64 offsets */
+/* receipt · call · sized channel · u8 verb · u8 flags · 16 client · u64 offset · u32 limit
+ *         · u64 after · sized user · u32 count · u64 offsets */
 struct letter *letter_pack_receipt(struct post *post, uint32_t to, const struct letter_receipt *in)
 {
     check(in->verb < RECEIPT_VERB_COUNT);
@@ -23,13 +23,13 @@ struct letter *letter_pack_receipt(struct post *post, uint32_t to, const struct 
                                              SIZED(in->user) + 4 + 8 * (size_t)in->offsets_count,
                                          &w);
     write_handle(&w, in->call);
+    write_sized(&w, in->channel);
     write_u8(&w, in->verb);
     write_u8(&w, (uint8_t)(in->is_hidden | in->is_seq << 1));
     write_bytes(&w, bytes_of(in->client, sizeof in->client));
     write_u64(&w, in->offset);
     write_u32(&w, in->limit);
     write_u64(&w, in->after);
-    write_sized(&w, in->channel);
     write_sized(&w, in->user);
     write_u32(&w, in->offsets_count);
     for (uint32_t i = 0; i < in->offsets_count; i++) write_u64(&w, in->offsets[i]);
@@ -42,6 +42,7 @@ void letter_read_receipt(const struct letter *letter, struct arena *arena,
     *out = (struct letter_receipt){.verb = 0};
     struct reader r = letter_opened(letter, LETTER_RECEIPT);
     out->call = read_handle(&r);
+    out->channel = read_sized(&r);
     out->verb = read_u8(&r);
     check(out->verb < RECEIPT_VERB_COUNT);
     uint8_t flags = read_u8(&r);
@@ -53,7 +54,6 @@ void letter_read_receipt(const struct letter *letter, struct arena *arena,
     out->offset = read_u64(&r);
     out->limit = read_u32(&r);
     out->after = read_u64(&r);
-    out->channel = read_sized(&r);
     out->user = read_sized(&r);
     out->offsets_count = read_u32(&r);
     check(out->offsets_count <= RECEIPT_BATCH_MAX);
@@ -148,7 +148,7 @@ void receipt_state_write(struct json_out *out, const struct receipt_state *state
 
 /* --- answers ---------------------------------------------------------------------- */
 
-/* u8 flags: nothing of this follows when it is 0, as in most answers. */
+/* u8 flags · [u32 n · u64 next · n users] · [u32 n · n states] */
 enum { HAS_USERS = 1, HAS_TIMES = 2, HAS_STATES = 4 };
 
 static uint8_t flags_of(const struct answer *in)
@@ -167,6 +167,7 @@ size_t receipts_size(const struct answer *in)
 {
     size_t size = 1;
     uint8_t flags = flags_of(in);
+    if (flags == 0) return 0;
     if (flags & HAS_USERS) size += 4 + 8;
     for (uint32_t i = 0; flags & HAS_USERS && i < in->receipt_users_count; i++)
         size += SIZED(in->receipt_users[i].user) + 2 * 8;

@@ -39,6 +39,7 @@ void who_read(struct reader *reader, struct wire_info *who)
 
 size_t lists_size(const struct answer *in)
 {
+    if ((in->clients_count | in->users_count | in->infos_count | in->rows_count) == 0) return 0;
     size_t size = 4 * 4;
     for (uint32_t i = 0; i < in->infos_count; i++) size += who_size(&in->infos[i]);
     for (uint32_t i = 0; i < in->rows_count; i++) size += SIZED(in->rows[i].name) + 4;

@@ -1,76 +1,14 @@
 /*
  * question: letters that ask a channel for something.
  *
- * Each names its channel and its asker's call at fixed places of its payload, so one
- * function finds the channel (of a companion: the one that it tells of), and either asks
- * now or keeps the letter until the channel is loaded.  The order of one asker's
- * questions is kept while they wait.
+ * Each begins with its asker's call and its channel's name, so one function finds the
+ * channel (of a companion: the one that it tells of), and either asks now or keeps the
+ * letter until the channel is loaded.  The order of one asker's questions is kept while
+ * they wait.
  */
 #include "core/mem.h"
 #include "shards/channel/channel_parts.h"
 #include "shards/home.h"
-#include "shards/letter_members.h"
-
-/* Every question begins so (shards/letter.h). */
-struct question {
-    struct handle call;
-    struct bytes channel;
-};
-
-static void question_read(struct shard *shard, const struct letter *letter, struct question *out)
-{
-    switch (letter->kind) {
-    case LETTER_SUBSCRIBE: {
-        struct letter_subscribe in;
-        letter_read_subscribe(letter, &in);
-        *out = (struct question){in.call, in.channel};
-        return;
-    }
-    case LETTER_PUBLISH: {
-        struct letter_publish in;
-        letter_read_publish(letter, &in);
-        *out = (struct question){in.call, in.channel};
-        return;
-    }
-    case LETTER_HISTORY: {
-        struct letter_history in;
-        letter_read_history(letter, &in);
-        *out = (struct question){in.call, in.channel};
-        return;
-    }
-    case LETTER_HISTORY_REMOVE: {
-        struct letter_ask in;
-        letter_read_ask(letter, &in);
-        *out = (struct question){in.call, in.channel};
-        return;
-    }
-    case LETTER_MEMBERS: {
-        struct letter_members in;
-        letter_read_members(letter, &shard->arena, &in);
-        *out = (struct question){in.call, in.channel};
-        return;
-    }
-    case LETTER_MEMBERS_LIST: {
-        struct letter_members_list in;
-        letter_read_members_list(letter, &in);
-        *out = (struct question){in.call, in.channel};
-        return;
-    }
-    case LETTER_HEAD: {
-        struct letter_head in;
-        letter_read_head(letter, &in);
-        *out = (struct question){in.call, in.channel};
-        return;
-    }
-    case LETTER_RECEIPT: {
-        struct letter_receipt in;
-        letter_read_receipt(letter, &shard->arena, &in);
-        *out = (struct question){in.call, in.channel};
-        return;
-    }
-    default: impossible("only questions about channels come here");
-    }
-}
 
 static question_fn question_of(uint16_t kind)
 {
@@ -149,8 +87,8 @@ void question_wake(struct channel *channel, enum err err)
             question_ask(channel, waiting[i], true);
             continue;
         }
-        struct question question;
-        question_read(shard, waiting[i], &question);
+        struct letter_ask question;
+        letter_read_question(waiting[i], &question);
         question_refuse(shard, waiting[i]->from, question.call, err);
         letter_release(shard->post, waiting[i]);
     }
@@ -159,8 +97,8 @@ void question_wake(struct channel *channel, enum err err)
 
 static void question_on_letter(struct shard *shard, struct letter *letter)
 {
-    struct question question;
-    question_read(shard, letter, &question);
+    struct letter_ask question;
+    letter_read_question(letter, &question);
     struct channel *channel;
     struct bytes base;
     bool is_companion = home_is_receipts(question.channel, &base);
