@@ -25,9 +25,12 @@ void crowd_fail(struct crowd *crowd, const char *format, ...)
 
 const char *crowd_channel(const struct crowd *crowd, uint32_t channel)
 {
-    static char name[128];
-    snprintf(name, sizeof name, "%s%u", crowd->scenario->prefix, channel);
-    return name;
+    static struct text name;
+    name.used = 0;
+    text_add_text(&name, crowd->scenario->prefix);
+    text_add_number(&name, channel);
+    text_add(&name, "", 1);
+    return name.at;
 }
 
 struct sub *client_sub(struct crowd *crowd, const struct client *client, struct span channel)
@@ -52,6 +55,13 @@ static void client_touch(struct crowd *crowd, struct client *client)
     crowd->dirty[crowd->dirty_count++] = client;
 }
 
+static void client_pushed(struct crowd *crowd, struct client *client)
+{
+    if (client->out.used > OUT_MAX)
+        crowd_fail(crowd, "client %u: the server takes less than the pace sends", client->number);
+    client_touch(crowd, client);
+}
+
 /* Bytes of a frame, or of the upgrade, on their way. */
 static void client_push(struct crowd *crowd, struct client *client, const struct text *bytes)
 {
@@ -59,18 +69,21 @@ static void client_push(struct crowd *crowd, struct client *client, const struct
         cover_seal(client->cover, bytes->at, bytes->used, &client->out);
     else
         text_add(&client->out, bytes->at, bytes->used);
-    if (client->out.used > OUT_MAX)
-        crowd_fail(crowd, "client %u: the server takes less than the pace sends", client->number);
-    client_touch(crowd, client);
+    client_pushed(crowd, client);
 }
 
 void client_say(struct crowd *crowd, struct client *client, struct text *message)
 {
     static struct text frame;
     enum opcode opcode = crowd->words != NULL ? crowd->words->opcode : OPCODE_TEXT;
-    frame.used = 0;
-    wire_frame(&frame, opcode, message->at, message->used);
-    client_push(crowd, client, &frame);
+    if (client->cover == NULL) {
+        wire_frame(&client->out, opcode, message->at, message->used);
+        client_pushed(crowd, client);
+    } else {
+        frame.used = 0;
+        wire_frame(&frame, opcode, message->at, message->used);
+        client_push(crowd, client, &frame);
+    }
     message->used = 0;
 }
 

@@ -35,28 +35,37 @@ static void say_subscribe(struct text *message, uint32_t id, const char *channel
     add_line(message, line, size);
 }
 
+#define ADD(message, literal) text_add(message, literal, sizeof(literal) - 1)
+
+/* Begins a command of `id`. */
+static void begin_line(struct text *message, uint32_t id)
+{
+    if (message->used > 0) ADD(message, "\n");
+    ADD(message, "{\"id\":");
+    text_add_number(message, id);
+}
+
 static void say_publish(struct text *message, uint32_t id, const char *channel, struct span data)
 {
-    char line[256];
-    int size = snprintf(line, sizeof line,
-                        "{\"id\":%u,\"publish\":{\"channel\":\"%s\",\"data\":", id, channel);
-    add_line(message, line, size);
+    begin_line(message, id);
+    ADD(message, ",\"publish\":{\"channel\":\"");
+    text_add_text(message, channel);
+    ADD(message, "\",\"data\":");
     text_add(message, data.at, data.size);
-    text_add(message, "}}", 2);
+    ADD(message, "}}");
 }
 
 static void say_send(struct text *message, uint32_t id, const char *channel, struct span data,
                      const char *key)
 {
-    char line[256];
-    int size =
-        snprintf(line, sizeof line,
-                 "{\"id\":%u,\"rpc\":{\"method\":\"message.send\",\"data\":{\"channel\":\"%s\","
-                 "\"key\":\"%s\",\"data\":",
-                 id, channel, key);
-    add_line(message, line, size);
+    begin_line(message, id);
+    ADD(message, ",\"rpc\":{\"method\":\"message.send\",\"data\":{\"channel\":\"");
+    text_add_text(message, channel);
+    ADD(message, "\",\"key\":\"");
+    text_add_text(message, key);
+    ADD(message, "\",\"data\":");
     text_add(message, data.at, data.size);
-    text_add(message, "}}}", 3);
+    ADD(message, "}}}");
 }
 
 static void say_history(struct text *message, uint32_t id, const char *channel)
@@ -128,7 +137,15 @@ static bool hear_missed(struct span line, const struct hearer *hearer)
 
 static void hear_reply(struct span line, const struct hearer *hearer, struct heard *heard)
 {
-    heard->id = (uint32_t)number_of(after(line, "{\"id\":", ','));
+    static const char published[] = ",\"publish\":{}}";
+    const char *rest = line.at + 6;
+    const char *end = line.at + line.size;
+    while (rest < end && *rest >= '0' && *rest <= '9')
+        heard->id = heard->id * 10 + (uint32_t)(*rest++ - '0');
+    /* All that a publication is answered: nothing has to be looked for. */
+    if ((size_t)(end - rest) == sizeof published - 1 &&
+        memcmp(rest, published, sizeof published - 1) == 0)
+        return;
     if (memmem(line.at, line.size, "\"error\":{", 9) != NULL) {
         heard->error = line;
         return;

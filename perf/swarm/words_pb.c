@@ -70,12 +70,29 @@ static void say_subscribe(struct text *message, uint32_t id, const char *channel
     put_command(message, id, 5, &request);
 }
 
+static uint32_t varint_size(uint64_t value)
+{
+    uint32_t size = 1;
+    while ((value >>= 7) > 0) size++;
+    return size;
+}
+
+static uint32_t sized_size(uint32_t size)
+{
+    return 1 + varint_size(size) + size;
+}
+
+/* The command that is said most: its sizes are known before, so it is written in place. */
 static void say_publish(struct text *message, uint32_t id, const char *channel, struct span data)
 {
-    struct text request = {0};
-    put_name(&request, 1, channel);
-    put_sized(&request, 2, data.at, data.size);
-    put_command(message, id, 7, &request);
+    uint32_t name_size = (uint32_t)strlen(channel);
+    uint32_t request_size = sized_size(name_size) + sized_size(data.size);
+    put_varint(message, 1 + varint_size(id) + sized_size(request_size));
+    put_number(message, 1, id);
+    put_varint(message, 7 << 3 | SIZED);
+    put_varint(message, request_size);
+    put_sized(message, 1, channel, name_size);
+    put_sized(message, 2, data.at, data.size);
 }
 
 static void say_send(struct text *message, uint32_t id, const char *channel, struct span data,
