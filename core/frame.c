@@ -116,14 +116,28 @@ void frame_own(struct frames *frames, struct frame *frame)
     letter_release(frames->post, letter);
 }
 
+uint8_t *frame_behind(struct frame *frame, uint32_t size)
+{
+    check(frame->bytes != NULL);
+    if (frame->refs != 1 || frame->buffer == NULL) return NULL;
+    uint32_t used = (uint32_t)(frame->bytes - frame->buffer) + frame->size;
+    return FRAME_HEADROOM + frame->room - used < size ? NULL : frame->buffer + used;
+}
+
+void frame_extend(struct frame *frame, uint32_t size)
+{
+    check(frame->refs == 1 && frame->buffer != NULL);
+    frame->size += size;
+    check(frame->bytes + frame->size <= frame->buffer + FRAME_HEADROOM + frame->room);
+}
+
 bool frame_append(struct frame *frame, const struct frame *more)
 {
-    check(frame->bytes != NULL && more->bytes != NULL);
-    if (frame->refs != 1 || frame->buffer == NULL) return false;
-    uint32_t used = (uint32_t)(frame->bytes - frame->buffer) + frame->size;
-    if (FRAME_HEADROOM + frame->room - used < more->size) return false;
-    memcpy(frame->buffer + used, more->bytes, more->size);
-    frame->size += more->size;
+    check(more->bytes != NULL);
+    uint8_t *at = frame_behind(frame, more->size);
+    if (at == NULL) return false;
+    memcpy(at, more->bytes, more->size);
+    frame_extend(frame, more->size);
     return true;
 }
 

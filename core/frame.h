@@ -59,6 +59,10 @@ void frame_own(struct frames *frames, struct frame *frame);
 /* Adds the bytes of `more` behind those of `frame`, when nobody else counts on `frame` and
  * its buffer has the room; false: nothing was done. */
 must_use bool frame_append(struct frame *frame, const struct frame *more);
+/* Where `size` bytes may be written behind those of `frame`, on the same terms; NULL: nowhere.
+ * So many of them as frame_extend says then belong to it. */
+must_use uint8_t *frame_behind(struct frame *frame, uint32_t size);
+void frame_extend(struct frame *frame, uint32_t size);
 static inline void frame_ref(struct frame *frame)
 {
     frame->refs++;

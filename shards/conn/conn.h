@@ -17,8 +17,8 @@
  *
  * Thread:  owner shard only.
  * Source:  conn.c (life), conn_in.c (bytes → requests, messages, commands),
- *          conn_out.c (frames → sends), conn_http.c (requests → answers),
- *          conn_echo.c (/debug/echo), door.c (who may come in)
+ *          conn_say.c (answers, pushes → frames), conn_out.c (frames → sends),
+ *          conn_http.c (requests → answers), conn_echo.c (/debug/echo), door.c (who may come in)
  * Tests:   the simulator, tests/conformance
  */
 #pragma once
@@ -216,9 +216,13 @@ void conn_settle(struct shard *shard, struct conn *conn);
 void conn_mark_dirty(struct shard *shard, struct conn *conn);
 /* conn_out.c: appends `frame` whatever the state; takes a count. */
 void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame);
+/* conn_out.c: where `size` bytes may be written behind the newest frame that waits, to be
+ * counted by conn_extend; NULL when they need a frame of their own. */
+must_use uint8_t *conn_behind(struct shard *shard, struct conn *conn, uint32_t size);
+void conn_extend(struct shard *shard, struct conn *conn, uint32_t size);
 /* conn_out.c: drops what is pending, but the rest of a frame that went in part. */
 void conn_drop_output(struct shard *shard, struct conn *conn, bool keep_partial);
-/* conn_out.c: a sealed WebSocket frame around `payload`; NULL at the limit. */
+/* conn_say.c: a sealed WebSocket frame around `payload`; NULL at the limit. */
 struct frame *conn_frame(struct shard *shard, enum ws_opcode opcode, struct bytes payload);
 /* conn_out.c: BLOCKED, and something waits longer than client.queue_max_age. */
 bool conn_is_late(const struct shard *shard, const struct conn *conn);

@@ -21,7 +21,6 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "proto/outcome.h"
 #include "shards/cmd/connect_subs.h"
 #include "shards/conn/conn_tls.h"
 #include "shards/shard.h"
@@ -46,13 +45,18 @@ void conn_mark_dirty(struct shard *shard, struct conn *conn)
     indexes_add(&shard->dirty, conn_index(shard, conn));
 }
 
+static struct frame *chunk_newest(const struct out_chunk *chunk)
+{
+    check(chunk->count > 0);
+    return chunk->frames[chunk->first + chunk->count - 1];
+}
+
 /* Small answers that wait share a buffer: a queue's bytes are what it costs, be they
  * half a million pongs.  Deliveries stay shared by their readers while those keep up. */
 static bool queue_pack(const struct conn *conn, struct out_chunk *last, const struct frame *frame)
 {
     if (frame->refs > 1 || (frame->letter != NULL && !(conn->flags & CONN_BLOCKED))) return false;
-    check(last->count > 0);
-    return frame_append(last->frames[last->first + last->count - 1], frame);
+    return frame_append(chunk_newest(last), frame);
 }
 
 void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame)
@@ -151,90 +155,19 @@ void conn_push(struct shard *shard, struct conn *conn, struct frame *frame)
     conn_queue(shard, conn, frame);
 }
 
-struct frame *conn_frame(struct shard *shard, enum ws_opcode opcode, struct bytes payload)
+uint8_t *conn_behind(struct shard *shard, struct conn *conn, uint32_t size)
 {
-    struct frame *frame = frame_new(&shard->frames, (uint32_t)payload.size);
-    if (frame == NULL) return NULL;
-    if (payload.size > 0) memcpy(frame_payload(frame), payload.at, payload.size);
-    uint8_t header[FRAME_HEADROOM];
-    uint32_t header_size = ws_header(header, opcode, payload.size);
-    frame_seal(frame, bytes_of(header, header_size), (uint32_t)payload.size);
-    return frame;
+    if (conn->state != CONN_WS || conn->flags & CONN_CONNECTING) return NULL;
+    if (conn->out_first == NULL || is_too_slow(shard, conn, size)) return NULL;
+    return frame_behind(chunk_newest(conn->out_first->last), size);
 }
 
-/* Seals what `writer` wrote into the frame's payload and pushes it. */
-static void push_encoded(struct shard *shard, struct conn *conn, struct frame *frame,
-                         const struct writer *writer, bool is_binary, bool is_bulk)
+void conn_extend(struct shard *shard, struct conn *conn, uint32_t size)
 {
-    check(!writer->failed);
-    uint8_t header[FRAME_HEADROOM];
-    uint32_t size = ws_header(header, is_binary ? WS_OP_BINARY : WS_OP_TEXT, writer->used);
-    frame_seal(frame, bytes_of(header, size), (uint32_t)writer->used);
-    if (is_bulk) {
-        metric_add(&shard->metrics, METRIC_DELIVERED, 1);
-        conn_queue(shard, conn, frame);
-        conn->out_owed = conn->out_bytes;
-    } else {
-        conn_push(shard, conn, frame);
-    }
-    frame_unref(&shard->frames, frame);
-}
-
-void conn_reply(struct shard *shard, struct conn *conn, const struct reply *reply)
-{
-    if (conn->state != CONN_WS) return;
-    const struct codec *codec = codec_of((enum wire)conn->wire);
-    if (conn->wire == WIRE_JSON && reply_is_opaque(reply)) {
-        conn_end(shard, conn, CLOSE_INAPPROPRIATE);
-        return;
-    }
-    size_t bound = codec->reply_bound(reply);
-    struct frame *frame = bound > UINT32_MAX ? NULL : frame_new(&shard->frames, (uint32_t)bound);
-    if (frame == NULL) {
-        conn_end(shard, conn, CLOSE_INTERNAL);
-        return;
-    }
-    struct writer writer = writer_of(frame_payload(frame), bound);
-    codec->reply(&writer, reply);
-    bool is_bulk = reply->error_code == 0 &&
-                   ((reply->kind == CMD_CONNECT && reply->connect.subs_count > 0) ||
-                    (reply->kind == CMD_HISTORY && reply->history.publications_count > 0) ||
-                    (reply->kind == CMD_SUBSCRIBE && reply->subscribe.publications_count > 0) ||
-                    (reply->kind == CMD_PRESENCE && reply->presence.infos_count > 0));
-    push_encoded(shard, conn, frame, &writer, codec->is_binary, is_bulk);
-}
-
-void conn_reply_error(struct shard *shard, struct conn *conn, uint32_t id, enum err err)
-{
-    const struct outcome *outcome = outcome_of(err);
-    metric_add_code(&shard->metrics, FAMILY_REPLY_ERRORS, outcome->code);
-    if (err == ERR_LIMIT_CHANNELS) metric_add(&shard->metrics, METRIC_CHANNELS_LIMITED, 1);
-    struct reply reply = {
-        .id = id,
-        .error_code = outcome->code,
-        .error_text = outcome->text,
-        .error_temporary = outcome->temporary,
-    };
-    conn_reply(shard, conn, &reply);
-}
-
-void conn_send_push(struct shard *shard, struct conn *conn, const struct push *push)
-{
-    if (conn->state != CONN_WS) return;
-    const struct codec *codec = codec_of((enum wire)conn->wire);
-    if (conn->wire == WIRE_JSON && push->kind == PUSH_PUBLICATION && push->publication.is_opaque) {
-        conn_end(shard, conn, CLOSE_INAPPROPRIATE);
-        return;
-    }
-    size_t bound = codec->push_bound(push);
-    struct frame *frame = frame_new(&shard->frames, (uint32_t)bound);
-    if (frame == NULL) {
-        conn_end(shard, conn, CLOSE_INTERNAL);
-        return;
-    }
-    struct writer writer = writer_of(frame_payload(frame), bound);
-    codec->push(&writer, push);
-    push_encoded(shard, conn, frame, &writer, codec->is_binary, false);
+    frame_extend(chunk_newest(conn->out_first->last), size);
+    conn->out_bytes += size;
+    conn_mark_dirty(shard, conn);
+    metric_add(&shard->metrics, METRIC_DELIVERED, 1);
 }
 
 /* --- taking away what went ------------------------------------------------ */

@@ -158,6 +158,16 @@ static void frame_takes_more_while_it_is_alone_and_has_room(void **state)
     frame_unref(frames, shared);
     assert_true(frame_append(shared, more));
     assert_memory_equal(shared->bytes, "xcde", 4);
+
+    /* Written where it stays; what is not told does not count. */
+    uint8_t *at = frame_behind(shared, 10);
+    assert_non_null(at);
+    memcpy(at, "fghij", 5);
+    frame_extend(shared, 2);
+    assert_int_equal(shared->size, 6);
+    assert_memory_equal(shared->bytes, "xcdefg", 6);
+    assert_null(frame_behind(shared, shared->room - 5));
+    assert_non_null(frame_behind(shared, shared->room - 6));
     frame_unref(frames, shared);
     frame_unref(frames, more);
     frame_unref(frames, frame);
