@@ -84,13 +84,13 @@ class Gateway:
 
 
 class Floor:
-    """with Floor(build, "uring" or "epoll", kind, frame_bytes) as floor: floor.port, floor.pid"""
+    """with Floor(build, "uring" or "epoll", kind) as floor: floor.port, floor.pid"""
 
-    def __init__(self, build, kernel, kind, size=128, threads=1, cpu="0"):
+    def __init__(self, build, kernel, kind, threads=1, cpu="0"):
         self.port = free_port()
         self.process = subprocess.Popen(
             ["taskset", "-c", cpu, os.path.join(build, f"perf/swarm/sluice-floor-{kernel}"), kind, str(self.port),
-             str(size), str(threads)])
+             str(threads)])
         self.pid = self.process.pid
 
     def __enter__(self):
@@ -108,9 +108,9 @@ def swarm(build, server, *settings, **more):
                *(f"{name}={value}" for name, value in more.items()), "--pid", str(server.pid),
                "--server-cpu", "0", "--cpu", "1", "--json", "--quiet"]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE)
+    figures = json.loads(done.stdout) if done.stdout else {"failure": "it said nothing"}
     if done.returncode != 0:
-        raise RuntimeError(f"the load client failed: {done.stdout.decode()[-400:]}")
-    figures = json.loads(done.stdout)
+        raise RuntimeError(f"the load client failed: {figures['failure']}")
     for quantile, value in figures["latency_us"].items():
         figures[f"{quantile}_us"] = value
     return figures

@@ -27,6 +27,7 @@ channel:
 """
 SECRET = "the-load-client-signs-its-tokens-with-this"
 KERNELS = ("epoll", "uring")
+RELAY = {"wire": "relay", "path": "/"}
 
 
 def config(tls="", engine="memory", channel=""):
@@ -59,7 +60,7 @@ class Run:
             yield number
 
     def seconds(self):
-        return {"warm_up": 0.3, "seconds": 1} if self.options.short else {"warm_up": 0.6, "seconds": 2.4}
+        return {"warm_up": 0.3, "seconds": 1}
 
     def measure(self, server, **settings):
         """One run of the load client, and what the rest of the machine did meanwhile."""
@@ -89,19 +90,15 @@ def own_seconds():
 
 def compare(run, kind, value, ours, floor, conf, rounds=None, shards=1):
     """Rounds of gateway and floors by turns.  `value` names the figure; `ours` and `floor` are the settings
-    of the load client.  The floor's frames are as large as the gateway's, which carry the push around the
-    data: the first round of the gateway tells."""
+    of the load client, which does the same for both: the floors' frames are as the gateway would push them."""
     results = {"sluice": [], "epoll": [], "uring": []}
-    size = 128
     order = ["sluice", *KERNELS]
     for number in run.rounds(rounds):
         for name in order[number % 3:] + order[:number % 3] if number > 0 else order:
             if name == "sluice":
                 figures = run.measure(Gateway(run.options.build, conf, shards=shards), **ours)
-                if number == 0 and figures["units"] > 0:
-                    size = max(2, round(figures["bytes_per_unit"]))
             else:
-                server = Floor(run.options.build, name, kind, size, shards)
+                server = Floor(run.options.build, name, kind, shards)
                 figures = run.measure(server, **{**ours, **floor})
             results[name].append(figures)
             run.say(f"round {number + 1}, {name:6} {text_of(figures[value])}")
@@ -117,6 +114,8 @@ def judged(results, value):
     return {"ours": middle["sluice"], "epoll": middle["epoll"], "uring": middle["uring"],
             "ratio": statistics.median(ratios), "range": [min(ratios), max(ratios)], "rounds": len(ratios),
             "more": {"gathered": figures["gathered"], "floor_gathered": medians(results[better])["gathered"],
+                     "frame_bytes": [round(figures["bytes_per_unit"], 1),
+                                     round(medians(results[better])["bytes_per_unit"], 1)],
                      "user_percent": figures["user_percent"], "p99_us": figures["p99_us"],
                      "floor_p99_us": medians(results[better])["p99_us"]}}
 
@@ -125,8 +124,7 @@ def fanout(run, clients, channels=1, in_flight=1, rate=0, engine="memory"):
     pace = {"rate": rate} if rate else {"in_flight": in_flight}
     ours = {"kind": "fanout", "clients": clients, "channels": channels, "payload": 128, **pace, **run.seconds()}
     kept = ", history_size: 1000, history_ttl: 1h" if engine == "embedded" else ""
-    return compare(run, "broadcast", "server_ns", ours, {"wire": "plain", "path": "/"},
-                   config(engine=engine, channel=kept))
+    return compare(run, "broadcast", "server_ns", ours, RELAY, config(engine=engine, channel=kept))
 
 
 def echo(run, clients):
@@ -195,17 +193,15 @@ def latency(run, shards):
     def gateway():
         return Gateway(run.options.build, config(), cpu=cpus, shards=shards)
 
-    size = 128
     results = {"sluice": [], "epoll": [], "uring": []}
     rate = None
     for number in run.rounds():
         if rate is None:
             alone = run.measure(gateway(), **base, in_flight=1)
             rate = 0.5e9 / alone["server_ns"] / 1000
-            size = round(alone["bytes_per_unit"])
         for name, rounds in results.items():
-            server = gateway() if name == "sluice" else Floor(run.options.build, name, "broadcast", size)
-            floor = {} if name == "sluice" else {"wire": "plain", "path": "/"}
+            server = gateway() if name == "sluice" else Floor(run.options.build, name, "broadcast")
+            floor = {} if name == "sluice" else RELAY
             rounds.append(run.measure(server, **base, rate=f"{rate:.0f}", **floor))
             run.say(f"round {number + 1}, {name:6} p50, p99, p99.9 {times_of(rounds[-1])} us")
     middle = {name: medians(rounds) for name, rounds in results.items()}
@@ -338,7 +334,9 @@ def parse():
                " ".join(line[0] for line in OTHERS) + ".  name=value goes to the load client.")
     parser.add_argument("words", nargs="*", metavar="LINE|name=value", help="all lines of the table when none is named")
     parser.add_argument("--short", action="store_true", help="one short round of each: a look, no evidence")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--first", action="store_true",
+                        help="scheduled before all other programs (real time), where the machine cannot be quiet")
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--build", default=BUILD, help=argparse.SUPPRESS)
     parser.add_argument("--no-history", action="store_true", help="perf/results/ stays as it is")
     options = parser.parse_args()
@@ -357,6 +355,8 @@ def parse():
 def main():
     options = parse()
     run = Run(options)
+    if options.first:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # servers and clients inherit it
     may_take = sum(line[5] for line in options.lines) / (6 if options.short else 1)
     print(f"{len(options.lines)} lines, {options.rounds} rounds each; at most {may_take / 60:.0f} minutes\n",
           file=sys.stderr, flush=True)

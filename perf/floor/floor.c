@@ -15,15 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define COPIES_MAX    64 /* frames in one send */
-#define PAYLOAD_MAX   8192
 #define CHANNELS_MAX  100000
 #define PING_TICKS    8 /* a second */
 #define PING_INTERVAL 25
 #define GUID          "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-static uint8_t *copies; /* the prebuilt frame, COPIES_MAX times */
-static uint32_t frame_size;
 
 void floor_stop(const char *what, int error)
 {
@@ -72,21 +67,27 @@ static void channel_leave(struct floor *floor, uint32_t socket)
     floor->peers[last].place = peer->place;
 }
 
-static void channel_fire(struct floor *floor, uint32_t number)
+/* Room for a frame behind those of this turn; the bytes of the turn before have been sent. */
+static uint8_t *channel_frame(struct floor *floor, uint32_t number, uint32_t size)
 {
-    if (floor->channels[number].triggers++ == 0) floor->fired[floor->fired_count++] = number;
+    struct channel *channel = &floor->channels[number];
+    if (!channel->is_fired) floor->fired[floor->fired_count++] = number;
+    if (!channel->is_fired) channel->bytes_used = 0;
+    channel->is_fired = true;
+    if (channel->bytes_used + size > channel->bytes_room) {
+        channel->bytes_room = 2 * (channel->bytes_used + size);
+        channel->bytes = realloc(channel->bytes, channel->bytes_room);
+    }
+    return channel->bytes + channel->bytes_used;
 }
 
 static void broadcast(struct floor *floor)
 {
     for (uint32_t f = 0; f < floor->fired_count; f++) {
         struct channel *channel = &floor->channels[floor->fired[f]];
-        while (channel->triggers > 0) {
-            uint32_t count = channel->triggers < COPIES_MAX ? channel->triggers : COPIES_MAX;
-            channel->triggers -= count;
-            for (uint32_t i = channel->count; i-- > 0;) /* who is closed leaves on the way */
-                floor_send(floor, channel->members[i], copies, count * frame_size);
-        }
+        for (uint32_t i = channel->count; i-- > 0;) /* who is closed leaves on the way */
+            floor_send(floor, channel->members[i], channel->bytes, channel->bytes_used);
+        channel->is_fired = false;
     }
     floor->fired_count = 0;
 }
@@ -171,7 +172,11 @@ static uint32_t take_frames(struct floor *floor, uint32_t socket, const uint8_t 
         if (size - at < head + 4 + length) break;
         at += head + 4 + length;
         bool is_data = (frame[0] & 0x0f) <= 2;
-        if (is_data && floor->kind == BROADCAST) channel_fire(floor, floor->peers[socket].channel);
+        if (is_data && floor->kind == BROADCAST) {
+            uint32_t number = floor->peers[socket].channel;
+            uint8_t *to = channel_frame(floor, number, head + length);
+            floor->channels[number].bytes_used += unmask(to, frame, head, length);
+        }
         if (is_data && floor->kind == ECHO) out_size += unmask(out + out_size, frame, head, length);
     }
     floor->room_used += out_size;
@@ -259,22 +264,6 @@ static int listen_on(uint16_t port)
     return fd;
 }
 
-static void build_copies(uint32_t payload)
-{
-    frame_size = payload + (payload < 126 ? 2 : 4);
-    copies = calloc(COPIES_MAX, frame_size);
-    for (uint32_t i = 0; i < COPIES_MAX; i++) {
-        uint8_t *frame = copies + (size_t)i * frame_size;
-        frame[0] = 0x81;
-        frame[1] = payload < 126 ? (uint8_t)payload : 126;
-        if (payload >= 126) {
-            frame[2] = (uint8_t)(payload >> 8);
-            frame[3] = (uint8_t)payload;
-        }
-        memset(frame + frame_size - payload, 'x', payload);
-    }
-}
-
 static void *run(void *argument)
 {
     struct floor *floor = argument;
@@ -308,17 +297,15 @@ int main(int argc, char **argv)
     int kind = -1;
     for (int i = 0; argc > 2 && i < 3; i++)
         if (strcmp(argv[1], kinds[i]) == 0) kind = i;
-    uint32_t payload = argc > 3 ? (uint32_t)atoi(argv[3]) : 128;
-    uint32_t threads = argc > 4 ? (uint32_t)atoi(argv[4]) : 1;
-    if (kind < 0 || payload == 0 || payload > PAYLOAD_MAX || threads == 0) {
-        fprintf(stderr, "usage: %s broadcast|echo|idle PORT [FRAME_BYTES [THREADS]]\n", argv[0]);
+    uint32_t threads = argc > 3 ? (uint32_t)atoi(argv[3]) : 1;
+    if (kind < 0 || threads == 0) {
+        fprintf(stderr, "usage: %s broadcast|echo|idle PORT [THREADS]\n", argv[0]);
         return 2;
     }
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    build_copies(payload);
     /* All listeners exist before the first connection comes: the kernel spreads over them. */
     struct floor **floors = calloc(threads, sizeof(struct floor *));
     for (uint32_t i = 0; i < threads; i++)

@@ -3,8 +3,8 @@
  *
  * Accepts, answers the upgrade, and then does one thing:
  *
- *   broadcast  a frame from anyone sends a prebuilt one to every socket of its
- *              channel; what comes in one turn leaves as one send of so many copies
+ *   broadcast  a frame from anyone goes, as it came, to every socket of its channel;
+ *              what comes in one turn leaves as one send
  *   echo       every frame goes back, without its mask
  *   idle       each socket is pinged every 25 s, and what it answers is read
  *
@@ -14,7 +14,7 @@
  * floor.c is what does not depend on how the kernel is asked; uring.c and
  * epoll.c ask it, and make a program each: sluice-floor-uring, sluice-floor-epoll.
  *
- *   sluice-floor-uring KIND PORT [FRAME_BYTES [THREADS]]
+ *   sluice-floor-uring KIND PORT [THREADS]
  *
  * A channel is the number in the path of the upgrade, "GET /17 HTTP/1.1".
  *
@@ -41,7 +41,9 @@ struct peer {
 
 struct channel {
     uint32_t *members, count, room;
-    uint32_t triggers; /* of this turn */
+    uint8_t *bytes; /* the frames of this turn */
+    uint32_t bytes_used, bytes_room;
+    bool is_fired; /* has some */
 };
 
 struct floor {
@@ -51,7 +53,7 @@ struct floor {
     uint32_t peers_end; /* above all that were ever open */
     struct channel *channels;
     uint32_t channels_count;
-    uint32_t *fired, fired_count; /* channels with triggers */
+    uint32_t *fired, fired_count; /* channels with frames */
     uint8_t *room;                /* bytes of this turn's answers */
     uint32_t room_used;
     uint64_t tick_ns; /* idle: when the next share of the sockets is pinged */

@@ -183,10 +183,9 @@ static void upgrade(struct crowd *crowd, struct client *client)
     struct text request = {0};
     const char *subprotocol = crowd->words != NULL ? crowd->words->subprotocol : NULL;
     char path[256];
-    /* Without a protocol the path says which channel it is. */
-    if (traffic_is_counted(crowd->scenario))
+    if (crowd->scenario->wire == WIRE_RELAY && client->subs_count > 0)
         snprintf(path, sizeof path, "%s%u", crowd->scenario->path,
-                 client->number % crowd->scenario->channels);
+                 crowd->subs[client->subs_at].channel);
     else
         snprintf(path, sizeof path, "%s", crowd->scenario->path);
     wire_upgrade(&request, crowd->scenario->host, path, subprotocol);
@@ -210,7 +209,7 @@ void client_ready(struct crowd *crowd, struct client *client)
 static void greet(struct crowd *crowd, struct client *client)
 {
     client->state = GREETING;
-    if (crowd->words == NULL) {
+    if (crowd->words == NULL || crowd->scenario->wire == WIRE_RELAY) {
         client_ready(crowd, client);
         return;
     }
@@ -425,9 +424,9 @@ void crowd_create(struct crowd *crowd, const struct scenario *scenario, struct t
     const struct scenario *s = scenario;
     *crowd = (struct crowd){
         .scenario = s, .tally = tally, .part = &tally->part[process], .process = process};
-    crowd->words = s->wire == WIRE_JSON       ? &words_json
+    crowd->words = s->wire == WIRE_PLAIN      ? NULL
                    : s->wire == WIRE_PROTOBUF ? &words_protobuf
-                                              : NULL;
+                                              : &words_json;
     crowd->clients_count = (s->clients - process + s->processes - 1) / s->processes;
     uint32_t extra = s->kind == KIND_RETURN;
     struct loop_options options = {

@@ -193,13 +193,17 @@ bool scenario_check(struct scenario *s, char *why, size_t why_size)
 {
     bool is_plain = s->wire == WIRE_PLAIN;
     if (s->clients < s->processes) s->processes = s->clients;
-    if (is_plain && (s->kind == KIND_SEND || s->kind == KIND_RETURN))
+    bool is_relay = s->wire == WIRE_RELAY;
+    if ((is_plain || is_relay) && (s->kind == KIND_SEND || s->kind == KIND_RETURN))
         return complain(why, why_size, "send and return need a protocol: wire json or protobuf");
+    if (is_plain && (s->kind == KIND_FANOUT || s->kind == KIND_SLOW))
+        return complain(why, why_size,
+                        "plain frames name no channel: wire json, protobuf or relay");
+    if (is_relay && (s->joins > 1 || s->own || s->method != METHOD_PUBLISH))
+        return complain(why, why_size, "relay is of one channel a client, and of publish");
     if (s->kind == KIND_ECHO && !is_plain)
         return complain(why, why_size,
                         "echo is of plain frames: wire=plain, and a path that echoes");
-    if (is_plain && s->kind == KIND_FANOUT && s->processes != 1)
-        return complain(why, why_size, "plain frames carry no number: one process counts them");
     bool sends = s->kind == KIND_FANOUT || s->kind == KIND_SEND || s->kind == KIND_SLOW ||
                  s->kind == KIND_RETURN;
     if (sends && s->channels == 0) return complain(why, why_size, "this kind needs channels");
@@ -209,8 +213,7 @@ bool scenario_check(struct scenario *s, char *why, size_t why_size)
         return complain(why, why_size, "joins is more than there are channels");
     if (s->kind == KIND_RETURN && s->joins > 1)
         return complain(why, why_size, "return is of one channel a client: joins=1");
-    bool is_counted = is_plain && s->kind == KIND_FANOUT;
-    if (!is_counted && (sends || s->kind == KIND_ECHO) && s->payload < STAMPED_PAYLOAD)
+    if ((sends || s->kind == KIND_ECHO) && s->payload < STAMPED_PAYLOAD)
         return complain(why, why_size,
                         "payload below 36 cannot be checked: exactly once, in order");
     return true;

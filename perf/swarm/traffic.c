@@ -76,17 +76,11 @@ static bool is_slow(const struct scenario *s, uint32_t number)
     return uniform(&rng) * 100 < s->slow_percent;
 }
 
-bool traffic_is_counted(const struct scenario *scenario)
-{
-    return scenario->wire == WIRE_PLAIN && scenario->kind == KIND_FANOUT;
-}
-
 void traffic_count_listeners(const struct scenario *scenario, struct tally *tally)
 {
     uint32_t list[LIST_MAX];
     double *sums = weights_of(scenario, 0, 1, scenario->channels);
     for (uint32_t i = 0; i < scenario->clients; i++) {
-        if (traffic_is_counted(scenario)) tally->at[i % scenario->channels].listeners++;
         uint32_t count = layout(scenario, sums, i, list);
         if (is_slow(scenario, i)) continue;
         for (uint32_t k = 0; k < count; k++)
@@ -131,10 +125,6 @@ void traffic_create(struct crowd *crowd)
                     : s->channels > 0 ? s->rate * share / all
                                       : 0;
     if (s->kind == KIND_SEND) traffic->rate /= s->batch; /* of frames */
-    if (traffic_is_counted(s)) {
-        traffic->times = max_u32(TIMES / s->channels, 64);
-        traffic->times_ns = calloc((size_t)traffic->times * s->channels, sizeof(uint64_t));
-    }
     if (s->kind == KIND_SEND) {
         traffic->asked_size = 64;
         while (traffic->asked_size < 2 * s->in_flight * s->batch) traffic->asked_size *= 2;
@@ -209,12 +199,6 @@ struct span traffic_data(struct crowd *crowd, uint32_t source, uint64_t number, 
 
 /* --- fan-out -------------------------------------------------------------------------------- */
 
-/* When message `number` of a counted channel left. */
-static uint64_t *time_of(struct traffic *traffic, uint32_t channel, uint64_t number)
-{
-    return &traffic->times_ns[(size_t)channel * traffic->times + number % traffic->times];
-}
-
 static void publish(struct crowd *crowd, uint32_t outlet_at, uint64_t due_ns)
 {
     struct traffic *traffic = crowd->traffic;
@@ -224,9 +208,8 @@ static void publish(struct crowd *crowd, uint32_t outlet_at, uint64_t due_ns)
     uint64_t number = ++outlet->published;
     struct span data = traffic_data(crowd, channel, number, due_ns);
     crowd->part->published++;
-    if (crowd->words == NULL) {
-        *time_of(traffic, channel, number) = due_ns;
-        text_add(&traffic->message, data.at, data.size);
+    if (crowd->scenario->wire == WIRE_RELAY) {
+        crowd->words->push(&traffic->message, crowd_channel(crowd, channel), data);
     } else if (crowd->scenario->method == METHOD_SEND) {
         char key[64];
         snprintf(key, sizeof key, "%llx-%u-%llu", (unsigned long long)crowd->tally->run, channel,
@@ -350,16 +333,7 @@ static bool echo_is_done(struct crowd *crowd)
 
 void traffic_plain(struct crowd *crowd, struct client *client, struct span message)
 {
-    struct traffic *traffic = crowd->traffic;
-    if (crowd->scenario->kind == KIND_ECHO) {
-        echo_hear(crowd, client, message);
-        return;
-    }
-    /* The k-th message at a client is the k-th that was sent. */
-    if (traffic->times_ns == NULL) return;
-    uint32_t channel = client->number % crowd->scenario->channels;
-    traffic_took(crowd, *time_of(traffic, channel, ++client->heard));
-    count_delivery(crowd, client, channel);
+    if (crowd->scenario->kind == KIND_ECHO) echo_hear(crowd, client, message);
 }
 
 static void on_missed(void *context, struct span data, uint64_t offset)

@@ -12,9 +12,6 @@
 
 #include "crowd.h"
 
-/* Plain fan-out: messages carry nothing and are counted; the k-th client is in channel
- * k modulo channels. */
-bool traffic_is_counted(const struct scenario *scenario);
 /* Lays out subscriptions and publishers. */
 void traffic_create(struct crowd *crowd);
 /* How many clients must get every message of each channel; before the processes begin. */

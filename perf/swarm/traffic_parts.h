@@ -15,10 +15,8 @@ struct traffic {
     struct hearer hearer;
     struct client *speaker; /* who is heard just now */
     struct rng rng;
-    struct text message; /* being put together */
-    char *data;          /* of a message */
-    uint64_t *times_ns;  /* plain fan-out: when message k left, at k % times of its channel */
-    uint32_t times;
+    struct text message;           /* being put together */
+    char *data;                    /* of a message */
     uint64_t paced_from_ns, paced; /* open loop: where it began, and how many were due */
     double rate;                   /* of this process */
     uint32_t next;                 /* whose turn it is, where all are alike */
@@ -31,8 +29,6 @@ struct traffic {
     bool has_begun, is_second_survey;
     uint64_t away_acked; /* return */
 };
-
-#define TIMES 65536 /* of all channels */
 
 /* Writes the data of message `number` of `source`; valid until the next. */
 struct span traffic_data(struct crowd *crowd, uint32_t source, uint64_t number, uint64_t due_ns);

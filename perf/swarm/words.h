@@ -49,6 +49,8 @@ struct words {
     void (*subscribe)(struct text *message, uint32_t id, const char *channel,
                       const struct position *from);
     void (*publish)(struct text *message, uint32_t id, const char *channel, struct span data);
+    /* NULL where no server relays the form: the publication as the server would push it. */
+    void (*push)(struct text *message, const char *channel, struct span data);
     void (*send)(struct text *message, uint32_t id, const char *channel, struct span data,
                  const char *key);
     /* Where a channel stands. */

@@ -55,6 +55,19 @@ static void say_publish(struct text *message, uint32_t id, const char *channel, 
     ADD(message, "}}");
 }
 
+/* As the gateway pushes what a client of ours published, and as long. */
+static void say_push(struct text *message, const char *channel, struct span data)
+{
+    char line[256];
+    int size =
+        snprintf(line, sizeof line, "{\"push\":{\"channel\":\"%s\",\"pub\":{\"data\":", channel);
+    add_line(message, line, size);
+    text_add(message, data.at, data.size);
+    static const char info[] = ",\"info\":{\"user\":\"u00000000000\","
+                               "\"client\":\"00000000-0000-4000-8000-000000000000\"}}}}";
+    text_add(message, info, sizeof info - 1);
+}
+
 static void say_send(struct text *message, uint32_t id, const char *channel, struct span data,
                      const char *key)
 {
@@ -183,6 +196,7 @@ const struct words words_json = {
     .connect = say_connect,
     .subscribe = say_subscribe,
     .publish = say_publish,
+    .push = say_push,
     .send = say_send,
     .history = say_history,
     .pong = say_pong,
