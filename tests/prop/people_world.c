@@ -11,11 +11,11 @@
 #include "people_parts.h"
 #include "sim/fiber.h"
 #include "sim/host.h"
-#include "sim/net_sim.h"
+#include "sim/office.h"
 
 #define STEPS_MAX   20000000u
 #define CALM_NS_MAX (UINT64_C(120000) * MS)
-#define TEXT_ROOM   65536
+#define TEXT_ROOM   32768
 
 static struct {
     struct plan plan;
@@ -221,6 +221,7 @@ void people_end(void)
     people_until(host_is_down, "a drain ends");
     people.is_over = true;
     people_devices_fini();
+    office_fini();
     host_fini();
     fibers_drop();
     world_fini();
@@ -266,88 +267,17 @@ void people_calm(void)
 
 /* --- the server API ---------------------------------------------------------------- */
 
-static struct {
-    struct link *link;
-    struct intake intake;
-    char request[TEXT_ROOM];
-    int size;
-    bool is_done, is_busy;
-    uint64_t answer_size;
-    struct bytes result;
-} office;
-
-static void office_dial(void *context, uint64_t number);
-
-static void office_again(void)
-{
-    office.link = NULL;
-    office.intake.size = 0;
-    if (!office.is_done) world_at(world.now_ns + chance_between(5, 50) * MS, office_dial, NULL, 0);
-}
-
-static void office_open(void *owner)
-{
-    (void)owner;
-    net_write(office.link, office.request, (size_t)office.size);
-}
-
-static void office_data(void *owner, const uint8_t *data, size_t size)
-{
-    struct http_answer answer;
-    struct bytes error;
-    (void)owner;
-    intake_put(&office.intake, data, size);
-    if (!http_take(&office.intake, &answer)) return;
-    office.is_done = answer.status == 200 && !peek_get(answer.body, "error", &error);
-    if (answer.status == 200 && !office.is_done && !peek_true(error, "temporary") &&
-        peek_number(error, "code", 0) != 100 && peek_number(error, "code", 0) != 111)
-        world_fail("a correct call is answered", "%.*s", (int)min_u64(answer.body.size, 120),
-                   (const char *)answer.body.at);
-    if (office.is_done && !peek_get(answer.body, "result", &office.result))
-        world_fail("an answer has a result", "%s", office.request);
-    net_close(office.link, false);
-    office.link = NULL;
-    if (!office.is_done) office_again();
-}
-
-static void office_end(void *owner, bool is_orderly)
-{
-    (void)owner;
-    (void)is_orderly;
-    office_again();
-}
-
-static const struct net_peer office_peer = {office_open, office_data, office_end};
-
-static void office_dial(void *context, uint64_t number)
-{
-    (void)context;
-    (void)number;
-    if (office.link == NULL && !office.is_done) office.link = net_connect(&office_peer, NULL);
-}
-
-static bool office_is_done(void)
-{
-    return office.is_done;
-}
-
 struct bytes people_ask(const char *method, const char *format, ...)
 {
-    static char body[TEXT_ROOM / 2];
+    static char body[TEXT_ROOM];
     va_list arguments;
     va_start(arguments, format);
     int size = vsnprintf(body, sizeof(body), format, arguments);
     va_end(arguments);
     check(size > 0 && (size_t)size < sizeof(body));
-    intake_free(&office.intake);
-    memset(&office, 0, sizeof(office));
-    office.size = snprintf(office.request, sizeof(office.request),
-                           "POST /api/%s HTTP/1.1\r\nHost: sim\r\nX-API-Key: simulated key\r\n"
-                           "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-                           method, size, body);
-    office_dial(NULL, 0);
+    office_begin(method, bytes_of(body, (size_t)size));
     people_until(office_is_done, "a call is answered");
-    return office.result;
+    return office_result();
 }
 
 void room_members(uint32_t room)

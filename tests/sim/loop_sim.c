@@ -175,9 +175,10 @@ bool loop_sim_knock(struct link *link)
 static uint32_t sock_take(struct loop *loop)
 {
     if (loop->socks_used == loop->options.socks_max) return SOCK_NONE;
-    for (uint32_t i = 0;; i++) {
+    for (uint32_t i = loop->socks_full;; i++) {
         if (loop->socks[i].state != SOCK_FREE) continue;
         loop->socks_used++;
+        loop->socks_full = i + 1;
         memset(&loop->socks[i], 0, sizeof(loop->socks[i]));
         return i;
     }
@@ -374,6 +375,7 @@ static void run_done(struct loop *loop, const struct done_sim *done)
         world_note(TRACE_CLOSED, loop->number, done->sock, sock->is_abort);
         sock->state = SOCK_FREE;
         loop->socks_used--;
+        loop->socks_full = min_u32(loop->socks_full, done->sock);
         handlers->on_closed(owner, done->sock);
         break;
     case DONE_CONNECT:

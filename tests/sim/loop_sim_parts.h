@@ -60,7 +60,8 @@ struct loop {
     } kinds[SOCK_KIND_COUNT];
     struct sock_sim *socks;
     uint32_t socks_used;
-    uint8_t *buffer; /* one receive buffer */
+    uint32_t socks_full; /* none below it is free */
+    uint8_t *buffer;     /* one receive buffer */
     struct op_sim *ops;
     uint32_t ops_count, ops_room;
     struct done_sim *dones;

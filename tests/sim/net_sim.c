@@ -12,6 +12,7 @@
 #include "world.h"
 
 #define SOCK_UNKNOWN UINT32_MAX
+#define FLOW_KEPT    1024 /* bytes of room that an empty flow keeps: there may be many */
 
 /* One direction.  Counts run on: taken <= arrived <= sent. */
 struct flow {
@@ -100,6 +101,10 @@ static void flow_take(struct flow *flow, size_t size)
     check(flow->taken + size <= flow->arrived);
     flow->taken += size;
     flow->first = flow->taken == flow->sent ? 0 : flow->first + size;
+    if (flow->taken < flow->sent || flow->room <= FLOW_KEPT) return;
+    free(flow->bytes);
+    flow->bytes = NULL;
+    flow->room = 0;
 }
 
 static void up_arrives(void *context, uint64_t mark);
