@@ -63,6 +63,7 @@ struct plan {
     uint32_t presence_max; /* clients of a channel that are listed and told */
     bool is_sealed;        /* with storage.key */
     bool is_memory;        /* storage.engine memory: nothing outlives a life, so no life ends */
+    bool is_large;         /* too many connections to look at each after every turn */
 
     uint32_t clients_count, users_count, apis_count;
     uint32_t channels_per_client;
