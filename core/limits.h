@@ -24,7 +24,7 @@
 #define MESH_BACKLOG_BYTES_MAX (64u << 20)
 
 /* Work per turn, so that no one waits on another's luck. */
-#define TURN_LETTERS_MAX  MEMBERS_MAX
+#define TURN_LETTERS_MAX  (VERIFY ? 16 : 4096)
 #define TURN_TIMERS_MAX   (VERIFY ? 8 : 1024)
 /* Commands of one connection that waited for credit, while others wait too. */
 #define TURN_COMMANDS_MAX (VERIFY ? 2 : 64)
@@ -76,3 +76,4 @@
 static_assert((MESH_RING_SLOTS & (MESH_RING_SLOTS - 1)) == 0, "ck_ring wants a power of two");
 static_assert(CHANNEL_NAME_MAX < 256 && USER_ID_MAX < 256, "names travel with one length byte");
 static_assert(HTTP_LINE_MAX <= HTTP_HEAD_MAX, "a line fits the head");
+static_assert(TURN_LETTERS_MAX <= 4096, "a turn of letters takes milliseconds");
