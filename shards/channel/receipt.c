@@ -29,26 +29,6 @@ static struct cursor_rules rules_of(const struct channel *channel)
     };
 }
 
-static struct cursor_index *index_make(struct channel *channel)
-{
-    struct cursor_rules rules = rules_of(channel);
-    struct cursor_index *cursors = cursor_create(channel->stored->store.head);
-    cursor_configure(cursors, &rules);
-    channel->stored->cursors = cursors;
-    return cursors;
-}
-
-void receipt_configure(struct channel *channel)
-{
-    struct cursor_index *cursors = channel->stored->cursors;
-    if (cursors == NULL) return;
-    struct cursor_rules now = rules_of(channel);
-    const struct cursor_rules *then = cursor_rules(cursors);
-    if (now.window != then->window || now.lists_max != then->lists_max ||
-        now.delivered_max != then->delivered_max)
-        cursor_configure(cursors, &now);
-}
-
 /* Tagged {"system": "true"}: somebody joined, a name changed.  It has an offset and is
  * unread for nobody. */
 static bool is_of_system(const struct publication *publication)
@@ -64,6 +44,33 @@ static bool is_of_system(const struct publication *publication)
             if (bytes_equal_text(name, "system")) is_system = bytes_equal_text(value, "\"true\"");
         }
     return json_close(&json) == ERR_OK && is_system;
+}
+
+/* What the window holds may be older than the first member. */
+static struct cursor_index *index_make(struct channel *channel)
+{
+    struct cursor_rules rules = rules_of(channel);
+    struct cursor_index *cursors = cursor_create(channel->stored->store.head);
+    cursor_configure(cursors, &rules);
+    const struct window *window = &channel->stored->window;
+    for (uint64_t offset = window_first(window); offset <= window->head; offset++) {
+        struct publication publication;
+        window_get(window, offset, &publication);
+        if (is_of_system(&publication)) cursor_uncount(cursors, offset);
+    }
+    channel->stored->cursors = cursors;
+    return cursors;
+}
+
+void receipt_configure(struct channel *channel)
+{
+    struct cursor_index *cursors = channel->stored->cursors;
+    if (cursors == NULL) return;
+    struct cursor_rules now = rules_of(channel);
+    const struct cursor_rules *then = cursor_rules(cursors);
+    if (now.window != then->window || now.lists_max != then->lists_max ||
+        now.delivered_max != then->delivered_max)
+        cursor_configure(cursors, &now);
 }
 
 static struct cursor_member member_of(const struct store_member *stored)
@@ -92,12 +99,6 @@ void receipt_load(struct channel *channel, const struct store_member *members, u
     struct cursor_index *cursors = index_make(channel);
     cursor_reserve(cursors, min_u32(count, MEMBERS_MAX));
     for (uint32_t i = 0; i < count; i++) member_add(cursors, &members[i]);
-    const struct window *window = &channel->stored->window;
-    for (uint64_t offset = window_first(window); offset <= window->head; offset++) {
-        struct publication publication;
-        window_get(window, offset, &publication);
-        if (is_of_system(&publication)) cursor_uncount(cursors, offset);
-    }
     members_account(channel);
 }
 
