@@ -82,7 +82,7 @@ struct cursor_index *cursor_create(uint64_t head)
     /* So that a page of another life of this index is found out. */
     entropy_fill(&index->version, sizeof index->version);
     index->scan = scan_best();
-    index->rules = (struct cursor_rules){RECEIPT_WINDOW, 2000, 256, false};
+    index->rules = (struct cursor_rules){RECEIPT_WINDOW, 2000, 256, false, false};
     index->head = head;
     index->origin = head < SPAN_KEPT ? 0 : head - SPAN_KEPT;
     index->slots_max = LANE_FEW;
@@ -186,7 +186,8 @@ enum err cursor_add(struct cursor_index *index, const struct cursor_member *memb
 {
     if (member->user.size == 0 || member->user.size > USER_ID_MAX) return ERR_BAD_REQUEST;
     if (cursor_is_member(index, member->user)) return ERR_CONFLICT;
-    if (cursor_members(index) >= MEMBERS_MAX) return ERR_LIMIT_MEMBERS;
+    uint32_t most = index->rules.holds_two_lists ? 2 * MEMBERS_MAX : MEMBERS_MAX;
+    if (cursor_members(index) >= most) return ERR_LIMIT_MEMBERS;
 
     /* Doubling would leave up to 20 KB over at 10,000 members; this copies 512 bytes a
      * join instead, 20 ns. */

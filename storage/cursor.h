@@ -43,6 +43,9 @@ struct cursor_rules {
     uint32_t lists_max;     /* no lists of readers with more members than that */
     uint32_t delivered_max; /* no delivered cursors with more members than that */
     bool deleted_is_unread; /* deleted messages stay in unread counts */
+    /* Room for 2 * MEMBERS_MAX: a list that comes in pieces stands beside the one that it
+     * takes the place of until its last piece. */
+    bool holds_two_lists;
 };
 
 /* A member as the log knows it.
@@ -63,7 +66,7 @@ struct cursor_member {
 must_use struct cursor_index *cursor_create(uint64_t head);
 /* Accepts NULL. */
 void cursor_destroy(struct cursor_index *index);
-/* To begin with: RECEIPT_WINDOW, 2,000, 256, false.  Delivered cursors that a lower
+/* To begin with: RECEIPT_WINDOW, 2,000, 256, false, false.  Delivered cursors that a lower
  * delivered_max, or a join, makes too many are forgotten; they begin again at the read
  * cursors when there are few enough. */
 void cursor_configure(struct cursor_index *index, const struct cursor_rules *rules);
@@ -81,8 +84,8 @@ void cursor_reserve(struct cursor_index *index, uint32_t members);
  *   read, delivered   cut to what the struct promises
  *   unread_from  as cursor_mark_unread
  *
- * ERR_CONFLICT when already a member, ERR_LIMIT_MEMBERS at MEMBERS_MAX,
- * ERR_BAD_REQUEST for an empty or overlong name. */
+ * ERR_CONFLICT when already a member, ERR_LIMIT_MEMBERS at MEMBERS_MAX (with
+ * holds_two_lists at twice that), ERR_BAD_REQUEST for an empty or overlong name. */
 must_use enum err cursor_add(struct cursor_index *index, const struct cursor_member *member);
 /* The same with nothing special. */
 must_use enum err cursor_join(struct cursor_index *index, struct bytes user, uint64_t joined_offset,

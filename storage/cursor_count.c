@@ -13,7 +13,7 @@
 
 /* A token is the version and the slot to go on with: 32 and 20 bits, below 2^53. */
 #define TOKEN_SLOT_BITS 20
-static_assert(MEMBERS_MAX * 2 < 1u << TOKEN_SLOT_BITS, "a slot, holes included, fits");
+static_assert(MEMBERS_MAX * 4 < 1u << TOKEN_SLOT_BITS, "a slot of two lists, holes included, fits");
 
 /* May `offset` be asked about? */
 static enum err offset_check(const struct cursor_index *index, uint64_t offset)

@@ -130,7 +130,7 @@ uint32_t roster_add(struct roster *roster, struct bytes name)
         roster->name_at = mem_resize(roster->name_at, roster->slots_max * sizeof(uint32_t));
     }
     uint32_t size = (uint32_t)name.size + NAME_HEAD;
-    check(roster->names_used <= UINT32_MAX / 2); /* MEMBERS_MAX names fit 32 MiB, twice over */
+    check(roster->names_used <= UINT32_MAX / 2); /* two lists of MEMBERS_MAX names fit 70 MB */
     while (roster->names_size - roster->names_used < size) {
         roster->names_size =
             roster->names_size == 0 ? NAMES_FIRST : roster->names_size + roster->names_size / 2;

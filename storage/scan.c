@@ -65,7 +65,7 @@ TARGET static inline __m256i hits(const uint16_t *values, __m256i low, __m256i s
 TARGET static uint32_t count_avx2(const uint16_t *values, uint32_t count, uint16_t low,
                                   uint16_t high)
 {
-    static_assert(MEMBERS_MAX * 2 / 16 < INT16_MAX, "lanes do not overflow");
+    static_assert(MEMBERS_MAX * 4 / 16 < INT16_MAX, "lanes do not overflow");
     __m256i least = _mm256_set1_epi16((short)low), lanes = _mm256_setzero_si256();
     __m256i span = _mm256_set1_epi16((short)(high - low));
     uint32_t i = 0;

@@ -208,7 +208,8 @@ struct store_sink {
      * publisher's cursors go with it (publication_mover); no on_cursor says so. */
     void (*on_publication)(void *context, struct store_channel *channel,
                            const struct publication *publication);
-    /* In force from here on.  Who is told of more than MEMBERS_MAX passes the rest over. */
+    /* In force from here on.  A list that comes in pieces stands beside the one that it takes
+     * the place of; who is told of more than 2 * MEMBERS_MAX passes the rest over. */
     void (*on_members)(void *context, struct store_channel *channel,
                        const struct members_change *change);
     /* Users who are no members are to be passed over, and what moves nothing. */

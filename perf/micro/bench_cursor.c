@@ -48,7 +48,7 @@ static struct bytes name(char *text, uint64_t i)
 static struct cursor_index *channel(bool has_late)
 {
     struct cursor_index *index = cursor_create(HEAD);
-    struct cursor_rules rules = {1000, UINT32_MAX, 0, false};
+    struct cursor_rules rules = {1000, UINT32_MAX, 0, false, false};
     char text[24];
     cursor_configure(index, &rules);
     cursor_reserve(index, members);

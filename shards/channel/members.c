@@ -62,7 +62,7 @@ static void on_changed(struct store_change *change, enum err err)
 }
 
 /* How many members there may be when these have joined: who is one already is not counted
- * twice.  Several lists under way at once are held to the limit by the index. */
+ * twice.  Several lists under way at once may pass the limit; the index has room for two. */
 static enum err room_check(const struct channel *channel, const struct letter_members *in)
 {
     const struct cursor_index *cursors = channel->stored->cursors;

@@ -26,6 +26,7 @@ static struct cursor_rules rules_of(const struct channel *channel)
         .window = config->receipts_window_size,
         .lists_max = config->receipts_huge_channel,
         .delivered_max = config->receipts_delivered_max,
+        .holds_two_lists = true,
     };
 }
 
@@ -83,8 +84,8 @@ static struct cursor_member member_of(const struct store_member *stored)
                                   .is_hidden = stored->is_hidden};
 }
 
-/* Two nodes that add at once may make a list longer than it may be: the rest is passed
- * over. */
+/* Two nodes that add at once may make a list longer than it may be; what does not even fit
+ * where two lists do is passed over. */
 static void member_add(struct cursor_index *cursors, const struct store_member *stored)
 {
     struct cursor_member member = member_of(stored);
@@ -97,7 +98,7 @@ void receipt_load(struct channel *channel, const struct store_member *members, u
     check(channel->stored->cursors == NULL);
     if (count == 0) return;
     struct cursor_index *cursors = index_make(channel);
-    cursor_reserve(cursors, min_u32(count, MEMBERS_MAX));
+    cursor_reserve(cursors, min_u32(count, 2 * MEMBERS_MAX));
     for (uint32_t i = 0; i < count; i++) member_add(cursors, &members[i]);
     members_account(channel);
 }

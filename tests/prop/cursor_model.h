@@ -47,7 +47,7 @@ static void model_begin(uint32_t users_count, uint64_t head)
     model.head = head;
     model.floor = model.turns = 0;
     model.is_tracked = false;
-    model.rules = (struct cursor_rules){RECEIPT_WINDOW, 2000, 256, false};
+    model.rules = (struct cursor_rules){RECEIPT_WINDOW, 2000, 256, false, false};
 }
 
 /* As after each change of who is a member. */

@@ -40,6 +40,13 @@ static void change_members(struct small *small, struct letter_members in)
     assert_int_equal(told.err, ERR_OK);
 }
 
+static struct channel *channel_here(struct small *small)
+{
+    struct channel *channel = channel_find(small->shards[small_home(CHANNEL)], CHANNEL);
+    assert_non_null(channel);
+    return channel;
+}
+
 static struct receipt_state state_of(struct small *small, struct bytes user)
 {
     struct told told;
@@ -48,6 +55,49 @@ static struct receipt_state state_of(struct small *small, struct bytes user)
     small_run(small);
     assert_int_equal(told.states[0].err, ERR_OK);
     return told.states[0];
+}
+
+/* The piece of a long list that the feed brings. */
+static void hear(struct small *small, enum members_kind kind, const struct store_member *list,
+                 uint32_t count, struct bytes after)
+{
+    struct channel *channel = channel_here(small);
+    struct members_change change = {.kind = kind, .list = list, .count = count, .after = after};
+    if (kind == MEMBERS_SET_BETWEEN && count > 0) change.upto = list[count - 1].user;
+    channel_on_members(channel->shard, &channel->stored->store, &change);
+}
+
+/* It comes in pieces, in the order of the users, and who leaves last stands behind all who
+ * join. */
+static void a_full_list_takes_the_place_of_another(void **state)
+{
+    (void)state;
+    enum { PIECES = 25, PIECE = MEMBERS_MAX / PIECES };
+    static char names[2][MEMBERS_MAX][8];
+    static struct store_member lists[2][MEMBERS_MAX];
+    struct small *small = small_new();
+    change_members(small, (struct letter_members){.users = &A, .count = 1});
+    for (uint32_t i = 0; i < MEMBERS_MAX; i++)
+        for (uint32_t list = 0; list < 2; list++) {
+            snprintf(names[list][i], sizeof names[0][0], "%c%05u", "zb"[list], i);
+            lists[list][i] =
+                (struct store_member){.user = bytes_of_text(names[list][i]), .joined = 1};
+        }
+    hear(small, MEMBERS_REMOVE, &(struct store_member){.user = A}, 1, BYTES_NONE);
+    hear(small, MEMBERS_ADD, lists[0], MEMBERS_MAX, BYTES_NONE);
+    struct bytes after = BYTES_NONE;
+    for (uint32_t i = 0; i < PIECES; i++) {
+        hear(small, MEMBERS_SET_BETWEEN, &lists[1][i * PIECE], PIECE, after);
+        after = lists[1][(i + 1) * PIECE - 1].user;
+    }
+    hear(small, MEMBERS_SET_BETWEEN, NULL, 0, after);
+    const struct channel *channel = channel_here(small);
+    assert_non_null(channel->stored->cursors);
+    assert_int_equal(cursor_members(channel->stored->cursors), MEMBERS_MAX);
+    assert_int_equal(receipt_member(channel, lists[1][0].user), ERR_OK);
+    assert_int_equal(receipt_member(channel, lists[1][MEMBERS_MAX - 1].user), ERR_OK);
+    assert_int_equal(receipt_member(channel, lists[0][0].user), ERR_NOT_MEMBER);
+    small_end(small);
 }
 
 /* Whoever is imported has not read them either: what is the system's counts for nobody, in
@@ -80,6 +130,7 @@ static void messages_of_the_system_stay_so_when_members_come(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_full_list_takes_the_place_of_another),
         cmocka_unit_test(messages_of_the_system_stay_so_when_members_come),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
