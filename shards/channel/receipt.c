@@ -250,7 +250,8 @@ static bool member_bring(struct channel *channel, const struct store_member *sto
     struct cursor_member here;
     enum err err = cursor_find(cursors, stored->user, &here);
     check(err == ERR_OK);
-    bool is_old = here.joined == 1 && stored->joined + RECEIPT_WINDOW < cursor_head(cursors);
+    /* When exactly somebody joined is known for the window only. */
+    bool is_old = here.joined == 1 && stored->joined + RECEIPT_WINDOW <= cursor_head(cursors) + 1;
     if (here.joined != stored->joined && !is_old) return false;
     receipt_move(channel, stored->user, stored->delivered, true);
     receipt_move(channel, stored->user, stored->read, false);

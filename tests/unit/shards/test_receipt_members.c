@@ -127,11 +127,48 @@ static void messages_of_the_system_stay_so_when_members_come(void **state)
     small_end(small);
 }
 
+/* Who has been there for exactly a window is the same member when the store says so again,
+ * and keeps the place in every list. */
+static void a_member_keeps_the_place_in_lists(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    struct told told;
+    change_members(small, (struct letter_members){.users = &A, .count = 1});
+    small_publish(small, 0, CHANNEL, 1);
+    struct bytes two[] = {B, C};
+    change_members(small, (struct letter_members){.kind = MEMBERS_ADD, .users = two, .count = 2});
+    while (channel_here(small)->stored->store.head < RECEIPT_WINDOW + 1) {
+        ask_publish(
+            small, 0,
+            (struct letter_publish){.channel = CHANNEL, .publication.data = BYTES_LITERAL("1")},
+            &told);
+        small_turn(small);
+        small_turn(small);
+        small_turn(small);
+    }
+    small_run(small);
+    struct store_member all[] = {
+        {.user = C, .joined = 2, .read = 1, .delivered = 1},
+        {.user = A, .joined = 1},
+        {.user = B, .joined = 2, .read = 1, .delivered = 1},
+    };
+    hear(small, MEMBERS_STATE, all, 3, BYTES_NONE);
+    struct letter_receipt in = {
+        .verb = RECEIPT_NONREADERS, .channel = CHANNEL, .offset = RECEIPT_WINDOW};
+    ask_receipt(small, 0, in, &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_OK);
+    assert_string_equal(told.list, "ann bob cleo");
+    small_end(small);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_list_takes_the_place_of_another),
         cmocka_unit_test(messages_of_the_system_stay_so_when_members_come),
+        cmocka_unit_test(a_member_keeps_the_place_in_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
