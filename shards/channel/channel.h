@@ -93,6 +93,7 @@ struct stored {
     struct live *live;            /* NULL while nobody listens to receipts:<name> (live.c) */
     struct versions *versions;    /* NULL until a publication has one (version.c) */
     uint32_t ops;                 /* store ops under way, the opening not counted */
+    uint32_t moves, marks;        /* of them: cursors and marks; marks, which replace each other */
     uint64_t idle_since_ms;
 };
 

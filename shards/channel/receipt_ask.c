@@ -2,7 +2,8 @@
  * receipt_ask: questions about receipts of one channel.
  *
  * A move becomes a record and is answered when that is durable; one that moves nothing
- * is answered at once and costs no write.
+ * is answered at once and costs no write.  While a mark is under way nobody knows what
+ * moves nothing: a mark put on and taken off at once are two records.
  *
  * The sender of a publication is neither its reader nor eligible, so counting needs to
  * know who sent: from the window, else from the store.  A publication that is kept
@@ -23,24 +24,25 @@ static const enum cursor_mark marks[RECEIPT_VERB_COUNT] = {
 };
 
 /* Where the user will stand when the feed has brought the mark.  Marks replace each other,
- * so they take effect in the feed's order only; here one is put on and taken off again. */
-static void state_to_be(struct channel *channel, struct bytes user, uint64_t offset,
-                        struct receipt_state *state)
+ * so they take effect in the feed's order only; here one is put on and taken off again.  What
+ * was read in front of it counts by now: a mark above that is none. */
+static void state_to_be(struct channel_op *op, struct receipt_state *state)
 {
-    struct cursor_index *cursors = channel->stored->cursors;
+    struct cursor_index *cursors = op->channel->stored->cursors;
     struct cursor_member member;
     *state = (struct receipt_state){.err = ERR_NOT_MEMBER};
-    if (cursors == NULL || cursor_find(cursors, user, &member) != ERR_OK) return;
+    if (cursors == NULL || cursor_find(cursors, op->user, &member) != ERR_OK) return;
+    if (op->offset > member.read) op->offset = 0;
     uint64_t mark = member.unread_from;
-    enum err err = cursor_mark_unread(cursors, user, offset);
+    enum err err = cursor_mark_unread(cursors, op->user, op->offset);
     check(err == ERR_OK);
-    receipt_state_of(channel, user, state);
-    err = cursor_mark_unread(cursors, user, mark);
+    receipt_state_of(op->channel, op->user, state);
+    err = cursor_mark_unread(cursors, op->user, mark);
     check(err == ERR_OK);
 }
 
 /* What is durable takes effect here, and the user's other connections hear of it. */
-static void move_apply(const struct channel_op *op)
+static void move_apply(struct channel_op *op)
 {
     struct channel *channel = op->channel;
     struct receipt_state state;
@@ -50,11 +52,23 @@ static void move_apply(const struct channel_op *op)
         receipt_move(channel, op->user, op->offset, false);
         receipt_state_of(channel, op->user, &state);
         break;
-    case RECEIPT_MARK_UNREAD: state_to_be(channel, op->user, op->offset, &state); break;
+    case RECEIPT_MARK_UNREAD: state_to_be(op, &state); break;
     case RECEIPT_DELIVERED: receipt_move(channel, op->user, op->offset, true); return;
     default: return; /* hidden or not, one's own view is the same */
     }
     receipt_tell_devices(channel, op->user, op->client, &state);
+}
+
+/* Of a channel's moves under way: all, and those that are no maximum. */
+static bool is_mark(uint8_t verb)
+{
+    return verb == RECEIPT_MARK_UNREAD || verb == RECEIPT_HIDE;
+}
+
+static void moves_count(struct channel_op *op, int32_t by)
+{
+    op->channel->stored->moves += (uint32_t)by;
+    if (is_mark(op->verb)) op->channel->stored->marks += (uint32_t)by;
 }
 
 static void move_on_appended(struct store_append *append, enum err err, uint64_t offset,
@@ -64,6 +78,7 @@ static void move_on_appended(struct store_append *append, enum err err, uint64_t
     struct channel *channel = op->channel;
     (void)offset;
     (void)is_repeat;
+    moves_count(op, -1);
     if (err != ERR_OK) {
         question_refuse(channel->shard, op->to, op->call, err);
     } else {
@@ -91,7 +106,15 @@ static void move_append(struct channel *channel, const struct letter *letter,
         .offset = offset,
         .on_appended = move_on_appended,
     };
+    moves_count(op, 1);
     store_append(channel->shard->store, &op->append);
+}
+
+/* Does the index say already what the user is answered?  A mark depends on everything before
+ * it, and what only grows on the marks. */
+static bool is_settled(const struct channel *channel, uint8_t verb)
+{
+    return is_mark(verb) ? channel->stored->moves == 0 : channel->stored->marks == 0;
 }
 
 /* From where to where; the same twice: nothing moves. */
@@ -123,7 +146,7 @@ static enum err move_check(struct channel *channel, const struct letter_receipt 
         if (in->offset > head) return ERR_BAD_REQUEST;
         *current = member.unread_from;
         *wanted = in->offset == 0 ? 0 : max_u64(in->offset, member.joined);
-        if (*wanted > member.read) *wanted = 0;
+        if (*wanted > member.read && is_settled(channel, in->verb)) *wanted = 0;
         return ERR_OK;
     default:
         check(in->verb == RECEIPT_HIDE);
@@ -141,7 +164,7 @@ static enum err move_ask(struct channel *channel, const struct letter *letter,
     struct letter_receipt asked = *in;
     if (in->is_seq) TRY(head_of_seq(channel, in->offset, &asked.offset));
     TRY(move_check(channel, &asked, &current, &wanted));
-    if (wanted != current)
+    if (wanted != current || !is_settled(channel, in->verb))
         move_append(channel, letter, in, wanted);
     else /* what is read stays read */
         call_answer_to(channel->shard, letter->from,

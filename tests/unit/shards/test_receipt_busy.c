@@ -1,0 +1,156 @@
+/*
+ * Receipts of one channel while others of it are under way (small_node.h): what is asked
+ * together takes effect in the order in which it was asked.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/shards/small_node.h"
+
+#define CHANNEL BYTES_LITERAL("room")
+#define A       BYTES_LITERAL("ann")
+#define B       BYTES_LITERAL("bob")
+
+static struct small *small_new(void)
+{
+    struct small *small = malloc(sizeof *small);
+    small_init(small, "storage: {window_size: 4}\n"
+                      "channel: {without_namespace: {history_size: 50, history_ttl: 60s}}\n");
+    struct told told;
+    struct bytes users[] = {A, B};
+    ask_members(small, CHANNEL, users, 2, &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_OK);
+    return small;
+}
+
+static void small_end(struct small *small)
+{
+    small_fini(small);
+    free(small);
+}
+
+static void say(struct small *small, uint32_t count)
+{
+    struct told told;
+    for (uint32_t i = 0; i < count; i++) {
+        ask_publish(small, 0,
+                    (struct letter_publish){
+                        .channel = CHANNEL,
+                        .publication = {.data = BYTES_LITERAL("1"), .has_info = true, .user = A}},
+                    &told);
+        small_run(small);
+        assert_int_equal(told.err, ERR_OK);
+    }
+}
+
+static void ask(struct small *small, enum receipt_verb verb, uint64_t offset, struct told *told)
+{
+    struct letter_receipt in = {.verb = (uint8_t)verb,
+                                .channel = CHANNEL,
+                                .user = B,
+                                .offset = offset,
+                                .is_hidden = offset != 0};
+    ask_receipt(small, 0, in, told);
+}
+
+static struct receipt_state state_of(struct small *small)
+{
+    struct told told;
+    struct bytes channel = CHANNEL;
+    ask_states(small, B, &channel, 1, &told);
+    small_run(small);
+    assert_true(told.is_here);
+    assert_int_equal(told.states[0].err, ERR_OK);
+    return told.states[0];
+}
+
+static uint32_t eligible_at(struct small *small, uint64_t offset)
+{
+    struct told told;
+    struct letter_receipt in = {
+        .verb = RECEIPT_COUNTS, .channel = CHANNEL, .offsets = &offset, .offsets_count = 1};
+    ask_receipt(small, 0, in, &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_OK);
+    return told.eligible[0];
+}
+
+static void the_last_word_about_hiding_counts(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    struct told first, second;
+    say(small, 1);
+    assert_int_equal(eligible_at(small, 1), 1);
+    ask(small, RECEIPT_HIDE, 1, &first);
+    ask(small, RECEIPT_HIDE, 0, &second);
+    small_run(small);
+    assert_int_equal(eligible_at(small, 1), 1);
+    ask(small, RECEIPT_HIDE, 1, &first);
+    small_run(small);
+    ask(small, RECEIPT_HIDE, 0, &first);
+    ask(small, RECEIPT_HIDE, 1, &second);
+    small_run(small);
+    assert_int_equal(second.err, ERR_OK);
+    assert_int_equal(eligible_at(small, 1), 0);
+    small_end(small);
+}
+
+static void a_mark_is_taken_off_while_it_is_put_on(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    struct told first, second;
+    say(small, 3);
+    ask(small, RECEIPT_READ, 3, &first);
+    small_run(small);
+    ask(small, RECEIPT_MARK_UNREAD, 1, &first);
+    ask(small, RECEIPT_MARK_UNREAD, 0, &second);
+    small_run(small);
+    assert_int_equal(first.offset, 1);
+    assert_int_equal(second.offset, 0);
+    assert_int_equal(state_of(small).unread, 0);
+    ask(small, RECEIPT_MARK_UNREAD, 2, &first);
+    ask(small, RECEIPT_READ, 3, &second); /* nothing new to read, and it ends the mark */
+    small_run(small);
+    assert_int_equal(second.offset, 3);
+    assert_int_equal(state_of(small).unread, 0);
+    small_end(small);
+}
+
+static void what_is_being_read_can_be_marked(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    struct told first, second;
+    say(small, 3);
+    ask(small, RECEIPT_READ, 2, &first);
+    ask(small, RECEIPT_MARK_UNREAD, 2, &second);
+    small_run(small);
+    assert_int_equal(first.offset, 2);
+    assert_int_equal(second.offset, 2);
+    assert_int_equal(state_of(small).read, 2);
+    assert_int_equal(state_of(small).first_unread, 2);
+    /* Above what is read by then it is still none. */
+    ask(small, RECEIPT_READ, 2, &first);
+    ask(small, RECEIPT_MARK_UNREAD, 3, &second);
+    small_run(small);
+    assert_int_equal(second.offset, 0);
+    assert_int_equal(state_of(small).first_unread, 3);
+    small_end(small);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_last_word_about_hiding_counts),
+        cmocka_unit_test(a_mark_is_taken_off_while_it_is_put_on),
+        cmocka_unit_test(what_is_being_read_can_be_marked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
