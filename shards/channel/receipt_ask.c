@@ -281,8 +281,9 @@ static void list_on_moves(struct store_moves *moves, enum err err, const struct 
     op_end(op);
 }
 
-static void list_await(struct channel *channel, uint32_t to, const struct letter_receipt *in,
-                       const struct answer *answer)
+/* The op, which is the wait's from now on. */
+static void list_await(struct channel_op *op, const struct letter_receipt *in,
+                       const struct answer *answer, uint64_t since_ms)
 {
     uint32_t count = answer->receipt_users_count;
     size_t size = 0;
@@ -298,33 +299,47 @@ static void list_await(struct channel *channel, uint32_t to, const struct letter
         wait->names[i] = wait->users[i].user = bytes_of(at, user.size);
         at += user.size;
     }
-    wait->of = op_for(channel, to, in->call);
+    wait->of = op;
     wait->answer = *answer;
     wait->answer.receipt_users = wait->users;
-    struct publication publication = {0};
-    const struct window *window = &channel->stored->window;
-    if (in->offset >= window_first(window)) window_get(window, in->offset, &publication);
     wait->op = (struct store_moves){
-        .channel = &channel->stored->store,
+        .channel = &op->channel->stored->store,
         .offset = in->offset,
-        .since_ms = publication.taken_ms,
+        .since_ms = since_ms,
         .users = wait->names,
         .users_count = count,
         .on_moves = list_on_moves,
     };
-    store_moves(channel->shard->store, &wait->op);
+    store_moves(op->channel->shard->store, &wait->op);
 }
 
-static void list_answer(struct channel *channel, uint32_t to, const struct letter_receipt *in,
+/* When `offset` came: of the window, else it is what was read. */
+static uint64_t time_of(const struct channel *channel, uint64_t offset,
                         const struct publication *stored, uint32_t count)
+{
+    const struct window *window = &channel->stored->window;
+    struct publication publication = {0};
+    if (offset >= window_first(window))
+        window_get(window, offset, &publication);
+    else if (count > 0)
+        publication = stored[0];
+    return publication.taken_ms;
+}
+
+/* `op`: of the question, NULL while it has none.  True when the answer waits with it. */
+static bool list_answer(struct channel *channel, uint32_t to, const struct letter_receipt *in,
+                        const struct publication *stored, uint32_t count, struct channel_op *op)
 {
     struct answer answer = {.call = in->call, .offset = channel->stored->window.head};
     answer.err = channel->stored->cursors == NULL ? ERR_NOT_MEMBER
                                                   : list_read(channel, in, stored, count, &answer);
-    if (answer.err == ERR_OK && answer.has_times && answer.receipt_users_count > 0)
-        list_await(channel, to, in, &answer);
-    else
+    if (answer.err != ERR_OK || !answer.has_times || answer.receipt_users_count == 0) {
         call_answer_to(channel->shard, to, &answer);
+        return false;
+    }
+    if (op == NULL) op = op_for(channel, to, in->call);
+    list_await(op, in, &answer, time_of(channel, in->offset, stored, count));
+    return true;
 }
 
 /* --- may it be asked at all? -------------------------------------------------------- */
@@ -355,20 +370,25 @@ static enum err question_check(struct channel *channel, const struct letter_rece
     return ERR_OK;
 }
 
-static uint64_t lowest_of(const struct letter_receipt *in)
+/* The first and the last offset that is asked about. */
+static void range_of(const struct letter_receipt *in, uint64_t *first, uint64_t *last)
 {
-    uint64_t lowest = in->verb == RECEIPT_COUNTS ? UINT64_MAX : in->offset;
-    for (uint32_t i = 0; i < in->offsets_count; i++) lowest = min_u64(lowest, in->offsets[i]);
-    return lowest;
+    bool is_one = in->verb != RECEIPT_COUNTS;
+    *first = is_one ? in->offset : UINT64_MAX;
+    *last = is_one ? in->offset : 0;
+    for (uint32_t i = 0; i < in->offsets_count; i++) {
+        *first = min_u64(*first, in->offsets[i]);
+        *last = max_u64(*last, in->offsets[i]);
+    }
 }
 
-static void question_answer(struct channel *channel, uint32_t to, const struct letter_receipt *in,
-                            const struct publication *stored, uint32_t count)
+/* True when `op` is needed on. */
+static bool question_answer(struct channel *channel, uint32_t to, const struct letter_receipt *in,
+                            const struct publication *stored, uint32_t count, struct channel_op *op)
 {
-    if (in->verb == RECEIPT_COUNTS)
-        counts_answer(channel, to, in, stored, count);
-    else
-        list_answer(channel, to, in, stored, count);
+    if (in->verb != RECEIPT_COUNTS) return list_answer(channel, to, in, stored, count, op);
+    counts_answer(channel, to, in, stored, count);
+    return false;
 }
 
 /* --- senders below the window -------------------------------------------------------- */
@@ -383,29 +403,31 @@ static void on_senders(struct store_read *read, enum err err,
         return;
     }
     struct letter_receipt in;
+    bool is_needed = false;
     letter_read_receipt(op->letter, &channel->shard->arena, &in);
     if (err != ERR_OK)
         question_refuse(channel->shard, op->to, op->call, err);
     else
-        question_answer(channel, op->to, &in, publications, count);
-    op_end(op);
+        is_needed = question_answer(channel, op->to, &in, publications, count, op);
+    if (!is_needed) op_end(op);
 }
 
 /* True: the store is read first. */
 static bool question_begin(struct channel *channel, struct letter *letter,
                            const struct letter_receipt *in)
 {
-    uint64_t lowest = lowest_of(in);
-    if (lowest >= window_first(&channel->stored->window)) {
-        question_answer(channel, letter->from, in, NULL, 0);
+    uint64_t first, last;
+    range_of(in, &first, &last);
+    if (first >= window_first(&channel->stored->window)) {
+        (void)question_answer(channel, letter->from, in, NULL, 0, NULL);
         return false;
     }
     struct channel_op *op = op_begin(channel, letter, in->call);
     op->letter = letter;
     op->read = (struct store_read){
         .channel = &channel->stored->store,
-        .since = lowest - 1,
-        .limit = in->verb == RECEIPT_COUNTS ? RECEIPT_WINDOW : 1,
+        .since = first - 1,
+        .limit = (uint32_t)(last - first + 1), /* within the window of receipts */
         .on_read = on_senders,
     };
     store_read(channel->shard->store, &op->read);

@@ -145,12 +145,40 @@ static void what_is_being_read_can_be_marked(void **state)
     small_end(small);
 }
 
+/* A question that reads the store and then the times of moves needs one op all the while. */
+static void every_credit_may_ask_for_readers(void **state)
+{
+    (void)state;
+    enum { ASKED = SMALL_SHARDS * MESH_CREDITS };
+    struct small *small = small_new();
+    struct told *told = calloc(ASKED, sizeof *told);
+    say(small, 10);
+    struct gate *gate = &small->gates[small_home(CHANNEL)];
+    gate->is_shut = true;
+    for (uint32_t i = 0; i < ASKED; i++) {
+        struct letter_receipt in = {.verb = RECEIPT_NONREADERS, .channel = CHANNEL, .offset = 2};
+        ask_receipt(small, i % SMALL_SHARDS, in, &told[i]);
+    }
+    small_run(small);
+    assert_int_equal(gate->held_count, ASKED);
+    gate->is_shut = false;
+    small_run(small);
+    for (uint32_t i = 0; i < ASKED; i++) {
+        assert_true(told[i].is_here);
+        assert_int_equal(told[i].err, ERR_OK);
+        assert_string_equal(told[i].list, "bob");
+    }
+    free(told);
+    small_end(small);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_last_word_about_hiding_counts),
         cmocka_unit_test(a_mark_is_taken_off_while_it_is_put_on),
         cmocka_unit_test(what_is_being_read_can_be_marked),
+        cmocka_unit_test(every_credit_may_ask_for_readers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
