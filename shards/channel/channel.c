@@ -286,6 +286,7 @@ static void channel_forget(struct channel *channel)
     version_forget(channel);
     cursor_destroy(channel->stored->cursors);
     channel->stored->cursors = NULL;
+    channel->stored->seq_asked = 0;
     members_account(channel);
 }
 

@@ -148,6 +148,23 @@ static void a_number_does_not_fall(void **state)
     small_end(small);
 }
 
+/* What was told of is gone with the data, so the server tells of it again. */
+static void numbers_begin_anew_when_the_data_is_lost(void **state)
+{
+    (void)state;
+    struct small *small = small_new("64");
+    struct told told;
+    assert_int_equal(put(small, 100, NULL, A).offset, 1);
+    ask_clear(small, CHANNEL, &told);
+    small_run(small);
+    struct channel *channel = channel_find(small->shards[small_home(CHANNEL)], CHANNEL);
+    channel_on_lost(channel->shard, &channel->stored->store);
+    small_run(small);
+    assert_int_equal(put(small, 60, NULL, A).err, ERR_OK);
+    assert_int_equal(put(small, 59, NULL, A).err, ERR_SEQ_BELOW_HEAD);
+    small_end(small);
+}
+
 static void the_same_id_is_the_same_message(void **state)
 {
     (void)state;
@@ -226,6 +243,7 @@ int main(void)
         cmocka_unit_test(numbers_are_offsets),
         cmocka_unit_test(what_left_the_window_is_too_old),
         cmocka_unit_test(a_number_does_not_fall),
+        cmocka_unit_test(numbers_begin_anew_when_the_data_is_lost),
         cmocka_unit_test(the_same_id_is_the_same_message),
         cmocka_unit_test(what_clients_publish_is_no_number),
         cmocka_unit_test(members_come_in_pages),
