@@ -127,9 +127,11 @@ static void events_write(struct link_call *call, struct link *link, struct resp_
 
 /* --- the batch ------------------------------------------------------------------------------- */
 
+/* What is damaged stays so, and would keep all that comes behind it waiting. */
 static bool is_for_later(enum err err)
 {
     enum err_class class = err_class_of(err);
+    if (err == ERR_STORE_CORRUPT) return false;
     return err == ERR_LIMIT_MEMORY || class == ERR_CLASS_BUSY || class == ERR_CLASS_STORE ||
            class == ERR_CLASS_WORLD;
 }

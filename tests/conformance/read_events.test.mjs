@@ -8,13 +8,13 @@ import { Redis } from './redis.mjs';
 const STREAM = 'read_cursor_events';
 
 /** With an embedded store, or over the same Redis; events come from it in both. */
-async function world(t, engine, count = 1) {
+async function world(t, engine, count = 1, options = {}) {
   const redis = await new Redis().start();
   t.after(() => redis.end());
   const gateways = [];
   for (let i = 0; i < count; i++) {
     const gateway = new Gateway({ shards: 2 });
-    gateway.options.config = serving({ redis: redis.options, node: { name: `node-${i}` },
+    gateway.options.config = serving({ redis: { ...redis.options, ...options }, node: { name: `node-${i}` },
       storage: { engine, path: `${gateway.dir}/data` },
       read_index: { enabled: true, address: '127.0.0.1', port: 0, events: true } });
     t.after(() => gateway.end());
@@ -98,4 +98,17 @@ test('two nodes over one Redis share the stream', async (t) => {
   await until(() => pending(redis) === 0, 'all is acknowledged');
   const dealt = await Promise.all([first, second].map((index) => index.metric('read_index_events_processed')));
   assert.equal(dealt[0] + dealt[1], 40);
+});
+
+test('a damaged channel is in nobody\'s way', async (t) => {
+  const { redis, indexes: [index], tell } = await world(t, 'redis', 1, { partitions: 1 });
+  await index.ask('PUT', '/channels/town/members', { users: ['ann'] });
+  await index.ask('PUT', '/channels/town/head', { seq: 100 });
+  redis.say('HSET', 'sluice:{p0}:m:broken', 'ann', 'rubbish');
+  tell('broken', 'ann', 100);
+  tell('town', 'ann', 100);
+  await until(() => pending(redis) === 0, 'all is acknowledged');
+  tell('town', 'ann', 100);
+  await until(async () => await index.metric('read_index_events_processed') === 3, 'what comes later is dealt with');
+  assert.equal(await index.metric('read_index_events_refused_total'), 1);
 });
