@@ -3,8 +3,8 @@
 -- ARGV[5]  channel
 -- ARGV[6]  known epoch, ARGV[7] known head
 -- ARGV[8]  open     the newest ARGV[11] publications and all members
---          fill     entries after the id ARGV[9], at most ARGV[11] of them, and the
---                   members when the revision is not ARGV[10]
+--          fill     entries after the id ARGV[9], at most ARGV[11] of them, and with the
+--                   last of them the members when the revision is not ARGV[10]
 --          forward  publications after the offset ARGV[9], at most ARGV[11]
 --          reverse  publications below the offset ARGV[9] (0: from the head), at most
 --                   ARGV[11], newest first
@@ -77,7 +77,8 @@ end
 
 if mode == 'fill' then
   entries = call('XRANGE', stream, '(' .. ARGV[9], last, 'COUNT', count)
-  if ARGV[10] ~= digits(revision) then read_members() end
+  -- A full page is followed by another, and 100,000 members by nothing else for a while.
+  if #entries < count and ARGV[10] ~= digits(revision) then read_members() end
 else
   if mode == 'open' then read_members() end
   local first = nil
