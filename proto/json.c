@@ -415,6 +415,16 @@ void json_u64(struct json *json, uint64_t *value)
     if (take_magnitude(json, &magnitude)) *value = magnitude;
 }
 
+void json_u64s(struct json *json, uint64_t *values, uint32_t most, uint32_t *count)
+{
+    *count = 0;
+    if (!json_enter_array(json)) return;
+    for (uint64_t value = 0; json_element(json); (*count)++) {
+        json_u64(json, &value);
+        if (*count < most) values[*count] = value;
+    }
+}
+
 void json_u32(struct json *json, uint32_t *value)
 {
     uint64_t wide;

@@ -71,6 +71,8 @@ void json_raw(struct json *json, struct bytes *raw);
 void json_text(struct json *json, struct arena *arena, struct bytes *text);
 /* Whole numbers in range; anything else latches ERR_BAD_JSON.  null gives 0. */
 void json_u64(struct json *json, uint64_t *value);
+/* An array of them.  *count: how many it has; `values` gets the first `most`. */
+void json_u64s(struct json *json, uint64_t *values, uint32_t most, uint32_t *count);
 void json_u32(struct json *json, uint32_t *value);
 void json_i64(struct json *json, int64_t *value);
 void json_bool(struct json *json, bool *value);

@@ -93,6 +93,23 @@ void letter_read_receipt_states(const struct letter *letter, struct arena *arena
     letter_read_end(&r);
 }
 
+static void numbers_write(struct json_out *out, const char *name, const uint32_t *numbers,
+                          uint32_t count)
+{
+    json_out_key(out, name);
+    json_out_array(out);
+    for (uint32_t i = 0; i < count; i++) json_out_u64(out, numbers[i]);
+    json_out_array_end(out);
+}
+
+void receipt_counts_write(struct json_out *out, const struct answer *answer)
+{
+    json_out_object(out);
+    numbers_write(out, "counts", answer->readers, answer->counts_count);
+    numbers_write(out, "eligible", answer->eligible, answer->counts_count);
+    json_out_object_end(out);
+}
+
 void receipt_users_write(struct json_out *out, const struct answer *answer)
 {
     json_out_object(out);

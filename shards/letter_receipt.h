@@ -96,6 +96,9 @@ struct json_out;
 void receipt_state_write(struct json_out *out, const struct receipt_state *state,
                          bool with_channel);
 
+/* {"counts": […], "eligible": […]}, one of each per offset. */
+void receipt_counts_write(struct json_out *out, const struct answer *answer);
+
 /* A page of readers: {"users": [{"user", "read_at"?, "delivered_at"?}], "times", "next"?} */
 void receipt_users_write(struct json_out *out, const struct answer *answer);
 

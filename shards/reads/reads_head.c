@@ -14,19 +14,6 @@
 /* Idempotency keys of heads are theirs alone. */
 #define HEAD_SCOPE "read index"
 
-static void on_head(struct shard *shard, struct call *call, struct conn *conn,
-                    const struct answer *answer)
-{
-    if (!reads_is_answered(shard, call, conn, answer)) return;
-    struct json_out out = {0};
-    json_out_object(&out);
-    json_out_key(&out, "offset");
-    json_out_u64(&out, answer->offset);
-    json_out_member_text(&out, "epoch", answer->epoch);
-    json_out_object_end(&out);
-    reads_reply(shard, call, conn, &out);
-}
-
 enum err reads_head_put(const struct reads_ask *ask)
 {
     struct reads_mark mark;
@@ -52,7 +39,7 @@ enum err reads_head_put(const struct reads_ask *ask)
         .is_head = true,
     };
     struct call *call;
-    TRY(reads_call(ask, on_head, &call, &question.call));
+    TRY(reads_call(ask, reads_on_offset, &call, &question.call));
     call_post(ask->shard, letter_pack_publish(ask->shard->post, call->to, &question));
     return ERR_OK;
 }
@@ -63,7 +50,7 @@ enum err reads_head_show(const struct reads_ask *ask)
     question.has_seq = http_query_has(ask->request, "seq");
     TRY(reads_query_u64(ask, "seq", &question.seq));
     struct call *call;
-    TRY(reads_call(ask, on_head, &call, &question.call));
+    TRY(reads_call(ask, reads_on_offset, &call, &question.call));
     call_post(ask->shard, letter_pack_head(ask->shard->post, call->to, &question));
     return ERR_OK;
 }

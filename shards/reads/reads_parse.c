@@ -102,16 +102,10 @@ enum err reads_parse_offsets(const struct reads_ask *ask, uint64_t *offsets, uin
     json_open(&json, ask->request->body);
     if (json_enter_object(&json))
         while (json_key(&json, &name)) {
-            if (!bytes_equal_text(name, "offsets")) {
+            if (bytes_equal_text(name, "offsets"))
+                json_u64s(&json, offsets, RECEIPT_BATCH_MAX, count);
+            else
                 json_skip(&json);
-                continue;
-            }
-            *count = 0;
-            if (json_enter_array(&json))
-                for (uint64_t offset = 0; json_element(&json); (*count)++) {
-                    json_u64(&json, &offset);
-                    if (*count < RECEIPT_BATCH_MAX) offsets[*count] = offset;
-                }
         }
     TRY(json_close(&json));
     if (*count > RECEIPT_BATCH_MAX) return ERR_LIMIT_SIZE;

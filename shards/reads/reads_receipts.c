@@ -14,18 +14,6 @@
 #include "shards/letter_receipt.h"
 #include "shards/reads/reads_parts.h"
 
-static void on_offset(struct shard *shard, struct call *call, struct conn *conn,
-                      const struct answer *answer)
-{
-    if (!reads_is_answered(shard, call, conn, answer)) return;
-    struct json_out out = {0};
-    json_out_object(&out);
-    json_out_key(&out, "offset");
-    json_out_u64(&out, answer->offset);
-    json_out_object_end(&out);
-    reads_reply(shard, call, conn, &out);
-}
-
 static enum err cursor_ask(const struct reads_ask *ask, enum receipt_verb verb, struct bytes user,
                            uint64_t offset, bool is_seq)
 {
@@ -36,7 +24,7 @@ static enum err cursor_ask(const struct reads_ask *ask, enum receipt_verb verb, 
                                       .is_seq = is_seq};
     struct call *call;
     TRY(reads_user_check(user));
-    TRY(reads_call(ask, on_offset, &call, &question.call));
+    TRY(reads_call(ask, reads_on_offset, &call, &question.call));
     call_post(ask->shard, letter_pack_receipt(ask->shard->post, call->to, &question));
     return ERR_OK;
 }
@@ -74,24 +62,12 @@ static void on_count(struct shard *shard, struct call *call, struct conn *conn,
     reads_reply(shard, call, conn, &out);
 }
 
-static void write_counts(struct json_out *out, const char *name, const uint32_t *counts,
-                         uint32_t count)
-{
-    json_out_key(out, name);
-    json_out_array(out);
-    for (uint32_t i = 0; i < count; i++) json_out_u64(out, counts[i]);
-    json_out_array_end(out);
-}
-
 static void on_counts(struct shard *shard, struct call *call, struct conn *conn,
                       const struct answer *answer)
 {
     if (!reads_is_answered(shard, call, conn, answer)) return;
     struct json_out out = {0};
-    json_out_object(&out);
-    write_counts(&out, "counts", answer->readers, answer->counts_count);
-    write_counts(&out, "eligible", answer->eligible, answer->counts_count);
-    json_out_object_end(&out);
+    receipt_counts_write(&out, answer);
     reads_reply(shard, call, conn, &out);
 }
 

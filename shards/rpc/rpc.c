@@ -4,7 +4,6 @@
 #include "shards/rpc/rpc.h"
 
 #include "core/check.h"
-#include "shards/cmd/rules.h"
 #include "shards/home.h"
 #include "shards/rpc/rpc_parts.h"
 #include "shards/shard.h"
@@ -67,12 +66,4 @@ void rpc_reply(struct shard *shard, const struct call *call, struct conn *conn,
     struct reply reply = {.id = call->id, .kind = CMD_RPC, .rpc.data = json_out_bytes(out)};
     conn_reply(shard, conn, &reply);
     json_out_fini(out);
-}
-
-enum err rpc_receipt_check(const struct rpc *rpc, struct bytes channel)
-{
-    const struct config_namespace *options;
-    TRY(rules_channel(rpc->shard, channel, &options));
-    if (!config_has_history(options)) return ERR_NOT_AVAILABLE;
-    return rpc->conn->user_size > 0 ? ERR_OK : ERR_NOT_MEMBER;
 }

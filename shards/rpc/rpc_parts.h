@@ -46,7 +46,3 @@ must_use bool rpc_is_answered(struct shard *shard, const struct call *call, stru
 /* Replies with `out` as the result's data, and frees it. */
 void rpc_reply(struct shard *shard, const struct call *call, struct conn *conn,
                struct json_out *out);
-/* May receipts of `channel` be asked for at all?  The rest is known at its home.
- * ERR_UNKNOWN_CHANNEL, ERR_BAD_CHANNEL, ERR_NOT_AVAILABLE without history, ERR_NOT_MEMBER
- * for clients without a user, because the empty one would speak for the server. */
-must_use enum err rpc_receipt_check(const struct rpc *rpc, struct bytes channel);

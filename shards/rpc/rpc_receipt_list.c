@@ -9,37 +9,16 @@
  * absent with the last.  The sender stands in neither list.  `times` says whether this
  * channel keeps the times of moves at all; a time that is not known is absent.
  */
-#include "core/check.h"
-#include "core/limits.h"
-#include "proto/json.h"
-#include "shards/letter_receipt.h"
-#include "shards/rpc/rpc_parts.h"
+#include "shards/rpc/rpc_receipt.h"
 #include "shards/shard.h"
 
 static enum err list_parse(struct bytes text, struct arena *arena, struct letter_receipt *out)
 {
-    *out = (struct letter_receipt){.verb = RECEIPT_READERS};
-    struct bytes name;
-    bool has_offset = false;
-    struct json json;
-    json_open(&json, text);
-    if (json_enter_object(&json))
-        while (json_key(&json, &name)) {
-            if (bytes_equal_text(name, "channel")) {
-                json_text(&json, arena, &out->channel);
-            } else if (bytes_equal_text(name, "offset")) {
-                has_offset = true;
-                json_u64(&json, &out->offset);
-            } else if (bytes_equal_text(name, "limit")) {
-                json_u32(&json, &out->limit);
-            } else if (bytes_equal_text(name, "after")) {
-                json_u64(&json, &out->after);
-            } else {
-                json_skip(&json);
-            }
-        }
-    TRY(json_close(&json));
-    return has_offset ? ERR_OK : ERR_BAD_REQUEST;
+    struct rpc_receipt asked;
+    enum err err = rpc_receipt_parse(text, arena, &asked);
+    *out = asked.question;
+    TRY(err);
+    return asked.has_offset ? ERR_OK : ERR_BAD_REQUEST;
 }
 
 static void on_listed(struct shard *shard, struct call *call, struct conn *conn,
@@ -53,16 +32,10 @@ static void on_listed(struct shard *shard, struct call *call, struct conn *conn,
 
 static enum err list(const struct rpc *rpc, enum receipt_verb verb)
 {
-    struct shard *shard = rpc->shard;
     struct letter_receipt question;
-    TRY(list_parse(rpc->data, &shard->arena, &question));
-    TRY(rpc_receipt_check(rpc, question.channel));
+    TRY(list_parse(rpc->data, &rpc->shard->arena, &question));
     question.verb = (uint8_t)verb;
-    question.user = conn_user(rpc->conn);
-    struct call *call;
-    TRY(rpc_call(rpc, question.channel, on_listed, &call, &question.call));
-    call_post(shard, letter_pack_receipt(shard->post, call->to, &question));
-    return ERR_OK;
+    return rpc_receipt_ask(rpc, &question, on_listed);
 }
 
 enum err rpc_receipt_readers(const struct rpc *rpc)

@@ -11,43 +11,8 @@
  * `offset` is where the cursor stands now: cut to the head, and never lower than before; a
  * mark above what is read is none.  Membership is the permission.
  */
-#include <string.h>
-
-#include "core/check.h"
-#include "proto/json.h"
-#include "shards/cmd/rules.h"
-#include "shards/letter_receipt.h"
-#include "shards/rpc/rpc_parts.h"
+#include "shards/rpc/rpc_receipt.h"
 #include "shards/shard.h"
-
-struct mark {
-    struct bytes channel;
-    uint64_t offset;
-    bool has_offset, has_hidden, is_hidden;
-};
-
-static enum err mark_parse(struct bytes text, struct arena *arena, struct mark *out)
-{
-    *out = (struct mark){0};
-    struct bytes name;
-    struct json json;
-    json_open(&json, text);
-    if (json_enter_object(&json))
-        while (json_key(&json, &name)) {
-            if (bytes_equal_text(name, "channel")) {
-                json_text(&json, arena, &out->channel);
-            } else if (bytes_equal_text(name, "offset")) {
-                out->has_offset = true;
-                json_u64(&json, &out->offset);
-            } else if (bytes_equal_text(name, "hidden")) {
-                out->has_hidden = true;
-                json_bool(&json, &out->is_hidden);
-            } else {
-                json_skip(&json);
-            }
-        }
-    return json_close(&json);
-}
 
 static void on_moved(struct shard *shard, struct call *call, struct conn *conn,
                      const struct answer *answer)
@@ -65,27 +30,13 @@ static void on_moved(struct shard *shard, struct call *call, struct conn *conn,
 
 static enum err move(const struct rpc *rpc, enum receipt_verb verb)
 {
-    struct shard *shard = rpc->shard;
-    struct mark mark;
-    TRY(mark_parse(rpc->data, &shard->arena, &mark));
+    struct rpc_receipt asked;
+    TRY(rpc_receipt_parse(rpc->data, &rpc->shard->arena, &asked));
     bool is_whole =
-        verb == RECEIPT_VIEW || (verb == RECEIPT_HIDE ? mark.has_hidden : mark.has_offset);
+        verb == RECEIPT_VIEW || (verb == RECEIPT_HIDE ? asked.has_hidden : asked.has_offset);
     if (!is_whole) return ERR_BAD_REQUEST;
-    TRY(rpc_receipt_check(rpc, mark.channel));
-
-    struct letter_receipt question = {
-        .verb = (uint8_t)verb,
-        .channel = mark.channel,
-        .user = conn_user(rpc->conn),
-        .offset = mark.offset,
-        .is_hidden = mark.is_hidden,
-    };
-    memcpy(question.client, rpc->conn->client, sizeof question.client);
-    struct call *call;
-    TRY(rpc_call(rpc, mark.channel, on_moved, &call, &question.call));
-    call->kind = (uint8_t)verb;
-    call_post(shard, letter_pack_receipt(shard->post, call->to, &question));
-    return ERR_OK;
+    asked.question.verb = (uint8_t)verb;
+    return rpc_receipt_ask(rpc, &asked.question, on_moved);
 }
 
 enum err rpc_receipt_read(const struct rpc *rpc)

@@ -54,15 +54,17 @@ static void message_send_takes_any_json_as_data(void **state)
 static void receipt_read_wants_an_offset(void **state)
 {
     (void)state;
-    struct mark out;
-    assert_int_equal(mark_parse(BYTES_LITERAL("{\"channel\":\"c\",\"offset\":7}"), &arena, &out),
-                     ERR_OK);
-    assert_int_equal(out.offset, 7);
+    struct rpc_receipt out;
+    assert_int_equal(
+        rpc_receipt_parse(BYTES_LITERAL("{\"channel\":\"c\",\"offset\":7}"), &arena, &out), ERR_OK);
+    assert_int_equal(out.question.offset, 7);
     assert_true(out.has_offset);
-    assert_int_equal(mark_parse(BYTES_LITERAL("{\"channel\":\"c\"}"), &arena, &out), ERR_OK);
+    assert_int_equal(rpc_receipt_parse(BYTES_LITERAL("{\"channel\":\"c\"}"), &arena, &out), ERR_OK);
     assert_false(out.has_offset); /* refused by all but receipt.view */
-    assert_int_equal(mark_parse(BYTES_LITERAL("{\"offset\":-1}"), &arena, &out), ERR_BAD_JSON);
-    assert_int_equal(mark_parse(BYTES_LITERAL("{\"offset\":1.5}"), &arena, &out), ERR_BAD_JSON);
+    assert_int_equal(rpc_receipt_parse(BYTES_LITERAL("{\"offset\":-1}"), &arena, &out),
+                     ERR_BAD_JSON);
+    assert_int_equal(rpc_receipt_parse(BYTES_LITERAL("{\"offset\":1.5}"), &arena, &out),
+                     ERR_BAD_JSON);
 }
 
 static void receipt_counts_takes_up_to_its_limit(void **state)
@@ -171,7 +173,7 @@ static void parameters_cut_anywhere_are_malformed(void **state)
         char *cut = malloc(size);
         memcpy(cut, text, size);
         struct message message;
-        struct mark mark;
+        struct rpc_receipt mark;
         struct letter_receipt counts;
         struct wanted wanted;
         assert_int_equal(list_parse(bytes_of(cut, size), &arena, &counts), ERR_BAD_JSON);
@@ -179,7 +181,7 @@ static void parameters_cut_anywhere_are_malformed(void **state)
         static struct sync_ask ask;
         assert_int_equal(sync_parse(bytes_of(cut, size), &arena, &ask), ERR_BAD_JSON);
         assert_int_equal(message_parse(bytes_of(cut, size), &arena, &message), ERR_BAD_JSON);
-        assert_int_equal(mark_parse(bytes_of(cut, size), &arena, &mark), ERR_BAD_JSON);
+        assert_int_equal(rpc_receipt_parse(bytes_of(cut, size), &arena, &mark), ERR_BAD_JSON);
         assert_int_equal(counts_parse(bytes_of(cut, size), &arena, &counts), ERR_BAD_JSON);
         free(cut);
     }
