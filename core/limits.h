@@ -40,7 +40,7 @@
 #define USER_ID_MAX            255
 #define IDEMPOTENCY_KEY_MAX    255
 #define VERSION_EPOCH_MAX      255
-#define EPOCH_MAX              23 /* "<8 letters>.<generation of 6 digits><8 letters>" */
+#define EPOCH_MAX              31 /* "<8 letters>.<number of 6 digits><8 letters>-<7 letters>" */
 #define COMMANDS_PER_FRAME_MAX 1024
 #define JSON_DEPTH_MAX         64
 

@@ -16,6 +16,8 @@
  *  7. Members and their cursors are records like publications: what was answered is
  *     there after a restart and on every node, and a channel that has members keeps
  *     its epoch.  A publication moves its publisher's cursors in the same step.
+ *  8. A channel without publications, members, keys and listeners is forgotten
+ *     history_meta_ttl after its last use, and comes again in another epoch.
  *
  * A channel is opened before anything else is asked of it.  Opening loads its
  * epoch, head, members and newest publications, and starts the feed: everything
@@ -35,7 +37,7 @@
  *          (opened before and closed after the shards).
  * Source:  storage/embed, storage/redis, storage/memory
  * Tests:   tests/unit/storage/test_store.c, test_store_remove.c, test_store_members.c,
- *          test_store_moves.c (one contract, every engine)
+ *          test_store_moves.c, test_store_forget.c (one contract, every engine)
  */
 #pragma once
 

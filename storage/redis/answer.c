@@ -30,7 +30,24 @@ static bool pair_read(struct bytes text, char mark, struct bytes *first, uint64_
 
 static bool epoch_is_valid(struct bytes epoch)
 {
-    return epoch.size > 0 && epoch.size <= EPOCH_MAX;
+    return epoch.size > 0 && epoch.size <= EPOCH_MAX - BIRTH_MAX;
+}
+
+enum err birth_read(struct bytes text, char birth[BIRTH_MAX + 1])
+{
+    if (text.size > BIRTH_MAX || (text.size > 0 && text.at[0] != '-')) return ERR_STORE_CORRUPT;
+    if (text.size > 0) memcpy(birth, text.at, text.size);
+    birth[text.size] = 0;
+    return ERR_OK;
+}
+
+void epoch_write(const struct position *position, const char *birth, char epoch[EPOCH_MAX + 1])
+{
+    struct writer writer = writer_of(epoch, EPOCH_MAX);
+    write_text(&writer, position->epoch);
+    write_text(&writer, birth);
+    check(!writer.failed);
+    epoch[writer.used] = 0;
 }
 
 enum cursor_mark announcement_mark(enum announcement_kind kind)
@@ -78,9 +95,11 @@ enum err position_read(struct bytes text, struct position *position)
 enum err read_answer_read(const struct reply *reply, struct read_answer *answer)
 {
     *answer = (struct read_answer){0};
-    if (reply->type != REPLY_ARRAY || reply->count != 10) return ERR_STORE_CORRUPT;
+    char birth[BIRTH_MAX + 1];
+    if (reply->type != REPLY_ARRAY || reply->count != 11) return ERR_STORE_CORRUPT;
     TRY(position_read(reply_text(reply->items[0]), &answer->position));
-    answer->epoch = bytes_of_text(answer->position.epoch);
+    TRY(birth_read(reply_text(reply->items[10]), birth));
+    epoch_write(&answer->position, birth, answer->epoch);
     answer->entries = reply->items[4];
     answer->members = reply->items[5];
     answer->seals = reply->items[7];
@@ -130,18 +149,27 @@ enum err member_read(const struct reply *user, const struct reply *value,
     return is_good ? ERR_OK : ERR_STORE_CORRUPT;
 }
 
+static bool starts_number(struct bytes text)
+{
+    return text.size > 0 && text.at[0] >= '0' && text.at[0] <= '9';
+}
+
 enum err meta_read(struct bytes text, struct meta *meta)
 {
     uint64_t members_revision, removed;
     bool is_good = number_take(&text, &meta->head) && number_take(&text, &meta->revision) &&
                    number_take(&text, &members_revision) &&
-                   (text.size == 0 || number_take(&text, &removed));
+                   (!starts_number(text) || number_take(&text, &removed));
     meta->confirmed_head = meta->head;
     meta->confirmed_revision = meta->revision;
-    if (is_good && text.size > 0)
+    meta->birth[0] = 0;
+    if (is_good && starts_number(text))
         is_good = number_take(&text, &meta->confirmed_head) &&
-                  number_take(&text, &meta->confirmed_revision) && text.size == 0;
-    return is_good ? ERR_OK : ERR_STORE_CORRUPT;
+                  number_take(&text, &meta->confirmed_revision);
+    if (is_good && text.size > 0 && text.at[0] == '-')
+        is_good = birth_read(word_take(&text), meta->birth) == ERR_OK;
+    if (is_good && text.size > 0) is_good = word_take(&text).at[0] == '@';
+    return is_good && text.size == 0 ? ERR_OK : ERR_STORE_CORRUPT;
 }
 
 enum err members_body_read(struct bytes body, uint64_t head, struct members_change *change)

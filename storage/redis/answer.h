@@ -54,17 +54,23 @@ must_use enum err announcement_read(struct bytes message, struct announcement *a
 
 /* What the field '' of a meta hash, and the answers of scripts, begin with. */
 struct position {
-    char epoch[EPOCH_MAX + 1];
+    char epoch[EPOCH_MAX + 1]; /* of channels that were never forgotten */
     char lineage[LINEAGE_MAX + 1];
     uint64_t count; /* calls that wrote */
     uint64_t sure;  /* of them, that nobody may find missing */
 };
 must_use enum err position_read(struct bytes text, struct position *position);
 
+/* What an epoch ends with, of a channel that was forgotten before (lua/partition.lua). */
+#define BIRTH_MAX 8
+must_use enum err birth_read(struct bytes text, char birth[BIRTH_MAX + 1]);
+/* The epoch of a channel. */
+void epoch_write(const struct position *position, const char *birth, char epoch[EPOCH_MAX + 1]);
+
 /* The answer of lua/read.lua. */
 struct read_answer {
     struct position position;
-    struct bytes epoch; /* of it */
+    char epoch[EPOCH_MAX + 1]; /* of the channel */
     uint64_t head;
     uint64_t revision;
     uint64_t members_revision;
@@ -90,11 +96,12 @@ must_use enum err stream_entry_read(const struct reply *reply, struct stream_ent
 /* A pair of the members' hash: the user, and "joined read [delivered unread_from hidden]". */
 must_use enum err member_read(const struct reply *user, const struct reply *value,
                               struct store_member *member);
-/* "head revision members-revision [removed [confirmed-head confirmed-revision]]" of the
- * meta hash. */
+/* "head revision members-revision [removed [confirmed-head confirmed-revision]] [birth]
+ * [@since]" of the meta hash. */
 struct meta {
     uint64_t head, revision;
     uint64_t confirmed_head, confirmed_revision; /* the same but while something is held */
+    char birth[BIRTH_MAX + 1];
 };
 static inline bool meta_is_held(const struct meta *meta)
 {

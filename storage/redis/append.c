@@ -151,11 +151,11 @@ static void note_epoch(struct redis_store *redis, struct store_channel *channel,
 
 /* Ours, from the answer; the channel may have been closed by on_appended. */
 static void record_feed(const struct append_call *call, const struct append_record *record,
-                        struct handle channel)
+                        struct handle channel, struct bytes epoch)
 {
     struct announcement announcement = {.kind = (enum announcement_kind)record->kind,
                                         .number = record->result / 2,
-                                        .epoch = bytes_of_text(call->position.epoch),
+                                        .epoch = epoch,
                                         .boot = bytes_of_text(call->server->boot),
                                         .seq = call->seq,
                                         .revision = record->revision,
@@ -172,7 +172,9 @@ static void record_end(const struct append_call *call, const struct append_recor
     struct redis_channel *channel = op->channel->engine;
     struct handle handle = slab_handle(&redis->channels, channel);
     uint64_t number = record->result / 2;
-    struct bytes epoch = bytes_of_text(call->position.epoch);
+    char text[EPOCH_MAX + 1];
+    epoch_write(&call->position, record->birth, text);
+    struct bytes epoch = bytes_of_text(text);
     bool is_repeat = append_is_repeat(record);
     bool has_offset = record->kind == 'p' || record->kind == 'l' || record->kind == 'r';
     bool is_list = record->kind == 'm' && err == ERR_OK && !is_repeat;
@@ -190,7 +192,7 @@ static void record_end(const struct append_call *call, const struct append_recor
     op->on_appended(op, err, err == ERR_OK ? number : 0, is_repeat);
     /* A live one is out as soon as the script has run, whatever the replicas do. */
     bool is_out = err == ERR_OK || (record->kind == 'l' && call->is_answered);
-    if (is_out && !is_repeat) record_feed(call, record, handle);
+    if (is_out && !is_repeat) record_feed(call, record, handle, epoch);
 }
 
 /* What others held is confirmed, by us or by somebody else. */
@@ -205,14 +207,37 @@ static void touch_end(struct redis_store *redis, const struct append_record *rec
     if (was_touching && is_open_waiting) read_open_again(redis, channel);
 }
 
+static bool is_number(const struct reply *reply)
+{
+    return reply->type == REPLY_INTEGER && reply->integer >= 0;
+}
+
+/* Pairs of a record's number and its channel's birth, in the order of the records. */
+static bool births_take(struct append_call *call, const struct reply *reply, uint32_t at)
+{
+    int64_t number = 0;
+    if (at > reply->count || (reply->count - at) % 2 != 0) return false;
+    list_each (node, &call->records) {
+        struct append_record *record = container_of(node, struct append_record, link);
+        record->birth[0] = 0;
+        number++;
+        bool is_its =
+            at < reply->count && is_number(reply->items[at]) && reply->items[at]->integer == number;
+        if (!is_its) continue;
+        if (birth_read(reply_text(reply->items[at + 1]), record->birth) != ERR_OK) return false;
+        at += 2;
+    }
+    return at == reply->count;
+}
+
 bool append_answer(struct append_call *call, const struct reply *reply)
 {
     uint32_t each = call->flight == NULL ? 2 : 3, at = 1;
-    bool is_whole = reply->type == REPLY_ARRAY && reply->count == call->records_count * each + 1 &&
+    uint32_t numbers = call->records_count * each;
+    bool is_whole = reply->type == REPLY_ARRAY && reply->count >= numbers + 1 &&
                     position_read(reply_text(reply->items[0]), &call->position) == ERR_OK;
-    for (uint32_t i = 1; is_whole && i < reply->count; i++)
-        is_whole = reply->items[i]->type == REPLY_INTEGER && reply->items[i]->integer >= 0;
-    if (!is_whole) {
+    for (uint32_t i = 1; is_whole && i <= numbers; i++) is_whole = is_number(reply->items[i]);
+    if (!is_whole || !births_take(call, reply, numbers + 1)) {
         log_error("Redis could not run an append to its end: %.*s",
                   (int)min_u64(reply->text.size, 200), (const char *)reply->text.at);
         return false;

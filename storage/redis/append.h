@@ -20,6 +20,7 @@ struct append_record {
     uint64_t a, b;
     /* As answered: 2 * offset, plus 1 for a repeat; with `head` the position after it. */
     uint64_t result, revision, head;
+    char birth[BIRTH_MAX + 1]; /* of its channel */
     uint32_t key_size, body_size;
     uint8_t bytes[]; /* key, body */
 };

@@ -79,13 +79,11 @@ void feed_reset(struct redis_store *redis, struct redis_channel *channel,
 {
     const struct store_sink *sink = &redis->store.env.sink;
     struct store_channel *lost = channel->channel;
-    presence_note_epoch(redis, channel->partition, answer->epoch);
+    presence_note_epoch(redis, channel->partition, bytes_of_text(answer->position.epoch));
     log_warn("what Redis holds of a channel no longer follows what was delivered; listeners are "
-             "told epoch_before=%s epoch=%.*s",
-             lost->epoch, (int)answer->epoch.size, (const char *)answer->epoch.at);
-    check(answer->epoch.size <= EPOCH_MAX);
-    memcpy(lost->epoch, answer->epoch.at, answer->epoch.size);
-    lost->epoch[answer->epoch.size] = 0;
+             "told epoch_before=%s epoch=%s",
+             lost->epoch, answer->epoch);
+    memcpy(lost->epoch, answer->epoch, sizeof lost->epoch);
     lost->head = answer->head;
     channel->revision = answer->revision;
     channel->removed = answer->removed;

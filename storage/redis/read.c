@@ -184,13 +184,12 @@ static enum err open_take(struct redis_store *redis, struct redis_channel *chann
     if (err == ERR_OK) {
         struct store_channel *opened = channel->channel;
         struct store_open *op = channel->op;
-        memcpy(opened->epoch, answer->epoch.at, answer->epoch.size);
-        opened->epoch[answer->epoch.size] = 0;
+        memcpy(opened->epoch, answer->epoch, sizeof opened->epoch);
         opened->head = answer->head;
         channel->revision = answer->revision;
         channel->removed = answer->removed;
         channel->acked_head = 0;
-        presence_note_epoch(redis, channel->partition, answer->epoch);
+        presence_note_epoch(redis, channel->partition, bytes_of_text(answer->position.epoch));
         feed_begin(redis, channel);
         struct store_snapshot snapshot = {redis->publications, count, members, members_count};
         op->on_opened(op, ERR_OK, &snapshot);
@@ -296,7 +295,7 @@ static bool fill_take(struct read_call *call, const struct read_answer *answer)
     struct redis_store *redis = call->redis;
     struct redis_channel *channel = call_channel(call);
     uint32_t count = answer->entries->count;
-    if (!bytes_equal_text(answer->epoch, channel->channel->epoch)) {
+    if (strcmp(answer->epoch, channel->channel->epoch) != 0) {
         feed_reset(redis, channel, answer);
         return false;
     }

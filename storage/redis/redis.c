@@ -268,6 +268,7 @@ static struct store *redis_attach(struct store_node *base, const struct store_en
     redis_peers_start(redis);
     sweep_start(redis);
     listing_start(redis);
+    forget_start(redis);
     if (env->shard == 0 && env->config->redis_streams_enabled) groups_start(redis);
     return &redis->store;
 }
@@ -283,6 +284,7 @@ static void redis_detach(struct store *store)
     listing_stop(redis);
     route_fini(redis);
     append_abandon(redis);
+    forget_stop(redis);
     redis_peers_fini(redis);
     known_fini(redis);
     for (uint32_t i = 0; i < redis->servers_count; i++) server_destroy(redis->servers[i]);

@@ -17,6 +17,7 @@
  *   facts.c    what a server says of itself, asked again
  *   partitions.c   how many partitions there are, kept in Redis
  *   sweep.c    the periodic look for what no announcement told
+ *   forget.c   channels that nobody uses
  *   answer.c   what scripts and announcements say, parsed
  *   moves.c    when members moved
  *   listing.c  which channels a user belongs to
@@ -30,7 +31,9 @@
  *
  *   <prefix>:{p<k>}:meta       hash: '' ▶ "epoch.generation lineage count sure …",
  *                              channel ▶ "head revision members-revision [removed
- *                              [confirmed-head confirmed-revision]]"
+ *                              [confirmed-head confirmed-revision]] [birth] [@ms]"
+ *   <prefix>:{p<k>}:forgot     hash: part of the names ▶ "-" and letters (lua/partition.lua)
+ *   <prefix>:{p<k>}:idle       "<cursor> <ms>": the round of lua/forget.lua
  *   <prefix>:{p<k>}:s:<ch>     stream: <offset>-0 d <publication>,
  *                              <head>-<revision> m <member list>
  *   <prefix>:{p<k>}:w:<ch>     list: changes that wait for replicas
@@ -156,6 +159,7 @@ struct redis_partition {
     uint32_t appends;            /* calls of records under way, but for those of flights */
     struct list held;            /* struct append_call, behind them; empty while there is none */
     struct position *known;      /* known.c; NULL: nothing */
+    uint64_t looked_ms;          /* the last look of the sweep; 0: none yet */
     bool is_arrived;             /* the server is another one for it since it was vouched for */
 };
 
@@ -167,6 +171,19 @@ struct redis_groups {
     uint32_t calls;
     bool is_incomplete; /* one of them failed: the sweep does not count */
     struct timer timer;
+};
+
+/* forget.c: the round over the metas of all partitions; of shard 0. */
+struct redis_forget {
+    struct timer timer;
+    struct link_call call;
+    bool is_calling;
+    uint32_t partition; /* asked now, or last */
+    uint64_t *due_ms;   /* when each partition is to be looked at; NULL: by another shard */
+    uint64_t pause_ms;  /* as the look told */
+    uint8_t *over;      /* channel and mark of those that go, sized; or NULL */
+    size_t over_size;
+    uint32_t over_count;
 };
 
 struct redis_store {
@@ -214,6 +231,7 @@ struct redis_store {
     uint32_t sweep_rounds;
     bool is_sweep_urgent; /* what differs is filled at once */
     bool is_sweep_again;  /* begin anew when this one is through */
+    struct redis_forget forget;
     /* partitions.c */
     struct link_call partitions_call;
     bool is_partitions_calling;
@@ -393,6 +411,13 @@ void redis_memberships(struct store *store, struct store_memberships *op);
 void sweep_start(struct redis_store *redis);
 /* Looks at every partition now, and fills what differs. */
 void sweep_soon(struct redis_store *redis);
+
+/* forget.c */
+void forget_start(struct redis_store *redis);
+/* After everything that was asked has ended. */
+void forget_stop(struct redis_store *redis);
+/* A channel that is used by nobody is kept at least so long. */
+uint64_t forget_least_ms(const struct redis_store *redis);
 
 /* partitions.c */
 /* Looks whether redis.partitions still stands in Redis as it was, and writes it if it went. */

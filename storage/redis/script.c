@@ -22,6 +22,9 @@ static const uint8_t presence_text[] = {
 static const uint8_t users_text[] = {
 #include "storage/redis/lua/users.lua.inc"
 };
+static const uint8_t forget_text[] = {
+#include "storage/redis/lua/forget.lua.inc"
+};
 
 struct bytes script_text(enum script script)
 {
@@ -32,6 +35,7 @@ struct bytes script_text(enum script script)
     case SCRIPT_NODES: return bytes_of(nodes_text, sizeof nodes_text);
     case SCRIPT_PRESENCE: return bytes_of(presence_text, sizeof presence_text);
     case SCRIPT_USERS: return bytes_of(users_text, sizeof users_text);
+    case SCRIPT_FORGET: return bytes_of(forget_text, sizeof forget_text);
     case SCRIPT_COUNT: break;
     }
     impossible("every script has its text");

@@ -20,6 +20,7 @@ enum script {
     SCRIPT_NODES,    /* lua/nodes.lua: leases */
     SCRIPT_PRESENCE, /* lua/presence.lua: who attends */
     SCRIPT_USERS,    /* lua/users.lua: what is said about users */
+    SCRIPT_FORGET,   /* lua/forget.lua: channels that nobody uses */
     SCRIPT_COUNT,
 };
 

@@ -61,15 +61,38 @@ static void compare_held(struct redis_store *redis, struct redis_channel *channe
     append_touch(redis, channel->partition, channel->channel->name);
 }
 
-static void compare(struct redis_store *redis, struct redis_channel *channel, struct bytes epoch,
-                    struct bytes text, bool is_urgent)
+/* A channel without a record is in the epoch in which it was opened, whatever the birth of the
+ * next one, unless records came and were forgotten while nobody looked (`is_late`). */
+static bool epoch_is_same(const struct store_channel *channel, const struct position *position,
+                          const struct meta *meta, bool is_late)
+{
+    char epoch[EPOCH_MAX + 1];
+    size_t size = strlen(position->epoch);
+    epoch_write(position, meta == NULL ? "" : meta->birth, epoch);
+    if (meta != NULL) return strcmp(epoch, channel->epoch) == 0;
+    bool is_its = channel->epoch[0] != 0 && strncmp(epoch, channel->epoch, size) == 0 &&
+                  (channel->epoch[size] == 0 || channel->epoch[size] == '-');
+    return is_its && !is_late;
+}
+
+/* One look at a partition. */
+struct look {
+    const struct position *position; /* NULL: of another server than the one we know */
+    bool is_urgent;
+    bool is_late; /* after so long that channels may have come and gone */
+};
+
+static void compare(struct redis_store *redis, struct redis_channel *channel,
+                    const struct look *look, struct bytes text)
 {
     struct meta meta = {0};
     const struct store_channel *of = channel->channel;
     if (channel->state != CHANNEL_LIVE || channel->is_filling) return;
     if (text.size > 0 && meta_read(text, &meta) != ERR_OK) return;
     uint64_t head = meta.confirmed_head, revision = meta.confirmed_revision;
-    bool is_same = bytes_equal_text(epoch, of->epoch);
+    bool is_urgent = look->is_urgent;
+    bool is_same = look->position != NULL &&
+                   epoch_is_same(of, look->position, text.size > 0 ? &meta : NULL, look->is_late);
     bool is_lower = meta.head < of->head || meta.revision < channel->revision;
     bool is_higher = head > of->head || revision > channel->revision;
     compare_held(redis, channel, &meta, is_urgent);
@@ -99,13 +122,18 @@ static void call_take(struct sweep_call *call, const struct reply *reply)
     if (first.size > 0 && !is_other && !is_doubted)
         known_learn(redis, call->partition, &position, position.sure);
     if (is_doubted) append_touch(redis, call->partition, BYTES_LITERAL("probe"));
+    struct redis_partition *partition = &redis->partitions[call->partition];
+    uint64_t now_ms = redis_now_ms(redis), since_ms = now_ms - partition->looked_ms;
+    bool is_late = partition->looked_ms > 0 &&
+                   since_ms >= redis->store.env.config->storage_dedup_horizon_ms &&
+                   since_ms >= forget_least_ms(redis);
+    partition->looked_ms = now_ms;
     /* Another server than the partition was last seen on: a fill runs the script
      * that judges what that means. */
-    struct bytes epoch = is_other ? BYTES_NONE : bytes_of_text(position.epoch);
+    struct look look = {is_other || first.size == 0 ? NULL : &position, call->is_urgent, is_late};
     for (uint32_t i = 0; i < call->count; i++) {
         struct redis_channel *channel = slab_find(&redis->channels, call->channels[i]);
-        if (channel != NULL)
-            compare(redis, channel, epoch, reply_text(reply->items[i + 1]), call->is_urgent);
+        if (channel != NULL) compare(redis, channel, &look, reply_text(reply->items[i + 1]));
     }
 }
 

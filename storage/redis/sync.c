@@ -65,7 +65,8 @@ static void head_write(struct link_call *base, struct link *link, struct resp_ou
     resp_bytes(out, head->position->channel);
 }
 
-/* A position of another epoch is of data that is gone. */
+/* A position of another epoch is of data that is gone, and of a channel that has no record
+ * nobody can say what it had before. */
 static void head_take(struct store_position *position, const struct reply *reply)
 {
     struct position partition;
@@ -73,9 +74,11 @@ static void head_take(struct store_position *position, const struct reply *reply
     struct bytes first = reply_text(reply_item(reply, 0)),
                  second = reply_text(reply_item(reply, 1));
     if (first.size == 0 || position_read(first, &partition) != ERR_OK) return;
-    if (second.size > 0 && meta_read(second, &meta) != ERR_OK) return;
+    if (second.size == 0 || meta_read(second, &meta) != ERR_OK) return;
+    char epoch[EPOCH_MAX + 1];
+    epoch_write(&partition, meta.birth, epoch);
     bool is_behind = position->offset <= meta.confirmed_head;
-    position->is_current = bytes_equal_text(position->epoch, partition.epoch) && is_behind;
+    position->is_current = bytes_equal_text(position->epoch, epoch) && is_behind;
     if (position->is_current) position->missed = meta.confirmed_head - position->offset;
 }
 

@@ -21,7 +21,8 @@
 -- a repeat, and the revision that anything but a publication made; the offset of
 -- a member list or a removal is the head at which it came into force.  With
 -- ARGV[8] three numbers a record: the last two are the position to be confirmed,
--- revision and head.
+-- revision and head.  Behind all of them the number, from 1, and the birth of each record
+-- whose channel is not in its first.
 --
 -- A stream entry's id is <offset>-0 for a publication (field d) and
 -- <head>-<revision> for a member list (field m), so one XRANGE gives both in
@@ -33,7 +34,7 @@ local horizon, must_hold = ARGV[7], ARGV[8] == '1'
 -- A key belongs to the epoch that it was answered in: what came before other
 -- letters is void, and its offsets are given again.
 local letters = string.match(epoch, '^%a+')
-local results = { '' }
+local results, births = { '' }, {}
 
 -- Where the last record of each channel stands that may go to its stream: trimming walks
 -- through a node of the stream, so only that one trims.
@@ -95,7 +96,7 @@ local function append(channel, m, kind, a, b, body)
     offset = append_change(channel, m, kind, a, b, body)
   end
   if not must_hold then m.confirmed_head, m.confirmed_revision = m.head, m.revision end
-  if kind ~= 'l' then m.must_save = true end
+  if kind ~= 'l' or m.idle ~= '' then m.must_save = true end
   return offset
 end
 
@@ -128,7 +129,7 @@ take_all(10, 8, must_hold, function(at)
   local a, b, key, body = tonumber(ARGV[at + 4]), ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
   local m = load(channel)
   m.is_last = last[channel] == at
-  check_loss(m.head, ARGV[at + 2], ARGV[at + 3])
+  check_loss(m.head, m.birth, ARGV[at + 2], ARGV[at + 3])
   if not must_hold and is_held(m) then settle(channel, m) end
   local name, seen
   if key ~= '' then
@@ -168,6 +169,11 @@ take_all(10, 8, must_hold, function(at)
   else
     results[#results + 1] = revision
   end
+  if m.birth ~= '' then
+    births[#births + 1] = (at - 2) / 8
+    births[#births + 1] = m.birth
+  end
 end)
 results[1] = position()
+for _, value in ipairs(births) do results[#results + 1] = value end
 return results

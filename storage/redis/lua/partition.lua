@@ -5,8 +5,9 @@
 -- The field '' holds "<epoch>.<generation> <lineage> <count> <sure> <w or n><partitions>", and
 -- behind it up to four earlier lineages, each with its last count; every other field is a
 -- channel and holds "<head> <revision> <members revision>", behind it the offset up
--- to which publications were removed, if any were, and behind that the confirmed head
--- and revision while they are below the others (records.lua).
+-- to which publications were removed, if any were, behind that the confirmed head and
+-- revision while they are below the others (records.lua), then its birth, if that is not
+-- the first, and last "@<ms>" while nobody uses it (forget.lua).
 --
 -- Every call that writes records raises the count.  `sure` is the count that nobody may
 -- find missing: what is acknowledged is not above it.  It is the count itself, or with
@@ -132,21 +133,32 @@ else
   end
 end
 
--- head, revision, members revision, removed offset, confirmed head and revision of a
--- channel; zeros when it has none.
-local function read_meta(channel)
-  local value = call('HGET', meta, channel)
-  if not value then return 0, 0, 0, 0, 0, 0 end
-  local head, revision, members, removed, confirmed_head, confirmed_revision =
-    string.match(value, '^(%d+) (%d+) (%d+) ?(%d*) ?(%d*) ?(%d*)$')
+-- A channel's epoch is the partition's and the channel's birth, '' or '-' and seven letters.
+-- What was forgotten begins at offset 1 when it comes again, so by another birth: the hash
+-- "<prefix>:{p<k>}:forgot" has the birth of those without a meta for each of 256 parts of
+-- the names, and the first record keeps it in the meta.  Letters again, not a number: a
+-- replica that took over without the last of them could give that number once more.
+local function part_of(channel) return string.sub(redis.sha1hex(channel), 1, 2) end
+
+local function parse_meta(value)
+  local head, revision, members, removed, confirmed_head, confirmed_revision, birth, idle =
+    string.match(value, '^(%d+) (%d+) (%d+) ?(%d*) ?(%d*) ?(%d*) ?(%-?%a*) ?@?(%d*)$')
   head, revision = tonumber(head), tonumber(revision)
   return head, revision, tonumber(members), tonumber(removed) or 0,
-    tonumber(confirmed_head) or head, tonumber(confirmed_revision) or revision
+    tonumber(confirmed_head) or head, tonumber(confirmed_revision) or revision, birth, idle
+end
+
+-- head, revision, members revision, removed offset, confirmed head and revision of a
+-- channel, zeros when it has none; its birth; since when nobody uses it, or ''.
+local function read_meta(channel)
+  local value = call('HGET', meta, channel)
+  if value then return parse_meta(value) end
+  return 0, 0, 0, 0, 0, 0, call('HGET', base .. 'forgot', part_of(channel)) or '', ''
 end
 
 -- A node that saw a higher head in this very epoch proves a loss.
-local function check_loss(head, known_epoch, known_head)
-  if known_epoch == epoch and tonumber(known_head) > head then raise_generation() end
+local function check_loss(head, birth, known_epoch, known_head)
+  if known_epoch == epoch .. birth and tonumber(known_head) > head then raise_generation() end
 end
 
 -- Where a member list is in force there is the hash "<prefix>:{p<k>}:m:<channel>": its

@@ -25,8 +25,8 @@ local function load(channel)
   local m = metas[channel]
   if not m then
     m = {}
-    m.head, m.revision, m.members, m.removed, m.confirmed_head, m.confirmed_revision =
-      read_meta(channel)
+    m.head, m.revision, m.members, m.removed, m.confirmed_head, m.confirmed_revision, m.birth,
+      m.idle = read_meta(channel)
     m.stream, m.topic = base .. 's:' .. channel, base .. 'c:' .. channel
     metas[channel] = m
   end
@@ -36,13 +36,14 @@ end
 local function is_held(m) return m.confirmed_head < m.head or m.confirmed_revision < m.revision end
 
 local function meta_of(m)
+  local birth = m.birth == '' and '' or ' ' .. m.birth
   if is_held(m) then
     return string.format('%d %d %d %d %d %d', m.head, m.revision, m.members, m.removed,
-                         m.confirmed_head, m.confirmed_revision)
+                         m.confirmed_head, m.confirmed_revision) .. birth
   elseif m.removed > 0 then
-    return string.format('%d %d %d %d', m.head, m.revision, m.members, m.removed)
+    return string.format('%d %d %d %d', m.head, m.revision, m.members, m.removed) .. birth
   end
-  return string.format('%d %d %d', m.head, m.revision, m.members)
+  return string.format('%d %d %d', m.head, m.revision, m.members) .. birth
 end
 
 -- Records were written: the partition's count rises.
@@ -100,7 +101,8 @@ local function announce(m, kind, number, revision, body)
   local mark = '\n'
   if kind ~= 'p' and kind ~= 'l' then mark = ' ' .. digits(revision) .. '\n' end
   redis.pcall('SPUBLISH', m.topic,
-              kind .. ' ' .. digits(number) .. ' ' .. epoch .. ' ' .. origin .. mark .. body)
+              kind .. ' ' .. digits(number) .. ' ' .. epoch .. m.birth .. ' ' .. origin .. mark ..
+                body)
 end
 
 -- Changes of members, cursors and removals, and what is held, are made by functions that are
@@ -261,7 +263,7 @@ local function changes_begin()
       if call('HDEL', hash, user) == 1 then left[#left + 1] = user end
     end
     members_mark(hash, kind == 0)
-    copy_members(channel, joined, left)
+    copy_members(channel, m, joined, left)
     note_members(channel, joined, left)
   end
 
@@ -279,7 +281,7 @@ local function changes_begin()
     if has_changed then call('HSET', hash, user, member_text(member)) end
     if has_moved then
       note_move(channel, kind, user, offset)
-      if kind == 'c' then copy_cursor(channel, user, offset) end
+      if kind == 'c' then copy_cursor(channel, m, user, offset) end
     end
     return offset
   end

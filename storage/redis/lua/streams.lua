@@ -55,9 +55,9 @@ if has_copies then
     payload, at = struct.unpack('<I4c0', body, 19)
     tags, at = struct.unpack('<I4c0', body, at)
     if string.byte(body, 2) % 2 == 1 then sender = struct.unpack('<I4c0', body, at + 16) end
-    local fields = { 'conversation_id', channel, 'sequence_number', digits(offset), 'epoch', epoch,
-                     'timestamp', digits(struct.unpack('<I8', body, 11)), 'sender_id', sender,
-                     'payload', payload }
+    local fields = { 'conversation_id', channel, 'sequence_number', digits(offset), 'epoch',
+                     epoch .. m.birth, 'timestamp', digits(struct.unpack('<I8', body, 11)),
+                     'sender_id', sender, 'payload', payload }
     if tags ~= '' then
       fields[#fields + 1] = 'tags'
       fields[#fields + 1] = tags
@@ -79,15 +79,16 @@ if has_copies then
     return cjson.encode(items)
   end
 
-  function copy_members(channel, joined, left)
+  function copy_members(channel, m, joined, left)
     if #joined + #left == 0 then return end
-    copy(base .. 'membership_change', members_ms, 'conversation_id', channel, 'epoch', epoch,
-         'timestamp', digits(now), 'joined', json_list(joined), 'left', json_list(left))
+    copy(base .. 'membership_change', members_ms, 'conversation_id', channel, 'epoch',
+         epoch .. m.birth, 'timestamp', digits(now), 'joined', json_list(joined), 'left',
+         json_list(left))
   end
 
-  function copy_cursor(channel, user, offset)
+  function copy_cursor(channel, m, user, offset)
     copy(base .. 'read_receipt', receipts_ms, 'conversation_id', channel, 'user_id', user,
-         'sequence_number', digits(offset), 'epoch', epoch, 'timestamp', digits(now))
+         'sequence_number', digits(offset), 'epoch', epoch .. m.birth, 'timestamp', digits(now))
   end
 
   -- What the worker streams hold of it goes with their time.
