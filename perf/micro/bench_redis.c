@@ -134,17 +134,20 @@ static void begin(const char *address, uint32_t wait_replicas)
     clock_turn(&shard.clock);
     wheel_init(&shard.wheel, clock_turn_ms(&shard.clock));
     rng_seed(&shard.rng, 1);
-    struct store_env env = {
-        .shards_count = 1,
-        .loop = shard.loop,
-        .inbox = &shard.inbox,
-        .wheel = &shard.wheel,
-        .clock = &shard.clock,
-        .rng = &shard.rng,
-        .metrics = &shard.metrics,
-        .workers = workers,
-        .config = &shard.config,
-        .sink = {NULL, on_publication, on_members, on_cursor, on_removed, on_lost}};
+    struct store_env env = {.shards_count = 1,
+                            .loop = shard.loop,
+                            .inbox = &shard.inbox,
+                            .wheel = &shard.wheel,
+                            .clock = &shard.clock,
+                            .rng = &shard.rng,
+                            .metrics = &shard.metrics,
+                            .workers = workers,
+                            .config = &shard.config,
+                            .sink = {.on_publication = on_publication,
+                                     .on_members = on_members,
+                                     .on_cursor = on_cursor,
+                                     .on_removed = on_removed,
+                                     .on_lost = on_lost}};
     shard.store = store_attach(node, &env);
     for (uint32_t i = 0; i < CHANNELS; i++) {
         struct store_channel *channel = &shard.channels[i];

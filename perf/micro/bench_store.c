@@ -125,17 +125,20 @@ static double begin(void)
     inbox_init(&inbox, loop);
     clock_turn(&now);
     wheel_init(&wheel, clock_turn_ms(&now));
-    struct store_env env = {
-        .shards_count = 1,
-        .loop = loop,
-        .inbox = &inbox,
-        .wheel = &wheel,
-        .clock = &now,
-        .rng = &rng,
-        .metrics = &metrics,
-        .workers = workers,
-        .config = &config,
-        .sink = {NULL, on_publication, on_members, on_cursor, on_removed, on_lost}};
+    struct store_env env = {.shards_count = 1,
+                            .loop = loop,
+                            .inbox = &inbox,
+                            .wheel = &wheel,
+                            .clock = &now,
+                            .rng = &rng,
+                            .metrics = &metrics,
+                            .workers = workers,
+                            .config = &config,
+                            .sink = {.on_publication = on_publication,
+                                     .on_members = on_members,
+                                     .on_cursor = on_cursor,
+                                     .on_removed = on_removed,
+                                     .on_lost = on_lost}};
     store = store_attach(node, &env);
     if (store == NULL) abort();
     double ms = (double)(clock_mono_ns() - start_ns) / 1e6;

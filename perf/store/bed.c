@@ -212,17 +212,20 @@ void bed_open(const struct run_plan *plan)
     clock_turn(&bed.clock);
     wheel_init(&bed.wheel, clock_turn_ms(&bed.clock));
     rng_seed(&bed.rng, clock_mono_ns());
-    struct store_env env = {
-        .shards_count = 1,
-        .loop = bed.loop,
-        .inbox = &bed.inbox,
-        .wheel = &bed.wheel,
-        .clock = &bed.clock,
-        .rng = &bed.rng,
-        .metrics = &bed.metrics,
-        .workers = bed.workers,
-        .config = &bed.config,
-        .sink = {NULL, on_publication, on_members, on_cursor, on_removed, on_lost}};
+    struct store_env env = {.shards_count = 1,
+                            .loop = bed.loop,
+                            .inbox = &bed.inbox,
+                            .wheel = &bed.wheel,
+                            .clock = &bed.clock,
+                            .rng = &bed.rng,
+                            .metrics = &bed.metrics,
+                            .workers = bed.workers,
+                            .config = &bed.config,
+                            .sink = {.on_publication = on_publication,
+                                     .on_members = on_members,
+                                     .on_cursor = on_cursor,
+                                     .on_removed = on_removed,
+                                     .on_lost = on_lost}};
     bed.store = store_attach(bed.node, &env);
     if (bed.store == NULL) abort();
     bed.flights = mem_reserve(FLIGHTS_MAX * sizeof *bed.flights);

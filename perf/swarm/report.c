@@ -190,8 +190,6 @@ static void page_histogram(FILE *out, const char *title, const struct histogram 
                 "text-anchor='end'>%g %%</text>",
                 HIGH - HIGH * i / 5, HIGH - HIGH * i / 5, HIGH - HIGH * i / 5 + 4, shares[i] * 100);
     for (int power = 0; power <= 7; power++) {
-        double us = 1;
-        for (int i = 0; i < power; i++) us *= 10;
         fprintf(out, "<text x='%.1f' y='240' text-anchor='middle'>%s</text>", WIDE * power / 7,
                 power == 0   ? "1 us"
                 : power == 3 ? "1 ms"

@@ -224,8 +224,9 @@ const char *scenario_text(const struct scenario *scenario, const char *name,
 {
     const struct setting *setting = setting_of(name);
     if (setting == NULL || setting->type != ENUM) abort();
-    value_at(setting->least, *(const uint32_t *)((const char *)scenario + setting->at), text,
-             SCENARIO_TEXT_MAX);
+    uint32_t chosen;
+    memcpy(&chosen, (const char *)scenario + setting->at, sizeof chosen);
+    value_at(setting->least, chosen, text, SCENARIO_TEXT_MAX);
     return text;
 }
 

@@ -290,17 +290,20 @@ static void attach(struct work *work, const struct config *config)
     clock_turn(&work->clock);
     wheel_init(&work->wheel, work_now_ms(work));
     rng_seed(&work->rng, seed);
-    struct store_env env = {
-        .shards_count = 1,
-        .loop = work->loop,
-        .inbox = &work->inbox,
-        .wheel = &work->wheel,
-        .clock = &work->clock,
-        .rng = &work->rng,
-        .metrics = &work->metrics,
-        .workers = work->workers,
-        .config = config,
-        .sink = {NULL, on_publication, on_members, on_cursor, on_removed, on_lost}};
+    struct store_env env = {.shards_count = 1,
+                            .loop = work->loop,
+                            .inbox = &work->inbox,
+                            .wheel = &work->wheel,
+                            .clock = &work->clock,
+                            .rng = &work->rng,
+                            .metrics = &work->metrics,
+                            .workers = work->workers,
+                            .config = config,
+                            .sink = {.on_publication = on_publication,
+                                     .on_members = on_members,
+                                     .on_cursor = on_cursor,
+                                     .on_removed = on_removed,
+                                     .on_lost = on_lost}};
     struct store *store = store_attach(work->node, &env);
     check(store != NULL); /* this engine always can */
     work->redis = redis_of(store);

@@ -133,7 +133,7 @@ static void act(struct device *device, uint32_t ban_percent)
 
 static void play(void)
 {
-    static const struct people_calls calls = {NULL};
+    static const struct people_calls calls = {.on_seated = NULL};
     struct scene scene = {.users = USERS, .devices = DEVICES, .rooms = ROOMS};
     scene.is_single = chance(30);
     people_begin(&scene, &calls);

@@ -166,17 +166,21 @@ static inline void node_start(struct node *node, const struct redis_world *redis
     clock_turn(&node->clock);
     wheel_init(&node->wheel, clock_turn_ms(&node->clock));
     rng_seed(&node->rng, seed);
-    struct store_env env = {
-        .shards_count = 1,
-        .loop = node->loop,
-        .inbox = &node->inbox,
-        .wheel = &node->wheel,
-        .clock = &node->clock,
-        .rng = &node->rng,
-        .metrics = &node->metrics,
-        .workers = node->workers,
-        .config = &node->config,
-        .sink = {node, on_publication, on_members, on_cursor, on_removed, on_lost}};
+    struct store_env env = {.shards_count = 1,
+                            .loop = node->loop,
+                            .inbox = &node->inbox,
+                            .wheel = &node->wheel,
+                            .clock = &node->clock,
+                            .rng = &node->rng,
+                            .metrics = &node->metrics,
+                            .workers = node->workers,
+                            .config = &node->config,
+                            .sink = {.context = node,
+                                     .on_publication = on_publication,
+                                     .on_members = on_members,
+                                     .on_cursor = on_cursor,
+                                     .on_removed = on_removed,
+                                     .on_lost = on_lost}};
     node->store = store_attach(node->node, &env);
     assert_non_null(node->store);
 }
