@@ -284,7 +284,8 @@ void bed_run(const struct run_plan *plan, struct run_result *result)
 {
     settle();
     *result = (struct run_result){0};
-    uint64_t acks = bed.acks, process_ns = run_process_ns(), disk_bytes = run_disk_bytes();
+    uint64_t acks = bed.acks, process_ns = run_process_ns();
+    uint64_t disk_bytes = run_disk_bytes(plan->directory);
     double gap_ns = plan->rate > 0 ? 1e9 / plan->rate : 0;
     uint64_t asked = 0;
     struct marks marks = {.start = clock_mono_ns()};
@@ -316,7 +317,7 @@ void bed_run(const struct run_plan *plan, struct run_result *result)
     settle();
     double each = bed.acks > acks ? (double)(bed.acks - acks) : 1;
     result->process_ns_each = (double)(run_process_ns() - process_ns) / each;
-    result->disk_bytes_each = (double)(run_disk_bytes() - disk_bytes) / each;
+    result->disk_bytes_each = (double)(run_disk_bytes(plan->directory) - disk_bytes) / each;
 }
 
 void bed_close(void)

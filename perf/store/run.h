@@ -55,5 +55,5 @@ void bed_close(void);
 
 uint64_t run_thread_ns(void);
 uint64_t run_process_ns(void);
-/* What this process made the disk write, or will. */
-uint64_t run_disk_bytes(void);
+/* What the disk below `directory` was given to write, by all programs. */
+uint64_t run_disk_bytes(const char *directory);
