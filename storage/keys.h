@@ -9,34 +9,46 @@
  *                    ├───── keys_refuse ─▶ REFUSED (until the store is closed)
  *                    └───── keys_cancel ─▶ gone
  *
- * At the capacity the oldest KNOWN entry goes, counted by METRIC_KEYS_EARLY
- * when its horizon had not ended.
+ * At the capacity the oldest KNOWN entries go, counted by METRIC_KEYS_EARLY
+ * when their horizon had not ended.
  *
- * Memory:  one heap block an entry.
+ * A million keys leave every cache, so what counts is how many lines of memory a
+ * key touches.  Entries stand behind one another in chunks, in the order of their
+ * age; a table of 8 bytes a slot finds them:
+ *
+ *   chunk  [ gone | KNOWN | gone | KNOWN | … ]  chunk [ KNOWN | PENDING | free   ]
+ *                   ▲ first                                              ▲ used
+ *
+ * So a new key touches one line of the table and the end of a chunk, and the oldest
+ * ones go several at a time, their lines fetched together.
+ *
+ * Memory:  chunks; one whose entries are all gone is freed.
  * Thread:  owner shard only.
  * Bound:   O(1); eviction passes over what is pending.
- * Tests:   tests/unit/storage/test_keys.c
+ * Tests:   tests/unit/storage/test_keys.c, tests/prop/prop_keys.c, perf/micro/bench_keys.c
  */
 #pragma once
 
+#include "core/bytes.h"
 #include "core/list.h"
-#include "core/map.h"
 #include "core/metric.h"
 
 #define KEY_PART_MAX 511 /* bytes of a scope, and of a key */
 
 enum key_state { KEY_PENDING, KEY_KNOWN, KEY_REFUSED };
 
+/* What is not `state`, `offset`, `time_ms` and `waiters` is private. */
 struct key_entry {
-    struct list by_age;
     struct list by_owner;
-    struct list waiters; /* appends that joined; empty unless PENDING */
-    enum key_state state;
-    uint64_t offset;  /* KNOWN */
-    uint64_t time_ms; /* wall time of the first append */
+    uint32_t hash, at; /* at: its place, see keys.c */
     uint16_t scope_size;
     uint16_t key_size;
-    uint8_t text[]; /* u64 owner · u16 scope size · scope · key */
+    uint8_t state; /* enum key_state */
+    bool is_gone;
+    uint64_t offset;     /* KNOWN */
+    uint64_t time_ms;    /* store time of the first append */
+    struct list waiters; /* appends that joined; empty unless PENDING */
+    uint8_t text[];      /* u64 owner · u16 scope size · scope · key */
 };
 
 struct key_owner {
@@ -44,10 +56,22 @@ struct key_owner {
     struct list entries;
 };
 
+struct key_chunk;
+struct key_slot {
+    uint32_t hash;
+    uint32_t at; /* of the entry; 0: free */
+};
+
 struct keys {
-    struct map map;
-    struct list by_age; /* oldest first */
+    struct key_slot *slots;
+    uint32_t slots_count; /* power of two, or 0 before the first key */
+    uint32_t count;
     uint32_t count_max;
+    uint32_t step;             /* so many go at a time; up to step - 1 more than count_max stay */
+    struct list by_age;        /* chunks, oldest first */
+    struct key_chunk **chunks; /* by number; NULL: free */
+    uint32_t chunks_room, chunks_at;
+    uint64_t seed;
     uint64_t horizon_ms;
     uint64_t owner_last;
     struct metrics *metrics;
@@ -78,3 +102,5 @@ void keys_load(struct keys *keys, struct key_owner *owner, struct bytes scope, s
                uint64_t offset, uint64_t time_ms);
 /* Forgets up to `count_max` entries at the old end whose horizon has ended. */
 void keys_expire(struct keys *keys, uint64_t now_ms, uint32_t count_max);
+/* Walks everything and checks that table, chunks and counts agree; for tests. */
+void keys_verify(const struct keys *keys);

@@ -55,11 +55,11 @@ static void a_key_is_over_at_its_horizon(void **state)
     keys_end(keys_begin(&keys, &owner, SCOPE, KEY("a"), 100), 1);
     assert_non_null(keys_find(&keys, &owner, SCOPE, KEY("a"), 1099));
     assert_null(keys_find(&keys, &owner, SCOPE, KEY("a"), 1100));
-    assert_int_equal(keys.map.count, 0);
+    assert_int_equal(keys.count, 0);
     keys_load(&keys, &owner, SCOPE, KEY("b"), 1, 100);
     keys_load(&keys, &owner, SCOPE, KEY("c"), 1, 200);
     keys_expire(&keys, 1100, 10);
-    assert_int_equal(keys.map.count, 1);
+    assert_int_equal(keys.count, 1);
     assert_int_equal(metrics.values[METRIC_KEYS_EARLY], 0);
 }
 
@@ -85,7 +85,7 @@ static void of_a_key_used_twice_the_later_is_loaded(void **state)
     keys_load(&keys, &owner, SCOPE, KEY("a"), 9, 20);
     keys_load(&keys, &owner, SCOPE, KEY("a"), 7, 15);
     assert_int_equal(keys_find(&keys, &owner, SCOPE, KEY("a"), 20)->offset, 9);
-    assert_int_equal(keys.map.count, 1);
+    assert_int_equal(keys.count, 1);
     struct key_entry *pending = keys_begin(&keys, &owner, SCOPE, KEY("b"), 20);
     keys_load(&keys, &owner, SCOPE, KEY("b"), 3, 10);
     assert_ptr_equal(keys_find(&keys, &owner, SCOPE, KEY("b"), 20), pending);
@@ -107,7 +107,7 @@ static void an_owner_takes_its_keys_along(void **state)
     keys_load(&keys, &owner, SCOPE, KEY("a"), 1, 1);
     keys_load(&keys, &other, SCOPE, KEY("a"), 2, 1);
     keys_disown(&keys, &owner);
-    assert_int_equal(keys.map.count, 1);
+    assert_int_equal(keys.count, 1);
     keys_own(&keys, &owner); /* a new one: the old keys do not come back */
     assert_null(keys_find(&keys, &owner, SCOPE, KEY("a"), 1));
     assert_int_equal(keys_find(&keys, &other, SCOPE, KEY("a"), 1)->offset, 2);
