@@ -15,6 +15,7 @@ static const char schema_meta[] =
     "CREATE TABLE IF NOT EXISTS seals(generation INTEGER PRIMARY KEY, salt BLOB NOT NULL,"
     " key BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS bodies(id INTEGER PRIMARY KEY, body BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS key_bodies(id INTEGER PRIMARY KEY, body BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS live_keys(channel INTEGER, number INTEGER,"
     " time_ms INTEGER NOT NULL, scope BLOB, key BLOB, PRIMARY KEY(channel, number)) WITHOUT ROWID;";
 
@@ -84,10 +85,12 @@ static enum err index_prepare(struct index *index, enum statement first, enum st
 }
 
 /* Brings the tables to our format, all or nothing.  2, and 3 that seals, had no chunks:
- * their rows are rows of ours.  4, and 5 that seals, knew less of members. */
+ * their rows are rows of ours.  4, and 5 that seals, knew less of members.  6, and 7 that
+ * seals, had every key in its row. */
 static enum err index_reform(struct index *index, uint64_t format)
 {
-    const uint64_t own = format == 3 || format == 5 ? INDEX_FORMAT_SEALED : INDEX_FORMAT;
+    const bool is_sealed = format == 3 || format == 5 || format == 7;
+    const uint64_t own = is_sealed ? INDEX_FORMAT_SEALED : INDEX_FORMAT;
     if (format > INDEX_FORMAT_SEALED) {
         log_error("data directory was written by a newer release; start that one, or restore a "
                   "backup format=%llu known=%d",
@@ -98,7 +101,7 @@ static enum err index_reform(struct index *index, uint64_t format)
     TRY(sql_do(index->statements[STATEMENT_BEGIN]));
     if (format == 0) TRY(sql_run(index->db, schema));
     if (format == 1) TRY(sql_run(index->db, schema_from_1));
-    if (format >= 1) TRY(sql_run(index->db, schema_from_5));
+    if (format >= 1 && format <= 5) TRY(sql_run(index->db, schema_from_5));
     TRY(index_meta_put(index, "format", &own, sizeof own));
     return sql_do(index->statements[STATEMENT_COMMIT]);
 }

@@ -11,9 +11,10 @@
  *   channels(id, name, epoch, head, time_ms, history_size, ttl_ms, meta_ttl_ms, floor)
  *   publications(channel, offset, time_ms, body)   within retention; an integer is of …
  *   bodies(id, body)              what large transactions brought, one behind the other
+ *   key_bodies(id, body)          the same of keys
  *   members(channel, user, joined, read, round, delivered, unread_from, hidden)
  *   moves(channel, user, mark, offset, time_ms)   of cursors, STORE_MOVES_MS long
- *   keys(channel, offset, time_ms, scope, key)     within the horizon
+ *   keys(channel, offset, time_ms, scope, key)     within the horizon; an integer as above
  *   live_keys(channel, number, time_ms, scope, key)   of publications kept nowhere; the same
  *   forgets(bucket, count)        how many channels of a bucket were forgotten
  *   seals(generation, salt, key)  what records are sealed with (seals.h)

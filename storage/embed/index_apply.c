@@ -29,6 +29,8 @@
  * would leave a page mostly empty. */
 #define KEYS_SIZE_MAX         1900u
 #define PUBLICATIONS_SIZE_MAX 18000u
+/* Two cells of keys that stand apart from their rows share a page. */
+#define KEYS_APART_MAX        4000u
 
 /* Bytes of a large transaction. */
 #define LARGE_SIZE (VERIFY ? 1u << 10 : 1u << 20)
@@ -162,15 +164,28 @@ static void chunk_bind_keys(struct index *index, sqlite3_stmt *put, int at,
 }
 
 /* A large transaction brings something for most channels: put where it belongs, each
- * would write a page or two anew.  Its publications go behind one another into `bodies`,
- * and the row has their number. */
-static enum err body_put(struct index *index, sqlite3_stmt *row, const struct chunk *chunk)
+ * would write a page or two anew, and of keys the pages above them too, for these hold
+ * whole rows.  So it goes behind one another into `bodies` or `key_bodies`, and the row
+ * has its number at `at`. */
+static enum err body_put(struct index *index, enum statement statement, sqlite3_stmt *row, int at,
+                         const struct chunk *chunk)
 {
-    sqlite3_stmt *put = index->statements[STATEMENT_BODY_PUT];
+    sqlite3_stmt *put = index->statements[statement];
     sql_bind_bytes(put, 1, chunk_bytes(index, chunk));
     TRY(sql_do(put));
-    sql_bind(row, 4, (uint64_t)sqlite3_last_insert_rowid(index->db));
+    sql_bind(row, at, (uint64_t)sqlite3_last_insert_rowid(index->db));
     return ERR_OK;
+}
+
+/* What `put` says of a key or several: a lone one stands in its row. */
+static enum err keys_put(struct index *index, sqlite3_stmt *put, const struct chunk *chunk)
+{
+    if (!index->is_large || chunk->count == 1) {
+        chunk_bind_keys(index, put, 4, chunk);
+        return ERR_OK;
+    }
+    sqlite3_bind_null(put, 4);
+    return body_put(index, STATEMENT_KEY_BODY_PUT, put, 5, chunk);
 }
 
 /* The row of what was gathered, if anything was. */
@@ -187,9 +202,9 @@ static enum err chunk_put(struct index *index, uint64_t channel, enum statement 
         sql_bind(put, 2, chunk_last(chunk)->offset);
         sql_bind(put, 3, chunk_last(chunk)->time_ms);
         if (statement == STATEMENT_KEY_PUT)
-            chunk_bind_keys(index, put, 4, chunk);
+            TRY(keys_put(index, put, chunk));
         else if (index->is_large)
-            TRY(body_put(index, put, chunk));
+            TRY(body_put(index, STATEMENT_BODY_PUT, put, 4, chunk));
         else
             sql_bind_bytes(put, 4, chunk_bytes(index, chunk));
     }
@@ -204,7 +219,9 @@ static enum err chunk_gather(struct index *index, uint64_t channel, enum stateme
     struct chunk *chunk = is_publication                        ? &index->publications
                           : statement == STATEMENT_LIVE_KEY_PUT ? &index->live_keys
                                                                 : &index->keys;
-    if (!chunk_takes(chunk, item, is_publication ? PUBLICATIONS_SIZE_MAX : KEYS_SIZE_MAX)) {
+    size_t size_max = is_publication ? PUBLICATIONS_SIZE_MAX : KEYS_SIZE_MAX;
+    if (index->is_large && statement == STATEMENT_KEY_PUT) size_max = KEYS_APART_MAX;
+    if (!chunk_takes(chunk, item, size_max)) {
         TRY(chunk_put(index, channel, statement, chunk));
     }
     chunk_add(chunk, item);
@@ -239,8 +256,9 @@ static enum err apply_live_key(struct index *index, const struct index_group *gr
 enum err index_cut(struct index *index, enum statement statement, uint64_t channel, uint64_t first,
                    uint64_t last)
 {
-    enum statement cuts[2] = {STATEMENT_BODY_CUT, statement};
-    for (int i = statement == STATEMENT_PUBLICATION_CUT ? 0 : 1; i < 2; i++) {
+    bool is_key = statement == STATEMENT_KEY_CUT;
+    enum statement cuts[2] = {is_key ? STATEMENT_KEY_BODY_CUT : STATEMENT_BODY_CUT, statement};
+    for (int i = is_key || statement == STATEMENT_PUBLICATION_CUT ? 0 : 1; i < 2; i++) {
         sqlite3_stmt *cut = index->statements[cuts[i]];
         sql_bind(cut, 1, channel);
         sql_bind(cut, 2, first);

@@ -15,8 +15,8 @@
 #define INDEX_PAGE_SIZE 8192u
 
 /* Raised when a table changes; an older gateway then refuses the directory. */
-#define INDEX_FORMAT        6
-#define INDEX_FORMAT_SEALED 7 /* from the first start that seals on */
+#define INDEX_FORMAT        8
+#define INDEX_FORMAT_SEALED 9 /* from the first start that seals on */
 
 enum statement {
 #define STATEMENT(id, text) STATEMENT_##id,
@@ -56,7 +56,7 @@ must_use enum err index_move_apply(struct index *index, struct index_people *peo
                                    const struct entry *entry);
 must_use enum err index_format_put(struct index *index, uint64_t format);
 uint64_t index_bucket(struct bytes name);
-/* Runs a statement that cuts rows of `channel` with first < offset <= last, and for
- * publications what they have in `bodies`. */
+/* Runs a statement that cuts rows of `channel` with first < offset <= last, and what
+ * they have in `bodies` or `key_bodies`. */
 must_use enum err index_cut(struct index *index, enum statement statement, uint64_t channel,
                             uint64_t first, uint64_t last);

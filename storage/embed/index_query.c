@@ -50,7 +50,8 @@ static const char *const read_texts[READ_COUNT] = {
         "offset>=?5 ORDER BY offset LIMIT 1),?5) ORDER BY offset DESC LIMIT ?4",
     [READ_MEMBERS] = "SELECT user, joined, read, delivered, unread_from, hidden FROM members"
                      " WHERE channel=?1",
-    [READ_KEYS] = "SELECT scope, key, offset, time_ms FROM keys WHERE channel=?1 AND time_ms>=?2"
+    [READ_KEYS] = "SELECT scope, coalesce(key_bodies.body, key), offset, time_ms FROM keys"
+                  " LEFT JOIN key_bodies ON key_bodies.id=key WHERE channel=?1 AND time_ms>=?2"
                   " ORDER BY offset DESC LIMIT ?3",
     [READ_LIVE_KEYS] = "SELECT scope, key, 0, time_ms FROM live_keys WHERE channel=?1 AND"
                        " time_ms>=?2 ORDER BY number DESC LIMIT ?3",

@@ -119,6 +119,34 @@ static void a_large_transaction_puts_its_publications_behind_one_another(void **
     assert_int_equal(rows("bodies"), 0);
 }
 
+static void a_large_transaction_puts_its_keys_behind_one_another(void **state)
+{
+    (void)state;
+    static uint8_t filler[9000];
+    memset(filler, 'f', sizeof filler);
+    data = bytes_of(filler, sizeof filler);
+    put_many("a", 1, 130, 1000);
+    put_many("b", 1, 1, 1000);
+    assert_true(rows("key_bodies") >= 1);
+    assert_int_equal(rows("key_bodies"), rows("keys WHERE typeof(key)='integer'"));
+    data = BYTES_LITERAL("small");
+    put_many("a", 131, 20, 1000);
+    struct query query = ask("a");
+    assert_int_equal(query.keys_count, 150);
+    for (uint32_t i = 0; i < 150; i++) {
+        assert_int_equal(query.keys[i].offset, 150 - i);
+        assert_memory_equal(query.keys[i].key.at, &query.keys[i].offset, 8);
+        assert_true(bytes_equal_text(query.keys[i].scope, "api"));
+    }
+    query_clear(&query);
+    sweep(1131, 1000, 100); /* keys below 131 are over */
+    assert_int_equal(rows("key_bodies"), 0);
+    query = ask("a");
+    assert_int_equal(query.keys_count, 20);
+    query_clear(&query);
+    assert_true(rows("keys") >= 1);
+}
+
 static void a_replay_in_other_portions_doubles_nothing(void **state)
 {
     (void)state;
@@ -136,6 +164,7 @@ int main(void)
         CASE(what_came_together_shares_rows_and_is_read_one_by_one),
         CASE(keys_that_came_together_have_their_own_ages),
         CASE(a_large_transaction_puts_its_publications_behind_one_another),
+        CASE(a_large_transaction_puts_its_keys_behind_one_another),
         CASE(a_replay_in_other_portions_doubles_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
