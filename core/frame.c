@@ -10,7 +10,6 @@
  */
 #include "core/frame.h"
 
-#include "core/check.h"
 #include "core/mem.h"
 
 enum { FRAME_BORROWED, FRAME_SMALL, FRAME_LARGE, FRAME_HEAP };
@@ -141,7 +140,7 @@ bool frame_append(struct frame *frame, const struct frame *more)
     return true;
 }
 
-static void frame_free(struct frames *frames, struct frame *frame)
+void frame_free(struct frames *frames, struct frame *frame)
 {
     struct letter *letter = frame->letter;
     uint8_t *buffer = frame->buffer;
@@ -156,10 +155,4 @@ static void frame_free(struct frames *frames, struct frame *frame)
     }
     slab_put(&frames->frames, frame);
     if (letter != NULL) letter_release(frames->post, letter);
-}
-
-void frame_unref(struct frames *frames, struct frame *frame)
-{
-    check(frame->refs > 0);
-    if (--frame->refs == 0) frame_free(frames, frame);
 }

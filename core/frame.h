@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include "core/check.h"
 #include "core/mesh.h"
 #include "core/slab.h"
 
@@ -67,4 +68,10 @@ static inline void frame_ref(struct frame *frame)
 {
     frame->refs++;
 }
-void frame_unref(struct frames *frames, struct frame *frame);
+/* Private: what frame_unref does with the last count. */
+void frame_free(struct frames *frames, struct frame *frame);
+static inline void frame_unref(struct frames *frames, struct frame *frame)
+{
+    check(frame->refs > 0);
+    if (--frame->refs == 0) frame_free(frames, frame);
+}

@@ -170,6 +170,24 @@ void conn_extend(struct shard *shard, struct conn *conn, uint32_t size)
     metric_add(&shard->metrics, METRIC_DELIVERED, 1);
 }
 
+/* --- memory ahead of its use ---------------------------------------------- */
+
+/* Between a connection's push, its flush and the end of its send the kernel walks some
+ * 4 KB of its own for every other one, so that ours has left the nearer caches: out_pop
+ * waited for its queue's lines three quarters of its time.  Hence connections are
+ * fetched some places ahead, and their queues when they have come. */
+#define AHEAD 8
+
+static void fetch_ahead(struct shard *shard, const uint32_t *conns, uint32_t count, uint32_t i)
+{
+    if (i + AHEAD < count) slab_prefetch(&shard->conns, conns[i + AHEAD]);
+    if (i + AHEAD / 2 >= count) return;
+    const struct conn *conn = conn_at(shard, conns[i + AHEAD / 2]);
+    if (conn == NULL || conn->out_first == NULL) return;
+    __builtin_prefetch(conn->out_first, 1);
+    __builtin_prefetch((const uint8_t *)conn->out_first + CACHE_LINE, 1);
+}
+
 /* --- taking away what went ------------------------------------------------ */
 
 /* `sent` bytes of the pending ones went: gives back the frames that are done. */
@@ -185,18 +203,22 @@ static void out_pop(struct shard *shard, struct conn *conn, uint32_t sent)
     uint32_t gone = sent + conn->out_skip;
     while (gone > 0) {
         struct out_chunk *chunk = conn->out_first;
-        struct frame *frame = chunk->frames[chunk->first];
-        if (gone < frame->size) break;
-        gone -= frame->size;
-        frame_unref(&shard->frames, frame);
-        chunk->first++;
-        chunk->count--;
-        chunk->since_s = shard_second(shard);
-        if (chunk->count == 0) {
+        uint32_t first = chunk->first, end = first + chunk->count;
+        /* The next frame is found without what the last one wrote: a third of the time. */
+        for (; first < end && gone >= chunk->frames[first]->size; first++) {
+            gone -= chunk->frames[first]->size;
+            frame_unref(&shard->frames, chunk->frames[first]);
+        }
+        if (first == end) {
             conn->out_first = chunk->next;
             if (chunk->next != NULL) chunk->next->last = chunk->last;
             slab_put(&shard->out_chunks, chunk);
+            continue;
         }
+        if (first > chunk->first) chunk->since_s = shard_second(shard);
+        chunk->first = (uint16_t)first;
+        chunk->count = (uint16_t)(end - first);
+        break;
     }
     conn->out_skip = gone;
 }
@@ -376,12 +398,12 @@ static struct bytes out_pending(struct shard *shard, const struct conn *conn, st
     return bytes_of(gather->bytes, gather->size);
 }
 
-static void flush_one(struct shard *shard, struct conn *conn, struct gather *gather)
+static void flush_one(struct shard *shard, struct conn *conn, uint32_t index, struct gather *gather)
 {
     struct bytes pending = out_pending(shard, conn, gather);
     conn->out_flight = (uint32_t)pending.size;
-    loop_send_now(shard->loop, conn_index(shard, conn), pending.at, conn->out_flight);
-    indexes_add(&shard->flushed, conn_index(shard, conn));
+    loop_send_now(shard->loop, index, pending.at, conn->out_flight);
+    indexes_add(&shard->flushed, index);
 }
 
 /* A dying connection sends its last words of TLS and nothing else. */
@@ -401,6 +423,7 @@ void conn_flush(struct shard *shard)
     struct gather gather;
     gather.count = 0;
     for (uint32_t i = 0; i < shard->dirty.count; i++) {
+        fetch_ahead(shard, shard->dirty.items, shard->dirty.count, i);
         struct conn *conn = conn_at(shard, shard->dirty.items[i]);
         if (conn == NULL) continue;
         conn->flags &= ~(uint32_t)CONN_DIRTY;
@@ -411,7 +434,7 @@ void conn_flush(struct shard *shard)
         if (conn->state == CONN_DYING || conn->flags & CONN_BLOCKED || conn->out_bytes == 0)
             continue;
         check(conn->out_flight == 0);
-        flush_one(shard, conn, &gather);
+        flush_one(shard, conn, shard->dirty.items[i], &gather);
     }
     shard->dirty.count = 0;
 }
@@ -427,6 +450,7 @@ static bool is_sent(struct shard *shard, struct conn *conn)
 void conn_flush_done(struct shard *shard)
 {
     for (uint32_t i = 0; i < shard->flushed.count; i++) {
+        fetch_ahead(shard, shard->flushed.items, shard->flushed.count, i);
         struct conn *conn = conn_at(shard, shard->flushed.items[i]);
         if (conn == NULL || !is_sent(shard, conn)) continue;
         uint32_t sent = conn->out_flight;

@@ -25,6 +25,8 @@
 #include "shards/letter.h"
 #include "shards/shard.h"
 
+#define FETCH_AHEAD 8 /* connections of a pass */
+
 static_assert(WIRE_COUNT == 2, "a FRAME letter has a place for each wire");
 
 /* The push as a sealed frame, count 1; NULL when no frame is left. */
@@ -196,6 +198,8 @@ static bool entry_push(struct shard *shard, struct hub_entry *entry, struct lett
     entry->pending++; /* the entry stays while the pass runs */
     for (uint32_t i = entry->count; i-- > 0 && is_whole;) {
         const struct hub_listener *listener = &hub_listeners(entry)[i];
+        /* Where it has gone from the caches since its last message. */
+        if (i >= FETCH_AHEAD) slab_prefetch(&shard->conns, listener[-FETCH_AHEAD].conn);
         if (in->is_join && !hears_joins(shard, listener)) continue;
         struct conn *conn = conn_at(shard, listener->conn);
         check(conn != NULL && conn->wire < WIRE_COUNT);
