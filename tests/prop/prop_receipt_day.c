@@ -1,6 +1,7 @@
 /*
  * A day of a chat, in virtual time, at the channel's home (tests/unit/shards/small_node.h):
- * what its members are told about readers stays linear in their number.
+ * what its members are told about readers is bounded to the frame.  tests/sim/day.c is such
+ * a day over connections, whose delays blur that.
  *
  * Everybody has the channel open.  Messages come all day and densely for ten minutes from
  * nine, and everybody reads each one: within a minute in the storm, within half an hour
@@ -9,7 +10,7 @@
  * are at most so many of them as the ladder of live.c allows, however many members read.
  *
  *   prop_receipt_day        200 and 2,000 members
- *   prop_receipt_day --all  200 to 100,000 members; a table for the README
+ *   prop_receipt_day --all  200 to 100,000 members
  */
 #include <inttypes.h>
 

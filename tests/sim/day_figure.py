@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What receipts of a chat day cost, drawn: reads the JSON lines of sluice_day, writes a picture.
 
-    sluice_day 20 50 100 200 500 1000 2000 > lines; sluice_day --memory 2500 10000 100000 >> lines
+    sluice_day 20 50 100 200 256 500 1000 2000 > lines
+    sluice_day --memory 2500 10000 30000 100000 >> lines
     day_figure.py lines > tests/sim/day.svg       and the table of the README on standard error
 """
 import json
@@ -48,7 +49,7 @@ def draw(lines):
            '<clipPath id="plot"><rect '
            f'x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - BOTTOM - TOP}"/></clipPath>']
     for k in range(y0 - (x1 - x0), y1 + 1):
-        (ax, ay), (bx, by) = at(10 ** x0, 10 ** (k + x0 - x0)), at(10 ** x1, 10 ** (k + x1 - x0))
+        (ax, ay), (bx, by) = at(10 ** x0, 10 ** k), at(10 ** x1, 10 ** (k + x1 - x0))
         out.append(f'<path d="M{ax:.1f} {ay:.1f}L{bx:.1f} {by:.1f}" stroke="#ddd" clip-path="url(#plot)"/>')
     for k in range(x0, x1 + 1):
         x, y = at(10 ** k, 10 ** y0)
