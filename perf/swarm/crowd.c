@@ -224,6 +224,11 @@ static void greet(struct crowd *crowd, struct client *client)
         uint32_t channel = crowd->subs[client->subs_at + i].channel;
         const struct position *from = traffic_position(crowd, channel);
         crowd->words->subscribe(&message, ++client->ids, crowd_channel(crowd, channel), from);
+        if (s->kind != KIND_RECEIPTS) continue;
+        char receipts[300];
+        snprintf(receipts, sizeof receipts, "receipts:%s", crowd_channel(crowd, channel));
+        crowd->words->subscribe(&message, ++client->ids, receipts, NULL);
+        client->answers++;
     }
     client_say(crowd, client, &message);
     text_free(&message);

@@ -27,6 +27,7 @@ static uint64_t units(const struct scenario *s, const struct outcome *o, const c
     case KIND_CONNECT: *name = "connection"; return s->clients;
     case KIND_RETURN: *name = "returning client"; return s->clients;
     case KIND_SEND: *name = "acknowledgement"; return o->measured.acked;
+    case KIND_RECEIPTS: *name = "cursor moved"; return o->measured.acked;
     case KIND_IDLE: *name = "ping"; return o->measured.pings;
     default: *name = "delivery"; return o->measured.delivered;
     }
@@ -72,8 +73,10 @@ void report_line(FILE *out, const struct scenario *s, const struct outcome *o)
     fprintf(out, ",\"processes\":%u,\"seconds\":%.3f,\"unit\":\"%s\",\"units\":%llu", s->processes,
             m->seconds, unit, (ull)count);
     fprintf(out, ",\"units_per_s\":%.1f", m->seconds > 0 ? (double)count / m->seconds : 0);
-    fprintf(out, ",\"published\":%llu,\"delivered\":%llu,\"acked\":%llu,\"pings\":%llu",
-            (ull)m->published, (ull)m->delivered, (ull)m->acked, (ull)m->pings);
+    fprintf(
+        out,
+        ",\"published\":%llu,\"delivered\":%llu,\"acked\":%llu,\"receipts\":%llu,\"pings\":%llu",
+        (ull)m->published, (ull)m->delivered, (ull)m->acked, (ull)m->told, (ull)m->pings);
     fprintf(out, ",\"server_ns\":%.1f,\"softirq_ns\":%.1f,\"shard_ns\":%.1f,\"user_percent\":%.1f",
             per((double)(m->cpu.ns + m->cpu.softirq_ns), count),
             per((double)m->cpu.softirq_ns, count), per((double)m->shard_ns, count),

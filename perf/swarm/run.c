@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend.h"
 #include "traffic.h"
 
 #define STEP_US 2000 /* between two looks at the parts */
@@ -89,6 +90,7 @@ static void mark(const struct course *course, struct figures *f, uint64_t *at_ns
     f->published = tally_sum(tally, published);
     f->delivered = tally_sum(tally, delivered);
     f->acked = tally_sum(tally, acked);
+    f->told = tally_sum(tally, told);
     f->bytes = tally_sum(tally, bytes);
     f->wakes = tally_sum(tally, wakes);
     f->pings = tally_sum(tally, pings);
@@ -107,6 +109,7 @@ static void difference(struct figures *f, const struct figures *a, const struct 
     f->published = b->published - a->published;
     f->delivered = b->delivered - a->delivered;
     f->acked = b->acked - a->acked;
+    f->told = b->told - a->told;
     f->bytes = b->bytes - a->bytes;
     f->wakes = b->wakes - a->wakes;
     f->pings = b->pings - a->pings;
@@ -311,6 +314,9 @@ void run(const struct scenario *scenario, const struct run_options *options,
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
+    if (*scenario->api_key != 0 &&
+        !backend_name_members(scenario, outcome->failure, sizeof outcome->failure))
+        return;
     traffic_count_listeners(scenario, course.tally);
     if (options->pid != 0) course.memory = resident_bytes(options->pid);
     bool is_return = scenario->kind == KIND_RETURN;

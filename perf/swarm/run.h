@@ -20,7 +20,7 @@ struct run_options {
 /* What was counted between two borders. */
 struct figures {
     double seconds;
-    uint64_t published, delivered, acked, bytes, wakes, pings;
+    uint64_t published, delivered, acked, told, bytes, wakes, pings;
     struct cpu_time cpu; /* of the server */
     uint64_t shard_ns;   /* of its threads called "shard..." */
     uint64_t swarm_ns;   /* of our processes */

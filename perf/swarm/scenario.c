@@ -189,6 +189,23 @@ static bool complain(char *why, size_t why_size, const char *sentence)
     return false;
 }
 
+static bool check_receipts(struct scenario *s, char *why, size_t why_size)
+{
+    if (s->wire != WIRE_JSON && s->wire != WIRE_PROTOBUF)
+        return complain(why, why_size, "receipts need a protocol: wire json or protobuf");
+    if (s->rate <= 0) return complain(why, why_size, "receipts are read at a rate");
+    if (s->processes > 1 || s->joins > 1 || s->own || s->skew > 0)
+        return complain(why, why_size,
+                        "receipts are of one process, and of one room a client, all of one size");
+    if (s->channels == 0 || s->clients < 2 * s->channels)
+        return complain(why, why_size, "a room has two members at least");
+    if (*s->secret == 0) return complain(why, why_size, "members have names: receipts need secret");
+    if (*s->api_key != 0 && s->tls != TLS_OFF)
+        return complain(why, why_size, "members are named over plain HTTP: tls=off");
+    s->method = METHOD_SEND;
+    return true;
+}
+
 bool scenario_check(struct scenario *s, char *why, size_t why_size)
 {
     bool is_plain = s->wire == WIRE_PLAIN;
@@ -204,8 +221,9 @@ bool scenario_check(struct scenario *s, char *why, size_t why_size)
     if (s->kind == KIND_ECHO && !is_plain)
         return complain(why, why_size,
                         "echo is of plain frames: wire=plain, and a path that echoes");
+    if (s->kind == KIND_RECEIPTS && !check_receipts(s, why, why_size)) return false;
     bool sends = s->kind == KIND_FANOUT || s->kind == KIND_SEND || s->kind == KIND_SLOW ||
-                 s->kind == KIND_RETURN;
+                 s->kind == KIND_RETURN || s->kind == KIND_RECEIPTS;
     if (sends && s->channels == 0) return complain(why, why_size, "this kind needs channels");
     if (s->channels > s->clients && s->kind != KIND_SEND)
         return complain(why, why_size, "there are more channels than clients");

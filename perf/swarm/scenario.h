@@ -13,7 +13,16 @@
 #include <stdint.h>
 
 /* Values of the ENUM settings, in the order of their rows. */
-enum kind { KIND_CONNECT, KIND_IDLE, KIND_FANOUT, KIND_ECHO, KIND_SEND, KIND_RETURN, KIND_SLOW };
+enum kind {
+    KIND_CONNECT,
+    KIND_IDLE,
+    KIND_FANOUT,
+    KIND_ECHO,
+    KIND_SEND,
+    KIND_RETURN,
+    KIND_SLOW,
+    KIND_RECEIPTS
+};
 enum spoken { WIRE_JSON, WIRE_PROTOBUF, WIRE_PLAIN, WIRE_RELAY };
 enum covered { TLS_OFF, TLS_FULL, TLS_RESUMED };
 enum method { METHOD_PUBLISH, METHOD_SEND };

@@ -36,7 +36,7 @@ struct tally_part {
     volatile uint32_t ready;               /* connected, and subscribed to all that it wants */
     volatile uint32_t closed;              /* by the server, when it may */
     volatile uint32_t resumed;             /* TLS sessions by a ticket */
-    volatile uint64_t published, delivered, acked, bytes, pings, wakes, late;
+    volatile uint64_t published, delivered, acked, told, bytes, pings, wakes, late;
     volatile uint32_t ended; /* 1 + the phase whose work is all done here */
     volatile bool is_failed;
     volatile bool is_unchecked; /* send: channels keep no history to count in */

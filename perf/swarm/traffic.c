@@ -124,6 +124,7 @@ void traffic_create(struct crowd *crowd)
     traffic->rate = is_by_client      ? s->rate * crowd->clients_count / s->clients
                     : s->channels > 0 ? s->rate * share / all
                                       : 0;
+    if (s->kind == KIND_RECEIPTS) receipts_create(crowd);
     if (s->kind == KIND_SEND) traffic->rate /= s->batch; /* of frames */
     if (s->kind == KIND_SEND) {
         traffic->asked_size = 64;
@@ -199,7 +200,7 @@ struct span traffic_data(struct crowd *crowd, uint32_t source, uint64_t number, 
 
 /* --- fan-out -------------------------------------------------------------------------------- */
 
-static void publish(struct crowd *crowd, uint32_t outlet_at, uint64_t due_ns)
+void traffic_publish(struct crowd *crowd, uint32_t outlet_at, uint64_t due_ns)
 {
     struct traffic *traffic = crowd->traffic;
     struct outlet *outlet = &crowd->outlets[outlet_at];
@@ -228,7 +229,7 @@ static void publish_due(struct crowd *crowd)
     if (crowd->outlets_count == 0) return;
     if (crowd->scenario->rate > 0) {
         for (uint64_t due; (due = traffic_due(crowd)) != 0;)
-            publish(crowd, traffic_pick(crowd), due);
+            traffic_publish(crowd, traffic_pick(crowd), due);
         return;
     }
     if (crowd->traffic->paced_from_ns == 0) crowd->traffic->paced_from_ns = crowd->now_ns;
@@ -237,7 +238,7 @@ static void publish_due(struct crowd *crowd)
         uint64_t everywhere =
             tally_delivered(crowd->tally, channel) / crowd->tally->at[channel].listeners;
         while (crowd->outlets[i].published - everywhere < crowd->scenario->in_flight)
-            publish(crowd, i, crowd->now_ns);
+            traffic_publish(crowd, i, crowd->now_ns);
     }
 }
 
@@ -357,6 +358,22 @@ static void on_greeting(struct crowd *crowd, struct client *client, const struct
     if (--client->answers == 0) client_ready(crowd, client);
 }
 
+static void hear_push(struct crowd *crowd, const struct client *client, const struct heard *heard)
+{
+    static const char receipts[] = "receipts:";
+    bool has_receipts = crowd->scenario->kind == KIND_RECEIPTS;
+    if (heard->data.at == NULL) return;
+    if (has_receipts && heard->channel.size > sizeof receipts - 1 &&
+        memcmp(heard->channel.at, receipts, sizeof receipts - 1) == 0) {
+        receipts_hear(crowd, client, heard->data);
+        return;
+    }
+    struct sub *sub = client_sub(crowd, client, heard->channel);
+    if (sub == NULL) return;
+    deliver(crowd, client, sub, heard->data);
+    if (has_receipts) receipts_on_message(crowd, client, heard->offset);
+}
+
 static void on_heard(void *context, const struct heard *heard)
 {
     struct crowd *crowd = context;
@@ -366,8 +383,7 @@ static void on_heard(void *context, const struct heard *heard)
         client_say(crowd, client, &crowd->traffic->message);
         crowd->part->pings++;
     } else if (heard->id == 0) {
-        struct sub *sub = heard->data.at == NULL ? NULL : client_sub(crowd, client, heard->channel);
-        if (sub != NULL) deliver(crowd, client, sub, heard->data);
+        hear_push(crowd, client, heard);
     } else if (survey_on_reply(crowd, heard)) {
         return;
     } else if (heard->error.at != NULL) {
@@ -375,6 +391,8 @@ static void on_heard(void *context, const struct heard *heard)
                    (int)min_u32(heard->error.size, 160), heard->error.at);
     } else if (client->state == GREETING) {
         on_greeting(crowd, client, heard);
+    } else if (crowd->scenario->kind == KIND_RECEIPTS) {
+        receipts_on_reply(crowd, client, heard);
     } else {
         send_on_reply(crowd, client, heard);
     }
@@ -408,6 +426,7 @@ static bool is_drained(struct crowd *crowd)
     switch (crowd->scenario->kind) {
     case KIND_ECHO: return echo_is_done(crowd);
     case KIND_SEND: return send_is_done(crowd);
+    case KIND_RECEIPTS: return receipts_is_done(crowd);
     case KIND_SLOW:
         slow_wake(crowd);
         return is_all_delivered(crowd) && crowd->now_ns > crowd->tally->began_ns + 3000000000u;
@@ -435,6 +454,7 @@ void traffic_turn(struct crowd *crowd)
         case KIND_SLOW: publish_due(crowd); break;
         case KIND_ECHO: echo_turn(crowd); break;
         case KIND_SEND: send_turn(crowd); break;
+        case KIND_RECEIPTS: receipts_turn(crowd); break;
         default: break;
         }
     }

@@ -28,6 +28,7 @@ struct traffic {
     uint32_t surveyed, survey_asked;
     bool has_begun, is_second_survey;
     uint64_t away_acked; /* return */
+    struct receipts *receipts;
 };
 
 /* Writes the data of message `number` of `source`; valid until the next. */
@@ -38,6 +39,18 @@ uint64_t traffic_due(struct crowd *crowd);
 uint32_t traffic_pick(struct crowd *crowd);
 bool traffic_is_measuring(const struct crowd *crowd);
 void traffic_took(struct crowd *crowd, uint64_t due_ns);
+
+/* The next message of one of our channels. */
+void traffic_publish(struct crowd *crowd, uint32_t outlet_at, uint64_t due_ns);
+
+/* receipts (traffic_receipts.c). */
+void receipts_create(struct crowd *crowd);
+void receipts_turn(struct crowd *crowd);
+bool receipts_is_done(struct crowd *crowd);
+/* A client got the room's message; was told of receipts; has an answer. */
+void receipts_on_message(struct crowd *crowd, const struct client *client, uint64_t offset);
+void receipts_hear(struct crowd *crowd, const struct client *client, struct span data);
+void receipts_on_reply(struct crowd *crowd, const struct client *client, const struct heard *heard);
 
 /* send and return (traffic_send.c). */
 void send_turn(struct crowd *crowd);

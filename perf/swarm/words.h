@@ -30,6 +30,7 @@ struct heard {
     struct span error;   /* its text; empty: none */
     struct span channel; /* of a push */
     struct span data;    /* of a pushed publication; empty: another push */
+    struct span result;  /* of an RPC: JSON */
     uint64_t offset;     /* of the publication, of a subscribe, history or send reply */
     struct span epoch;   /* of a subscribe or history reply */
     bool is_recovered;   /* a subscribe reply */
@@ -53,6 +54,7 @@ struct words {
     void (*push)(struct text *message, const char *channel, struct span data);
     void (*send)(struct text *message, uint32_t id, const char *channel, struct span data,
                  const char *key);
+    void (*rpc)(struct text *message, uint32_t id, const char *method, struct span data);
     /* Where a channel stands. */
     void (*history)(struct text *message, uint32_t id, const char *channel);
     void (*pong)(struct text *message);

@@ -81,6 +81,16 @@ static void say_send(struct text *message, uint32_t id, const char *channel, str
     ADD(message, "}}}");
 }
 
+static void say_rpc(struct text *message, uint32_t id, const char *method, struct span data)
+{
+    begin_line(message, id);
+    ADD(message, ",\"rpc\":{\"method\":\"");
+    text_add_text(message, method);
+    ADD(message, "\",\"data\":");
+    text_add(message, data.at, data.size);
+    ADD(message, "}}");
+}
+
 static void say_history(struct text *message, uint32_t id, const char *channel)
 {
     char line[256];
@@ -123,10 +133,26 @@ static struct span quoted_after(struct span line, const char *name)
     return (struct span){text.at - 1, text.size + 1 + quotes};
 }
 
+/* A nested object with its braces, from the place behind `name`; no text in it has any. */
+static struct span object_after(struct span line, const char *name)
+{
+    size_t length = strlen(name);
+    const char *at = memmem(line.at, line.size, name, length), *end = line.at + line.size;
+    if (at == NULL) return (struct span){NULL, 0};
+    at += length - 1;
+    uint32_t depth = 0;
+    for (const char *stop = at; stop < end; stop++) {
+        if (*stop == '{') depth++;
+        if (*stop == '}' && --depth == 0) return (struct span){at, (uint32_t)(stop + 1 - at)};
+    }
+    return (struct span){NULL, 0};
+}
+
 static void hear_push(struct span line, struct heard *heard)
 {
     heard->channel = after(line, "\"channel\":\"", '"');
     heard->data = quoted_after(line, "\"data\":\"");
+    if (heard->data.at == NULL) heard->data = object_after(line, "\"data\":{");
     if (heard->data.at == NULL) return;
     const char *rest = heard->data.at + heard->data.size;
     heard->offset = number_of(
@@ -163,6 +189,7 @@ static void hear_reply(struct span line, const struct hearer *hearer, struct hea
         heard->error = line;
         return;
     }
+    heard->result = object_after(line, "\"rpc\":{\"data\":{");
     heard->epoch = after(line, "\"epoch\":\"", '"');
     heard->is_recovered = memmem(line.at, line.size, "\"recovered\":true", 16) != NULL;
     /* The first offset of a reply with publications may be one of theirs. */
@@ -198,6 +225,7 @@ const struct words words_json = {
     .publish = say_publish,
     .push = say_push,
     .send = say_send,
+    .rpc = say_rpc,
     .history = say_history,
     .pong = say_pong,
     .hear = hear,

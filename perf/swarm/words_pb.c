@@ -95,19 +95,25 @@ static void say_publish(struct text *message, uint32_t id, const char *channel, 
     put_sized(message, 2, data.at, data.size);
 }
 
+static void say_rpc(struct text *message, uint32_t id, const char *method, struct span data)
+{
+    struct text request = {0};
+    put_sized(&request, 1, data.at, data.size);
+    put_name(&request, 2, method);
+    put_command(message, id, 13, &request);
+}
+
 static void say_send(struct text *message, uint32_t id, const char *channel, struct span data,
                      const char *key)
 {
-    struct text request = {0}, body = {0};
+    struct text body = {0};
     char head[256];
     int size =
         snprintf(head, sizeof head, "{\"channel\":\"%s\",\"key\":\"%s\",\"data\":", channel, key);
     text_add(&body, head, (uint32_t)size);
     text_add(&body, data.at, data.size);
     text_add(&body, "}", 1);
-    put_sized(&request, 1, body.at, body.used);
-    put_name(&request, 2, "message.send");
-    put_command(message, id, 13, &request);
+    say_rpc(message, id, "message.send", (struct span){body.at, body.used});
     text_free(&body);
 }
 
@@ -215,6 +221,7 @@ static void hear_rpc(struct span from, struct heard *heard)
 {
     for (struct field field; take_field(&from, &field);) {
         if (field.number != 1) continue;
+        heard->result = field.bytes;
         const char *at = memmem(field.bytes.at, field.bytes.size, "\"offset\":", 9);
         if (at == NULL) continue;
         for (at += 9; at < field.bytes.at + field.bytes.size && *at >= '0' && *at <= '9'; at++)
@@ -266,6 +273,7 @@ const struct words words_protobuf = {
     .subscribe = say_subscribe,
     .publish = say_publish,
     .send = say_send,
+    .rpc = say_rpc,
     .history = say_history,
     .pong = say_pong,
     .hear = hear,

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import test from 'node:test';
 import { WebSocketServer } from 'ws';
 import { certificate } from './certificates.mjs';
-import { BINARY, Gateway, SECRET } from './gateway.mjs';
+import { BINARY, Gateway, KEY, SECRET } from './gateway.mjs';
 
 const SWARM = join(dirname(BINARY), 'perf', 'swarm', 'sluice-swarm');
 
@@ -57,6 +57,20 @@ test('every kind of run, on either wire', async (t) => {
     }
     assert.ok(run.closed > 0, JSON.stringify(run));
   });
+  const rooms = {
+    'each move, json': [12, 3, 0.4], 'moves put together, protobuf': [60, 3, 0.6],
+    'counts, json': [300, 1, 1.1], 'nothing but answers, protobuf': [2010, 1, 0.4],
+  };
+  for (const [name, [clients, channels, seconds]] of Object.entries(rooms))
+    await t.test(`receipts: ${name}`, async () => {
+      const wire = name.split(' ').at(-1);
+      const run = await swarm(gateway.port, { ...common, kind: 'receipts', clients, channels, wire, rate: 300, seconds, api_key: KEY, prefix: `chat:${wire}${clients}-` });
+      assert.equal(run.code, 0, run.told);
+      assert.equal(run.failure, '');
+      assert.ok(run.acked > 0 && run.checked, JSON.stringify(run));
+      assert.equal(run.receipts > 0, clients < 2000);
+      assert.equal(run.latency_us.count > 0, clients < 2000);
+    });
   await t.test('echo', async () => {
     const run = await swarm(gateway.port, { kind: 'echo', wire: 'plain', path: '/debug/echo', clients: 20, in_flight: 3 });
     assert.equal(run.code, 0, run.told);
@@ -135,12 +149,77 @@ test('what a server does wrong ends the run', async (t) => {
     });
 });
 
+/** A server of rooms whose members read, which tells receipts with `fault`. */
+async function gossip(t, fault) {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' }), sockets = [];
+  t.after(() => { for (const socket of server.clients) socket.terminate(); server.close(); });
+  let head = 0, moves = 0;
+  const cursors = new Map();
+  server.on('connection', (socket) => {
+    sockets.push(socket);
+    let user;
+    socket.on('message', (frame) => {
+      const say = (value) => socket.send(JSON.stringify(value));
+      const all = (channel, pub) => { for (const listener of sockets) listener.send(JSON.stringify({ push: { channel, pub } })); };
+      const move = (to) => {
+        const from = cursors.get(user) ?? 0, told = { user, from, to };
+        cursors.set(user, to);
+        moves++;
+        if (fault === 'silent' && moves === 6) return;
+        if (fault === 'ahead' && moves === 6) told.to++;
+        all('receipts:bench0', { data: { moves: [told] } });
+        if (fault === 'again' && moves === 6) all('receipts:bench0', { data: { moves: [told] } });
+        if (fault === 'stranger' && moves === 6) all('receipts:bench0', { data: { moves: [{ ...told, user: 'u00000000077' }] } });
+      };
+      for (const line of String(frame).split('\n')) {
+        const { id, connect, subscribe, rpc } = JSON.parse(line);
+        if (connect) user = JSON.parse(Buffer.from(connect.token.split('.')[1], 'base64url')).sub;
+        if (connect) say({ id, connect: { client: 'c', version: '1', ping: 25, pong: true } });
+        if (subscribe) say({ id, subscribe: {} });
+        if (rpc?.method === 'message.send') {
+          all('bench0', { data: rpc.data.data, offset: ++head });
+          say({ id, rpc: { data: { offset: head } } });
+        } else if (rpc?.method === 'receipt.read') {
+          say({ id, rpc: { data: { offset: fault === 'stuck' && moves === 6 ? rpc.data.offset - 1 : rpc.data.offset } } });
+          move(rpc.data.offset);
+        } else if (rpc?.method === 'receipt.counts') {
+          const others = [...cursors].filter(([name]) => name !== 'u00000000000').map(([, cursor]) => cursor);
+          const counts = rpc.data.offsets.map((offset) => others.filter((cursor) => cursor >= offset).length);
+          if (fault === 'count') counts[0]++;
+          say({ id, rpc: { data: { counts, eligible: counts.map(() => 3) } } });
+        }
+      }
+    });
+  });
+  await new Promise((done) => server.once('listening', done));
+  return server.address().port;
+}
+
+test('receipts that are not so end the run', async (t) => {
+  const settings = { kind: 'receipts', clients: 4, channels: 1, rate: 100, patience: 2, secret: SECRET, seconds: 0.5 };
+  const faults = {
+    none: [0, /^$/],
+    silent: [1, /from \d+ to \d+ after|and it read/],
+    ahead: [1, /read up to 3, who read up to 2/],
+    again: [1, /from 1 to 2 after 2/],
+    stranger: [1, /is told of user 77, who is no member/],
+    stuck: [1, /read up to \d+ and is answered \d+/],
+    count: [1, /is answered that 4 of 3 read message/],
+  };
+  for (const [fault, [code, sentence]] of Object.entries(faults))
+    await t.test(fault, async (t2) => {
+      const run = await swarm(await gossip(t2, fault), settings);
+      assert.equal(run.code, code, run.told);
+      assert.match(run.failure, sentence);
+    });
+});
+
 test('a scenario that cannot be run is told in a sentence', async () => {
   const cases = [
     [['nothing=1'], /no setting "nothing"/], [['clients=0'], /clients is "0"; it is a number from 1/],
     [['wire=smoke'], /one of json\|protobuf\|plain/], [['own=perhaps'], /true or false/],
     [['payload=20'], /payload below 36/], [['channels=2000'], /more channels than clients/],
-    [['kind=send', 'wire=plain'], /need a protocol/], [['kind=echo'], /wire=plain/], [['/nowhere.yaml'], /nowhere.yaml/],
+    [['kind=send', 'wire=plain'], /need a protocol/], [['kind=receipts', 'secret=s'], /at a rate/], [['kind=echo'], /wire=plain/], [['/nowhere.yaml'], /nowhere.yaml/],
   ];
   for (const [words, sentence] of cases) {
     const child = spawn(SWARM, words);
