@@ -12,8 +12,10 @@
 #include "core/mem.h"
 
 #define ROOM_FIRST 8
-/* A block is as big as what the window held when it was begun, up to this. */
-#define BLOCK_MAX  (8192 - sizeof(struct window_block))
+/* A block is as big as what the window held when it was begun, up to this: an arena of
+ * the heap grows by a system call a block. */
+#define BLOCK_MAX  (32768 - sizeof(struct window_block))
+#define LAST_OPEN  UINT64_MAX
 
 void window_init(struct window *window, uint64_t head)
 {
@@ -26,19 +28,28 @@ static struct window_item *item_at(const struct window *window, uint32_t index)
     return &window->items[(window->start + index) & (window->room - 1)];
 }
 
+/* All records of the oldest block have left. */
+static void drop_block(struct window *window)
+{
+    struct window_block *block = window->oldest;
+    window->oldest = block->next;
+    if (window->oldest == NULL) {
+        window->newest = NULL;
+        window->room_left = 0;
+    }
+    window->oldest_last = window->oldest == window->newest ? LAST_OPEN : window->oldest->last;
+    mem_free(block);
+}
+
 static void drop_first(struct window *window)
 {
     check(window->count > 0);
-    struct window_block *block = window->oldest;
+    uint64_t offset = window_first(window);
     window->bytes -= item_at(window, 0)->size;
-    check(block->count > 0);
-    if (--block->count == 0) {
-        window->oldest = block->next;
-        if (window->oldest == NULL) window->newest = NULL;
-        mem_free(block);
-    }
     window->start = (window->start + 1) & (window->room - 1);
     window->count--;
+    if (offset == window->oldest_last || window->count == 0) drop_block(window);
+    if (window->count > 0) window->oldest_ms = item_at(window, 0)->taken_ms;
 }
 
 void window_fini(struct window *window)
@@ -62,23 +73,32 @@ static void make_room(struct window *window)
     window->room = room;
 }
 
-/* Room for a record behind the newest one. */
+/* A block behind the newest one, whose last record was the one before the head. */
+static void add_block(struct window *window, uint32_t size)
+{
+    struct window_block *block = mem_resize(NULL, sizeof *block + size);
+    block->next = NULL;
+    window->room_at = block->bytes;
+    window->room_left = size;
+    if (window->newest == NULL) {
+        window->oldest = block;
+        window->oldest_last = LAST_OPEN;
+    } else {
+        window->newest->next = block;
+        window->newest->last = window->head - 1;
+        if (window->oldest == window->newest) window->oldest_last = window->head - 1;
+    }
+    window->newest = block;
+}
+
+/* Room for the record of the head. */
 static uint8_t *record_room(struct window *window, uint32_t size)
 {
-    struct window_block *block = window->newest;
-    if (block == NULL || block->size - block->used < size) {
-        uint32_t block_size = max_u32((uint32_t)min_u64(window->bytes, BLOCK_MAX), size);
-        block = mem_alloc(sizeof *block + block_size);
-        block->size = block_size;
-        if (window->newest == NULL)
-            window->oldest = block;
-        else
-            window->newest->next = block;
-        window->newest = block;
-    }
-    uint8_t *record = block->bytes + block->used;
-    block->used += size;
-    block->count++;
+    if (window->newest == NULL || window->room_left < size)
+        add_block(window, max_u32((uint32_t)min_u64(window->bytes, BLOCK_MAX), size));
+    uint8_t *record = window->room_at;
+    window->room_at += size;
+    window->room_left -= size;
     return record;
 }
 
@@ -99,7 +119,7 @@ void window_push(struct window *window, const struct publication *publication)
 {
     check(publication->offset == window->head + 1);
     make_room(window);
-    window->count++;
+    if (window->count++ == 0) window->oldest_ms = publication->taken_ms;
     window->head++;
     item_write(window, item_at(window, window->count - 1), publication);
 }
@@ -110,7 +130,7 @@ void window_trim(struct window *window, struct window_rule rule, uint64_t now_ms
     if (window->head >= rule.history_max)
         window->floor = max_u64(window->floor, window->head - rule.history_max + 1);
     while (window->count > 0) {
-        bool is_old = item_at(window, 0)->taken_ms + rule.ttl_ms <= now_ms;
+        bool is_old = window->oldest_ms + rule.ttl_ms <= now_ms;
         if (!is_old && window_first(window) >= window->floor) break;
         window->floor = max_u64(window->floor, window_first(window) + 1);
         drop_first(window);
@@ -163,11 +183,18 @@ void window_verify(const struct window *window)
         bytes += item_at(window, i)->size;
     }
     check(bytes == window->bytes);
-    uint64_t records = 0;
+    check(window->count == 0 || window->oldest_ms == item_at(window, 0)->taken_ms);
+    check((window->count == 0) == (window->oldest == NULL));
+    check(window->count == 0 ||
+          (window->oldest_last == LAST_OPEN) == (window->oldest == window->newest));
+    /* Each block holds the records up to its last one, and no more. */
+    uint64_t first = window_first(window);
     for (const struct window_block *block = window->oldest; block != NULL; block = block->next) {
-        check(block->count > 0 && block->used <= block->size);
         check((block->next == NULL) == (block == window->newest));
-        records += block->count;
+        uint64_t last = block->next == NULL ? window->head : block->last;
+        check(last >= first && last <= window->head);
+        check(item_of(window, first)->record >= block->bytes);
+        first = last + 1;
     }
-    check(records == window->count);
+    check(first == window->head + 1);
 }

@@ -12,7 +12,7 @@
  * Invariant: floor <= first <= head + 1; count == head + 1 - first.
  *
  * Memory:  records stand one behind the other in blocks that grow with the window, up
- *          to 8 KiB; a block goes with its last record.
+ *          to 32 KiB; a block goes with its last record.
  * Thread:  home shard of the channel.
  * Bound:   push and trim amortised O(1); items_max items, WINDOW_BYTES_MAX bytes.
  * Tests:   tests/unit/shards/test_window.c
@@ -31,11 +31,11 @@ struct window_item {
     uint32_t size;
 };
 
-/* Records that came one after the other. */
+/* Records that came one after the other.  While it is the youngest, what changes with
+ * each record stands in the window: a thousand channels' blocks are in no cache. */
 struct window_block {
     struct window_block *next; /* younger */
-    uint32_t size, used;
-    uint32_t count; /* records that are still in the window */
+    uint64_t last;             /* offset of its last record, once there is a younger block */
     uint8_t bytes[];
 };
 
@@ -45,7 +45,11 @@ struct window {
     uint64_t head;                        /* newest offset of the channel; 0: none */
     uint64_t floor;                       /* offsets below it are kept nowhere; at least 1 */
     uint64_t bytes;                       /* of the records */
+    uint64_t oldest_ms;                   /* taken_ms of the first item */
     struct window_block *oldest, *newest; /* NULL: no block */
+    uint64_t oldest_last; /* the oldest block's; UINT64_MAX: it is the newest, too */
+    uint8_t *room_at;     /* in the newest block: the next record's place */
+    uint32_t room_left;
 };
 
 /* What a channel keeps. */
