@@ -132,6 +132,25 @@ static void invalid_documents_are_refused(void **state)
     assert_false(valid("\"a\0b\"", 5));
 }
 
+/* Strings are scanned by pieces: each byte at each place of some pieces and a rest. */
+static void what_may_stand_in_a_string_may_stand_anywhere(void **state)
+{
+    (void)state;
+    char text[42];
+    for (uint32_t size = 1; size <= 40; size++) {
+        for (uint32_t place = 0; place < size; place++) {
+            memset(text, 'a', sizeof text);
+            text[0] = text[size + 1] = '"';
+            for (uint32_t c = 0; c < 256; c++) {
+                text[1 + place] = (char)c;
+                bool is_fine = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+                if (valid(text, size + 2) != is_fine)
+                    fail_msg("byte %u at %u of %u", c, place, size);
+            }
+        }
+    }
+}
+
 static void depth_is_bounded_at_its_limit(void **state)
 {
     (void)state;
@@ -377,6 +396,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(valid_documents_pass_and_their_halves_do_not),
         cmocka_unit_test(invalid_documents_are_refused),
+        cmocka_unit_test(what_may_stand_in_a_string_may_stand_anywhere),
         cmocka_unit_test(depth_is_bounded_at_its_limit),
         cmocka_unit_test(levels_opened_by_the_caller_count_too),
         cmocka_unit_test(members_are_pulled_in_order),
