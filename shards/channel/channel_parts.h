@@ -107,8 +107,9 @@ must_use struct channel_op *op_begin(struct channel *channel, const struct lette
 must_use struct channel_op *op_for(struct channel *channel, uint32_t to, struct handle call);
 /* Gives it back with its letter, and settles the channel. */
 void op_end(struct channel_op *op);
-/* For a read that found the channel no longer LIVE: its question waits again. */
-void op_requeue(struct channel_op *op);
+/* A read has ended.  True when that was all: the question is refused with `err`, or waits
+ * again because the channel is no longer LIVE. */
+must_use bool op_failed(struct channel_op *op, enum err err);
 
 /* window.c's rule of this channel, from the options now in force. */
 struct window_rule channel_rule(const struct channel *channel);

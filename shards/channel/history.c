@@ -54,15 +54,7 @@ static void history_on_read(struct store_read *read, enum err err,
 {
     struct channel_op *op = container_of(read, struct channel_op, read);
     struct channel *channel = op->channel;
-    if (channel->state == CHANNEL_LOST) {
-        op_requeue(op);
-        return;
-    }
-    if (err != ERR_OK) {
-        question_refuse(channel->shard, op->to, op->call, err);
-        op_end(op);
-        return;
-    }
+    if (op_failed(op, err)) return;
     /* What became durable after the question stands at one end of the answer. */
     while (!read->is_reverse && count > 0 && publications[count - 1].offset > op->offset) count--;
     while (read->is_reverse && count > 0 && publications[0].offset > op->offset)

@@ -179,11 +179,23 @@ void op_end(struct channel_op *op)
     channel_settle(channel);
 }
 
-void op_requeue(struct channel_op *op)
+static void op_requeue(struct channel_op *op)
 {
     check(op->letter != NULL);
     check(op->channel->state == CHANNEL_LOST);
     question_wait(op->channel, op->letter, true);
     op->letter = NULL;
     op_end(op);
+}
+
+bool op_failed(struct channel_op *op, enum err err)
+{
+    if (op->channel->state == CHANNEL_LOST) {
+        op_requeue(op);
+        return true;
+    }
+    if (err == ERR_OK) return false;
+    question_refuse(op->channel->shard, op->to, op->call, err);
+    op_end(op);
+    return true;
 }

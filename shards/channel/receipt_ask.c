@@ -398,18 +398,10 @@ static void on_senders(struct store_read *read, enum err err,
 {
     struct channel_op *op = container_of(read, struct channel_op, read);
     struct channel *channel = op->channel;
-    if (channel->state == CHANNEL_LOST) {
-        op_requeue(op);
-        return;
-    }
+    if (op_failed(op, err)) return;
     struct letter_receipt in;
-    bool is_needed = false;
     letter_read_receipt(op->letter, &channel->shard->arena, &in);
-    if (err != ERR_OK)
-        question_refuse(channel->shard, op->to, op->call, err);
-    else
-        is_needed = question_answer(channel, op->to, &in, publications, count, op);
-    if (!is_needed) op_end(op);
+    if (!question_answer(channel, op->to, &in, publications, count, op)) op_end(op);
 }
 
 /* True: the store is read first. */

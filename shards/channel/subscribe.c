@@ -250,17 +250,9 @@ static void subscribe_on_read(struct store_read *read, enum err err,
 {
     struct channel_op *op = container_of(read, struct channel_op, read);
     struct channel *channel = op->channel;
-    if (channel->state == CHANNEL_LOST) {
-        op_requeue(op);
-        return;
-    }
+    if (op_failed(op, err)) return;
     struct letter_subscribe in;
     letter_read_subscribe(op->letter, &in);
-    if (err != ERR_OK) {
-        question_refuse(channel->shard, op->to, in.call, err);
-        op_end(op);
-        return;
-    }
     channel_trim(channel);
     uint64_t since;
     enum recovery recovery = recovery_decide(channel, &in, &since);
