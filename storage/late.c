@@ -92,6 +92,19 @@ static uint32_t *slots_list(const struct late *late)
     return slots;
 }
 
+/* Takes all of them out, to be put in anew: as slots_list, and how many. */
+static uint32_t *slots_take(struct late *late, uint32_t *count)
+{
+    uint32_t *slots = slots_list(late);
+    *count = late->count;
+    bitmap_destroy(late->bitmap);
+    late->bitmap = NULL;
+    mem_free(late->slots);
+    late->slots = NULL;
+    late->count = 0;
+    return slots;
+}
+
 /* ── counting ── */
 
 static void late_tally(struct late *late, uint64_t head)
@@ -115,12 +128,7 @@ uint32_t late_count(const struct late *late, uint64_t offset)
 /* Keeps the entries that count for some offset from `low` on. */
 static void late_sweep(struct late *late, uint64_t low)
 {
-    uint32_t *slots = slots_list(late), old_count = late->count;
-    bitmap_destroy(late->bitmap);
-    late->bitmap = NULL;
-    mem_free(late->slots);
-    late->slots = NULL;
-    late->count = 0;
+    uint32_t old_count, *slots = slots_take(late, &old_count);
     for (uint32_t i = 0; i < old_count; i++) {
         uint16_t value = late->values[i];
         if (value == 0 || late->base + value <= low) continue;
@@ -207,12 +215,7 @@ void late_rebase(struct late *late, uint64_t base)
 
 void late_renumber(struct late *late, const uint32_t *renumbered)
 {
-    uint32_t *slots = slots_list(late), old_count = late->count;
-    bitmap_destroy(late->bitmap);
-    late->bitmap = NULL;
-    mem_free(late->slots);
-    late->slots = NULL;
-    late->count = 0;
+    uint32_t old_count, *slots = slots_take(late, &old_count);
     for (uint32_t i = 0; i < old_count; i++) {
         uint32_t slot = renumbered[slots[i]];
         if (slot == UINT32_MAX) continue;
