@@ -4,6 +4,7 @@
  * an opening shows, when cursors moved, over restarts and crashes (prop_store.c), on the
  * embedded engine and in memory.
  */
+#include "prop/directory.h"
 #include "prop/prop.h"
 
 #include "unit/storage/store_world.h"
@@ -35,7 +36,6 @@ static const char *const users[USERS] = {"ann", "bob", "bobby", "cid", "d", "\xf
 static struct thing things[CHANNELS];
 static struct world world;
 static struct rng *rng;
-static char directory[64], copy[64];
 static uint32_t engine;
 
 #define same(a, b) expect((uint64_t)(a) == (uint64_t)(b))
@@ -257,31 +257,20 @@ static void start(void)
 
 static void step_restart(bool is_crash)
 {
-    char command[256];
     if (engine == CONFIG_ENGINE_MEMORY) return;
     world_settle(&world);
-    if (is_crash) {
-        snprintf(command, sizeof command, "rm -rf %s && cp -r %s %s", copy, directory, copy);
-        check(system(command) == 0);
-    }
+    if (is_crash) directory_copy();
     for (uint32_t i = 0; i < CHANNELS; i++) thing_close(&things[i]);
     world_stop(&world);
-    if (is_crash) {
-        snprintf(command, sizeof command, "rm -rf %s && mv %s %s", directory, copy, directory);
-        check(system(command) == 0);
-    }
+    if (is_crash) directory_put_back();
     start();
 }
 
 static void round_run(struct rng *seeded)
 {
-    char command[256];
     rng = seeded;
     engine = rng_chance(rng, 25) ? CONFIG_ENGINE_MEMORY : CONFIG_ENGINE_EMBEDDED;
-    snprintf(directory, sizeof directory, "/tmp/prop_members.%d", (int)getpid());
-    snprintf(copy, sizeof copy, "/tmp/prop_members.%d.copy", (int)getpid());
-    snprintf(command, sizeof command, "rm -rf %s %s", directory, copy);
-    check(system(command) == 0);
+    directory_clear("prop_members");
     memset(models, 0, sizeof models);
     for (uint32_t i = 0; i < CHANNELS; i++) {
         char name[16];
@@ -310,7 +299,7 @@ static void round_run(struct rng *seeded)
     for (uint32_t i = 0; i < CHANNELS; i++) thing_close(&things[i]);
     world_stop(&world);
     for (uint32_t i = 0; i < CHANNELS; i++) thing_fini(&things[i]);
-    check(system(command) == 0);
+    directory_clear("prop_members");
 }
 
 int main(int argc, char **argv)

@@ -1,12 +1,9 @@
 /*
  * The embedded store against arrays: random publications, keys, members,
- * cursors, removals and reads, over clean restarts and crashes, each with another number
- * of shards and another key, or none.
- *
- * A crash is a copy of the data directory taken between two turns: what a kill
- * would leave there.  The copy is opened, the original ends in order and is
- * thrown away.  Everything acknowledged before the copy must be in it.
+ * cursors, removals and reads, over clean restarts and crashes (directory.h), each with
+ * another number of shards and another key, or none.
  */
+#include "prop/directory.h"
 #include "prop/prop.h"
 
 #include "unit/storage/store_world.h"
@@ -38,7 +35,6 @@ static const char *const users[USERS] = {"ann", "bob", "cid", "dan"};
 static struct thing things[CHANNELS];
 static struct world world;
 static struct rng *rng;
-static char directory[64], copy[64];
 static uint32_t text_next;
 
 #define same(a, b) expect((uint64_t)(a) == (uint64_t)(b))
@@ -217,30 +213,18 @@ static void start(void)
 
 static void step_restart(bool is_crash)
 {
-    char command[256];
     world_settle(&world);
-    if (is_crash) {
-        /* Nothing is under way in this moment, so the files hold still. */
-        snprintf(command, sizeof command, "rm -rf %s && cp -r %s %s", copy, directory, copy);
-        check(system(command) == 0);
-    }
+    if (is_crash) directory_copy();
     close_all();
     world_stop(&world);
-    if (is_crash) {
-        snprintf(command, sizeof command, "rm -rf %s && mv %s %s", directory, copy, directory);
-        check(system(command) == 0);
-    }
+    if (is_crash) directory_put_back();
     start();
 }
 
 static void round_run(struct rng *seeded)
 {
-    char command[256];
     rng = seeded;
-    snprintf(directory, sizeof directory, "/tmp/prop_store.%d", (int)getpid());
-    snprintf(copy, sizeof copy, "/tmp/prop_store.%d.copy", (int)getpid());
-    snprintf(command, sizeof command, "rm -rf %s %s", directory, copy);
-    check(system(command) == 0);
+    directory_clear("prop_store");
     memset(models, 0, sizeof models);
     for (uint32_t i = 0; i < CHANNELS; i++) {
         char name[16];
@@ -273,7 +257,7 @@ static void round_run(struct rng *seeded)
     close_all();
     world_stop(&world);
     for (uint32_t i = 0; i < CHANNELS; i++) thing_fini(&things[i]);
-    check(system(command) == 0);
+    directory_clear("prop_store");
 }
 
 int main(int argc, char **argv)
