@@ -54,6 +54,16 @@ static void burst(struct thing *thing, uint32_t count)
     }
 }
 
+/* A node of one shard and an open channel; its store. */
+static struct embed_store *begin(struct world *world, struct thing *thing)
+{
+    world_config(world, CONFIG_ENGINE_EMBEDDED, directory);
+    assert_int_equal(world_start(world, 1), ERR_OK);
+    thing_init(thing, "room:1", 10, 86400000);
+    thing_open(world, thing, 10);
+    return embed_of(world->shards[0].store);
+}
+
 /* The index has everything, no file waits, and nothing is under way. */
 static void settle(struct world *world, struct embed_store *store)
 {
@@ -83,11 +93,7 @@ static void a_burst_gives_its_room_back(void **state)
     (void)state;
     struct world world;
     struct thing thing;
-    world_config(&world, CONFIG_ENGINE_EMBEDDED, directory);
-    assert_int_equal(world_start(&world, 1), ERR_OK);
-    struct embed_store *store = embed_of(world.shards[0].store);
-    thing_init(&thing, "room:1", 10, 86400000);
-    thing_open(&world, &thing, 10);
+    struct embed_store *store = begin(&world, &thing);
     /* Twice: the second time it grows from the least size again. */
     for (int round = 0; round < (VERIFY ? 2 : 1); round++) {
         burst(&thing, BURST);
@@ -120,11 +126,7 @@ static void load_keeps_its_files(void **state)
     (void)state;
     struct world world;
     struct thing thing;
-    world_config(&world, CONFIG_ENGINE_EMBEDDED, directory);
-    assert_int_equal(world_start(&world, 1), ERR_OK);
-    struct embed_store *store = embed_of(world.shards[0].store);
-    thing_init(&thing, "room:1", 10, 86400000);
-    thing_open(&world, &thing, 10);
+    struct embed_store *store = begin(&world, &thing);
     burst(&thing, SEGMENT_SIZE_MIN * 2 / TEXT);
     for (int i = 0; i < 3 * LOG_REST_CALLS; i++) {
         burst(&thing, SEGMENT_SIZE_MIN / 4 / TEXT + AT_ONCE);
