@@ -218,17 +218,24 @@ static uint64_t kept_of(struct world *world, const char *channel)
     return (uint64_t)size->integer;
 }
 
-static void topics_need_no_more_than_the_prefix(void **state)
+/* Makes ann a member of the room; a publication for it, to be appended. */
+static struct store_append publication_of_members(struct world *world, uint32_t room)
 {
-    (void)state;
-    struct world *world = world_begin_as(&narrow, configure_topics);
-    struct store_append op = {.channel = &world->rooms[0][3].channel,
+    struct store_append op = {.channel = &world->rooms[0][room].channel,
                               .type = RECORD_PUBLICATION,
                               .publication = {.data = BYTES_LITERAL("1")}};
     struct bytes user = BYTES_LITERAL("ann");
     append(world, (struct store_append){.channel = op.channel,
                                         .type = RECORD_MEMBERS,
                                         .members = {.users = &user, .count = 1}});
+    return op;
+}
+
+static void topics_need_no_more_than_the_prefix(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_as(&narrow, configure_topics);
+    struct store_append op = publication_of_members(world, 3);
     for (uint32_t i = 0; i < 5; i++) append(world, op);
     append(world, (struct store_append){.channel = op.channel, .type = RECORD_REMOVE});
     assert_int_equal(append_offset, 5);
@@ -298,13 +305,7 @@ static void retention_ends_in_time_and_by_size(void **state)
 {
     (void)state;
     struct world *world = world_begin_with(configure_short);
-    struct store_append op = {.channel = &world->rooms[0][0].channel,
-                              .type = RECORD_PUBLICATION,
-                              .publication = {.data = BYTES_LITERAL("1")}};
-    struct bytes user = BYTES_LITERAL("ann");
-    append(world, (struct store_append){.channel = op.channel,
-                                        .type = RECORD_MEMBERS,
-                                        .members = {.users = &user, .count = 1}});
+    struct store_append op = publication_of_members(world, 0);
     for (uint32_t i = 0; i < 250; i++) append(world, op);
     assert_int_equal(entries(world, "test:", ":offline_msg", "room:0")->count, 0);
     /* Whole nodes go, of a hundred entries. */
