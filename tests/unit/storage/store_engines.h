@@ -42,6 +42,21 @@ static inline void begin(struct world *world, void **state, uint32_t shards_coun
     assert_int_equal(world_start(world, shards_count), ERR_OK);
 }
 
+/* A node of one shard and an open channel of it, which keeps the newest 100 for long. */
+static inline void begin_room(struct world *world, void **state, struct thing *thing)
+{
+    begin(world, state, 1);
+    thing_init(thing, "room:1", 100, FOREVER);
+    thing_open(world, thing, 10);
+}
+
+static inline void end_room(struct world *world, struct thing *thing)
+{
+    thing_close(thing);
+    thing_fini(thing);
+    world_stop(world);
+}
+
 #define CASE(name, engine)                                                                         \
     {                                                                                              \
 #name " " #engine, name, setup_path, NULL, (void *)(uintptr_t)CONFIG_ENGINE_##engine       \

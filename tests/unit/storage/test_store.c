@@ -34,9 +34,7 @@ static void offsets_are_gapless_and_the_feed_follows(void **state)
         assert_string_equal(thing.feed.items[i].data, data[i]);
     }
     assert_int_equal(thing.channel.head, 100);
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 static void a_key_publishes_once(void **state)
@@ -91,9 +89,7 @@ static void without_history_publications_are_live_only(void **state)
     assert_int_equal(thing.channel.head, 0);
     thing_read(&thing, 0, UINT32_MAX, false);
     assert_int_equal(thing.answer.count, 0);
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 static void read_every_way(struct thing *thing)
@@ -122,18 +118,14 @@ static void reads_go_forward_and_back(void **state)
 {
     struct world world;
     struct thing thing;
-    begin(&world, state, 1);
-    thing_init(&thing, "room:1", 100, FOREVER);
-    thing_open(&world, &thing, 10);
+    begin_room(&world, state, &thing);
     publish_many(&thing, 1, 30);
     read_every_way(&thing);
     thing_close(&thing);
     thing_open(&world, &thing, 7);
     assert_answer(&thing, 24, 30);
     read_every_way(&thing);
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 static void history_keeps_its_size(void **state)
@@ -151,9 +143,7 @@ static void history_keeps_its_size(void **state)
     assert_answer(&thing, 26, 30);
     thing_read(&thing, 27, UINT32_MAX, true);
     assert_answer(&thing, 26, 26);
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 static void history_keeps_its_time(void **state)
@@ -173,9 +163,7 @@ static void history_keeps_its_time(void **state)
     thing_open(&world, &thing, 10);
     assert_int_equal(thing.channel.head, 6);
     assert_answer(&thing, 6, 6);
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 static void members_join_at_the_head_and_cursors_only_grow(void **state)
@@ -183,9 +171,7 @@ static void members_join_at_the_head_and_cursors_only_grow(void **state)
     struct world world;
     struct thing thing;
     uint64_t joined = 0;
-    begin(&world, state, 1);
-    thing_init(&thing, "room:1", 100, FOREVER);
-    thing_open(&world, &thing, 10);
+    begin_room(&world, state, &thing);
     publish_many(&thing, 1, 5);
     thing_members(&thing, (const char *[]){"ann", "bob"}, 2);
     assert_int_equal(thing.members_count, 2);
@@ -216,9 +202,7 @@ static void members_join_at_the_head_and_cursors_only_grow(void **state)
     thing_close(&thing);
     thing_open(&world, &thing, 10);
     assert_int_equal(thing.members_count, 0);
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 static void an_epoch_stays_over_close_and_open(void **state)
@@ -252,9 +236,7 @@ static void records_of_any_size_are_kept(void **state)
     static const uint32_t sizes[] = {0, 1, 65536, 1u << 20, 5u << 20, 100};
     struct world world;
     struct thing thing;
-    begin(&world, state, 1);
-    thing_init(&thing, "room:1", 100, FOREVER);
-    thing_open(&world, &thing, 10);
+    begin_room(&world, state, &thing);
     struct append appends[array_count(sizes)] = {0};
     for (uint32_t i = 0; i < array_count(sizes); i++) {
         uint8_t *data = mem_alloc(sizes[i] + 1);
@@ -273,9 +255,7 @@ static void records_of_any_size_are_kept(void **state)
         assert_int_equal(thing.answer.items[i].size, sizes[i]);
         if (sizes[i] > 0) assert_int_equal(thing.answer.items[i].data[0], 'a' + i);
     }
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 static void health_is_good_and_says_what_is_promised(void **state)

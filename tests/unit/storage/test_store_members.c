@@ -10,9 +10,7 @@ static void lists_change_by_what_they_name(void **state)
 {
     struct world world;
     struct thing thing;
-    begin(&world, state, 1);
-    thing_init(&thing, "room:1", 100, FOREVER);
-    thing_open(&world, &thing, 10);
+    begin_room(&world, state, &thing);
     publish_many(&thing, 1, 5);
     thing_hear(&thing, 5);
     change_members(&thing, MEMBERS_SET, "abc", NULL);
@@ -43,18 +41,14 @@ static void lists_change_by_what_they_name(void **state)
     change_members(&thing, MEMBERS_ADD, "h", NULL);
     check_reopened(&world, &thing);
     assert_person(&thing, "h", 9, 8, 8, 0, false);
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 static void marks_are_kept(void **state)
 {
     struct world world;
     struct thing thing;
-    begin(&world, state, 1);
-    thing_init(&thing, "room:1", 100, FOREVER);
-    thing_open(&world, &thing, 10);
+    begin_room(&world, state, &thing);
     change_members(&thing, MEMBERS_SET, "ab", NULL);
     publish_many(&thing, 1, 10);
     thing_hear(&thing, 10);
@@ -83,9 +77,7 @@ static void marks_are_kept(void **state)
     check_reopened(&world, &thing);
     assert_person(&thing, "a", 1, 10, 10, 0, false);
     assert_person(&thing, "b", 1, 0, 0, 0, false);
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 static void who_publishes_has_read(void **state)
@@ -93,9 +85,7 @@ static void who_publishes_has_read(void **state)
     struct world world;
     struct thing thing;
     struct append live = {0};
-    begin(&world, state, 1);
-    thing_init(&thing, "room:1", 100, FOREVER);
-    thing_open(&world, &thing, 10);
+    begin_room(&world, state, &thing);
     change_members(&thing, MEMBERS_SET, "ab", NULL);
     assert_int_equal(publish_as(&thing, "a"), 1);
     assert_int_equal(publish_as(&thing, "stranger"), 2);
@@ -120,9 +110,7 @@ static void who_publishes_has_read(void **state)
     assert_person(&thing, "b", 1, 5, 5, 0, false);
     assert_int_equal(thing.people.map.count, 2);
     check_reopened(&world, &thing);
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 struct whole {
@@ -158,9 +146,7 @@ static void long_lists_are_cut(void **state)
     const uint32_t count = 2 * MEMBERS_RECORD_MAX + MEMBERS_RECORD_MAX / 2;
     struct world world;
     struct thing thing;
-    begin(&world, state, 1);
-    thing_init(&thing, "room:1", 100, FOREVER);
-    thing_open(&world, &thing, 10);
+    begin_room(&world, state, &thing);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t at = (uint32_t)((uint64_t)i * 7919 % count); /* in no order */
         snprintf(names[at], sizeof names[at], "u%d", (int)i);
@@ -181,9 +167,7 @@ static void long_lists_are_cut(void **state)
     change_whole(&world, &thing, MEMBERS_SET, NULL, 0);
     assert_int_equal(thing.people.map.count, 0);
     check_reopened(&world, &thing);
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 #define CASES(engine)                                                                              \

@@ -8,9 +8,7 @@ static void moves_have_their_times(void **state)
 {
     struct world world;
     struct thing thing;
-    begin(&world, state, 1);
-    thing_init(&thing, "room:1", 100, FOREVER);
-    thing_open(&world, &thing, 10);
+    begin_room(&world, state, &thing);
     change_members(&thing, MEMBERS_SET, "ab", NULL);
     publish_many(&thing, 1, 3);
     thing_hear(&thing, 3);
@@ -39,9 +37,7 @@ static void moves_have_their_times(void **state)
         if (round == 0 && has_index) pass(&world, 700); /* it has everything now */
         if (round > 0) check_reopened(&world, &thing);
     }
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 static void channels_of_a_user_are_listed(void **state)
@@ -112,9 +108,7 @@ static void members_outlive_a_restart(void **state)
     struct world world;
     struct thing thing;
     char epoch[EPOCH_MAX + 1];
-    begin(&world, state, 1);
-    thing_init(&thing, "room:1", 100, FOREVER);
-    thing_open(&world, &thing, 10);
+    begin_room(&world, state, &thing);
     change_members(&thing, MEMBERS_SET, "abc", NULL);
     assert_int_equal(publish_as(&thing, "a"), 1);
     assert_int_equal(publish_as(&thing, "b"), 2);
@@ -145,9 +139,7 @@ static void members_outlive_a_restart(void **state)
         assert_listed(&world, "a", "");
         change_members(&thing, MEMBERS_ADD, round == 1 ? "x" : "y", NULL);
     }
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 #define CASES(engine)                                                                              \

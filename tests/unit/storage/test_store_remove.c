@@ -10,9 +10,7 @@ static void a_removal_takes_all_and_offsets_go_on(void **state)
     struct world world;
     struct thing thing;
     char epoch[EPOCH_MAX + 1];
-    begin(&world, state, 1);
-    thing_init(&thing, "room:1", 100, FOREVER);
-    thing_open(&world, &thing, 10);
+    begin_room(&world, state, &thing);
     assert_int_equal(thing_remove(&thing), 0); /* nothing there yet */
     memcpy(epoch, thing.channel.epoch, sizeof epoch);
     thing_members(&thing, (const char *[]){"ann"}, 1);
@@ -45,9 +43,7 @@ static void a_removal_takes_all_and_offsets_go_on(void **state)
     thing_close(&thing);
     thing_open(&world, &thing, 10);
     assert_answer(&thing, 26, 27);
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 /* Appends around a removal, all asked in one turn: order decides. */
@@ -56,9 +52,7 @@ static void a_removal_stands_in_the_order_of_the_appends(void **state)
     struct world world;
     struct thing thing;
     struct append before[3], after[3], remove = {.op.type = RECORD_REMOVE};
-    begin(&world, state, 1);
-    thing_init(&thing, "room:1", 100, FOREVER);
-    thing_open(&world, &thing, 10);
+    begin_room(&world, state, &thing);
     for (int i = 0; i < 3; i++) thing_ask(&thing, &before[i], NULL, "before");
     thing_append(&thing, &remove);
     for (int i = 0; i < 3; i++) thing_ask(&thing, &after[i], NULL, "after");
@@ -70,9 +64,7 @@ static void a_removal_stands_in_the_order_of_the_appends(void **state)
     thing_read(&thing, 0, UINT32_MAX, false);
     assert_int_equal(thing.answer.count, 3);
     for (int i = 0; i < 3; i++) assert_string_equal(thing.answer.items[i].data, "after");
-    thing_close(&thing);
-    thing_fini(&thing);
-    world_stop(&world);
+    end_room(&world, &thing);
 }
 
 static void the_removed_stays_removed_after_a_restart(void **state)
@@ -80,9 +72,7 @@ static void the_removed_stays_removed_after_a_restart(void **state)
     struct world world;
     struct thing thing;
     char epoch[EPOCH_MAX + 1];
-    begin(&world, state, 1);
-    thing_init(&thing, "room:1", 100, FOREVER);
-    thing_open(&world, &thing, 10);
+    begin_room(&world, state, &thing);
     memcpy(epoch, thing.channel.epoch, sizeof epoch);
     for (uint64_t round = 0; round < 3; round++) {
         publish_many(&thing, round * 5 + 1, round * 5 + 3);
