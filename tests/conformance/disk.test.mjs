@@ -29,38 +29,60 @@ async function holds(gateway, channel, count) {
   assert.deepEqual(all.publications.map((p) => p.data.n), range(1, count));
 }
 
-/** A small file system of its own, or why there is none. */
-function mountAt(path) {
-  mkdirSync(path);
-  if (process.getuid() !== 0 || !existsSync('/usr/bin/mount')) return 'needs root';
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=10m', 'none', path], { stdio: 'ignore' });
-    return null;
-  } catch {
-    return 'no file system may be mounted here';
+/** A small file system of its own. */
+class SmallDisk {
+  constructor(dir) { this.data = join(dir, 'data'); }
+
+  /** Null, or why there can be none. */
+  setup() {
+    mkdirSync(this.data);
+    if (process.getuid() !== 0 || !existsSync('/usr/bin/mount')) return 'needs root';
+    try {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=10m', 'none', this.data], { stdio: 'ignore' });
+      return null;
+    } catch {
+      return 'no file system may be mounted here';
+    }
   }
+  unmount() { execFileSync('umount', [this.data]); }
 }
 
-test('a full disk refuses, and goes on when there is room', async (t) => {
-  const gateway = new Gateway({ shards: 1 });
-  const data = join(gateway.dir, 'data'), filler = join(data, 'filler');
-  const why = mountAt(data);
+/** A gateway that runs on a disk of its own, {gateway, disk}; null when there can be none. */
+async function onDisk(t, Disk) {
+  const gateway = new Gateway({ shards: 1 }), disk = new Disk(gateway.dir), why = disk.setup();
   t.after(async () => {
     if (gateway.child?.exitCode === null) await gateway.kill();
-    if (!why) execFileSync('umount', [data]);
+    if (!why) disk.unmount();
     await gateway.end();
   });
-  if (why) return t.skip(why);
+  if (why) return t.skip(why), null;
   await gateway.start();
+  return { gateway, disk };
+}
+
+/** Bob, and what he hears of a channel. */
+async function bobHears(t, gateway, channel) {
   const bob = await connect(gateway, 'bob');
   t.after(() => bob.centrifuge.disconnect());
-  const feed = await subscribe(bob, 'chat:a');
-  await gateway.ask('publish', { channel: 'chat:a', data: { n: 1 }, idempotency_key: 'first' });
+  return subscribe(bob, channel);
+}
+
+/** In ever smaller pieces, until nothing fits; the file that did it. */
+function stuff(disk) {
+  const filler = join(disk.data, 'filler');
   const file = openSync(filler, 'w'), chunk = Buffer.alloc(1 << 16);
-  // In ever smaller pieces, until nothing fits.
   for (let size = chunk.length; size >= 512; size /= 2)
     for (;;) try { if (writeSync(file, chunk, 0, size) < size) break; } catch { break; }
   closeSync(file);
+  return filler;
+}
+
+test('a full disk refuses, and goes on when there is room', async (t) => {
+  const { gateway, disk } = await onDisk(t, SmallDisk) ?? {};
+  if (!gateway) return;
+  const feed = await bobHears(t, gateway, 'chat:a');
+  await gateway.ask('publish', { channel: 'chat:a', data: { n: 1 }, idempotency_key: 'first' });
+  const filler = stuff(disk);
 
   const { count, error } = await fill(gateway, 'chat:a', 'x'.repeat(30000), 2);
   const head = 1 + count;
@@ -83,22 +105,11 @@ test('a full disk refuses, and goes on when there is room', async (t) => {
 });
 
 test('a start on a full disk says so', async (t) => {
-  const gateway = new Gateway({ shards: 1 });
-  const data = join(gateway.dir, 'data'), filler = join(data, 'filler');
-  const why = mountAt(data);
-  t.after(async () => {
-    if (gateway.child?.exitCode === null) await gateway.kill();
-    if (!why) execFileSync('umount', [data]);
-    await gateway.end();
-  });
-  if (why) return t.skip(why);
-  await gateway.start();
+  const { gateway, disk } = await onDisk(t, SmallDisk) ?? {};
+  if (!gateway) return;
   await gateway.ask('publish', { channel: 'chat:a', data: { n: 1 } });
   await gateway.kill();
-  const file = openSync(filler, 'w'), chunk = Buffer.alloc(1 << 16);
-  for (let size = chunk.length; size >= 512; size /= 2)
-    for (;;) try { if (writeSync(file, chunk, 0, size) < size) break; } catch { break; }
-  closeSync(file);
+  const filler = stuff(disk);
   await assert.rejects(gateway.start(), /"code":1[^]*error disk of the data directory is full; make room and start again path=\S+ free_kib=\d/);
   unlinkSync(filler);
   await gateway.start();
@@ -111,9 +122,7 @@ test('writes that fail: their shard refuses until a restart, others and reads go
   t.after(() => gateway.end());
   await gateway.start();
   const limit = (size) => execFileSync('prlimit', ['--pid', String(gateway.child.pid), `--fsize=${size}:unlimited`]);
-  const bob = await connect(gateway, 'bob');
-  t.after(() => bob.centrifuge.disconnect());
-  const feed = await subscribe(bob, 'chat:full');
+  const feed = await bobHears(t, gateway, 'chat:full');
   // Writes behind the first 200 kB of a file fail: of this log, not of one with little in it.
   const data = 'x'.repeat(30000);
   for (let n = 1; n <= 10; n++)
@@ -209,18 +218,9 @@ class Device {
 }
 
 test('a sync that fails: nobody sees what it was for, and what came before is there', async (t) => {
-  const gateway = new Gateway({ shards: 1 });
-  const device = new Device(gateway.dir), why = device.setup();
-  t.after(async () => {
-    if (gateway.child?.exitCode === null) await gateway.kill();
-    device.unmount();
-    await gateway.end();
-  });
-  if (why) return t.skip(why);
-  await gateway.start();
-  const bob = await connect(gateway, 'bob');
-  t.after(() => bob.centrifuge.disconnect());
-  const feed = await subscribe(bob, 'chat:a');
+  const { gateway, disk: device } = await onDisk(t, Device) ?? {};
+  if (!gateway) return;
+  const feed = await bobHears(t, gateway, 'chat:a');
   const publish = (n) => gateway.api('publish', { channel: 'chat:a', data: { n }, idempotency_key: `k${n}` });
   for (let n = 1; n <= 5; n++) assert.equal((await publish(n)).result.offset, n);
   await until(() => feed.publications.length === 5, 'bob heard them');
