@@ -7,8 +7,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { away } from './client.mjs';
-import { Gateway, NAMESPACES, sleep, until } from './gateway.mjs';
-import { Ledger } from './ledger.mjs';
+import { sleep, until } from './gateway.mjs';
+import { IMPATIENT, KEEPING, underLoad } from './ledger.mjs';
 import { Proxy } from './proxy.mjs';
 import { Redis } from './redis.mjs';
 
@@ -23,23 +23,14 @@ async function stage(t, options = {}) {
   const replica = await new Redis({ arguments: ['--replicaof', '127.0.0.1', String(copying.port)] }).start();
   t.after(() => replica.end());
   await until(() => replica.say('INFO', 'replication').includes('master_link_status:up'), 'the replica copies');
-  const gateways = [], wires = [];
-  for (const shards of [1, 3]) {
+  const wires = [];
+  const wired = async () => {
     const wire = await new Proxy(primary.port).start();
     wires.push(wire);
     t.after(() => wire.end());
-    const gateway = new Gateway({ shards, config: { storage: { engine: 'redis' },
-      channel: { namespaces: [{ ...NAMESPACES[0], history_size: 100000 }] }, // everything, to be judged
-      redis: { address: `redis://127.0.0.1:${wire.port}`, connect_timeout: '1s', io_timeout: '3s', ...options } } });
-    t.after(() => gateway.end());
-    gateways.push(await gateway.start());
-  }
-  const ledger = new Ledger(gateways, CHANNELS);
-  t.after(() => ledger.end());
-  for (const [i, gateway] of gateways.entries()) await ledger.listen(gateway, `listener${i}`);
-  ledger.start();
-  t.after(() => ledger.stop());
-  await ledger.more(100);
+    return { address: `redis://127.0.0.1:${wire.port}`, ...IMPATIENT, ...options };
+  };
+  const { gateways, ledger } = await underLoad(t, CHANNELS, wired, KEEPING);
 
   /** The primary dies; the replica is the primary from now on, with a replica of its own. */
   const failOver = async () => {

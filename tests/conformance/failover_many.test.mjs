@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { away } from './client.mjs';
-import { Gateway, NAMESPACES, sleep, until } from './gateway.mjs';
-import { Ledger } from './ledger.mjs';
+import { sleep, until } from './gateway.mjs';
+import { IMPATIENT, KEEPING, underLoad } from './ledger.mjs';
 import { RedisCluster } from './redis_cluster.mjs';
 import { RedisSentinel } from './redis_sentinel.mjs';
 
@@ -13,21 +13,7 @@ const CHANNELS = ['chat:a', 'chat:b', 'chat:c', 'chat:d', 'chat:e', 'chat:f'];
 async function stage(t, servers, more = {}) {
   t.after(() => servers.end());
   await servers.start();
-  const gateways = [];
-  for (const shards of [1, 3]) {
-    const gateway = new Gateway({ shards, config: { storage: { engine: 'redis' },
-      channel: { namespaces: [{ ...NAMESPACES[0], history_size: 100000 }] }, // everything, to be judged
-      redis: { ...servers.options, connect_timeout: '1s', io_timeout: '3s', ...more } } });
-    t.after(() => gateway.end());
-    gateways.push(await gateway.start());
-  }
-  const ledger = new Ledger(gateways, CHANNELS);
-  t.after(() => ledger.end());
-  for (const [i, gateway] of gateways.entries()) await ledger.listen(gateway, `listener${i}`);
-  ledger.start();
-  t.after(() => ledger.stop());
-  await ledger.more(100);
-  return { gateways, ledger };
+  return underLoad(t, CHANNELS, () => ({ ...servers.options, ...IMPATIENT, ...more }), KEEPING);
 }
 
 async function end(ledger) {

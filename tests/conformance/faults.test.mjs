@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { away, connect } from './client.mjs';
-import { Gateway, sleep, until } from './gateway.mjs';
-import { Ledger } from './ledger.mjs';
+import { sleep, until } from './gateway.mjs';
+import { IMPATIENT, underLoad } from './ledger.mjs';
 import { Proxy } from './proxy.mjs';
 import { Redis } from './redis.mjs';
 
@@ -17,23 +17,15 @@ const CHANNELS = ['chat:a', 'chat:b', 'chat:c', 'chat:d'];
 async function stage(t, { wires = false, arguments: more = [] } = {}) {
   const redis = await new Redis({ arguments: more }).start();
   t.after(() => redis.end());
-  const gateways = [], proxies = [];
-  for (const shards of [1, 3]) {
-    const proxy = wires ? await new Proxy(redis.port).start() : null;
-    const address = proxy ? `redis://127.0.0.1:${proxy.port}` : redis.address;
-    const gateway = new Gateway({ shards, config: { storage: { engine: 'redis' },
-      redis: { address, connect_timeout: '1s', io_timeout: '3s' } } });
-    if (proxy) { proxies.push(proxy); t.after(() => proxy.end()); }
-    t.after(() => gateway.end());
-    gateways.push(await gateway.start());
-  }
-  const ledger = new Ledger(gateways, CHANNELS);
-  t.after(() => ledger.end());
-  for (const [i, gateway] of gateways.entries()) await ledger.listen(gateway, `listener${i}`);
-  ledger.start();
-  t.after(() => ledger.stop());
-  await ledger.more(100);
-  return { redis, gateways, proxies, ledger };
+  const proxies = [];
+  const reached = async () => {
+    if (!wires) return { address: redis.address, ...IMPATIENT };
+    const proxy = await new Proxy(redis.port).start();
+    proxies.push(proxy);
+    t.after(() => proxy.end());
+    return { address: `redis://127.0.0.1:${proxy.port}`, ...IMPATIENT };
+  };
+  return { redis, proxies, ...await underLoad(t, CHANNELS, reached) };
 }
 
 const isHealthy = async (gateway) => (await fetch(`${gateway.http}/health`)).status === 200;

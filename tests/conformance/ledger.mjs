@@ -5,7 +5,7 @@
 //   or is told that it missed something: a subscription that did not recover.
 import assert from 'node:assert/strict';
 import { connect } from './client.mjs';
-import { sleep, until } from './gateway.mjs';
+import { Gateway, NAMESPACES, sleep, until } from './gateway.mjs';
 
 export class Ledger {
   /** `channels`: names; publishers and listeners are spread over `gateways`. */
@@ -143,4 +143,27 @@ export class Ledger {
   }
 
   end() { for (const { client } of this.listeners) client.centrifuge.disconnect(); }
+}
+
+/** Of Redis: trouble is known soon. */
+export const IMPATIENT = { connect_timeout: '1s', io_timeout: '3s' };
+/** Everything is kept, to be judged. */
+export const KEEPING = { channel: { namespaces: [{ ...NAMESPACES[0], history_size: 100000 }] } };
+
+/** Two gateways over Redis, of one and of three shards, a listener on each, traffic on every
+ *  channel: {gateways, ledger}.  `redis(i)`: the options of gateway i's Redis. */
+export async function underLoad(t, channels, redis, config = {}) {
+  const gateways = [];
+  for (const [i, shards] of [1, 3].entries()) {
+    const gateway = new Gateway({ shards, config: { storage: { engine: 'redis' }, ...config, redis: await redis(i) } });
+    t.after(() => gateway.end());
+    gateways.push(await gateway.start());
+  }
+  const ledger = new Ledger(gateways, channels);
+  t.after(() => ledger.end());
+  for (const [i, gateway] of gateways.entries()) await ledger.listen(gateway, `listener${i}`);
+  ledger.start();
+  t.after(() => ledger.stop());
+  await ledger.more(100);
+  return { gateways, ledger };
 }
