@@ -2,8 +2,10 @@
 
 #include "core/disk.h"
 
-/* So much is written at most before it is sent. */
-#define EASE_BYTES (512u << 10)
+/* So much is written at most before it is sent; twice that is what a commit may find
+ * before it at the device.  With 512 KiB four times as many commits took above 1 ms
+ * beside a transaction. */
+#define EASE_BYTES (64u << 10)
 
 int ease_note(struct ease *ease, int file, uint64_t offset, uint32_t size)
 {
