@@ -64,7 +64,7 @@ class Run:
 
     def measure(self, server, **settings):
         """One run of the load client, and what the rest of the machine did meanwhile."""
-        settings = {"secret": SECRET, **settings, **dict(pair.split("=", 1) for pair in self.options.settings)}
+        settings = {"secret": SECRET, "spin": "true", **settings, **dict(pair.split("=", 1) for pair in self.options.settings)}
         idle, own, began = idle_seconds(), own_seconds(), time.monotonic()
         with server:
             figures = swarm(self.options.build, server, **settings)
@@ -161,7 +161,7 @@ def idle_cpu(run):
     clients = 12000 if run.options.short else 100000
     processes = -(-clients // 16000)
     ours = {"kind": "idle", "clients": clients, "channels": 100, "processes": processes, "addresses": processes,
-            "opening": 256, "warm_up": 25, "seconds": 25, "patience": 120}
+            "opening": 256, "warm_up": 25, "seconds": 25, "patience": 120, "spin": "false"}
     return compare(run, "idle", "server_cpus", ours, {"wire": "plain", "path": "/"}, config(), rounds=3, shards=6)
 
 

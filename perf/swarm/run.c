@@ -49,7 +49,7 @@ static void pin(const char *cpus, uint32_t process)
  * to look at the phase. */
 static uint64_t wake_ms(const struct crowd *crowd)
 {
-    if (traffic_is_paced(crowd)) return 0;
+    if (crowd->scenario->spin || traffic_is_paced(crowd)) return 0;
     return now_ns() / 1000000 + (crowd->tally->processes > 1 ? 1 : 5);
 }
 
