@@ -39,6 +39,7 @@
  *   <prefix>:{p<k>}:w:<ch>     list: changes that wait for replicas
  *   <prefix>:{p<k>}:m:<ch>     hash: user ▶ "joined read [delivered unread_from hidden]";
  *                              or '' ▶ "none", or "lost"
+ *   <prefix>:{p<k>}:t:<ch>     sorted set: members, while a list in pieces replaces them
  *   <prefix>:{p<k>}:v:<letters>:<ch>   stream: when cursors moved (lua/records.lua)
  *   <prefix>:{p<k>}:o          stream: who came and went, until it is carried to …
  *   <prefix>:{p<k>}:b:<user>   hash: channel ▶ "<ms> <number> 1", or 0 when left (lua/belongs.lua)

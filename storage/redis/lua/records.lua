@@ -196,31 +196,41 @@ local function changes_begin()
     if #words > 0 then call('XADD', base .. 'o', '*', channel, table.concat(words)) end
   end
 
-  -- Byte by byte, for Lua compares as the server's locale does; what comes before `from` is
-  -- the same.
-  local function is_above(one, other, from)
-    for at = from, math.min(#one, #other) do
-      local a, b = string.byte(one, at), string.byte(other, at)
-      if a ~= b then return a > b end
+  -- Whom a list speaks of that replaces: everybody, or those between two users.  For a list
+  -- in pieces the members stand sorted in "<prefix>:{p<k>}:t:<channel>", from its first piece
+  -- until its last, or for a minute: so a piece finds those it speaks of without a look at
+  -- all others.  Whoever joins meanwhile is added before; who left stays in it, and has left.
+  -- '' is nobody and in it so that it is there.
+  local sorted_ms, sorted_step = 60000, 2000
+  local function sort_in(sorted, users)
+    local words = {}
+    for at, user in ipairs(users) do
+      words[#words + 1] = 0
+      words[#words + 1] = user
+      if #words == sorted_step or at == #users then
+        call('ZADD', sorted, unpack(words))
+        words = {}
+      end
     end
-    return #one > #other
   end
 
-  -- Whom a list speaks of that replaces: everybody, or those between two users.  Nobody is
-  -- between who does not begin as both do: of a long list that leaves few to compare.
-  local function members_meant(hash, after, upto)
-    local meant, same = {}, 0
-    while after and same < #upto and string.byte(after, same + 1) == string.byte(upto, same + 1) do
-      same = same + 1
-    end
-    local begin, from = string.sub(upto or '', 1, same), same + 1
-    for _, user in ipairs(call('HKEYS', hash)) do
-      local is_meant = string.sub(user, 1, same) == begin
-      if is_meant and after then
-        is_meant = is_above(user, after, from) and (upto == '' or not is_above(user, upto, from))
+  local function members_meant(hash, sorted, after, upto)
+    local users, meant
+    if after then
+      if after == '' or call('EXISTS', sorted) == 0 then
+        users = call('HKEYS', hash)
+        users[#users + 1] = ''
+        call('UNLINK', sorted)
+        sort_in(sorted, users)
       end
-      if is_meant then meant[user] = true end
+      users = call('ZRANGEBYLEX', sorted, after == '' and '-' or '(' .. after,
+                   upto == '' and '+' or '[' .. upto)
+      if upto == '' then call('UNLINK', sorted) else call('PEXPIRE', sorted, sorted_ms) end
+    else
+      users = call('HKEYS', hash)
     end
+    meant = {}
+    for _, user in ipairs(users) do meant[user] = true end
     meant[''] = nil
     return meant
   end
@@ -244,8 +254,9 @@ local function changes_begin()
       upto, at = struct.unpack('<I4c0', body, at)
     end
     if m.members > 0 and call('HLEN', hash) == 0 then mark_members_lost(channel) end
-    local gone, joined, left = {}, {}, {}
-    if kind == 0 or kind == 3 then gone = members_meant(hash, after, upto) end
+    local gone, joined, left, sorted = {}, {}, {}, base .. 't:' .. channel
+    if kind == 0 or kind == 3 then gone = members_meant(hash, sorted, after, upto) end
+    local users, values = {}, {}
     while at <= #body do
       local user, begins, read
       user, at = struct.unpack('<I4c0', body, at)
@@ -255,9 +266,14 @@ local function changes_begin()
         gone[user] = true
       elseif gone[user] then
         gone[user] = nil
-      elseif call('HSETNX', hash, user, member_begin(begins, read, number)) == 1 then
-        joined[#joined + 1] = user
+      else
+        users[#users + 1] = user
+        values[#values + 1] = member_begin(begins, read, number)
       end
+    end
+    if users[1] and call('EXISTS', sorted) == 1 then sort_in(sorted, users) end
+    for i, user in ipairs(users) do
+      if call('HSETNX', hash, user, values[i]) == 1 then joined[#joined + 1] = user end
     end
     for user in pairs(gone) do
       if call('HDEL', hash, user) == 1 then left[#left + 1] = user end
