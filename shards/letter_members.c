@@ -104,6 +104,30 @@ void letter_read_head(const struct letter *letter, struct letter_head *out)
     letter_read_end(&r);
 }
 
+/* policy · call · sized channel · u8 to be set? · u32 own */
+struct letter *letter_pack_policy(struct post *post, uint32_t to, const struct letter_policy *in)
+{
+    check(in->is_set || in->own == 0);
+    struct writer w;
+    struct letter *letter =
+        letter_draft(post, to, LETTER_POLICY, HANDLE_SIZE + 1 + 4 + SIZED(in->channel), &w);
+    write_handle(&w, in->call);
+    write_sized(&w, in->channel);
+    write_u8(&w, in->is_set);
+    write_u32(&w, in->own);
+    return letter_packed(letter, &w);
+}
+
+void letter_read_policy(const struct letter *letter, struct letter_policy *out)
+{
+    struct reader r = letter_opened(letter, LETTER_POLICY);
+    out->call = read_handle(&r);
+    out->channel = read_sized(&r);
+    out->is_set = read_u8(&r) != 0;
+    out->own = read_u32(&r);
+    letter_read_end(&r);
+}
+
 /* --- answers ---------------------------------------------------------------------- */
 
 /* u64 next slot · u32 n, n × (sized user · 4 × u64 · u8 hidden?) */

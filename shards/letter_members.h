@@ -6,6 +6,9 @@
  *                                                                offset: how many there are
  *   HEAD          the newest offset, or the last one whose       answer: offset, epoch
  *                 sequence number is not above `seq`
+ *   POLICY        what the channel itself says of receipts      answer: offset: what is in
+ *                 is to be, or is                              force and, 32 bits higher,
+ *                                                              what is its own (policy.h)
  *
  * Errors: ERR_UNKNOWN_CHANNEL (it has no members), ERR_RECEIPT_PAGE (the members
  * were numbered anew), ERR_RECEIPT_TOO_OLD and those of the store.
@@ -50,6 +53,16 @@ void letter_read_members(const struct letter *letter, struct arena *arena,
                          struct letter_members *out);
 void letter_read_members_list(const struct letter *letter, struct letter_members_list *out);
 void letter_read_head(const struct letter *letter, struct letter_head *out);
+
+struct letter_policy {
+    struct handle call;
+    struct bytes channel;
+    uint32_t own; /* policy.h; with `is_set` */
+    bool is_set;
+};
+
+struct letter *letter_pack_policy(struct post *post, uint32_t to, const struct letter_policy *in);
+void letter_read_policy(const struct letter *letter, struct letter_policy *out);
 
 /* The part of an answer that lists members. */
 size_t members_list_size(const struct answer *in);

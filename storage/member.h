@@ -12,6 +12,9 @@
  * A publication moves its publisher, too (publication_mover): whoever sends has read
  * what came before.  It is one step with the publication, and no record of its own.
  *
+ * A mark of no user is the channel's own: it takes the ways of the others, so that it is
+ * durable, in order and told to every node as they are.
+ *
  * Thread:  any; pure.
  * Tests:   tests/unit/storage/test_members.c, tests/fuzz/fuzz_entry.c
  */
@@ -46,8 +49,13 @@ enum cursor_mark {
     CURSOR_DELIVERED, /* up to the offset */
     CURSOR_UNREAD,    /* from the offset on; 0, or above what is read: no mark */
     CURSOR_HIDDEN,    /* 1: hidden, 0: not */
+    CURSOR_POLICY,    /* of the channel, so of no user: a number its owner understands; 0: none */
     CURSOR_MARKS,
 };
+static inline bool mark_is_of_channel(enum cursor_mark mark)
+{
+    return mark == CURSOR_POLICY;
+}
 
 /* Where someone who is added begins.  joined 0: behind the head, like everybody who
  * joins now; else an import, cut to what the head allows. */

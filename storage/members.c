@@ -90,6 +90,12 @@ struct store_member *members_find(const struct members *members, struct bytes us
 bool members_move(struct members *members, struct bytes user, enum cursor_mark mark,
                   uint64_t offset, uint64_t head)
 {
+    if (mark_is_of_channel(mark)) {
+        bool has_changed = members->policy != offset;
+        check(user.size == 0);
+        members->policy = offset;
+        return has_changed;
+    }
     struct store_member *member = members_find(members, user);
     return member != NULL && member_move(member, mark, offset, head);
 }

@@ -21,6 +21,7 @@ typedef void (*members_fn)(void *context, struct bytes user, bool is_leave);
 struct members {
     struct map map;
     uint64_t round;       /* counts the lists that replaced */
+    uint64_t policy;      /* the channel's own mark */
     members_fn on_change; /* told by members_apply; NULL: nobody */
     void *context;
 };
@@ -30,7 +31,7 @@ void members_fini(struct members *members);
 void members_apply(struct members *members, const struct members_change *change);
 /* The row of a member, NULL for a stranger. */
 struct store_member *members_find(const struct members *members, struct bytes user);
-/* As member_move; false for users who are no members. */
+/* As member_move, and the channel's own marks; false for users who are no members. */
 bool members_move(struct members *members, struct bytes user, enum cursor_mark mark,
                   uint64_t offset, uint64_t head);
 /* A row from the disk. */

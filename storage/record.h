@@ -46,7 +46,7 @@ must_use enum err publication_read(struct reader *reader, struct publication *pu
 enum record_type {
     RECORD_PUBLICATION = 1,
     RECORD_MEMBERS = 2, /* the whole member list of a channel, from now on */
-    RECORD_CURSOR = 3,  /* a member has read up to an offset */
+    RECORD_CURSOR = 3,  /* a mark of a member, or of the channel itself */
     RECORD_REMOVE = 4,  /* what was published up to an offset is kept no longer */
     RECORD_KEY = 5,     /* embedded: the key of a publication that is kept nowhere */
 };

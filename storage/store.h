@@ -14,10 +14,11 @@
  *     it removed stays removed, here, after a restart and on other nodes.
  *  6. Loss is told: a channel whose stored data vanished gets on_lost and a new epoch.
  *  7. Members and their cursors are records like publications: what was answered is
- *     there after a restart and on every node, and a channel that has members keeps
- *     its epoch.  A publication moves its publisher's cursors in the same step.
- *  8. A channel without publications, members, keys and listeners is forgotten
- *     history_meta_ttl after its last use, and comes again in another epoch.
+ *     there after a restart and on every node, and a channel that has members, or a mark
+ *     of its own, keeps its epoch.  A publication moves its publisher's cursors in the
+ *     same step.
+ *  8. A channel without publications, members, keys, a mark of its own and listeners is
+ *     forgotten history_meta_ttl after its last use, and comes again in another epoch.
  *
  * A channel is opened before anything else is asked of it.  Opening loads its
  * epoch, head, members and newest publications, and starts the feed: everything
@@ -86,6 +87,7 @@ struct store_snapshot {
     uint32_t publications_count;
     const struct store_member *members;
     uint32_t members_count;
+    uint64_t policy; /* CURSOR_POLICY */
 };
 
 /* Ops are fields of the object they serve, kept alive until their callback. */
@@ -108,7 +110,8 @@ struct store_append {
     struct bytes scope, key;        /* empty key: none */
     struct members_ask members;     /* RECORD_MEMBERS: at most MEMBERS_RECORD_MAX users;
                                        storage/change.h cuts longer lists */
-    struct bytes user;              /* RECORD_CURSOR: who; a user who is no member is passed over */
+    struct bytes user;              /* RECORD_CURSOR: who; a user who is no member is passed over;
+                                       empty for a mark of the channel */
     enum cursor_mark mark;          /* RECORD_CURSOR */
     uint64_t offset;                /* RECORD_CURSOR: cut to the head */
     bool is_live_only; /* RECORD_PUBLICATION: deliver it, keep nothing but its key; offset 0 */
@@ -197,7 +200,7 @@ struct store_memberships {
 
 /* Somebody's mark, as a sink hears it. */
 struct store_cursor {
-    struct bytes user;
+    struct bytes user; /* empty: the channel's own */
     enum cursor_mark mark;
     uint64_t offset;  /* CURSOR_READ, CURSOR_DELIVERED: at most the head */
     uint64_t time_ms; /* store time */

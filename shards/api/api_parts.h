@@ -54,6 +54,8 @@ enum err api_members_set(const struct api *api);
 enum err api_members_add(const struct api *api);
 enum err api_members_remove(const struct api *api);
 enum err api_members_import(const struct api *api);
+enum err api_receipts_policy(const struct api *api);
+enum err api_receipts_policy_set(const struct api *api);
 enum err api_subscribe(const struct api *api);
 enum err api_unsubscribe(const struct api *api);
 enum err api_disconnect(const struct api *api);
@@ -91,6 +93,8 @@ void api_batch_answer(struct shard *shard, struct conn *conn, const struct api_s
 /* "error":{…} or "result":{"offset","epoch"} of a publication, as members. */
 void api_write_published(struct json_out *out, const struct answer *answer);
 void api_write_error(struct json_out *out, enum err err);
+/* The policy that a channel's home answered with, as an object. */
+void api_write_policy(struct json_out *out, const struct answer *answer);
 /* A page of members, as an object. */
 void api_write_members(struct json_out *out, const struct answer *answer);
 
@@ -131,6 +135,10 @@ must_use enum err api_parse_members(struct bytes body, bool is_import, struct ar
 struct letter_members_list;
 must_use enum err api_parse_members_list(struct bytes body, struct arena *arena,
                                          struct letter_members_list *out);
+/* {"channel","receipts","receipts_opt_out"}: what is absent or null says nothing. */
+struct letter_policy;
+must_use enum err api_parse_policy(struct bytes body, struct arena *arena,
+                                   struct letter_policy *out);
 /* An object, or nothing at all, of which the text `name` is wanted; `text` stays as it
  * is without one. */
 must_use enum err api_parse_text(struct bytes body, const char *name, struct arena *arena,

@@ -233,6 +233,7 @@ static void channel_load(struct channel *channel, const struct store_snapshot *s
         window_push(&channel->stored->window, &snapshot->publications[i]);
         version_note(channel, &snapshot->publications[i]);
     }
+    channel->stored->policy = (uint32_t)snapshot->policy;
     receipt_load(channel, snapshot->members, snapshot->members_count);
     channel_move(channel, CHANNEL_LIVE);
 }

@@ -31,7 +31,7 @@
  *
  * Thread:  home shard only.
  * Source:  channel.c (life), question.c (ops, the feed), window.c, subscribe.c,
- *          publish.c, history.c, receipt*.c, live.c, attend.c, presence.c, list.c
+ *          publish.c, history.c, receipt*.c, policy.c, live.c, attend.c, presence.c, list.c
  * Tests:   tests/unit/shards/test_channel.c, the simulator
  */
 #pragma once
@@ -94,6 +94,7 @@ struct stored {
     struct versions *versions;    /* NULL until a publication has one (version.c) */
     uint32_t ops;                 /* store ops under way, the opening not counted */
     uint32_t moves, marks;        /* of them: cursors and marks; marks, which replace each other */
+    uint32_t policy;              /* its own, of receipts (shards/policy.h) */
     uint64_t idle_since_ms;
 };
 
@@ -149,6 +150,7 @@ void channel_on_presence_stats(void *shard, struct letter *letter);
 void channel_on_list(void *shard, struct letter *letter);
 void channel_on_members_ask(void *shard, struct letter *letter);
 void channel_on_members_list(void *shard, struct letter *letter);
+void channel_on_policy(void *shard, struct letter *letter);
 void channel_on_head(void *shard, struct letter *letter);
 void channel_on_receipt(void *shard, struct letter *letter);
 void channel_on_receipt_states(void *shard, struct letter *letter);

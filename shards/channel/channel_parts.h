@@ -14,6 +14,7 @@
 #include "shards/channel/channel.h"
 #include "shards/letter.h"
 #include "shards/letter_receipt.h"
+#include "shards/policy.h"
 #include "shards/shard.h"
 #include "storage/change.h"
 
@@ -51,6 +52,7 @@ must_use bool history_ask(struct channel *channel, struct letter *letter);
 must_use bool history_remove_ask(struct channel *channel, struct letter *letter);
 must_use bool members_ask(struct channel *channel, struct letter *letter);
 must_use bool members_list_ask(struct channel *channel, struct letter *letter);
+must_use bool policy_ask(struct channel *channel, struct letter *letter);
 must_use bool head_ask(struct channel *channel, struct letter *letter);
 must_use bool receipt_ask(struct channel *channel, struct letter *letter);
 
@@ -140,6 +142,12 @@ void version_fini(struct channel *channel);
 /* The metrics know what the channel's index holds; after it was made, grew or went. */
 void members_account(struct channel *channel);
 
+/* policy.c */
+/* What is in force: the channel's own, and else its namespace's. */
+struct policy policy_now(const struct channel *channel);
+/* The feed brought another one of its own. */
+void policy_take(struct channel *channel, uint64_t own);
+
 /* head.c: sequence numbers of a server that keeps its messages itself. */
 /* The last offset whose number is not above `seq`, 0 when there is none;
  * ERR_RECEIPT_TOO_OLD when it may have left the window. */
@@ -154,7 +162,7 @@ void head_answered(struct channel *channel, enum err err);
 void receipt_load(struct channel *channel, const struct store_member *members, uint32_t count);
 /* The options now in force; a reload may have changed them. */
 void receipt_configure(struct channel *channel);
-/* What members learn of readers here, by the options now in force. */
+/* What members learn of readers here, by the options and the channel's own policy. */
 enum config_receipts receipt_policy(const struct channel *channel);
 /* Only members subscribe, publish and read here. */
 bool receipt_is_members_only(const struct channel *channel);
@@ -194,6 +202,7 @@ struct live {
     struct live_move *moves;   /* to be told, one per member and sort */
     uint32_t moves_count, moves_room;
     bool has_members;                        /* members came or left since that was told */
+    bool has_policy;                         /* the policy is another one since that was told */
     struct live_count told[LIVE_COUNTS_MAX]; /* by offset, in a ring */
 };
 /* Each does nothing while nobody listens. */
@@ -206,6 +215,8 @@ void live_moved(struct channel *channel, struct bytes user, uint64_t from, uint6
                 bool is_delivered);
 /* Members came or left: counts may be others. */
 void live_members_changed(struct channel *channel);
+/* What may be told is something else. */
+void live_policy_changed(struct channel *channel);
 /* Its data vanished: listeners come back. */
 void live_lose(struct channel *channel);
 void live_end(struct channel *channel);

@@ -15,6 +15,7 @@
  *    {"moves": [{"user", "from", "to"}], "delivered": [the same]}
  *    {"counts": [{"offset", "readers", "eligible"}]}       those that changed
  *    {"members": n}                                        members came or left
+ *    {"policy": "count"}                                    what may be told is this from now on
  *
  * Where the policy does not show names to everybody, counts are told in place of moves.
  * The first one after a pause is told at once, and what comes within the interval waits
@@ -136,7 +137,7 @@ static void live_tell(struct live *live)
     struct channel *channel = live->channel;
     struct shard *shard = channel->shard;
     enum live_rung rung = rung_of(channel);
-    bool is_news = live->has_members && rung != LIVE_SILENT;
+    bool is_news = live->has_policy || (live->has_members && rung != LIVE_SILENT);
     struct json_out out = {0};
     json_out_object(&out);
     if (has_names(channel, rung)) {
@@ -151,9 +152,11 @@ static void live_tell(struct live *live)
         json_out_u64(
             &out, channel->stored->cursors == NULL ? 0 : cursor_members(channel->stored->cursors));
     }
+    if (live->has_policy)
+        json_out_member_text(&out, "policy", policy_name(receipt_policy(channel)));
     json_out_object_end(&out);
     moves_forget(live);
-    live->has_members = false;
+    live->has_members = live->has_policy = false;
     live->next_ms = clock_turn_ms(&shard->clock) + pause_ms(rung);
     if (is_news && live->companion->listeners_count > 0) {
         struct publication publication = {.data = json_out_bytes(&out),
@@ -229,6 +232,14 @@ void live_members_changed(struct channel *channel)
     live_wake(live);
 }
 
+void live_policy_changed(struct channel *channel)
+{
+    struct live *live = channel->stored->live;
+    if (live == NULL) return;
+    live->has_policy = true;
+    live_wake(live);
+}
+
 /* --- life ------------------------------------------------------------------------------ */
 
 void live_subscribe(struct channel *channel, uint32_t to, const struct letter_subscribe *in)
@@ -269,7 +280,7 @@ void live_lose(struct channel *channel)
     struct live *live = channel->stored->live;
     if (live == NULL) return;
     moves_forget(live);
-    live->has_members = false;
+    live->has_members = live->has_policy = false;
     memset(live->told, 0, sizeof live->told);
     fanout_lose(channel->shard, live->companion);
 }

@@ -19,6 +19,7 @@ static question_fn question_of(uint16_t kind)
     case LETTER_HISTORY_REMOVE: return history_remove_ask;
     case LETTER_MEMBERS: return members_ask;
     case LETTER_MEMBERS_LIST: return members_list_ask;
+    case LETTER_POLICY: return policy_ask;
     case LETTER_HEAD: return head_ask;
     case LETTER_RECEIPT: return receipt_ask;
     default: impossible("only questions about channels come here");
@@ -138,6 +139,10 @@ void channel_on_members_ask(void *shard, struct letter *letter)
     question_on_letter(shard, letter);
 }
 void channel_on_members_list(void *shard, struct letter *letter)
+{
+    question_on_letter(shard, letter);
+}
+void channel_on_policy(void *shard, struct letter *letter)
 {
     question_on_letter(shard, letter);
 }

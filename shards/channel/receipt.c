@@ -112,9 +112,7 @@ static const struct config_namespace *space_of(const struct channel *channel)
 
 enum config_receipts receipt_policy(const struct channel *channel)
 {
-    const struct config_namespace *space = space_of(channel);
-    if (space == NULL || !channel->shard->config->receipts_enabled) return CONFIG_RECEIPTS_OFF;
-    return (enum config_receipts)space->receipts;
+    return policy_now(channel).receipts;
 }
 
 bool receipt_is_members_only(const struct channel *channel)
@@ -125,8 +123,7 @@ bool receipt_is_members_only(const struct channel *channel)
 
 bool receipt_may_hide(const struct channel *channel)
 {
-    const struct config_namespace *space = space_of(channel);
-    return space != NULL && space->receipts_opt_out;
+    return policy_now(channel).opt_out;
 }
 
 bool receipt_cursor(const struct channel *channel, struct bytes user, uint64_t *read)
@@ -335,7 +332,9 @@ void channel_on_cursor(void *shard, struct store_channel *store, const struct st
     struct cursor_index *cursors = channel->stored->cursors;
     enum err err = ERR_OK;
     check(channel->shard == shard);
-    if (channel->state != CHANNEL_LIVE || cursors == NULL) return;
+    if (channel->state != CHANNEL_LIVE) return;
+    if (cursor->mark == CURSOR_POLICY) policy_take(channel, cursor->offset);
+    if (mark_is_of_channel(cursor->mark) || cursors == NULL) return;
     switch (cursor->mark) {
     case CURSOR_READ: receipt_move(channel, cursor->user, cursor->offset, false); return;
     case CURSOR_DELIVERED: receipt_move(channel, cursor->user, cursor->offset, true); return;
@@ -344,6 +343,7 @@ void channel_on_cursor(void *shard, struct store_channel *store, const struct st
         err = cursor_hide(cursors, cursor->user, cursor->offset != 0);
         live_members_changed(channel);
         break;
+    case CURSOR_POLICY:
     case CURSOR_MARKS: impossible("a mark is one of those above");
     }
     check(err == ERR_OK || err == ERR_NOT_MEMBER); /* who left meanwhile */

@@ -249,7 +249,7 @@ static void entry_vary(struct entry *entry, const struct store_append *op)
     if (op->type == RECORD_MEMBERS) entry->variant = (uint8_t)(op->members.kind + 1);
     if (op->type != RECORD_CURSOR) return;
     uint64_t most = op->mark <= CURSOR_DELIVERED ? entry->offset : INT64_MAX; /* SQLite's most */
-    check(op->user.size > 0 && op->mark < CURSOR_MARKS);
+    check(op->mark < CURSOR_MARKS && (op->user.size == 0) == mark_is_of_channel(op->mark));
     entry->variant = (uint8_t)op->mark;
     entry->offset = min_u64(op->offset, most);
 }

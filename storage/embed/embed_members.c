@@ -23,9 +23,10 @@ static void entry_merge(const struct entry *entry, struct members *members, stru
         members_change_fini(&change);
         return;
     }
-    if (members->map.count == 0) return;
+    bool is_of_channel = entry_is_of_channel(entry);
+    if (members->map.count == 0 && !is_of_channel) return;
     struct entry_move move = entry_move(entry);
-    if (move.user.size == 0) return;
+    if (move.user.size == 0 && !is_of_channel) return;
     bool has_moved = members_move(members, move.user, move.mark, move.offset, UINT64_MAX);
     if (query == NULL || !has_moved || move.mark > CURSOR_DELIVERED) return;
     if (move.offset < query->since) return;
@@ -48,6 +49,7 @@ void embed_members_merge(struct embed_channel *channel, const struct query *quer
                          struct members *members)
 {
     for (uint32_t i = 0; i < query->members_count; i++) members_load(members, &query->members[i]);
+    members->policy = query->policy;
     records_merge(channel, query->applied, members, NULL);
 }
 

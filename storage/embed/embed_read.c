@@ -298,7 +298,8 @@ static void open_answer(struct embed_store *store, struct embed_query *query)
     uint32_t members_count = members.map.count;
     struct store_member *list = mem_alloc((members_count + 1) * sizeof *list);
     members_list(&members, list);
-    struct store_snapshot snapshot = {store->publications, count, list, members_count};
+    struct store_snapshot snapshot = {store->publications, count, list, members_count,
+                                      members.policy};
     op->channel->head = channel->head;
     memcpy(op->channel->epoch, channel->epoch, sizeof channel->epoch);
     op->on_opened(op, ERR_OK, &snapshot);

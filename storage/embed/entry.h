@@ -7,7 +7,7 @@
  *   body, to the end:  PUBLICATION  the bytes of storage/record.h
  *                      MEMBERS      the bytes of storage/member.h; variant: the kind, plus 1
  *                                   (0, of older releases: u32 count · those of a SET)
- *                      CURSOR       user; variant: the mark
+ *                      CURSOR       user, or none; variant: the mark
  *                      REMOVE, KEY  nothing
  *   The variant of all others is 0.
  *
@@ -41,10 +41,15 @@ void entry_write(struct writer *writer, const struct entry *entry, size_t body_s
 must_use enum err entry_read(struct reader *reader, struct entry *entry);
 /* What a MEMBERS entry changes; to be freed by members_change_fini. */
 must_use enum err entry_members(const struct entry *entry, struct members_change *change);
-/* Whom a PUBLICATION or CURSOR entry moves, and how; user BYTES_NONE: nobody. */
+/* Whom a PUBLICATION or CURSOR entry moves, and how; user BYTES_NONE: nobody, or the channel
+ * itself. */
 struct entry_move {
     struct bytes user;
     enum cursor_mark mark;
     uint64_t offset;
 };
 struct entry_move entry_move(const struct entry *entry);
+static inline bool entry_is_of_channel(const struct entry *entry)
+{
+    return entry->type == RECORD_CURSOR && mark_is_of_channel((enum cursor_mark)entry->variant);
+}

@@ -16,6 +16,7 @@ static const char schema_meta[] =
     " key BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS bodies(id INTEGER PRIMARY KEY, body BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS key_bodies(id INTEGER PRIMARY KEY, body BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS policies(channel INTEGER PRIMARY KEY, policy INTEGER NOT NULL);"
     "CREATE TABLE IF NOT EXISTS live_keys(channel INTEGER, number INTEGER,"
     " time_ms INTEGER NOT NULL, scope BLOB, key BLOB, PRIMARY KEY(channel, number)) WITHOUT ROWID;";
 

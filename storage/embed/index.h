@@ -14,6 +14,7 @@
  *   key_bodies(id, body)          the same of keys
  *   members(channel, user, joined, read, round, delivered, unread_from, hidden)
  *   moves(channel, user, mark, offset, time_ms)   of cursors, STORE_MOVES_MS long
+ *   policies(channel, policy)     the channels' own marks
  *   keys(channel, offset, time_ms, scope, key)     within the horizon; an integer as above
  *   live_keys(channel, number, time_ms, scope, key)   of publications kept nowhere; the same
  *   forgets(bucket, count)        how many channels of a bucket were forgotten
@@ -133,6 +134,7 @@ struct query {
     uint32_t publications_count;
     struct store_member *members;
     uint32_t members_count;
+    uint64_t policy; /* the channel's own mark */
     struct index_key *keys;
     uint32_t keys_count;
     struct store_moved *moved; /* one for each of `users` */

@@ -100,6 +100,15 @@ static enum err move_time(struct index *index, uint64_t channel, const struct en
     return sql_do(put);
 }
 
+static enum err policy_put(struct index *index, uint64_t channel, uint64_t policy)
+{
+    sqlite3_stmt *put =
+        index->statements[policy > 0 ? STATEMENT_POLICY_PUT : STATEMENT_POLICY_GONE];
+    sql_bind(put, 1, channel);
+    if (policy > 0) sql_bind(put, 2, policy);
+    return sql_do(put);
+}
+
 enum err index_move_apply(struct index *index, struct index_people *people,
                           const struct entry *entry)
 {
@@ -109,6 +118,7 @@ enum err index_move_apply(struct index *index, struct index_people *people,
         [CURSOR_UNREAD] = STATEMENT_MEMBER_UNREAD,
         [CURSOR_HIDDEN] = STATEMENT_MEMBER_HIDDEN,
     };
+    if (entry_is_of_channel(entry)) return policy_put(index, people->channel, entry->offset);
     if (people->is_counted && people->count == 0) return ERR_OK;
     struct entry_move move = entry_move(entry);
     if (move.user.size == 0) return ERR_OK;

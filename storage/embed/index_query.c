@@ -30,6 +30,7 @@ enum read_statement {
     READ_MEMBER,
     READ_MEMBERS_COUNT,
     READ_MEMBERSHIPS,
+    READ_POLICY,
     READ_COUNT,
 };
 
@@ -63,6 +64,7 @@ static const char *const read_texts[READ_COUNT] = {
         "SELECT count(*) FROM (SELECT 1 FROM members WHERE channel=?1 LIMIT 257)",
     [READ_MEMBERSHIPS] = "SELECT name FROM members JOIN channels ON id=channel WHERE user=?1 AND"
                          " name>?2 ORDER BY name LIMIT ?3",
+    [READ_POLICY] = "SELECT policy FROM policies WHERE channel=?1",
 };
 
 struct index_reader {
@@ -370,6 +372,7 @@ static enum err query_all(struct index_reader *reader, struct query *query)
     if (!query->is_open) return ERR_OK;
     sql_bind(reader->statements[READ_MEMBERS], 1, channel);
     TRY(query_rows_of_members(query, reader->statements[READ_MEMBERS]));
+    TRY(query_number(reader->statements[READ_POLICY], channel, &query->policy));
     return query_keys(reader, query, channel);
 }
 
@@ -426,5 +429,5 @@ void query_clear(struct query *query)
     query->bytes = 0;
     query->is_known = query->is_cut = false;
     memset(query->epoch, 0, sizeof query->epoch);
-    query->head = query->time_ms = query->forgets = query->applied = 0;
+    query->head = query->time_ms = query->forgets = query->applied = query->policy = 0;
 }

@@ -295,7 +295,8 @@ static void memory_answer_open(struct memory_store *memory, struct memory_entry 
     uint32_t members_count = channel->members.map.count;
     struct store_member *members = mem_alloc((members_count + 1) * sizeof *members);
     members_list(&channel->members, members);
-    struct store_snapshot snapshot = {memory->publications, count, members, members_count};
+    struct store_snapshot snapshot = {memory->publications, count, members, members_count,
+                                      channel->members.policy};
     op->channel->head = channel->head;
     memcpy(op->channel->epoch, channel->epoch, sizeof channel->epoch);
     op->on_opened(op, ERR_OK, &snapshot);
@@ -351,7 +352,8 @@ static void channel_move(struct memory_channel *channel, const struct store_curs
 {
     bool has_moved =
         members_move(&channel->members, cursor->user, cursor->mark, cursor->offset, channel->head);
-    if (has_moved && channel->members.map.count <= STORE_MOVES_MEMBERS_MAX)
+    if (has_moved && !mark_is_of_channel(cursor->mark) &&
+        channel->members.map.count <= STORE_MOVES_MEMBERS_MAX)
         moves_add(&channel->moves, cursor);
 }
 
@@ -487,7 +489,7 @@ static void memory_on_sweep(struct timer *timer)
         kept_trim(channel, now_ms);
         moves_trim(&channel->moves, now_ms);
         bool is_over = channel->open == NULL && channel->count == 0 &&
-                       channel->members.map.count == 0 &&
+                       channel->members.map.count == 0 && channel->members.policy == 0 &&
                        channel->time_ms + env->config->channel_history_meta_ttl_ms <= now_ms;
         if (is_over && count < array_count(gone)) gone[count++] = channel;
     }

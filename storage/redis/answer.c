@@ -55,7 +55,8 @@ enum cursor_mark announcement_mark(enum announcement_kind kind)
     if (kind == ANNOUNCEMENT_CURSOR) return CURSOR_READ;
     if (kind == ANNOUNCEMENT_DELIVERED) return CURSOR_DELIVERED;
     if (kind == ANNOUNCEMENT_UNREAD) return CURSOR_UNREAD;
-    return kind == ANNOUNCEMENT_HIDDEN ? CURSOR_HIDDEN : CURSOR_MARKS;
+    if (kind == ANNOUNCEMENT_HIDDEN) return CURSOR_HIDDEN;
+    return kind == ANNOUNCEMENT_POLICY ? CURSOR_POLICY : CURSOR_MARKS;
 }
 
 enum err announcement_read(struct bytes message, struct announcement *announcement)
@@ -66,7 +67,7 @@ enum err announcement_read(struct bytes message, struct announcement *announceme
     struct bytes line = bytes_of(message.at, (size_t)(end - message.at));
     announcement->body = bytes_of(end + 1, message.size - line.size - 1);
     struct bytes kind = word_take(&line);
-    if (kind.size != 1 || memchr("plmcduxrhjg", kind.at[0], 11) == NULL) return ERR_STORE_CORRUPT;
+    if (kind.size != 1 || memchr("plmcduxsrhjg", kind.at[0], 12) == NULL) return ERR_STORE_CORRUPT;
     announcement->kind = (enum announcement_kind)kind.at[0];
     if (!number_take(&line, &announcement->number)) return ERR_STORE_CORRUPT;
     announcement->epoch = word_take(&line);
@@ -96,7 +97,7 @@ enum err read_answer_read(const struct reply *reply, struct read_answer *answer)
 {
     *answer = (struct read_answer){0};
     char birth[BIRTH_MAX + 1];
-    if (reply->type != REPLY_ARRAY || reply->count != 11) return ERR_STORE_CORRUPT;
+    if (reply->type != REPLY_ARRAY || reply->count != 12) return ERR_STORE_CORRUPT;
     TRY(position_read(reply_text(reply->items[0]), &answer->position));
     TRY(birth_read(reply_text(reply->items[10]), birth));
     epoch_write(&answer->position, birth, answer->epoch);
@@ -110,6 +111,7 @@ enum err read_answer_read(const struct reply *reply, struct read_answer *answer)
                    bytes_to_u64(reply_text(reply->items[2]), &answer->revision) &&
                    bytes_to_u64(reply_text(reply->items[3]), &answer->members_revision) &&
                    bytes_to_u64(reply_text(reply->items[6]), &answer->removed) &&
+                   bytes_to_u64(reply_text(reply->items[11]), &answer->policy) &&
                    answer->entries->type == REPLY_ARRAY && answer->members->type == REPLY_ARRAY &&
                    answer->members->count % 2 == 0 && answer->seals->type == REPLY_ARRAY;
     return is_good ? ERR_OK : ERR_STORE_CORRUPT;
@@ -166,6 +168,7 @@ enum err meta_read(struct bytes text, struct meta *meta)
     if (is_good && starts_number(text))
         is_good = number_take(&text, &meta->confirmed_head) &&
                   number_take(&text, &meta->confirmed_revision);
+    if (is_good && text.size > 0 && text.at[0] == 'p') (void)word_take(&text); /* lua/read.lua */
     if (is_good && text.size > 0 && text.at[0] == '-')
         is_good = birth_read(word_take(&text), meta->birth) == ERR_OK;
     if (is_good && text.size > 0) is_good = word_take(&text).at[0] == '@';

@@ -22,6 +22,7 @@ enum announcement_kind {
     ANNOUNCEMENT_DELIVERED = 'd',
     ANNOUNCEMENT_UNREAD = 'u',
     ANNOUNCEMENT_HIDDEN = 'x',
+    ANNOUNCEMENT_POLICY = 's',
     ANNOUNCEMENT_REMOVE = 'r',
     ANNOUNCEMENT_HEAD = 'h', /* the position that counts now; what is below it is to be read */
     ANNOUNCEMENT_JOIN = 'j', /* and the next: lua/presence.lua */
@@ -35,7 +36,7 @@ enum cursor_mark announcement_mark(enum announcement_kind kind);
 struct announcement {
     enum announcement_kind kind;
     uint64_t number; /* offset; members, remove: the head at which it came into force; head;
-                        hidden: 1 or 0 */
+                        hidden: 1 or 0; policy: it */
     struct bytes epoch;
     struct bytes boot; /* whose append it was … */
     uint64_t seq;      /* … and which */
@@ -75,6 +76,7 @@ struct read_answer {
     uint64_t revision;
     uint64_t members_revision;
     uint64_t removed; /* everything up to it was; 0: nothing */
+    uint64_t policy;  /* the channel's own mark */
     bool are_members_lost;
     bool is_held; /* there is more, not confirmed yet */
     const struct reply *entries;
@@ -96,8 +98,8 @@ must_use enum err stream_entry_read(const struct reply *reply, struct stream_ent
 /* A pair of the members' hash: the user, and "joined read [delivered unread_from hidden]". */
 must_use enum err member_read(const struct reply *user, const struct reply *value,
                               struct store_member *member);
-/* "head revision members-revision [removed [confirmed-head confirmed-revision]] [birth]
- * [@since]" of the meta hash. */
+/* "head revision members-revision [removed [confirmed-head confirmed-revision]] [p<policy>]
+ * [birth] [@since]" of the meta hash. */
 struct meta {
     uint64_t head, revision;
     uint64_t confirmed_head, confirmed_revision; /* the same but while something is held */

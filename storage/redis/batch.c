@@ -46,7 +46,7 @@ static void body_write(struct redis_store *redis, struct writer *writer,
 
 static char record_kind(const struct store_append *op)
 {
-    static const char marks[CURSOR_MARKS] = {'c', 'd', 'u', 'x'};
+    static const char marks[CURSOR_MARKS] = {'c', 'd', 'u', 'x', 's'};
     switch (op->type) {
     case RECORD_PUBLICATION: return is_kept(op) ? 'p' : 'l';
     case RECORD_MEMBERS: return 'm';

@@ -131,7 +131,8 @@ static bool is_next(const struct redis_channel *channel, const struct announceme
     case ANNOUNCEMENT_CURSOR:
     case ANNOUNCEMENT_DELIVERED:
     case ANNOUNCEMENT_UNREAD:
-    case ANNOUNCEMENT_HIDDEN: return is_next_revision;
+    case ANNOUNCEMENT_HIDDEN:
+    case ANNOUNCEMENT_POLICY: return is_next_revision;
     case ANNOUNCEMENT_HEAD: return false; /* what it stands for is to be read */
     }
     impossible("announcement_read lets only these kinds pass");
@@ -151,7 +152,9 @@ static void feed_cursor(struct redis_store *redis, struct redis_channel *channel
     const struct store_sink *sink = &redis->store.env.sink;
     struct store_cursor cursor = {announcement->body, announcement_mark(announcement->kind),
                                   announcement->number, store_now_ms(&redis->store)};
-    if (cursor.user.size == 0 || cursor.user.size > USER_ID_MAX) return; /* nobody wrote it */
+    bool is_whole = mark_is_of_channel(cursor.mark) == (cursor.user.size == 0);
+    if (!is_whole || cursor.user.size > USER_ID_MAX) return; /* nobody wrote it */
+    if (cursor.mark == CURSOR_POLICY) channel->policy = cursor.offset;
     sink->on_cursor(sink->context, channel->channel, &cursor);
 }
 
@@ -178,6 +181,7 @@ static void announcement_feed(struct redis_store *redis, struct redis_channel *c
     case ANNOUNCEMENT_DELIVERED:
     case ANNOUNCEMENT_UNREAD:
     case ANNOUNCEMENT_HIDDEN:
+    case ANNOUNCEMENT_POLICY:
         channel->revision = announcement->revision;
         feed_cursor(redis, channel, announcement);
         return;

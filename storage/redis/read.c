@@ -188,10 +188,12 @@ static enum err open_take(struct redis_store *redis, struct redis_channel *chann
         opened->head = answer->head;
         channel->revision = answer->revision;
         channel->removed = answer->removed;
+        channel->policy = answer->policy;
         channel->acked_head = 0;
         presence_note_epoch(redis, channel->partition, bytes_of_text(answer->position.epoch));
         feed_begin(redis, channel);
-        struct store_snapshot snapshot = {redis->publications, count, members, members_count};
+        struct store_snapshot snapshot = {redis->publications, count, members, members_count,
+                                          answer->policy};
         op->on_opened(op, ERR_OK, &snapshot);
     }
     arena_reset(&redis->opened);
@@ -289,6 +291,17 @@ static void fill_members(struct read_call *call, const struct read_answer *answe
     mem_free(members);
 }
 
+/* The same of the channel's own mark. */
+static void fill_policy(struct read_call *call, const struct read_answer *answer)
+{
+    const struct store *store = &call->redis->store;
+    struct redis_channel *channel = call_channel(call);
+    if (channel->policy == answer->policy) return;
+    channel->policy = answer->policy;
+    struct store_cursor cursor = {BYTES_NONE, CURSOR_POLICY, answer->policy, store_now_ms(store)};
+    store->env.sink.on_cursor(store->env.sink.context, channel->channel, &cursor);
+}
+
 /* Hands over one page; true: another one follows. */
 static bool fill_take(struct read_call *call, const struct read_answer *answer)
 {
@@ -317,6 +330,7 @@ static bool fill_take(struct read_call *call, const struct read_answer *answer)
     } else if (answer->revision > call->revision) {
         call->has_filled = true;
         feed_remove(redis, channel, min_u64(answer->removed, channel->channel->head));
+        if (call_channel(call) != NULL) fill_policy(call, answer);
         if (call_channel(call) != NULL) fill_members(call, answer);
     }
     return false;

@@ -124,6 +124,7 @@ struct redis_channel {
     uint32_t partition;
     uint64_t revision;      /* of members, cursors and removals, as far as the sink knows */
     uint64_t removed;       /* everything up to it was; the sink knows */
+    uint64_t policy;        /* the channel's own mark; the sink knows */
     uint64_t subscribe_seq; /* our place among the confirmations */
     uint64_t acked_head;    /* largest offset that an answer told us, in this epoch */
     uint64_t suspect_head;  /* seen by the sweep before it was announced */

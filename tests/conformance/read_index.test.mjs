@@ -119,6 +119,9 @@ test('read-index service', async (t) => {
       ['400 BAD_REQUEST', 'PUT', '/channels/town/members', {}],
       ['400 BAD_REQUEST', 'POST', '/channels/town/members', { users: ['ok', ''] }],
       ['400 BAD_REQUEST', 'PUT', '/channels/town/head', { sender: 'ann' }],
+      ['400 BAD_REQUEST', 'PUT', '/channels/town/policy', { receipts: 'loud' }],
+      ['400 BAD_JSON', 'PUT', '/channels/town/policy', { receipts_opt_out: 'no' }],
+      ['404 UNKNOWN_CHANNEL', 'GET', '/channels/nope:x/policy'],
       ['404 NOT_FOUND', 'GET', '/channels/town'],
       ['405 NOT_FOUND', 'DELETE', '/channels/town/head'],
       ['401 UNAUTHORIZED', 'GET', '/channels/town/head', undefined, {}],
@@ -129,6 +132,16 @@ test('read-index service', async (t) => {
       assert.equal(await index.fault(method, path, body, headers), expected, `${method} ${path}`);
     assert.deepEqual(await index.ask('GET', '/channels/town/members'), before);
     assert.equal((await index.say('GET', '/channels/town/head', undefined, { Authorization: `apikey ${KEY}` })).status, 200);
+  });
+
+  await t.test('a policy of one channel', async () => {
+    const path = '/channels/town/policy', show = () => index.ask('GET', path);
+    assert.deepEqual(await show(), { receipts: 'all', receipts_opt_out: true, own: {} });
+    await index.ask('PUT', path, { receipts: 'off' });
+    assert.deepEqual(await show(), { receipts: 'off', receipts_opt_out: true, own: { receipts: 'off' } });
+    assert.equal(await index.fault('GET', '/channels/town/messages/2/read_count'), '400 RECEIPT_DISABLED');
+    await index.ask('PUT', path, { receipts: 'count', receipts_opt_out: false });
+    assert.deepEqual(await show(), { receipts: 'count', receipts_opt_out: false, own: { receipts: 'count', receipts_opt_out: false } });
   });
 
   await t.test('a thousand counts in one call, and what left the window', async () => {
@@ -164,12 +177,13 @@ test('read-index service', async (t) => {
     const members = async () => (await index.ask('GET', '/channels/town/members')).users
       .sort((a, b) => (a.user < b.user ? -1 : 1));
     const before = await members();
-    const heads = await index.ask('GET', '/channels/ms/head');
+    const heads = await index.ask('GET', '/channels/ms/head'), policy = await index.ask('GET', '/channels/town/policy');
     for (const end of [() => gateway.stop(), () => gateway.kill()]) {
       await end();
       await gateway.start();
       assert.deepEqual(await members(), before);
       assert.deepEqual(await index.ask('GET', '/channels/ms/head'), heads);
+      assert.deepEqual(await index.ask('GET', '/channels/town/policy'), policy);
       assert.deepEqual(await index.ask('GET', '/channels/town/messages/2/read_count'), { count: 2, eligible: 3 });
       assert.equal((await index.ask('POST', '/channels/ms/read_cursor', { user: 'u', seq: 1700000000004 })).offset, 3);
     }

@@ -124,6 +124,39 @@ async function chat(t, gateways, channel) {
     await refused(cid.rpc('receipt.view', { channel }), 103);
   });
 
+  await t.test("a channel's own policy is in force everywhere at once", async () => {
+    const now = (gateway) => gateway.ask('receipts_policy', { channel });
+    const everywhere = (policy) => until(async () => (await Promise.all(gateways.map(now)))
+      .every(({ receipts }) => receipts === policy), `${policy} is known`);
+    const list = (who) => who.rpc('receipt.readers', { channel, offset: 1 });
+    assert.deepEqual(await now(one), { receipts: 'all', receipts_opt_out: true, own: {} });
+    await three.ask('receipts_policy_set', { channel, receipts: 'count', receipts_opt_out: false });
+    await everywhere('count');
+    assert.deepEqual(await now(two), { receipts: 'count', receipts_opt_out: false, own: { receipts: 'count', receipts_opt_out: false } });
+    for (const each of [phone, bob])
+      await until(() => each.heard.some(({ data }) => data.policy === 'count'), `${each.user} is told`);
+    const before = phone.heard.length;
+    assert.deepEqual(await bob.rpc('receipt.read', { channel, offset: 4 }), { offset: 4 });
+    await until(() => phone.heard.slice(before).some(({ data }) => data.counts?.some(({ offset }) => offset === 4)), 'counts are told');
+    assert.ok(phone.heard.slice(before).every(({ data }) => !data.moves));
+    await refused(list(bob), 1005);
+    await refused(bob.rpc('receipt.hide', { channel, hidden: true }), 1005);
+    assert.deepEqual((await bob.rpc('receipt.counts', { channel, offsets: [1] })).counts, [1]);
+    await two.ask('receipts_policy_set', { channel, receipts: 'off' });
+    await everywhere('off');
+    await refused(bob.rpc('receipt.counts', { channel, offsets: [1] }), 1005);
+    await one.ask('receipts_policy_set', { channel, receipts: 'sender' });
+    await everywhere('sender');
+    assert.deepEqual((await list(bob)).users.map(({ user }) => user), ['ann']);
+    await refused(list(phone), 103);
+    await one.ask('receipts_policy_set', { channel });
+    await everywhere('all');
+    assert.deepEqual((await list(phone)).users.map(({ user }) => user), ['ann']);
+    await assert.rejects(one.ask('receipts_policy_set', { channel, receipts: 'loud' }));
+    await assert.rejects(one.ask('receipts_policy_set', { channel: 'none:x', receipts: 'off' }));
+    assert.deepEqual((await now(one)).own, {});
+  });
+
   await t.test('a digest of one gateway is one of all', async () => {
     const first = await until(async () => {
       const digest = await phone.rpc('receipt.digest', {});

@@ -22,7 +22,7 @@ struct person {
 
 /* The model. */
 static struct model {
-    uint64_t head;
+    uint64_t head, policy;
     struct person people[USERS];
     struct {
         uint32_t user;
@@ -63,6 +63,7 @@ static void check_people(const struct model *model, const struct thing *thing)
         expect(member->is_hidden == person->is_hidden);
     }
     same(thing->people.map.count, count);
+    same(thing->people.policy, model->policy);
 }
 
 static void check_open(uint32_t channel)
@@ -151,7 +152,7 @@ static void step_mark(uint32_t channel)
     struct model *model = &models[channel];
     uint32_t user = (uint32_t)rng_below(rng, USERS);
     struct person *person = &model->people[user];
-    enum cursor_mark mark = (enum cursor_mark)rng_below(rng, CURSOR_MARKS);
+    enum cursor_mark mark = (enum cursor_mark)rng_below(rng, CURSOR_POLICY);
     uint64_t offset = mark == CURSOR_HIDDEN ? rng_below(rng, 2) : rng_below(rng, model->head + 3);
     uint64_t cut = offset < model->head ? offset : model->head;
     struct append append = {0};
@@ -175,6 +176,18 @@ static void step_mark(uint32_t channel)
     } else if (mark == CURSOR_HIDDEN) {
         person->is_hidden = offset == 1;
     }
+}
+
+static void step_policy(uint32_t channel)
+{
+    struct append append = {0};
+    append.op.type = RECORD_CURSOR;
+    append.op.mark = CURSOR_POLICY;
+    append.op.offset = rng_below(rng, 3) * 17;
+    thing_append(&things[channel], &append);
+    wait_done(&append);
+    same(append.offset, append.op.offset);
+    models[channel].policy = append.op.offset;
 }
 
 static void step_publish(uint32_t channel)
@@ -284,8 +297,10 @@ static void round_run(struct rng *seeded)
             step_publish(channel);
         else if (dice < 50)
             step_members(channel);
-        else if (dice < 80)
+        else if (dice < 76)
             step_mark(channel);
+        else if (dice < 80)
+            step_policy(channel);
         else if (dice < 90)
             step_moves(channel);
         else if (dice < 96) {

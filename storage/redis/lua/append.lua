@@ -8,14 +8,15 @@
 -- then for each record eight arguments:
 --   kind          p publication that is kept, l live publication, m members, c read and
 --                 d delivered up to an offset, u unread from one, x hidden (1) or not (0),
+--                 s the channel's own mark,
 --                 r removal of everything up to the head, t nothing: to confirm what is held
 --   channel
 --   known epoch, known head
---   a, b          p, m: history size and ttl in ms; c, d, u, x: the offset, 0
+--   a, b          p, m: history size and ttl in ms; c, d, u, x: the offset, 0; s: the number, 0
 --   key           "<scope size>:<scope><key>", or '' for none
 --   body          p, l: the encoded publication; m: a list (storage/member.h), before it
 --                 the bytes ff ff ff and its kind unless that is SET; c, d, u, x: the user
---                 id; r: nothing
+--                 id; r, s: nothing
 --
 -- Answers { position, offset, revision … }: for each record 2 * offset, plus 1 for
 -- a repeat, and the revision that anything but a publication made; the offset of
@@ -73,7 +74,7 @@ local function append_change(channel, m, kind, a, b, body)
   local number = m.head
   if kind == 'c' or kind == 'd' then
     number = math.min(a, number)
-  elseif kind == 'u' or kind == 'x' then
+  elseif kind == 'u' or kind == 'x' or kind == 's' then
     number = a
   end
   m.revision = m.revision + 1

@@ -1,7 +1,7 @@
 -- forget: channels that nobody uses, and that hold nothing, go.
 --
 -- Of a channel Redis keeps its meta for as long as it has publications, members, moves of
--- cursors or somebody who hears it.  When it has none of them a look marks the meta with
+-- cursors, a mark of its own or somebody who hears it.  When it has none of them a look marks the meta with
 -- the time.  Whoever opens the channel or changes it takes the mark away, as does a look
 -- that finds it in use; what was marked for longer than its namespace says, and longer than
 -- idempotency keys live, is forgotten, and comes again by another birth (partition.lua).
@@ -32,10 +32,10 @@ end
 
 -- Since when nobody uses it, '' when that is not known; nil when somebody does.
 local function idle_since(channel, value)
-  local head, revision, members, _, confirmed_head, confirmed_revision, _, idle =
+  local head, revision, members, _, confirmed_head, confirmed_revision, _, idle, policy =
     parse_meta(value)
   local is_held = confirmed_head < head or confirmed_revision < revision
-  if is_held or is_used(channel, members) then return nil, idle end
+  if is_held or policy > 0 or is_used(channel, members) then return nil, idle end
   return idle, idle
 end
 

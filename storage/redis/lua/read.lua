@@ -12,14 +12,14 @@
 --          the nodes take from the server's clock, and publications carry
 --
 -- Answers { position, head, revision, members revision, entries, members, removed, seals,
--- lost, held, birth }:
+-- lost, held, birth, mark }:
 -- entries as XRANGE gives them, members as HGETALL does, removed the offset up to
 -- which everything was removed, lost whether its members were, and no list has come
 -- since.  What is held (1: something is) ends it all: head and revision are
 -- the confirmed ones.  The channel's epoch is that of the position, and its birth.
 local channel, mode = ARGV[5], ARGV[8]
-local stored_head, stored_revision, members_revision, removed, head, revision, birth, idle =
-  read_meta(channel)
+local stored_head, stored_revision, members_revision, removed, head, revision, birth, idle,
+  policy = read_meta(channel)
 check_loss(stored_head, birth, ARGV[6], ARGV[7])
 -- Somebody uses it.
 if mode == 'open' and idle ~= '' then
@@ -128,4 +128,4 @@ for _, entry in ipairs(entries) do
   end
 end
 return { position(), digits(head), digits(revision), digits(members_revision), entries, members,
-         digits(removed), seals, lost, held and 1 or 0, birth }
+         digits(removed), seals, lost, held and 1 or 0, birth, digits(policy) }

@@ -15,7 +15,7 @@
 --   p <offset> <epoch> <origin>          a publication
 --   l 0 <epoch> <origin>
 --   m <head> <epoch> <origin> <revision>   its body as append.lua has it
---   c <offset> <epoch> <origin> <revision>, and d, u, x (append.lua)
+--   c <offset> <epoch> <origin> <revision>, and d, u, x, s (append.lua)
 --   r <head> <epoch> <origin> <revision>
 --   h <head> <epoch> <origin> <revision> the confirmed position, without what is below it
 local origin = ARGV[5]
@@ -26,7 +26,7 @@ local function load(channel)
   if not m then
     m = {}
     m.head, m.revision, m.members, m.removed, m.confirmed_head, m.confirmed_revision, m.birth,
-      m.idle = read_meta(channel)
+      m.idle, m.policy = read_meta(channel)
     m.stream, m.topic = base .. 's:' .. channel, base .. 'c:' .. channel
     metas[channel] = m
   end
@@ -36,14 +36,14 @@ end
 local function is_held(m) return m.confirmed_head < m.head or m.confirmed_revision < m.revision end
 
 local function meta_of(m)
-  local birth = m.birth == '' and '' or ' ' .. m.birth
+  local text = string.format('%d %d %d', m.head, m.revision, m.members)
   if is_held(m) then
-    return string.format('%d %d %d %d %d %d', m.head, m.revision, m.members, m.removed,
-                         m.confirmed_head, m.confirmed_revision) .. birth
+    text = text .. string.format(' %d %d %d', m.removed, m.confirmed_head, m.confirmed_revision)
   elseif m.removed > 0 then
-    return string.format('%d %d %d %d', m.head, m.revision, m.members, m.removed) .. birth
+    text = text .. ' ' .. digits(m.removed)
   end
-  return string.format('%d %d %d', m.head, m.revision, m.members) .. birth
+  if m.policy > 0 then text = text .. ' p' .. digits(m.policy) end
+  return m.birth == '' and text or text .. ' ' .. m.birth
 end
 
 -- Records were written: the partition's count rises.
@@ -338,6 +338,8 @@ local function changes_begin()
     if kind == 'm' then
       apply_members(channel, m, number, body)
       m.members = revision
+    elseif kind == 's' then
+      m.policy = number
     elseif kind ~= 'r' then
       number = apply_cursor(channel, m, kind, number, body)
     else

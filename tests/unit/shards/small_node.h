@@ -367,6 +367,15 @@ static inline void ask_members(struct small *small, struct bytes channel, const 
     call_post(shard, letter_pack_members(shard->post, small_home(channel), &in));
 }
 
+static inline void ask_policy(struct small *small, struct bytes channel, bool is_set, uint32_t own,
+                              struct told *told)
+{
+    struct shard *shard = small->shards[0];
+    struct letter_policy in = {.channel = channel, .is_set = is_set, .own = own};
+    in.call = small_call(small, 0, channel, told);
+    call_post(shard, letter_pack_policy(shard->post, small_home(channel), &in));
+}
+
 static inline void ask_clear(struct small *small, struct bytes channel, struct told *told)
 {
     struct shard *shard = small->shards[0];

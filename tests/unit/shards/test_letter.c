@@ -235,6 +235,17 @@ static void pages_and_heads_come_back_as_they_were(void **state)
         assert_same(e.channel, e2.channel);
         assert_true(e.seq == e2.seq && e.has_seq == e2.has_seq);
         letter_post(office, letter);
+
+        struct letter_policy p = {.call = some_handle(),
+                                  .channel = some(255),
+                                  .own = (uint32_t)rng_next(&rng),
+                                  .is_set = true},
+                             p2;
+        letter = letter_pack_policy(office, 0, &p);
+        letter_read_policy(letter, &p2);
+        assert_same(p.channel, p2.channel);
+        assert_true(p.own == p2.own && p.is_set == p2.is_set);
+        letter_post(office, letter);
         arena_reset(&arena);
     }
 }

@@ -216,6 +216,52 @@ static void without_names_counts_are_told(void **state)
     end();
 }
 
+static uint64_t policy(bool is_set, uint32_t own)
+{
+    struct told told;
+    ask_policy(&small, CHANNEL, is_set, own, &told);
+    small_run(&small);
+    assert_true(told.is_here);
+    assert_int_equal(told.err, ERR_OK);
+    return told.offset;
+}
+
+/* Set over the namespace's, back to it, and what is told in between. */
+static void a_policy_of_its_own_is_in_force_at_once(void **state)
+{
+    (void)state;
+    open_with(", receipts: off", "");
+    members(3);
+    assert_int_equal(policy(false, 0), 0x21);
+    assert_int_equal(listen(ANN), ERR_RECEIPT_DISABLED);
+    policy(true, policy_with_receipts(0, CONFIG_RECEIPTS_ALL));
+    assert_int_equal(policy(false, 0), 4ull << 32 | 0x24);
+    assert_int_equal(listen(ANN), ERR_OK);
+    say(ANN);
+    say(ANN);
+    ask(RECEIPT_READ, BOB, 1);
+    has("{\"moves\":[{\"user\":\"bob\",\"from\":0,\"to\":1}]}");
+    assert_int_equal(ask(RECEIPT_READERS, ANN, 1).err, ERR_OK);
+    policy(true, policy_with_receipts(0, CONFIG_RECEIPTS_COUNT));
+    has("\"counts\":[{\"offset\":1,\"readers\":1,\"eligible\":2}");
+    has("\"policy\":\"count\"}");
+    assert_int_equal(ask(RECEIPT_READERS, ANN, 1).err, ERR_RECEIPT_DISABLED);
+    small_wait(&small, 1000);
+    ask(RECEIPT_READ, BOB, 2);
+    has("{\"counts\":[{\"offset\":2,\"readers\":1,\"eligible\":2}]}");
+    uint32_t before = heard_count;
+    policy(true, policy_with_receipts(0, CONFIG_RECEIPTS_COUNT)); /* the same again */
+    assert_int_equal(heard_count, before);
+    policy(true, 0);
+    has("{\"policy\":\"off\"}");
+    before = heard_count;
+    ask(RECEIPT_READ, BYTES_LITERAL("u2"), 2);
+    small_wait(&small, 2000);
+    assert_int_equal(heard_count, before);
+    assert_int_equal(ask(RECEIPT_READERS, ANN, 1).err, ERR_RECEIPT_DISABLED);
+    end();
+}
+
 static void a_huge_channel_tells_nothing_and_one_below_it_counts(void **state)
 {
     (void)state;
@@ -376,6 +422,7 @@ int main(void)
         cmocka_unit_test(without_names_counts_are_told),
         cmocka_unit_test(a_huge_channel_tells_nothing_and_one_below_it_counts),
         cmocka_unit_test(other_connections_of_the_user_hear_at_once),
+        cmocka_unit_test(a_policy_of_its_own_is_in_force_at_once),
         cmocka_unit_test(members_only_ties_all_to_membership),
         cmocka_unit_test(a_companion_takes_nothing_but_listeners),
         cmocka_unit_test(what_is_new_is_told_of_many_channels),

@@ -57,6 +57,7 @@ struct room {
     uint32_t cursors;
     uint64_t cursor;
     uint64_t removed;
+    uint64_t policy;
 };
 
 /* One publication that is asked for until it is answered OK. */
@@ -121,7 +122,9 @@ static inline void on_cursor(void *context, struct store_channel *channel,
 {
     struct room *room = (struct room *)channel;
     assert_ptr_equal(context, room->node);
-    assert_true(cursor->user.size > 0);
+    assert_true(mark_is_of_channel(cursor->mark) == (cursor->user.size == 0));
+    if (cursor->mark == CURSOR_POLICY) room->policy = cursor->offset;
+    if (cursor->user.size == 0) return;
     room->cursors++;
     if (bytes_equal_text(cursor->user, "ann")) room->cursor = max_u64(room->cursor, cursor->offset);
 }
@@ -234,6 +237,7 @@ static inline void room_on_opened(struct store_open *op, enum err err,
     room->err = err;
     if (err != ERR_OK) return;
     room->members_count = snapshot->members_count;
+    room->policy = snapshot->policy;
     room->count = (uint32_t)room->channel.head;
     for (uint32_t i = 0; i < snapshot->publications_count; i++) {
         uint64_t number = 0;

@@ -76,7 +76,7 @@ static inline void assert_person(const struct thing *thing, const char *user, ui
 static inline bool are_same(const struct members *one, const struct members *other)
 {
     uint32_t count = one->map.count;
-    if (count != other->map.count) return false;
+    if (count != other->map.count || one->policy != other->policy) return false;
     struct store_member *list = mem_alloc((count + 1) * sizeof *list);
     members_list(one, list);
     bool is_same = true;

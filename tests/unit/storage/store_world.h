@@ -153,9 +153,9 @@ static inline void world_on_cursor(void *context, struct store_channel *channel,
                                    const struct store_cursor *cursor)
 {
     struct thing *thing = (struct thing *)channel;
-    check(thing->shard == context && thing->is_open && cursor->user.size > 0);
+    check(thing->shard == context && thing->is_open && cursor->time_ms > 0);
+    check(mark_is_of_channel(cursor->mark) == (cursor->user.size == 0));
     check(cursor->mark > CURSOR_DELIVERED || cursor->offset <= channel->head);
-    check(cursor->time_ms > 0);
     members_move(&thing->people, cursor->user, cursor->mark, cursor->offset, channel->head);
     thing->cursors_heard++;
     thing->cursor_last = cursor->offset;
@@ -262,9 +262,8 @@ static inline enum err world_start(struct world *world, uint32_t shards_count)
 
 static inline bool world_is_idle(const struct world *world)
 {
-    for (uint32_t i = 0; i < world->shards_count; i++) {
+    for (uint32_t i = 0; i < world->shards_count; i++)
         if (store_pending(world->shards[i].store) > 0) return false;
-    }
     return true;
 }
 
@@ -305,6 +304,7 @@ static inline void thing_on_opened(struct store_open *op, enum err err,
     members_init(&thing->people, 1);
     for (uint32_t i = 0; i < snapshot->members_count; i++)
         members_load(&thing->people, &snapshot->members[i]);
+    thing->people.policy = snapshot->policy;
     thing_note(thing, snapshot->members, snapshot->members_count);
 }
 

@@ -132,6 +132,7 @@ static void what_is_held_or_lost_stays(void **state)
     meta_put(world, "held", "3.0.0.0.2.0.@1");
     meta_put(world, "lost", "3.1.1.@1");
     meta_put(world, "reborn", "3.0.0.-abcdefg.@1");
+    meta_put(world, "marked", "3.0.0.p6.-abcdefg.@1");
     meta_put(world, "gone", "3.1.1.@1");
     redis_ask(&world->redis, &asked,
               "EVAL redis.call('HSET',KEYS[1],'','none') 1 test:{p%u}:m:gone",
@@ -139,6 +140,7 @@ static void what_is_held_or_lost_stays(void **state)
     turn_until(world, meta_of(world, "gone").size == 0 && meta_of(world, "reborn").size == 0);
     turn_until(world, bytes_equal_text(meta_of(world, "lost"), "3 1 1"));
     turn_until(world, bytes_equal_text(meta_of(world, "held"), "3 0 0 0 2 0"));
+    turn_until(world, bytes_equal_text(meta_of(world, "marked"), "3 0 0 p6 -abcdefg"));
     const struct reply *left =
         redis_ask(&world->redis, &asked, "EXISTS test:{p%u}:m:gone", partition_of("gone"));
     assert_int_equal(left->integer, 0);

@@ -69,6 +69,12 @@ static enum err move_cursor(struct world *world, struct room *room, uint64_t off
     return append(world, room, &as);
 }
 
+static enum err set_policy(struct world *world, struct room *room, uint64_t policy)
+{
+    struct store_append as = {.type = RECORD_CURSOR, .mark = CURSOR_POLICY, .offset = policy};
+    return append(world, room, &as);
+}
+
 static uint64_t read_last;
 static bool is_read;
 static void on_read(struct store_read *op, enum err err, const struct publication *publications,
@@ -128,6 +134,8 @@ static void with_a_replica_everything_is_as_without(void **state)
     assert_int_equal(move_cursor(world, there, 5), ERR_OK);
     turn_until(world, there->cursor == 5);
     turn_until(world, here->cursor == 5);
+    assert_int_equal(set_policy(world, there, 9), ERR_OK);
+    turn_until(world, there->policy == 9 && here->policy == 9);
     assert_int_equal(append(world, here, &(struct store_append){.type = RECORD_REMOVE}), ERR_OK);
     turn_until(world, here->removed == head && there->removed == head);
     assert_int_equal(history_last(world, there), 0);
@@ -189,6 +197,7 @@ static void changes_that_the_replica_lacks_are_seen_by_nobody(void **state)
     stop_replica(world);
     assert_int_equal(set_members(world, here, 3), ERR_STORE_UNKNOWN);
     assert_int_equal(move_cursor(world, here, 2), ERR_STORE_UNKNOWN);
+    assert_int_equal(set_policy(world, here, 8), ERR_STORE_UNKNOWN);
     assert_int_equal(append(world, there, &(struct store_append){.type = RECORD_REMOVE}),
                      ERR_STORE_UNKNOWN);
     assert_int_equal(publish(world, here, "4"), ERR_STORE_UNKNOWN);
@@ -198,17 +207,20 @@ static void changes_that_the_replica_lacks_are_seen_by_nobody(void **state)
         assert_int_equal(room->members_count, 1);
         assert_int_equal(room->cursors, 0);
         assert_int_equal(room->removed, 0);
+        assert_int_equal(room->policy, 0);
         assert_int_equal(history_last(world, &world->rooms[n][0]), 3);
     }
     store_close(world->nodes[1].store, &there->channel);
     there->members_count = 9;
     assert_int_equal(room_open(world, &world->nodes[1], there, "room:0", NUMBERS_MAX), ERR_OK);
     assert_int_equal(there->members_count, 1);
+    assert_int_equal(there->policy, 0);
     wake_replica(world);
     for (uint32_t n = 0; n < NODES; n++) {
         const struct room *room = &world->rooms[n][0];
         turn_until(world, room->members_count == 3 && room->cursor == 2);
         turn_until(world, room->removed == 3 && room->channel.head == 4);
+        turn_until(world, room->policy == 8);
         assert_int_equal(room->lost, 0);
     }
     assert_int_equal(history_last(world, there), 4);

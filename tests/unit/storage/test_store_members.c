@@ -170,13 +170,74 @@ static void long_lists_are_cut(void **state)
     end_room(&world, &thing);
 }
 
+/* A channel's own mark: the last one counts, whoever its members are, and it goes with 0. */
+static void a_policy_is_kept(void **state)
+{
+    struct world world;
+    struct thing thing;
+    char epoch[EPOCH_MAX + 1];
+    begin(&world, state, 1);
+    thing_init(&thing, "room:1", 100, FOREVER);
+    thing_open(&world, &thing, 10);
+    memcpy(epoch, thing.channel.epoch, sizeof epoch);
+    assert_int_equal(thing.people.policy, 0);
+    assert_int_equal(mark(&thing, "", CURSOR_POLICY, 0x23), 0x23); /* above the head */
+    check_reopened(&world, &thing);
+    assert_int_equal(thing.people.policy, 0x23);
+    change_members(&thing, MEMBERS_SET, "ab", NULL);
+    publish_many(&thing, 1, 3);
+    thing_hear(&thing, 3);
+    (void)mark(&thing, "a", CURSOR_READ, 2);
+    (void)mark(&thing, "", CURSOR_POLICY, 7);
+    (void)mark(&thing, "", CURSOR_POLICY, 5);
+    (void)mark(&thing, "b", CURSOR_HIDDEN, 1);
+    check_reopened(&world, &thing);
+    assert_int_equal(thing.people.policy, 5);
+    change_members(&thing, MEMBERS_SET, "", NULL);
+    assert_int_equal(thing_remove(&thing), 3);
+    check_reopened(&world, &thing);
+    assert_int_equal(thing.people.policy, 5);
+    (void)mark(&thing, "", CURSOR_POLICY, 0);
+    check_reopened(&world, &thing);
+    assert_int_equal(thing.people.policy, 0);
+    assert_string_equal(thing.channel.epoch, epoch);
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+}
+
+/* Without members and publications it keeps its channel, over a restart. */
+static void a_policy_outlives_a_restart(void **state)
+{
+    struct world world;
+    struct thing thing;
+    begin(&world, state, 2);
+    thing_init(&thing, "room:1", 100, FOREVER);
+    thing_open(&world, &thing, 10);
+    (void)mark(&thing, "", CURSOR_POLICY, 4);
+    for (uint32_t shards = 1; shards < 4; shards++) {
+        thing_close(&thing);
+        world_stop(&world);
+        assert_int_equal(world_start(&world, shards), ERR_OK);
+        thing_open(&world, &thing, 10);
+        assert_int_equal(thing.people.policy, 4);
+        assert_int_equal(thing.people.map.count, 0);
+    }
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+}
+
 #define CASES(engine)                                                                              \
     CASE(lists_change_by_what_they_name, engine), CASE(marks_are_kept, engine),                    \
-        CASE(who_publishes_has_read, engine), CASE(long_lists_are_cut, engine)
+        CASE(who_publishes_has_read, engine), CASE(long_lists_are_cut, engine),                    \
+        CASE(a_policy_is_kept, engine)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {CASES(MEMORY), CASES(EMBEDDED), CASES(REDIS)};
-    const struct CMUnitTest others[] = {CASES(REDIS)};
+    const struct CMUnitTest tests[] = {CASES(MEMORY), CASES(EMBEDDED),
+                                       CASE(a_policy_outlives_a_restart, EMBEDDED), CASES(REDIS),
+                                       CASE(a_policy_outlives_a_restart, REDIS)};
+    const struct CMUnitTest others[] = {CASES(REDIS), CASE(a_policy_outlives_a_restart, REDIS)};
     return engines_run(ENGINE_CASES(tests), ENGINE_CASES(others), false);
 }
