@@ -62,6 +62,13 @@ test('receipts in a page', { skip: !BROWSER && 'no Chromium here' }, async (t) =
     const names = (id) => ada(`[...document.querySelectorAll("#${id} li")].map((row) => row.childNodes[1].textContent)`);
     assert.deepEqual((await names('readers')).sort(), ['Ben', 'Cleo']);
     assert.deepEqual(await names('nonreaders'), ['Dan']);
+    const times = (id) => ada(`[...document.querySelectorAll("#${id} time")].map((time) => time.textContent)`);
+    const minutes = await ada(`Array.from({ length: 9 }, (_, back) => new Date(Date.now() - back * 60000)
+      .toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' }))`);
+    const read = await times('readers');
+    assert.equal(read.length, 2);
+    for (const time of read) assert.ok(minutes.includes(time), `${time} is a minute ago, as ${minutes}`);
+    assert.deepEqual(await times('nonreaders'), ['']);
     if (process.env.PICTURE) writeFileSync(process.env.PICTURE.replace('.png', '_list.png'), await ada.picture());
     await ada('document.querySelector("dialog").close()');
   });
