@@ -83,6 +83,17 @@ static bool is_subscriber(const struct shard *shard, const struct conn *conn, st
     return subscription_find(shard, conn, channel) != UINT32_MAX;
 }
 
+/* The home has said yes: it is a member, where only members are let in. */
+static bool is_live_subscriber(const struct shard *shard, const struct conn *conn,
+                               struct bytes channel)
+{
+    uint32_t index = subscription_find(shard, conn, channel);
+    if (index == UINT32_MAX) return false;
+    const struct sub *sub = slab_at(&shard->subs, index);
+    check(sub != NULL);
+    return sub->state == SUB_LIVE;
+}
+
 /* The home knows its members; the client without a user is none of them. */
 static enum err members_only(const struct conn *conn)
 {
@@ -118,6 +129,7 @@ enum err rules_may_publish(const struct shard *shard, const struct conn *conn, s
 bool rules_subscriber_reads_history(const struct shard *shard, const struct conn *conn,
                                     const struct config_namespace *options)
 {
+    if (options->members_only) return true; /* that it is one makes it a member */
     bool is_known = conn->user_size > 0 || options->allow_history_for_anonymous;
     bool is_allowed = options->allow_history_for_client || options->allow_history_for_subscriber;
     return (is_allowed && is_known) || shard->config->client_insecure;
@@ -126,6 +138,7 @@ bool rules_subscriber_reads_history(const struct shard *shard, const struct conn
 bool rules_subscriber_sees_presence(const struct shard *shard, const struct conn *conn,
                                     const struct config_namespace *options)
 {
+    if (options->members_only) return true;
     bool is_known = conn->user_size > 0 || options->allow_presence_for_anonymous;
     bool is_allowed = options->allow_presence_for_client || options->allow_presence_for_subscriber;
     return (is_allowed && is_known) || shard->config->client_insecure;
@@ -147,6 +160,9 @@ enum err rules_may_see_presence(const struct shard *shard, const struct conn *co
                                 struct bytes channel, const struct config_namespace *options)
 {
     if (!options->presence) return ERR_NOT_AVAILABLE;
+    /* Who is subscribed is a member, and is unsubscribed with the membership. */
+    if (options->members_only)
+        return is_live_subscriber(shard, conn, channel) ? ERR_OK : ERR_NOT_MEMBER;
     bool is_known = conn->user_size > 0 || options->allow_presence_for_anonymous;
     if (options->allow_presence_for_client && is_known) return ERR_OK;
     if (options->allow_presence_for_subscriber && is_known && is_subscriber(shard, conn, channel))

@@ -43,7 +43,8 @@ bool rules_subscriber_reads_history(const struct shard *shard, const struct conn
                                     const struct config_namespace *options);
 bool rules_subscriber_sees_presence(const struct shard *shard, const struct conn *conn,
                                     const struct config_namespace *options);
-/* ERR_NOT_AVAILABLE (108) when the channel lists nobody; before permission. */
+/* ERR_NOT_AVAILABLE (108) when the channel lists nobody; before permission.  With
+ * members_only its subscribers may, who are members, and nobody else. */
 must_use enum err rules_may_see_presence(const struct shard *shard, const struct conn *conn,
                                          struct bytes channel,
                                          const struct config_namespace *options);

@@ -9,7 +9,7 @@ import { RedisCluster } from './redis_cluster.mjs';
 const CHAT = { history_size: 1000, history_ttl: '1h', allow_subscribe_for_client: true, allow_publish_for_client: true };
 const NAMESPACES = [{ name: 'chat', ...CHAT }, { name: 'mine', ...CHAT, receipts: 'sender' },
   { name: 'number', ...CHAT, receipts: 'count' }, { name: 'quiet', ...CHAT, receipts: 'off' },
-  { name: 'club', history_size: 100, history_ttl: '1h', members_only: true }];
+  { name: 'club', history_size: 100, history_ttl: '1h', members_only: true, presence: true }];
 const config = (more = {}) => ({ channel: { namespaces: NAMESPACES }, client: { token: { hmac_secret_key: SECRET } },
   http_api: { key: KEY }, ...more });
 const refused = (call, code) => assert.rejects(call, (error) => error.code === code, `wants ${code}`);
@@ -253,9 +253,14 @@ test('policies and large groups', async (t) => {
     await refused(eve.rpc('message.send', { channel: 'club:a', data: 1 }), 103);
     await refused(eve.client.centrifuge.publish('club:a', 1), 103);
     await refused(eve.client.centrifuge.history('club:a', { limit: 1 }), 103);
+    await refused(eve.client.centrifuge.presence('club:a'), 103);
+    await refused(eve.client.centrifuge.presenceStats('club:a'), 103);
+    assert.deepEqual(Object.values((await feed.subscription.presence()).clients).map(({ user }) => user), ['ann']);
+    assert.equal((await ann.client.centrifuge.presenceStats('club:a')).numUsers, 1);
     await gateway.ask('members_set', { channel: 'club:a', members: ['eve'] });
     await until(() => feed.subscription.state === 'unsubscribed', 'ann hears no more');
     await refused(ann.rpc('message.send', { channel: 'club:a', data: 2 }), 103);
+    await refused(ann.client.centrifuge.presence('club:a'), 103);
   });
 });
 
