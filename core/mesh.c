@@ -259,6 +259,26 @@ void letter_post_answer(struct post *post, struct letter *letter)
     letter_post(post, letter);
 }
 
+bool letter_waits_here(const struct post *post)
+{
+    const struct lane *lane = &post->lanes[post->index];
+    return lane->first != NULL || lane->unread != NULL;
+}
+
+void letter_request_here(struct post *post)
+{
+    struct lane *lane = &post->lanes[post->index];
+    check(lane->credits_held > 0);
+    lane->credits_held--;
+}
+
+void letter_answer_here(struct post *post)
+{
+    struct lane *lane = &post->lanes[post->index];
+    check(lane->credits_used > lane->credits_held);
+    lane->credits_used--;
+}
+
 /* ── reading ───────────────────────────────────────────────────────────── */
 
 static void letter_home(struct post *post, struct letter *letter)

@@ -89,6 +89,13 @@ void letter_credit_return(struct post *post, uint32_t to);
 /* Posts a draft as the answer to a request from letter->to. */
 void letter_post_answer(struct post *post, struct letter *letter);
 
+/* A request to oneself that is heard at once, and an answer of one's own that is given at
+ * once, need no letter: the credit that letter_credit took is spent, and given back.  Who
+ * asks so must find that nothing he said to himself before is still to be read. */
+must_use bool letter_waits_here(const struct post *post);
+void letter_request_here(struct post *post);
+void letter_answer_here(struct post *post);
+
 /* In on_letter, or while it is kept: the letter stays here until letter_release,
  * which comes once for each letter_keep. */
 void letter_keep(struct post *post, struct letter *letter);

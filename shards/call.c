@@ -71,15 +71,12 @@ void call_post(struct shard *shard, struct letter *question)
     letter_post_request(shard->post, question);
 }
 
-void call_on_answer(void *context, struct letter *letter)
+/* `from` has answered. */
+static void call_take(struct shard *shard, uint32_t from, const struct answer *answer)
 {
-    struct shard *shard = context;
-    struct answer answer;
-    letter_read_answer(letter, &shard->arena, &answer);
-
-    struct call *call = slab_find(&shard->calls, answer.call);
+    struct call *call = slab_find(&shard->calls, answer->call);
     check(call != NULL);
-    check(call->to == letter->from);
+    check(call->to == from);
     struct conn *conn = call->conn == UINT32_MAX ? NULL : conn_at(shard, call->conn);
     if (call->conn != UINT32_MAX) check(conn != NULL);
 
@@ -87,7 +84,7 @@ void call_on_answer(void *context, struct letter *letter)
     if (conn != NULL && conn->state == CONN_WS)
         metric_observe(&shard->metrics, FAMILY_COMMAND_SECONDS,
                        shard->clock.mono_ns - call->began_ns);
-    call->on_answer(shard, call, conn, &answer);
+    call->on_answer(shard, call, conn, answer);
     if (conn != NULL) {
         check(conn->calls_count > 0);
         check(conn->bulk_count >= (call->is_bulk ? 1 : 0));
@@ -98,14 +95,30 @@ void call_on_answer(void *context, struct letter *letter)
         if (shard->sub_parked > 0) indexes_add(&shard->sub_unpark, call->conn);
     }
     slab_put(&shard->calls, call);
-    if (conn != NULL) {
-        if (conn->state == CONN_DYING) conn_settle(shard, conn);
-    }
+    if (conn != NULL && conn->state == CONN_DYING) conn_settle(shard, conn);
+}
+
+void call_on_answer(void *context, struct letter *letter)
+{
+    struct shard *shard = context;
+    struct answer answer;
+    letter_read_answer(letter, &shard->arena, &answer);
+    call_take(shard, letter->from, &answer);
 }
 
 void call_answer_to(struct shard *shard, uint32_t to, const struct answer *answer)
 {
     letter_post_answer(shard->post, letter_pack_answer(shard->post, to, answer));
+}
+
+void call_answer_now(struct shard *shard, uint32_t to, const struct answer *answer)
+{
+    if (to != shard->index) {
+        call_answer_to(shard, to, answer);
+        return;
+    }
+    letter_answer_here(shard->post);
+    call_take(shard, to, answer);
 }
 
 void call_answer(struct shard *shard, const struct letter *question, const struct answer *answer)

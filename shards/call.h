@@ -70,3 +70,6 @@ void call_on_answer(void *shard, struct letter *letter);
 /* Packs and posts the answer to `question`. */
 void call_answer(struct shard *shard, const struct letter *question, const struct answer *answer);
 void call_answer_to(struct shard *shard, uint32_t to, const struct answer *answer);
+/* The same at once, without a letter, when this shard has asked: for answers that may
+ * overtake what it was told before, and not inside the call that asked. */
+void call_answer_now(struct shard *shard, uint32_t to, const struct answer *answer);

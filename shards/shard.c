@@ -215,7 +215,8 @@ uint64_t shard_wake_ms(struct shard *shard)
 {
     if (shard->letters_left || shard->dirty.count > 0 || shard->resumed.count > 0 ||
         shard->flushed.count > 0 || shard->has_woken ||
-        (shard->is_credit_back && shard->yielded.count > 0) || !inbox_is_empty(&shard->inbox))
+        (shard->is_credit_back && shard->yielded.count + shard->waiting.count > 0) ||
+        !inbox_is_empty(&shard->inbox))
         return 0;
     return wheel_next_due_ms(&shard->wheel);
 }

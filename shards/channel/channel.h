@@ -155,6 +155,11 @@ void channel_on_head(void *shard, struct letter *letter);
 void channel_on_receipt(void *shard, struct letter *letter);
 void channel_on_receipt_states(void *shard, struct letter *letter);
 
+/* Asks `home` to publish, for a call just begun: by a letter, or at once where nothing
+ * stands against it.  Not inside a callback of the store. */
+struct letter_publish;
+void channel_publish(struct shard *shard, uint32_t home, const struct letter_publish *question);
+
 /* The store's feed (struct store_sink); context is the shard. */
 void channel_on_publication(void *shard, struct store_channel *channel,
                             const struct publication *publication);

@@ -8,12 +8,15 @@
  * In a BARE channel nothing becomes durable, so the answer and the delivery are of the
  * same turn.
  *
+ * Where the sender's shard is the home, the question and its answer need no letter.
+ *
  * Budget: one copy into the store's batch, one record for the window, one
  * encoded frame per wire; no look-up but the channel's own.
  */
 #include "core/mem.h"
 #include "shards/channel/channel_parts.h"
 #include "shards/fanout/fanout.h"
+#include "shards/home.h"
 
 /* The publisher reads what it says; its other devices hear of what that made read. */
 static void publish_read(struct channel_op *op, uint64_t offset)
@@ -69,14 +72,14 @@ static void publish_on_appended(struct store_append *append, enum err err, uint6
     struct bytes epoch =
         append->epoch.size > 0 ? append->epoch : bytes_of_text(channel->stored->store.epoch);
     if (!is_repeat) publish_read(op, offset);
-    call_answer_to(channel->shard, op->to,
-                   &(struct answer){
-                       .call = op->call,
-                       .offset = offset,
-                       .time_ms = is_repeat ? publish_time(channel, offset) : op->time_ms,
-                       .epoch = offset == 0 ? BYTES_NONE : epoch,
-                       .is_repeat = is_repeat,
-                   });
+    call_answer_now(channel->shard, op->to,
+                    &(struct answer){
+                        .call = op->call,
+                        .offset = offset,
+                        .time_ms = is_repeat ? publish_time(channel, offset) : op->time_ms,
+                        .epoch = offset == 0 ? BYTES_NONE : epoch,
+                        .is_repeat = is_repeat,
+                    });
     op_end(op);
 }
 
@@ -135,64 +138,91 @@ static enum err publish_check(struct channel *channel, const struct letter_publi
     return is_backlogged(channel) ? ERR_BACKLOG : ERR_OK;
 }
 
-bool publish_ask(struct channel *channel, struct letter *letter)
+/* Publishes in a channel that may be asked; the store copies everything. */
+static void publish_take(struct channel *channel, uint32_t from, const struct letter_publish *in)
 {
     check(channel->state == CHANNEL_LIVE || channel->state == CHANNEL_BARE);
-    struct letter_publish in;
-    letter_read_publish(letter, &in);
-    enum err err = publish_check(channel, &in);
+    enum err err = publish_check(channel, in);
     if (err != ERR_OK) {
         metric_add(&channel->shard->metrics, METRIC_PUBLISH_ERRORS, 1);
-        question_refuse(channel->shard, letter->from, in.call, err);
-        return false;
+        question_refuse(channel->shard, from, in->call, err);
+        return;
     }
     if (channel->state == CHANNEL_BARE) {
-        publish_bare(channel, letter->from, &in);
-        return false;
+        publish_bare(channel, from, in);
+        return;
     }
     /* What keeps no history shows no state, so there is nothing to be older than. */
     bool has_version =
-        in.publication.version > 0 && !in.is_live_only && channel_keeps_history(channel);
+        in->publication.version > 0 && !in->is_live_only && channel_keeps_history(channel);
     bool is_covered = false;
-    if (has_version) err = version_ask(channel, &in.publication, &is_covered);
+    if (has_version) err = version_ask(channel, &in->publication, &is_covered);
     if (err != ERR_OK) {
         metric_add(&channel->shard->metrics, METRIC_PUBLISH_ERRORS, 1);
-        question_refuse(channel->shard, letter->from, in.call, err);
-        return false;
+        question_refuse(channel->shard, from, in->call, err);
+        return;
     }
     if (is_covered) {
-        answer_covered(channel, letter->from, in.call);
-        return false;
+        answer_covered(channel, from, in->call);
+        return;
     }
     uint64_t known = 0;
-    if (in.is_head) err = head_take(channel, &in.publication, in.key.size > 0, &known);
+    if (in->is_head) err = head_take(channel, &in->publication, in->key.size > 0, &known);
     if (err != ERR_OK) {
-        question_refuse(channel->shard, letter->from, in.call, err);
-        return false;
+        question_refuse(channel->shard, from, in->call, err);
+        return;
     }
     if (known > 0) {
-        answer_known(channel, letter->from, in.call, known);
-        return false;
+        answer_known(channel, from, in->call, known);
+        return;
     }
-    struct channel_op *op = op_begin(channel, letter, in.call);
-    op->is_head = in.is_head;
+    struct channel_op *op = op_for(channel, from, in->call);
+    op->is_head = in->is_head;
     op->has_version = has_version;
     const struct shard *shard = channel->shard;
     /* As the store takes it: by its server's clock where there is one. */
     op->time_ms =
         shard->store->engine->has_others ? store_now_ms(shard->store) : shard->clock.wall_ms;
-    publish_as(channel, op, &in.publication);
+    publish_as(channel, op, &in->publication);
     op->append = (struct store_append){
         .channel = &channel->stored->store,
         .type = RECORD_PUBLICATION,
-        .publication = in.publication,
-        .scope = in.scope,
-        .key = in.key,
-        .is_live_only = in.is_live_only,
+        .publication = in->publication,
+        .scope = in->scope,
+        .key = in->key,
+        .is_live_only = in->is_live_only,
         .on_appended = publish_on_appended,
     };
     store_append(channel->shard->store, &op->append);
-    return false; /* the store has copied everything */
+}
+
+bool publish_ask(struct channel *channel, struct letter *letter)
+{
+    struct letter_publish in;
+    letter_read_publish(letter, &in);
+    publish_take(channel, letter->from, &in);
+    return false;
+}
+
+/* A live channel of this shard's own is asked at once, unless something that the shard has
+ * said to itself before is still to be heard: a subscription to the same channel, say. */
+static bool publish_here(struct shard *shard, const struct letter_publish *in)
+{
+    struct bytes base;
+    if (letter_waits_here(shard->post) || home_is_receipts(in->channel, &base)) return false;
+    struct channel *channel = channel_find(shard, in->channel);
+    if (channel == NULL || channel->state != CHANNEL_LIVE) return false;
+    letter_request_here(shard->post);
+    channel_trim(channel);
+    publish_take(channel, shard->index, in);
+    channel_settle(channel);
+    return true;
+}
+
+void channel_publish(struct shard *shard, uint32_t home, const struct letter_publish *in)
+{
+    if (home == shard->index && publish_here(shard, in)) return;
+    call_post(shard, letter_pack_publish(shard->post, home, in));
 }
 
 void channel_on_publication(void *context, struct store_channel *store,

@@ -57,6 +57,6 @@ enum err cmd_publish(struct shard *shard, struct conn *conn, const struct cmd *c
         .chan_info = subscription_info_of(shard, conn, channel),
     };
     memcpy(question.publication.client, conn->client, sizeof conn->client);
-    call_post(shard, letter_pack_publish(shard->post, home, &question));
+    channel_publish(shard, home, &question);
     return ERR_OK;
 }

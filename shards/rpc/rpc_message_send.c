@@ -97,6 +97,6 @@ enum err rpc_message_send(const struct rpc *rpc)
     memcpy(question.publication.client, conn->client, sizeof conn->client);
     struct call *call;
     TRY(rpc_call(rpc, message.channel, on_sent, &call, &question.call));
-    call_post(shard, letter_pack_publish(shard->post, call->to, &question));
+    channel_publish(shard, call->to, &question);
     return ERR_OK;
 }

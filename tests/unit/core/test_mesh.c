@@ -195,6 +195,36 @@ static void request_to_oneself_holds_a_credit_too(void **state)
     world_free(w);
 }
 
+static void request_heard_at_once_needs_its_credit_alone(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, 1);
+    struct shard *a = &w->shards[0];
+    assert_false(letter_waits_here(a->post));
+    assert_true(letter_credit(a->post, 0));
+    letter_request_here(a->post);
+    assert_false(letter_credit(a->post, 0));
+    letter_answer_here(a->post);
+
+    /* Heard by a letter, answered at once: the answer counts, not how it came. */
+    assert_true(letter_credit(a->post, 0));
+    letter_post_request(a->post, text_letter(a, 0, KIND_TEXT, "q"));
+    assert_true(letter_waits_here(a->post)); /* staged */
+    assert_int_equal(mesh_read(a->post, 10), 1);
+    assert_false(letter_waits_here(a->post));
+    assert_false(letter_credit(a->post, 0));
+    letter_answer_here(a->post);
+    assert_true(letter_credit(a->post, 0));
+    letter_credit_return(a->post, 0);
+
+    letter_post(a->post, text_letter(a, 0, KIND_TEXT, "1"));
+    letter_post(a->post, text_letter(a, 0, KIND_TEXT, "2"));
+    assert_int_equal(mesh_read(a->post, 1), 1);
+    assert_true(letter_waits_here(a->post)); /* unread */
+    mesh_read(a->post, 10);
+    world_free(w);
+}
+
 static void kept_letter_stays_until_its_last_release(void **state)
 {
     (void)state;
@@ -379,6 +409,7 @@ int main(void)
         cmocka_unit_test(letter_to_oneself_needs_no_flush),
         cmocka_unit_test(credits_bound_requests_until_answers_come),
         cmocka_unit_test(request_to_oneself_holds_a_credit_too),
+        cmocka_unit_test(request_heard_at_once_needs_its_credit_alone),
         cmocka_unit_test(kept_letter_stays_until_its_last_release),
         cmocka_unit_test(kept_letter_to_oneself_comes_home),
         cmocka_unit_test(full_ring_leaves_the_chain_staged),
