@@ -128,6 +128,22 @@ static void cursors_must_agree(void)
     }
 }
 
+/* Who says something has read what came before, which hides a cursor that stood still:
+ * so one says something that all the others read. */
+static void say_and_read(uint32_t user)
+{
+    (void)device_say(&people.devices[user], 0);
+    people_calm();
+    for (uint32_t i = 0; i < USERS; i++) {
+        struct device *device = &people.devices[i];
+        uint64_t shown = device->seats[0].offset;
+        if (i == user || shown == 0 || !device_read(device, 0, shown)) continue;
+        model.asked[i] = max_u64(model.asked[i], shown);
+    }
+    people_calm();
+    cursors_must_agree();
+}
+
 static void read_some(struct device *device)
 {
     uint64_t shown = device->seats[0].offset;
@@ -173,6 +189,7 @@ static void play(void)
     for (uint32_t i = USERS; i < DEVICES; i++)
         for (uint32_t room = 0; room < ROOMS; room++) must_agree(i % USERS, i, room);
     cursors_must_agree();
+    for (uint32_t i = 0; i < USERS; i++) say_and_read(i);
     people_end();
 }
 
