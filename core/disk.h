@@ -36,6 +36,11 @@ must_use int disk_sync(int file);
  * this handle tells again. */
 void disk_ease_begin(int file, uint64_t offset, uint64_t size);
 must_use int disk_ease_end(int file, uint64_t offset, uint64_t size);
+/* From now on what is written goes to the device past the page cache: memory, offset and
+ * size of every write are multiples of DISK_SECTOR.  Nothing changes, and -EOPNOTSUPP
+ * says so, where the file system wants larger ones or always keeps pages. */
+#define DISK_SECTOR 512
+int disk_direct(int file);
 must_use int disk_truncate(int file, uint64_t size);
 /* Makes `size` bytes of real, zeroed blocks, so that later writes need no growth. */
 must_use int disk_allocate(int file, uint64_t size);

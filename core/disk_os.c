@@ -86,6 +86,19 @@ int disk_ease_end(int file, uint64_t offset, uint64_t size)
     return errno == EIO || errno == ENOSPC || errno == EDQUOT ? -errno : 0;
 }
 
+int disk_direct(int file)
+{
+    struct statx info;
+    if (statx(file, "", AT_EMPTY_PATH, STATX_DIOALIGN, &info) != 0) return -errno;
+    bool is_told = (info.stx_mask & STATX_DIOALIGN) != 0 && info.stx_dio_offset_align > 0;
+    bool is_fine =
+        info.stx_dio_offset_align <= DISK_SECTOR && info.stx_dio_mem_align <= DISK_SECTOR;
+    if (!is_told || !is_fine) return -EOPNOTSUPP;
+    int flags = fcntl(file, F_GETFL);
+    if (flags < 0 || fcntl(file, F_SETFL, flags | O_DIRECT) != 0) return -errno;
+    return 0;
+}
+
 int disk_truncate(int file, uint64_t size)
 {
     while (ftruncate(file, (off_t)size) != 0)

@@ -81,6 +81,13 @@ static bool batch_read(int file, uint64_t at, uint64_t log, uint8_t **bytes,
     return batch_open(bytes_of(*bytes, size), log, head);
 }
 
+static void segment_version(struct segment *segment, int from)
+{
+    uint8_t head[SEGMENT_HEAD];
+    int64_t got = disk_read(from, head, sizeof head, 0);
+    segment_read_version(segment, bytes_of(head, got > 0 ? (size_t)got : 0));
+}
+
 /* The number of the last batch that follows from the one before the file. */
 static uint64_t segment_newest(const struct log_copy *logs, const struct segment *segment, int from)
 {
@@ -89,7 +96,7 @@ static uint64_t segment_newest(const struct log_copy *logs, const struct segment
     uint8_t *bytes = NULL;
     while (batch_read(from, at, logs->log, &bytes, &head) && head.number > last) {
         last = head.number;
-        at += batch_size(head.payload_size);
+        at = segment_place(segment, at + batch_size(head.payload_size));
     }
     mem_free(bytes);
     return last;
@@ -99,7 +106,7 @@ static uint64_t segment_newest(const struct log_copy *logs, const struct segment
 static enum err segment_copy(struct log_copy *logs, const struct segment *segment, int from, int to)
 {
     uint64_t applied = logs->node->applied[segment->shard], at = segment_first(segment);
-    uint8_t head_bytes[SEGMENT_HEAD_MAX], *bytes = NULL;
+    uint8_t head_bytes[SEGMENT_STEP], *bytes = NULL;
     struct batch_head head;
     int64_t result = disk_read(from, head_bytes, at, 0);
     if (result == (int64_t)at) result = disk_write(to, head_bytes, at, 0);
@@ -111,7 +118,7 @@ static enum err segment_copy(struct log_copy *logs, const struct segment *segmen
         }
         uint32_t size = batch_size(head.payload_size);
         result = disk_write(to, bytes, size, at);
-        at += size;
+        at = segment_place(segment, at + size);
         logs->last = head.number;
         logs->node->backup.log_bytes += size;
     }
@@ -157,6 +164,7 @@ static void on_log(void *context, const char *name)
     snprintf(target, sizeof target, "%s/log/%s", node->backup.target, name);
     int from = disk_open(path, DISK_READ);
     if (from < 0) return; /* recycled or removed: not needed */
+    segment_version(&segment, from);
     uint64_t newest = segment_newest(logs, &segment, from);
     bool is_there = disk_size_at(path) >= 0; /* else it was renamed while it was read */
     if (newest > node->applied[segment.shard] && is_there)

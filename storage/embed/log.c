@@ -32,7 +32,7 @@ static void segment_free(struct segment *segment)
 static void chunk_free(struct log_chunk *chunk)
 {
     if (chunk == NULL) return;
-    mem_free(chunk->bytes);
+    mem_free(chunk->memory);
     mem_free(chunk);
 }
 
@@ -96,7 +96,10 @@ static struct log_chunk *chunk_create(struct shardlog *log, size_t size)
     }
     chunk = mem_alloc(sizeof *chunk);
     chunk->size = max_u64(LOG_CHUNK, size);
-    chunk->bytes = mem_resize(NULL, chunk->size); /* what is read was written before */
+    /* What is read was written before. */
+    chunk->memory = mem_resize(NULL, chunk->size + SEGMENT_STEP);
+    chunk->bytes = chunk->memory;
+    chunk->bytes += round_up((uintptr_t)chunk->memory, SEGMENT_STEP) - (uintptr_t)chunk->memory;
     return chunk;
 }
 
@@ -133,7 +136,7 @@ static struct log_batch *batch_last(const struct shardlog *log)
 
 static struct log_batch *batch_begin(struct shardlog *log, size_t size)
 {
-    size_t room = BATCH_HEAD + size + 16;
+    size_t room = BATCH_HEAD + size + SEGMENT_STEP;
     if (log->chunk == NULL || log->chunk->size - log->chunk->used < room) {
         struct log_chunk *before = log->chunk;
         log->chunk = chunk_create(log, room);
@@ -142,6 +145,7 @@ static struct log_batch *batch_begin(struct shardlog *log, size_t size)
     struct log_batch *batch = mem_alloc(sizeof *batch);
     batch->chunk = log->chunk;
     batch->at = log->chunk->used;
+    check(batch->at % SEGMENT_STEP == 0);
     batch->size = BATCH_HEAD;
     list_init(&batch->items);
     log->chunk->used += BATCH_HEAD;
@@ -155,7 +159,7 @@ static void batch_move(struct shardlog *log, struct log_batch *batch, size_t siz
 {
     struct log_chunk *before = batch->chunk;
     check(before == log->chunk);
-    struct log_chunk *chunk = chunk_create(log, round_up(batch->size + size, 8));
+    struct log_chunk *chunk = chunk_create(log, round_up(batch->size + size, SEGMENT_STEP));
     memcpy(chunk->bytes, before->bytes + batch->at, batch->size);
     before->used = batch->at;
     before->batches--;
@@ -173,12 +177,13 @@ struct log_batch *shardlog_reserve(struct shardlog *log, size_t size, size_t *at
     struct log_batch *batch = batch_last(log);
     if (batch != NULL && batch->size + size > LOG_BATCH_MAX) {
         /* Closed.  The next one begins behind its padding. */
-        log->chunk->used = batch->at + round_up(batch->size, 8);
+        log->chunk->used = batch->at + round_up(batch->size, SEGMENT_STEP);
         batch = NULL;
     }
     if (batch == NULL) batch = batch_begin(log, size);
-    /* 8 for the padding that batch_seal includes. */
-    if (batch->at + batch->size + size + 8 > batch->chunk->size) batch_move(log, batch, size + 8);
+    /* And room for its padding. */
+    if (batch->at + batch->size + size + SEGMENT_STEP > batch->chunk->size)
+        batch_move(log, batch, size + SEGMENT_STEP);
     *at = batch->size;
     batch->size += size;
     batch->chunk->used = batch->at + batch->size;
@@ -196,7 +201,7 @@ static bool shardlog_waits(const struct shardlog *log)
 static bool shardlog_fits(const struct shardlog *log)
 {
     const struct segment *current = log->current;
-    uint64_t waiting = log->waiting_bytes + BATCH_HEAD + 8;
+    uint64_t waiting = log->waiting_bytes + BATCH_HEAD + SEGMENT_STEP;
     return current != NULL && current->used + waiting <= current->size;
 }
 
@@ -220,7 +225,7 @@ static void shardlog_refuse_waiting(struct shardlog *log)
     list_init(&refused);
     for (struct list *node; (node = list_take(&log->waiting)) != NULL;) list_append(&refused, node);
     log->waiting_bytes = 0;
-    if (log->chunk != NULL) log->chunk->used = round_up(log->chunk->used, 8);
+    if (log->chunk != NULL) log->chunk->used = round_up(log->chunk->used, SEGMENT_STEP);
     for (struct list *node; (node = list_take(&refused)) != NULL;) {
         struct log_batch *batch = container_of(node, struct log_batch, link);
         log->hooks.on_failed(log->hooks.context, batch, false);
@@ -325,11 +330,14 @@ static void shardlog_prepare(struct shardlog *log, uint64_t needed)
     made->generation = log->generation;
     made->shard = log->env->shard;
     made->salt = log->salt;
+    made->is_stepped = true;
+    /* "written": the kernel is to have it, not the device. */
+    made->is_direct = log->is_durable;
     made->number = before + 1;
     made->size = SEGMENT_SIZE_MAX;
     if (growth < 8)
         made->size = min_u64(SEGMENT_SIZE_MAX, (uint64_t)SEGMENT_SIZE_MIN << 2 * growth);
-    made->size = max_u64(made->size, round_up(needed + SEGMENT_HEAD_MAX, 4096));
+    made->size = max_u64(made->size, round_up(needed + SEGMENT_STEP, 4096));
     log->files.made = made;
     struct list *spare = list_is_empty(&log->spare) ? NULL : log->spare.next;
     if (spare != NULL && container_of(spare, struct segment, link)->size == made->size) {
@@ -408,7 +416,7 @@ void shardlog_submit(struct shardlog *log)
     if (log->writing != NULL || log->is_failed || list_is_empty(&log->waiting)) return;
     struct log_batch *batch = container_of(log->waiting.next, struct log_batch, link);
     uint32_t payload_size = (uint32_t)(batch->size - BATCH_HEAD);
-    uint32_t size = batch_size(payload_size);
+    uint32_t size = (uint32_t)round_up(batch_size(payload_size), SEGMENT_STEP);
     if (!shardlog_room(log, size)) {
         if (!log->files.is_under_way && shardlog_waits(log)) shardlog_refuse_waiting(log);
         return;

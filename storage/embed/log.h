@@ -53,7 +53,8 @@
 #define LOG_IDLE_MAX   40
 
 struct log_chunk {
-    uint8_t *bytes;
+    void *memory;   /* heap block that holds … */
+    uint8_t *bytes; /* … these, at a multiple of SEGMENT_STEP, as batches in it are */
     size_t size;
     size_t used;      /* up to the end of the newest batch */
     uint32_t batches; /* that are still needed */

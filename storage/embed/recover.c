@@ -235,7 +235,7 @@ static enum err recover_file(struct recover *recover, const struct segment *segm
             if (err == ERR_STORE_CORRUPT) return recover_nonsense(recover, segment, at);
             TRY(err);
         }
-        at += batch_size(head.payload_size);
+        at = segment_place(segment, at + batch_size(head.payload_size));
         recover->end_at = at;
         recover_say(recover, at);
     }
@@ -262,6 +262,7 @@ static enum err recover_segment(struct recover *recover, const struct segment *s
          * later is damage like any other, found by what is missing. */
         struct segment made = *segment;
         made.salt = seals_salt(&recover->node->seals, made.generation);
+        segment_read_version(&made, bytes_of(bytes, (size_t)got));
         struct reader reader = reader_of(bytes_of(bytes, (size_t)got));
         (void)read_bytes(&reader, 32);
         made.size = read_u64(&reader);

@@ -9,10 +9,11 @@
 #include "core/hash.h"
 #include "core/log.h"
 
-#define SEGMENT_MAGIC  "SLUICELG"
-#define VERSION_PLAIN  1
-#define VERSION_SEALED 2
-#define BATCH_MAGIC    0x31424c53u /* "SLB1" */
+#define SEGMENT_MAGIC "SLUICELG"
+/* Sealed: one more; stepped: two more. */
+#define VERSION_PLAIN 1
+#define VERSION_LAST  4
+#define BATCH_MAGIC   0x31424c53u /* "SLB1" */
 
 void segment_path(char path[SEGMENT_PATH_SIZE], const char *directory, uint64_t generation,
                   uint32_t shard, uint64_t number)
@@ -39,9 +40,9 @@ static size_t segment_head(uint8_t head[SEGMENT_HEAD_MAX], const struct segment 
                            const uint8_t incarnation[16])
 {
     static const uint8_t zeroes[SEGMENT_HEAD_MAX - SEGMENT_HEAD - SEGMENT_SALT];
-    struct writer writer = writer_of(head, segment_first(segment));
+    struct writer writer = writer_of(head, segment_head_size(segment));
     write_text(&writer, SEGMENT_MAGIC);
-    write_u32(&writer, segment->salt == NULL ? VERSION_PLAIN : VERSION_SEALED);
+    write_u32(&writer, VERSION_PLAIN + (segment->salt != NULL) + 2u * segment->is_stepped);
     write_u32(&writer, segment->shard);
     write_u64(&writer, segment->generation);
     write_u64(&writer, segment->number);
@@ -55,6 +56,14 @@ static size_t segment_head(uint8_t head[SEGMENT_HEAD_MAX], const struct segment 
     write_u32(&writer, hash_crc32c(0, head, writer.used));
     check(!writer.failed && writer.used == writer.size);
     return writer.used;
+}
+
+void segment_read_version(struct segment *segment, struct bytes bytes)
+{
+    struct reader reader = reader_of(bytes);
+    (void)read_bytes(&reader, strlen(SEGMENT_MAGIC));
+    uint32_t version = read_u32(&reader);
+    segment->is_stepped = !reader.failed && version > 2 && version <= VERSION_LAST;
 }
 
 bool segment_check(struct bytes bytes, const struct segment *segment, const uint8_t incarnation[16])
@@ -77,7 +86,8 @@ static enum err segment_fail(struct segment *segment, const char *what, int64_t 
 enum err segment_prepare(struct segment *segment, const char *directory,
                          const uint8_t incarnation[16], struct segment *recycled)
 {
-    uint8_t head[SEGMENT_HEAD_MAX];
+    /* A recycled file takes whole sectors only. */
+    _Alignas(SEGMENT_STEP) uint8_t head[SEGMENT_STEP] = {0};
     int64_t result = 0;
     segment_path(segment->path, directory, segment->generation, segment->shard, segment->number);
     if (recycled != NULL) {
@@ -95,15 +105,16 @@ enum err segment_prepare(struct segment *segment, const char *directory,
         result = disk_allocate(segment->file, segment->size);
         if (result < 0) return segment_fail(segment, "allocate", result);
     }
-    size_t size = segment_head(head, segment, incarnation);
-    result = disk_write(segment->file, head, size, 0);
+    (void)segment_head(head, segment, incarnation);
+    result = disk_write(segment->file, head, segment_first(segment), 0);
     if (result < 0) return segment_fail(segment, "write", result);
     result = disk_sync(segment->file);
     if (result < 0) return segment_fail(segment, "sync", result);
     result = disk_sync_dir(directory);
     if (result < 0) return segment_fail(segment, "sync of the directory", result);
-    segment->used = size;
+    segment->used = segment_first(segment);
     segment->last = 0;
+    if (segment->is_direct) (void)disk_direct(segment->file);
     return ERR_OK;
 }
 

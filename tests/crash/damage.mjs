@@ -3,20 +3,22 @@
 import { closeSync, openSync, readdirSync, readFileSync, truncateSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
-const HEAD = 64, SEALED_HEAD = 128, BATCH_HEAD = 40;
+const HEAD = 64, SEALED_HEAD = 128, BATCH_HEAD = 40, SECTOR = 512;
 
 /** The batches of a file, as far as their heads make a chain. */
 function batchesOf(path) {
   const bytes = readFileSync(path), batches = [];
   if (bytes.length < HEAD || bytes.toString('latin1', 0, 8) !== 'SLUICELG') return { bytes, batches, end: 0 };
-  let at = bytes.readUInt32LE(8) === 2 ? SEALED_HEAD : HEAD;
+  const version = bytes.readUInt32LE(8), step = version > 2 ? SECTOR : 8;
+  const place = (end) => Math.ceil(end / step) * step;
+  let at = place(version % 2 === 0 ? SEALED_HEAD : HEAD);
   while (at + BATCH_HEAD <= bytes.length && bytes.toString('latin1', at, at + 4) === 'SLB1') {
     const batch = { at, size: BATCH_HEAD + bytes.readUInt32LE(at + 4), log: bytes.readBigUInt64LE(at + 8),
       number: bytes.readBigUInt64LE(at + 16), durable: bytes.readBigUInt64LE(at + 24) };
     const last = batches.at(-1);
     if (at + batch.size > bytes.length || (last && (batch.log !== last.log || batch.number !== last.number + 1n))) break;
     batches.push(batch);
-    at += Math.ceil(batch.size / 8) * 8;
+    at = place(at + batch.size);
   }
   return { bytes, batches, end: at };
 }

@@ -224,6 +224,12 @@ int disk_ease_end(int handle, uint64_t offset, uint64_t size)
     return 0;
 }
 
+int disk_direct(int handle)
+{
+    (void)handle;
+    return 0;
+}
+
 int disk_truncate(int handle, uint64_t size)
 {
     pause_for(CALL_TRUNCATE, file_of(handle)->number, size);

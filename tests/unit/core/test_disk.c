@@ -70,6 +70,29 @@ static void file_is_written_read_and_cut(void **state)
     assert_int_equal(disk_close(file), -EBADF);
 }
 
+/* Past the page cache or not, as the file system allows: what was written is there. */
+static void whole_sectors_are_written_directly(void **state)
+{
+    (void)state;
+    _Alignas(DISK_SECTOR) static uint8_t sectors[2 * DISK_SECTOR];
+    uint8_t got[2 * DISK_SECTOR];
+    memset(sectors, 'd', sizeof sectors);
+    int file = disk_open(in_home("direct"), DISK_READ | DISK_WRITE | DISK_CREATE);
+    assert_true(file >= 0);
+    assert_int_equal(disk_allocate(file, 8192), 0);
+    assert_int_equal(disk_sync(file), 0);
+    int result = disk_direct(file);
+    assert_true(result == 0 || result == -EOPNOTSUPP);
+    assert_int_equal(disk_write(file, sectors, sizeof sectors, DISK_SECTOR), sizeof sectors);
+    assert_int_equal(disk_sync(file), 0);
+    int reader = disk_open(in_home("direct"), DISK_READ);
+    assert_int_equal(disk_read(reader, got, sizeof got, DISK_SECTOR), sizeof got);
+    assert_memory_equal(got, sectors, sizeof got);
+    assert_int_equal(disk_size(file), 8192);
+    assert_int_equal(disk_close(reader), 0);
+    assert_int_equal(disk_close(file), 0);
+}
+
 /* Real blocks: what is allocated is zero, stays what was there, and counts. */
 static void allocated_blocks_are_real(void **state)
 {
@@ -163,6 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_directory(file_is_written_read_and_cut),
+        in_directory(whole_sectors_are_written_directly),
         in_directory(allocated_blocks_are_real),
         in_directory(directories_are_made_listed_and_synced),
         in_directory(lock_is_of_one_process),

@@ -336,7 +336,7 @@ static void file_read(void)
     int file = open(path, O_RDONLY | O_CLOEXEC);
     assert_int_equal(read(file, file_bytes, sizeof file_bytes), sizeof file_bytes);
     close(file);
-    for (size_t at = SEGMENT_HEAD;; at = last_end) {
+    for (size_t at = SEGMENT_STEP;; at = round_up(last_end, SEGMENT_STEP)) {
         struct bytes rest = bytes_of(file_bytes + at, sizeof file_bytes - at);
         if (!batch_open(rest, log_id(1, 0), &batch)) break;
         last_at = at;
@@ -399,8 +399,9 @@ static void half_a_batch_behind_what_was_acknowledged_is_cut(void **state)
     (void)state;
     image_marked(CONFIG_DURABLE);
     file_read();
-    memcpy(file_bytes + last_end, file_bytes + last_at, last_end - last_at - 8);
-    file_bytes[last_end + 16]++; /* the next number */
+    size_t next = round_up(last_end, SEGMENT_STEP);
+    memcpy(file_bytes + next, file_bytes + last_at, last_end - last_at - 8);
+    file_bytes[next + 16]++; /* the next number */
     data_renew_with(sizeof file_bytes);
     assert_int_equal(assert_started(true), head);
 }
