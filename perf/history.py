@@ -8,6 +8,7 @@ import datetime
 import json
 import os
 import platform
+import statistics
 import subprocess
 
 from gateway import TOP
@@ -29,7 +30,7 @@ def read():
         return [json.loads(line) for line in file if line.strip()]
 
 
-def record(results, others):
+def record(results, others_cpus):
     """Adds what was measured to the commit's line and draws anew; says what it did."""
     commit = git("rev-parse", "--short=10", "HEAD")
     if commit is None:
@@ -43,7 +44,7 @@ def record(results, others):
         entries.append(entry)
     entry.update(subject=git("log", "-1", "--format=%s"), cpus=os.cpu_count(), kernel=platform.release(),
                  date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%MZ"),
-                 others_cpus=round(others, 2))
+                 others_cpus=round(statistics.median(others_cpus), 2) if others_cpus else None)
     entry["lines"].update({name: rounded(result) for name, result in results.items() if "error" not in result})
     os.makedirs(FOLDER, exist_ok=True)
     with open(DATA, "w", encoding="utf-8") as file:

@@ -356,11 +356,11 @@ def main():
     options = parse()
     run = Run(options)
     if options.first:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # servers and clients inherit it
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))  # servers and clients inherit it
     may_take = sum(line[5] for line in options.lines) / (6 if options.short else 1)
     print(f"{len(options.lines)} lines, {options.rounds} rounds each; at most {may_take / 60:.0f} minutes\n",
           file=sys.stderr, flush=True)
-    results = {}
+    results, recorded = {}, "Not recorded."
     table = ["| figure | goal | ours | floor, epoll | floor, io_uring (crossing: one shard) | ratio (range) | |",
              "|---|---|---|---|---|---|---|"]
     for line in options.lines:
@@ -375,6 +375,8 @@ def main():
         except (RuntimeError, OSError) as error:
             result = {"error": str(error)}
         results[line[0]] = result
+        if not (options.short or options.no_history or options.settings):
+            recorded = history.record(results, run.others)
         table.append(row(line, result))
         run.say(f"{table[-1]} in {time.monotonic() - began:.0f} s {json.dumps(result.get('more', {}))}")
     print("\n" + "\n".join(table))
@@ -382,8 +384,7 @@ def main():
     print(f"\n{'One short round: a look, no evidence.  ' if options.short else ''}"
           f"Other programs used {others:.2f} CPUs meanwhile"
           f"{'; above 0.1 these figures say little.' if others > 0.1 else '.'}")
-    if not (options.short or options.no_history or options.settings):
-        print(history.record(results, others))
+    print(recorded)
     sys.exit(1 if any("error" in result for result in results.values()) else 0)
 
 
