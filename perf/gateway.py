@@ -109,11 +109,12 @@ class Floor:
         self.process.wait(60)
 
 
-def swarm(build, server, *settings, **more):
-    """One run of sluice-swarm against `server` (its pid and port): its figures, flat."""
+def swarm(build, server, *settings, shows=False, cpus="1", **more):
+    """One run of sluice-swarm against `server` (its pid and port): its figures, flat.
+    `shows`: a line a second of how far it is."""
     command = [os.path.join(build, "perf/swarm/sluice-swarm"), *settings, f"port={server.port}",
                *(f"{name}={value}" for name, value in more.items()), "--pid", str(server.pid),
-               "--server-cpu", "0", "--cpu", "1", "--json", "--quiet"]
+               "--server-cpu", "0", "--cpu", cpus, "--json", *([] if shows else ["--quiet"])]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE)
     figures = json.loads(done.stdout) if done.stdout else {"failure": "it said nothing"}
     if done.returncode != 0:

@@ -116,7 +116,7 @@ def judged(results, value):
             "more": {"gathered": figures["gathered"], "floor_gathered": medians(results[better])["gathered"],
                      "frame_bytes": [round(figures["bytes_per_unit"], 1),
                                      round(medians(results[better])["bytes_per_unit"], 1)],
-                     "user_percent": figures["user_percent"], "p99_us": figures["p99_us"],
+                     "user_percent": figures["user_percent"], "p99_us": figures["p99_us"], "resumed": figures["resumed"],
                      "floor_p99_us": medians(results[better])["p99_us"]}}
 
 
