@@ -38,6 +38,15 @@ static inline void list_append(struct list *head, struct list *node)
     head->prev->next = node;
     head->prev = node;
 }
+/* Adds `node` before everything. */
+static inline void list_prepend(struct list *head, struct list *node)
+{
+    check(node->next == NULL);
+    node->next = head->next;
+    node->prev = head;
+    head->next->prev = node;
+    head->next = node;
+}
 /* A no-op for a node in no list. */
 static inline void list_remove(struct list *node)
 {

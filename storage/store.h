@@ -260,9 +260,10 @@ struct store_server {
     const char *problem; /* NULL: none */
 };
 
+#define STORE_DETAIL_MAX 320
 struct store_health {
     bool is_ok;                         /* appends can become durable now */
-    char detail[160];                   /* one sentence for people */
+    char detail[STORE_DETAIL_MAX];      /* one sentence for people */
     uint64_t lag_bytes;                 /* embedded: log not yet applied */
     uint64_t latency_us;                /* of the last commit or round trip */
     const char *durability;             /* "durable", "written" or "memory" */

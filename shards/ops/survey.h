@@ -32,7 +32,7 @@ struct survey_shard {
     uint64_t clients, subscriptions, channels;
     uint64_t store_lag_bytes, store_latency_us, keys_latency_us;
     uint8_t keys_state; /* enum keys_state, of shard 0 */
-    char store_detail[160];
+    char store_detail[STORE_DETAIL_MAX];
 };
 
 struct survey {

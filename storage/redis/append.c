@@ -266,7 +266,7 @@ static void call_note_end(const struct append_call *call, enum err err)
     }
     /* Refused, for want of rights, memory or a disk: the link says why. */
     if (err == ERR_STORE_DOWN) server->is_refusing = true;
-    if (err == ERR_OK) server->is_refusing = false;
+    if (err == ERR_OK) server_takes_again(server);
     if (!call->is_plain) server->seq_answered = max_u64(server->seq_answered, call->seq);
 }
 

@@ -16,6 +16,7 @@ void facts_take(struct redis_server *server, const struct hello_server *said)
         server->before = *now;
         *now = (struct lineage){0};
         memcpy(now->text, said->lineage, sizeof now->text);
+        server->evicted = said->evicted;
         for (uint32_t i = 0; i < redis->node->options.partitions; i++)
             if (redis->partitions[i].server == server) redis->partitions[i].is_arrived = true;
     }
@@ -36,9 +37,27 @@ static void facts_heard(struct redis_server *server, bool was_durable)
     if (is_of_now(server)) facts_take(server, said);
     if (said->is_durable == was_durable || server->redis->store.env.shard != 0) return;
     log_warn(said->is_durable
-                 ? "Redis answers after its log is on disk from now on address=%s"
-                 : "Redis does not wait for its disk any more before it answers address=%s",
+                 ? "Redis keeps what it answers from now on address=%s"
+                 : "Redis may lose what it answers from now on; see its appendonly, appendfsync, "
+                   "no-appendfsync-on-rewrite and maxmemory-policy address=%s",
              server->place.text);
+}
+
+/* Nobody can say which: a history that is gone is found by who asks for it, an idempotency
+ * key by nobody.  A count that falls is of another process. */
+static void facts_evicted(struct redis_server *server)
+{
+    const struct redis_store *redis = server->redis;
+    uint64_t evicted = server_said(server)->evicted, before = server->evicted;
+    server->evicted = evicted;
+    if (evicted <= before) return;
+    server->evicted_ms = redis_now_ms(redis);
+    if (redis->store.env.shard != 0) return;
+    metric_add(redis->store.env.metrics, METRIC_STORE_EVICTED, evicted - before);
+    log_error("Redis gave keys away for want of memory: histories, members and idempotency keys "
+              "may be among them; raise its maxmemory and set maxmemory-policy to noeviction "
+              "address=%s keys=%llu",
+              server->place.text, (unsigned long long)(evicted - before));
 }
 
 static void info_write(struct link_call *call, struct link *link, struct resp_out *out)
@@ -56,6 +75,7 @@ static void info_on_end(struct link_call *call, enum err err, const struct reply
     if (err != ERR_OK || reply->type == REPLY_ERROR) return;
     hello_hear_info(said, reply);
     facts_heard(server, was_durable);
+    facts_evicted(server);
 }
 
 static void pace_write(struct link_call *call, struct link *link, struct resp_out *out)
@@ -86,7 +106,7 @@ void facts_look(struct redis_server *server)
     server->is_info_calling = server->is_config_calling = true;
     server->info_call = (struct link_call){.route = 0, .write = info_write, .on_end = info_on_end};
     server->config_call =
-        (struct link_call){.route = 0, .write = pace_write, .on_end = pace_on_end};
+        (struct link_call){.is_optional = true, .write = pace_write, .on_end = pace_on_end};
     link_call(link, &server->info_call, link_due_ms(link));
     link_call(link, &server->config_call, link_due_ms(link));
     if (server == server->redis->root) partitions_look(server->redis);

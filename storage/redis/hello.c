@@ -24,6 +24,14 @@ static_assert(STEP_COUNT <= array_count(((struct hello *)NULL)->steps), "a flag 
 /* The oldest release with sharded pub/sub and SET NX GET. */
 #define VERSION_LEAST 7
 
+const char *link_role_name(enum link_role role)
+{
+    static const char *const names[] = {
+        [LINK_COMMANDS] = "commands", [LINK_PUBLISH] = "publish", [LINK_FEED] = "feed",
+        [LINK_SENTINEL] = "sentinel", [LINK_SEED] = "seed",       [LINK_EVENTS] = "events"};
+    return names[role];
+}
+
 static const char *role_user(const struct redis_options *options, enum link_role role)
 {
     return role == LINK_SENTINEL ? options->sentinel_user : options->user;
@@ -74,19 +82,23 @@ static void write_witness(const struct redis_options *options, struct resp_out *
 
 void hello_ask_info(struct resp_out *out)
 {
-    resp_begin(out, 4);
+    resp_begin(out, 5);
     resp_text(out, "INFO");
     resp_text(out, "server");
     resp_text(out, "replication");
     resp_text(out, "persistence");
+    resp_text(out, "stats");
 }
 
 void hello_ask_config(struct resp_out *out)
 {
-    resp_begin(out, 3);
+    resp_begin(out, 6);
     resp_text(out, "CONFIG");
     resp_text(out, "GET");
     resp_text(out, "appendfsync");
+    resp_text(out, "no-appendfsync-on-rewrite");
+    resp_text(out, "maxmemory");
+    resp_text(out, "maxmemory-policy");
 }
 
 static void write_step(enum step step, const struct hello *hello, struct resp_out *out)
@@ -255,13 +267,28 @@ void hello_hear_info(struct hello_server *said, const struct reply *reply)
     if (!said->has_log || !had_log) said->is_durable = false; /* until the next look at its pace */
     if (bytes_to_u64(info_value(info, "connected_slaves"), &replicas))
         said->replicas = (uint32_t)min_u64(replicas, UINT32_MAX);
+    bytes_to_u64(info_value(info, "evicted_keys"), &said->evicted);
+}
+
+/* The value of an option among the pairs of the answer to CONFIG GET, or nothing. */
+static struct bytes config_value(const struct reply *reply, const char *name)
+{
+    for (uint32_t i = 0; reply_item(reply, i + 1) != NULL; i += 2) {
+        if (bytes_equal_text(reply_text(reply_item(reply, i)), name))
+            return reply_text(reply_item(reply, i + 1));
+    }
+    return BYTES_NONE;
 }
 
 /* A server that forbids CONFIG is taken for one that may lose its last second. */
 void hello_hear_config(struct hello_server *said, const struct reply *reply)
 {
-    const struct reply *value = reply_item(reply, 1);
-    said->is_durable = said->has_log && bytes_equal_text(reply_text(value), "always");
+    struct bytes policy = config_value(reply, "maxmemory-policy");
+    bool is_bounded = !bytes_equal_text(config_value(reply, "maxmemory"), "0");
+    said->is_evicting = policy.size > 0 && is_bounded && !bytes_equal_text(policy, "noeviction");
+    said->is_durable = said->has_log && !said->is_evicting &&
+                       bytes_equal_text(config_value(reply, "appendfsync"), "always") &&
+                       !bytes_equal_text(config_value(reply, "no-appendfsync-on-rewrite"), "yes");
 }
 
 static enum err judge_partitions(const struct redis_options *options,

@@ -46,6 +46,8 @@ enum link_role {
     LINK_EVENTS,   /* read_cursor_events: no server of the store, or not only */
 };
 
+const char *link_role_name(enum link_role role);
+
 /* What the server said of itself. */
 struct hello_server {
     /* Run id and, of a replica that was promoted, replication id, else zeros: changes with
@@ -56,6 +58,8 @@ struct hello_server {
     uint64_t time_ms;  /* Unix milliseconds by its clock when it said this; 0: it does not say */
     bool has_log;      /* appendonly … */
     bool is_durable;   /* … and answers only after that is on disk: a restart loses nothing */
+    bool is_evicting;  /* it gives away what was acknowledged when its memory is full */
+    uint64_t evicted;  /* keys that it has given away since it was started */
     uint32_t replicas; /* linked to it */
     char digests[SCRIPT_COUNT][SCRIPT_DIGEST_SIZE + 1];
 };
@@ -80,8 +84,8 @@ void hello_write(struct hello *hello, const struct redis_options *options,
 must_use enum err hello_take(struct hello *hello, const struct reply *reply);
 bool hello_is_done(const struct hello *hello);
 
-/* What may change while a connection stands, asked again; the answers set `replicas`,
- * `replication_id` and `is_durable`. */
+/* What may change while a connection stands, asked again; the answers set all but the
+ * lineage, the parent, the time and the digests. */
 void hello_ask_info(struct resp_out *out);
 void hello_hear_info(struct hello_server *said, const struct reply *reply);
 void hello_ask_config(struct resp_out *out);

@@ -22,10 +22,6 @@
 #define TICK_MS          50
 #define STOP_MS          1000
 
-static const char *const role_names[] = {
-    [LINK_COMMANDS] = "commands", [LINK_PUBLISH] = "publish", [LINK_FEED] = "feed",
-    [LINK_SENTINEL] = "sentinel", [LINK_SEED] = "seed",       [LINK_EVENTS] = "events"};
-
 static uint64_t link_now_ms(const struct link *link)
 {
     return clock_turn_ms(link->links->clock);
@@ -143,24 +139,14 @@ uint64_t link_due_ms(const struct link *link)
 /* Calls whose bytes never reached the kernel did not run: they wait again. */
 static void link_save_unsent(struct link *link)
 {
-    struct list unsent;
-    list_init(&unsent);
     for (; link->unsent_count > 0; link->unsent_count--) {
-        struct list *node = link->pending.prev;
-        check(node != &link->pending);
-        list_remove(node);
+        struct link_call *call = container_of(link->pending.prev, struct link_call, link);
+        check(link->pending_count > 0);
         link->pending_count--;
-        node->next = unsent.next;
-        node->prev = &unsent;
-        unsent.next->prev = node;
-        unsent.next = node;
-    }
-    struct list *node = unsent.next;
-    for (; node != &unsent; node = node->next) {
-        struct link_call *call = container_of(node, struct link_call, link);
+        list_remove(&call->link);
         call->due_ms += link->options->connect_timeout_ms; /* was: when it was written */
+        list_prepend(&link->waiting, &call->link);
     }
-    list_put_back(&unsent, &link->waiting);
 }
 
 void link_drop(struct link *link, const char *problem)
@@ -171,7 +157,7 @@ void link_drop(struct link *link, const char *problem)
     if (problem != NULL) link_say(link, problem);
     if (!link->is_stopping && (was_up || link->attempts == 0))
         log_warn("the link to Redis is lost address=%s role=%s reason=\"%s\"", link->place->text,
-                 role_names[link->role], link->problem);
+                 link_role_name(link->role), link->problem);
     link->attempts++;
     if (was_up) link->down_ms = link_now_ms(link);
     link_move(link, LINK_CLOSING);
@@ -218,20 +204,33 @@ static void take_refused(struct link *link, struct link_call *call)
     if (link->state == LINK_READY) link_move(link, LINK_AGAIN);
 }
 
-/* The call did not run, and nobody can help it. */
-static void take_down(struct link *link, struct link_call *call, const struct reply *reply,
-                      bool ends_link)
+static void note_refusal(struct link *link, const struct link_call *call, struct bytes text)
 {
-    snprintf(link->problem, sizeof link->problem, "Redis at %s refuses: %.*s", link->place->text,
-             (int)min_u64(reply->text.size, 120), (const char *)reply->text.at);
+    if (call->is_optional) return;
+    refusal_write(link->place->text, text, link->refusal, sizeof link->refusal);
+    if (link_refusal(link) == NULL) log_warn("%s", link->refusal);
+    link->refused_ms = link_now_ms(link);
+}
+
+/* The call did not run, and nobody can help it. */
+static void take_down(struct link *link, struct link_call *call, const struct reply *reply)
+{
+    note_refusal(link, call, reply->text);
     call_end(link, call, ERR_STORE_DOWN, NULL);
-    if (ends_link) link_drop(link, NULL);
+}
+
+/* Nor can another on this connection. */
+static void take_end(struct link *link, struct link_call *call, const struct reply *reply)
+{
+    refusal_write(link->place->text, reply->text, link->problem, sizeof link->problem);
+    call_end(link, call, ERR_STORE_DOWN, NULL);
+    link_drop(link, NULL);
 }
 
 static void take_elsewhere(struct link *link, struct link_call *call, const struct reply *reply)
 {
     if (call->route == 0) {
-        take_down(link, call, reply, false);
+        take_down(link, call, reply);
         return;
     }
     check(link->calls_count > 0);
@@ -249,16 +248,18 @@ static void take_call(struct link *link, const struct reply *reply)
     link->pending_count--;
     link->ended++;
     struct link_call *call = container_of(node, struct link_call, link);
-    enum refusal refusal = refusal_of(reply);
-    switch (refusal) {
-    case REFUSAL_NONE: call_end(link, call, ERR_OK, reply); break;
+    switch (refusal_of(reply)) {
+    case REFUSAL_NONE:
+        if (refusal_is_of_script(reply)) note_refusal(link, call, reply->text);
+        call_end(link, call, ERR_OK, reply);
+        break;
     case REFUSAL_STALE:
         link->is_doubted = link->is_doubted || reply_is_error(reply, "LINEAGE");
         take_refused(link, call);
         break;
     case REFUSAL_ELSEWHERE: take_elsewhere(link, call, reply); break;
-    case REFUSAL_CALL:
-    case REFUSAL_LINK: take_down(link, call, reply, refusal == REFUSAL_LINK); break;
+    case REFUSAL_CALL: take_down(link, call, reply); break;
+    case REFUSAL_LINK: take_end(link, call, reply); break;
     }
     if (link->state == LINK_AGAIN && link->is_refused && list_is_empty(&link->pending)) {
         link->is_refused = false;
@@ -283,7 +284,7 @@ static void take_hello(struct link *link, const struct reply *reply)
     link_move(link, LINK_READY);
     list_put_back(&link->again, &link->waiting);
     if (is_again) return;
-    log_info("linked to Redis address=%s role=%s", link->place->text, role_names[link->role]);
+    log_info("linked to Redis address=%s role=%s", link->place->text, link_role_name(link->role));
     link->attempts = 0;
     link->down_ms = 0;
     link->problem[0] = 0;

@@ -46,6 +46,7 @@ struct link_call {
     uint32_t route;    /* of route.c: 0: bound to its link, else partition plus 1 */
     uint64_t limit_ms; /* of route.c: however often it is written, it ends by then */
     bool is_single;    /* of route.c: it names one key, which is whole wherever it is */
+    bool is_optional;  /* Redis may refuse it, and nobody minds */
     uint64_t due_ms;   /* while unwritten: ERR_STORE_DOWN from then on; then: when it was written */
     /* Writes exactly one command; may run again when the first had no effect. */
     void (*write)(struct link_call *call, struct link *link, struct resp_out *out);
@@ -115,6 +116,8 @@ struct link {
     uint32_t calls_count;
     uint32_t pending_count;
     uint32_t unsent_count;
+    uint64_t refused_ms; /* when Redis last refused a call, or broke off a script; 0: never */
+    char refusal[HELLO_PROBLEM_MAX]; /* in what words */
     char problem[HELLO_PROBLEM_MAX]; /* why it is not ready, for people */
 };
 
@@ -157,6 +160,16 @@ void link_drop(struct link *link, const char *problem);
 static inline bool link_is_ready(const struct link *link)
 {
     return link->state == LINK_READY;
+}
+/* How long a refusal is told: whoever is refused tries again within that, and a test of what
+ * was mended does not wait for long. */
+#define LINK_REFUSAL_MS 5000
+/* What Redis refused lately, and why; NULL: nothing. */
+static inline const char *link_refusal(const struct link *link)
+{
+    bool is_recent = link->refused_ms > 0 &&
+                     clock_turn_ms(link->links->clock) < link->refused_ms + LINK_REFUSAL_MS;
+    return is_recent ? link->refusal : NULL;
 }
 /* True exactly when the lineage in hello.server was read moments ago. */
 static inline bool link_is_lineage_fresh(const struct link *link)

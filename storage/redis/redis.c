@@ -366,7 +366,7 @@ static void redis_health(const struct store *store, struct store_health *health)
     health->groups_count = redis->groups.count;
     bool is_named = troubled != NULL && strstr(problem, troubled->address) == NULL;
     snprintf(health->detail, sizeof health->detail, "%.*s%s%.*s", 60,
-             is_named ? troubled->address : "", is_named ? ": " : "", 90,
+             is_named ? troubled->address : "", is_named ? ": " : "", STORE_DETAIL_MAX - 64,
              problem == NULL ? "Redis answers" : problem);
 }
 

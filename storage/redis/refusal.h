@@ -2,7 +2,8 @@
  * refusal: an error that Redis gives before a command does anything.
  *
  * In a script Redis gives these only before its first write, but for missing
- * permissions, where the error names the script.
+ * permissions, where the error names the script.  REFUSED is our scripts' own word
+ * for an error that came before they changed anything (lua/records.lua).
  *
  * Thread:  any; pure.
  * Tests:   tests/unit/storage/test_link.c
@@ -20,3 +21,8 @@ enum refusal {
 };
 
 enum refusal refusal_of(const struct reply *reply);
+/* Whether a script broke off with this error. */
+bool refusal_is_of_script(const struct reply *reply);
+/* A sentence for people: the server at `place`, and its words without those that only our
+ * scripts and nodes understand. */
+void refusal_write(const char *place, struct bytes text, char *to, size_t size);

@@ -15,7 +15,12 @@
 /* Without an echo for so long, health is red; the link is renewed at io_timeout. */
 #define PROBE_SILENCE_MS (3 * PROBE_MS)
 
-static const char silence[] = "Redis answers, but what is published does not come back";
+/* How long a loss of keys is told; an operator who looks now and then shall see it. */
+#define EVICTED_MS 60000
+
+static const char evicting[] =
+    "Redis gives keys away for want of memory; set its maxmemory-policy to noeviction";
+static const char silence[] = "what is published does not come back from Redis";
 
 /* --- the probe ------------------------------------------------------------------------------- */
 
@@ -261,12 +266,20 @@ static bool server_is_beginning(const struct redis_server *server)
     return !has_failed && !was_ready;
 }
 
+void server_takes_again(struct redis_server *server)
+{
+    if (!server->is_refusing) return;
+    server->is_refusing = false;
+    server->commands.refused_ms = server->publish.refused_ms = 0;
+}
+
 /* What keeps publications from being appended and confirmed; NULL: nothing. */
 static const char *server_append_problem(struct redis_server *server)
 {
     uint32_t wanted = server->redis->node->options.wait_replicas;
     const struct link *link = wanted > 0 ? &server->publish : &server->commands;
-    if (server->is_refusing && link->problem[0] != 0) return link->problem;
+    if (server->is_refusing && link->refusal[0] != 0) return link->refusal;
+    if (link_refusal(&server->commands) != NULL) return server->commands.refusal;
     if (wanted == 0) return NULL;
     if (!link_is_ready(&server->publish)) return server->publish.problem;
     if (server->replicas >= wanted) return NULL;
@@ -283,5 +296,6 @@ const char *server_problem(struct redis_server *server)
     if (!link_is_ready(&server->commands)) return server->commands.problem;
     if (!link_is_ready(&server->feed)) return server->feed.problem;
     if (now_ms - server->probe_heard_ms >= PROBE_SILENCE_MS) return silence;
+    if (server->evicted_ms > 0 && now_ms - server->evicted_ms < EVICTED_MS) return evicting;
     return server_append_problem(server);
 }

@@ -50,6 +50,9 @@ struct redis_server {
     struct link commands, feed;     /* their owner is this server */
     struct link publish;            /* only with replicas to wait for */
     char boot[REDIS_BOOT_SIZE + 1]; /* names us in announcements */
+    /* facts.c */
+    uint64_t evicted;    /* keys that it gave away, as it said last */
+    uint64_t evicted_ms; /* when that last rose; 0: never */
     /* The server that answers here, and the one that answered before it while we were linked. */
     struct lineage now, before;
     /* append.c */
@@ -101,6 +104,8 @@ void facts_take(struct redis_server *server, const struct hello_server *said);
 void server_flush(struct redis_server *server);
 /* The echo of a probe. */
 void server_on_probe(struct redis_server *server, struct bytes token);
+/* An append was taken: what was refused before it is over. */
+void server_takes_again(struct redis_server *server);
 /* NULL: it works, or is about to be reached for the first time; else what is wrong, as a
  * sentence for people. */
 const char *server_problem(struct redis_server *server);

@@ -81,7 +81,8 @@ end
 
 -- Takes the records that begin at `first` and every `step` arguments.  When one of them fails
 -- those before it stay as they are, with their metas: offsets are never given twice.
--- Redis' own words, which nodes take for a refusal, are told only where nothing was changed.
+-- Where nothing was changed the error begins with a word that nodes take for a refusal.  pcall
+-- makes a string of Redis' error; a table keeps Redis from putting ERR before ours.
 local function take_all(first, step, must_confirm, take)
   local is_done, failure = pcall(function()
     for at = first, #ARGV, step do take(at) end
@@ -89,10 +90,8 @@ local function take_all(first, step, must_confirm, take)
   local is_saved, unsaved = pcall(save_all, must_confirm)
   if is_done and is_saved then return end
   failure = failure or unsaved
-  if has_changed() then
-    failure = 'it stopped at a record: ' .. (type(failure) == 'table' and failure.err or failure)
-  end
-  error(failure, 0)
+  if type(failure) == 'table' then failure = failure.err end
+  error({ err = (has_changed() and 'ERR it stopped at a record: ' or 'REFUSED ') .. failure }, 0)
 end
 
 -- The last step of a record: what is written is written, and the sweep of each

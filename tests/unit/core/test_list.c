@@ -85,10 +85,22 @@ static void what_is_put_back_comes_first(void **state)
     assert_true(list_is_empty(&head) && list_is_empty(&back));
 }
 
+static void what_is_prepended_comes_first(void **state)
+{
+    (void)state;
+    struct list items[3] = {0}, head;
+    list_init(&head);
+    for (uint32_t i = 0; i < 3; i++) list_prepend(&head, &items[i]);
+    assert_ptr_equal(head.prev, &items[0]);
+    for (uint32_t i = 3; i-- > 0;) assert_ptr_equal(list_take(&head), &items[i]);
+    assert_true(list_is_empty(&head));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_put_back_comes_first),
+        cmocka_unit_test(what_is_prepended_comes_first),
         cmocka_unit_test(nodes_come_out_in_order),
         cmocka_unit_test(walk_may_remove_the_node_it_is_at),
         cmocka_unit_test(node_in_two_lists_stops_the_process),
