@@ -1,4 +1,6 @@
-/* When members moved: one call of lua/moves.lua. */
+/* When members moved: calls of lua/moves.lua, page by page until everybody that is asked about
+ * has read it, or the stream ends.  A busy channel has hundreds of thousands of moves a week,
+ * and Redis serves nobody else meanwhile. */
 #include "core/check.h"
 #include "core/mem.h"
 #include "storage/redis/redis.h"
@@ -11,15 +13,27 @@ static const uint8_t script_text_moves[] = {
 
 /* Clocks of nodes are not quite alike, and a move may be of the same millisecond. */
 #define MOVES_SLACK_MS 60000
+/* Entries of a page: a millisecond of the server. */
+#define MOVES_PAGE     (VERIFY ? 2 : 1024)
 
 struct moves_call {
     struct link_call call;
     struct redis_store *redis;
     struct store_moves *op;
     uint32_t partition;
+    char from[48]; /* where the page begins */
     uint32_t size;
-    uint8_t users[]; /* sized, in the order of the question */
+    uint8_t *users; /* sized, in the order of the question; behind `moved` */
+    struct store_moved moved[];
 };
+
+/* Of whom it is not known yet when they read it. */
+static uint32_t moves_left(const struct moves_call *call)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < call->op->users_count; i++) count += call->moved[i].read_ms == 0;
+    return count;
+}
 
 static void moves_write(struct link_call *base, struct link *link, struct resp_out *out)
 {
@@ -30,27 +44,42 @@ static void moves_write(struct link_call *base, struct link *link, struct resp_o
     size_t letters = strcspn(op->channel->epoch, ".");
     snprintf(kind, sizeof kind, "v:%.*s:", (int)letters, op->channel->epoch);
     struct reader reader = reader_of(bytes_of(call->users, call->size));
-    resp_begin(out, 6 + op->users_count);
+    resp_begin(out, 7 + moves_left(call));
     resp_text(out, "EVAL");
     resp_bytes(out, bytes_of(script_text_moves, sizeof script_text_moves));
     resp_text(out, "1");
     resp_bytes(out, redis_key(call->redis, key, call->partition, kind, op->channel->name));
-    resp_number(out, op->since_ms > MOVES_SLACK_MS ? op->since_ms - MOVES_SLACK_MS : 0);
+    resp_text(out, call->from);
+    resp_number(out, MOVES_PAGE);
     resp_number(out, op->offset);
-    while (reader.left > 0) resp_bytes(out, read_sized(&reader));
+    for (uint32_t i = 0; i < op->users_count; i++) {
+        struct bytes user = read_sized(&reader);
+        if (call->moved[i].read_ms == 0) resp_bytes(out, user);
+    }
+    check(!reader.failed);
 }
 
-static enum err moves_take(const struct store_moves *op, const struct reply *reply,
-                           struct store_moved *moved)
+/* A page; `is_last`: nothing follows that could be asked for. */
+static enum err moves_take(struct moves_call *call, const struct reply *reply, bool *is_last)
 {
-    if (reply->type != REPLY_ARRAY || reply->count != 2 * op->users_count) return ERR_STORE_DOWN;
-    for (uint32_t i = 0; i < op->users_count; i++) {
-        const struct reply *read = reply->items[2 * i], *delivered = reply->items[2 * i + 1];
+    uint32_t at = 1;
+    if (reply->type != REPLY_ARRAY || reply->count != 1 + 2 * moves_left(call))
+        return ERR_STORE_DOWN;
+    for (uint32_t i = 0; i < call->op->users_count; i++) {
+        struct store_moved *moved = &call->moved[i];
+        if (moved->read_ms != 0) continue;
+        const struct reply *read = reply->items[at++], *delivered = reply->items[at++];
         bool is_good = read->type == REPLY_INTEGER && read->integer >= 0 &&
                        delivered->type == REPLY_INTEGER && delivered->integer >= 0;
         if (!is_good) return ERR_STORE_CORRUPT;
-        moved[i] = (struct store_moved){(uint64_t)read->integer, (uint64_t)delivered->integer};
+        moved->read_ms = (uint64_t)read->integer;
+        if (moved->delivered_ms == 0) moved->delivered_ms = (uint64_t)delivered->integer;
     }
+    struct bytes next = reply_text(reply->items[0]);
+    if (next.size >= sizeof call->from) return ERR_STORE_CORRUPT;
+    *is_last = next.size == 0 || moves_left(call) == 0;
+    if (next.size > 0) memcpy(call->from, next.at, next.size);
+    call->from[next.size] = 0;
     return ERR_OK;
 }
 
@@ -58,12 +87,16 @@ static void moves_on_end(struct link_call *base, enum err err, const struct repl
 {
     struct moves_call *call = container_of(base, struct moves_call, call);
     struct store_moves *op = call->op;
-    struct store_moved moved[STORE_MOVES_MEMBERS_MAX];
+    bool is_last = true;
     if (err == ERR_STORE_UNKNOWN) err = ERR_STORE_DOWN; /* a question leaves nothing behind */
-    if (err == ERR_OK) err = moves_take(op, reply, moved);
+    if (err == ERR_OK) err = moves_take(call, reply, &is_last);
+    if (err == ERR_OK && !is_last) {
+        redis_call(call->redis, call->partition, base);
+        return;
+    }
     call->redis->pending--;
+    op->on_moves(op, err, err == ERR_OK ? call->moved : NULL);
     mem_free(call);
-    op->on_moves(op, err, err == ERR_OK ? moved : NULL);
 }
 
 void redis_moves(struct store *store, struct store_moves *op)
@@ -73,7 +106,9 @@ void redis_moves(struct store *store, struct store_moves *op)
     check(op->users_count <= STORE_MOVES_MEMBERS_MAX);
     size_t size = 0;
     for (uint32_t i = 0; i < op->users_count; i++) size += 4 + op->users[i].size;
-    struct moves_call *call = mem_alloc(sizeof *call + size);
+    size_t moved_size = op->users_count * sizeof(struct store_moved);
+    struct moves_call *call = mem_alloc(sizeof *call + moved_size + size);
+    call->users = (uint8_t *)(void *)call->moved + moved_size;
     struct writer writer = writer_of(call->users, size);
     for (uint32_t i = 0; i < op->users_count; i++) write_sized(&writer, op->users[i]);
     check(!writer.failed);
@@ -81,6 +116,8 @@ void redis_moves(struct store *store, struct store_moves *op)
     call->op = op;
     call->partition = redis_partition_of(redis, op->channel->name);
     call->size = (uint32_t)size;
+    uint64_t since_ms = op->since_ms > MOVES_SLACK_MS ? op->since_ms - MOVES_SLACK_MS : 0;
+    snprintf(call->from, sizeof call->from, "%llu", (unsigned long long)since_ms);
     call->call.write = moves_write;
     call->call.on_end = moves_on_end;
     redis->pending++;

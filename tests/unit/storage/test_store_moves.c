@@ -105,6 +105,30 @@ static void what_a_node_left_is_carried(void **state)
     world_stop(&world);
 }
 
+/* Of a busy channel Redis is asked page by page. */
+static void a_move_is_found_behind_many_others(void **state)
+{
+    struct world world;
+    struct thing thing;
+    begin_room(&world, state, &thing);
+    change_members(&thing, MEMBERS_SET, "abc", NULL);
+    publish_many(&thing, 1, 2);
+    (void)mark(&thing, "a", CURSOR_READ, 2);
+    (void)mark(&thing, "b", CURSOR_DELIVERED, 2);
+    assert_string_equal(redis_say(&redis, "EVAL local\tk=redis.call('KEYS','test:*:v:*')\tfor\ti=1,"
+                                          "3000\tdo\tredis.call('XADD',k[1],'*','c2','z')\tend\t"
+                                          "return\t#k 0"),
+                        ":1");
+    (void)mark(&thing, "b", CURSOR_READ, 1);
+    struct moves one = ask_moves(&world, &thing, 1), two = ask_moves(&world, &thing, 2);
+    assert_true(one.moved[0].read_ms > 0 && one.moved[1].read_ms >= one.moved[0].read_ms);
+    assert_true(one.moved[1].delivered_ms > 0);
+    assert_true(one.moved[1].delivered_ms <= one.moved[1].read_ms);
+    assert_int_equal(two.moved[1].read_ms, 0);
+    assert_true(two.moved[1].delivered_ms == one.moved[1].delivered_ms);
+    end_room(&world, &thing);
+}
+
 static void members_outlive_a_restart(void **state)
 {
     struct world world;
@@ -154,7 +178,8 @@ int main(void)
                                        CASES(REDIS),
                                        CASE(members_outlive_a_restart, EMBEDDED),
                                        CASE(members_outlive_a_restart, REDIS),
-                                       CASE(what_a_node_left_is_carried, REDIS)};
+                                       CASE(what_a_node_left_is_carried, REDIS),
+                                       CASE(a_move_is_found_behind_many_others, REDIS)};
     const struct CMUnitTest others[] = {CASES(REDIS)};
     return engines_run(ENGINE_CASES(tests), ENGINE_CASES(others), false);
 }
