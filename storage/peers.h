@@ -16,7 +16,8 @@
  *
  * Thread:  owner shard of the store.
  * Source:  storage/redis/presence.c, storage/redis/nodes.c, storage/redis/tell.c
- * Tests:   tests/unit/storage/test_redis_peers.c, tests/conformance/nodes_peers.test.mjs
+ * Tests:   tests/unit/storage/test_redis_peers.c, test_redis_tell.c,
+ *          tests/conformance/nodes_peers.test.mjs
  */
 #pragma once
 
@@ -67,6 +68,8 @@ struct store_asker {
 /* Op: says something about a user to every shard of every node. */
 struct store_tell {
     struct bytes user, text; /* copied */
+    /* Without a place in the order, and kept nowhere: who does not hear it now never does. */
+    bool is_passing;
     /* ERR_OK: in its place of the order, after everything that came before it; other
      * shards hear it by on_told, this one does not.  ERR_STORE_UNKNOWN: perhaps. */
     void (*on_end)(struct store_tell *op, enum err err);

@@ -421,7 +421,8 @@ static void tell_here(struct shard *shard, const struct act *act, struct bytes p
         if (is_asked(&addressed, to)) post_do(shard, to, &addressed, packed, NULL);
 }
 
-/* The other nodes are told, and these connections at once: nothing of it depends on order. */
+/* The other nodes are told, and these connections at once: nothing of it depends on order, and
+ * who misses it learns it from the next one. */
 struct tell_others {
     struct store_tell op;
     size_t size;
@@ -439,8 +440,10 @@ static void tell_others(struct shard *shard, const struct act *act, struct bytes
 {
     struct tell_others *tell = mem_alloc(sizeof *tell + packed.size);
     memcpy(tell->packed, packed.at, packed.size);
-    tell->op = (struct store_tell){
-        .user = act->user, .text = bytes_of(tell->packed, packed.size), .on_end = others_are_told};
+    tell->op = (struct store_tell){.user = act->user,
+                                   .text = bytes_of(tell->packed, packed.size),
+                                   .is_passing = true,
+                                   .on_end = others_are_told};
     store_tell(shard->store, &tell->op);
 }
 

@@ -15,7 +15,7 @@
  *   <prefix>:{p0}:box:<box>          pub/sub: answers for one
  *
  * Thread:  owner shard.
- * Tests:   tests/unit/storage/test_redis_peers.c
+ * Tests:   tests/unit/storage/test_redis_peers.c, test_redis_tell.c
  */
 #pragma once
 

@@ -6,6 +6,9 @@
  * ourselves is answered in its place of the stream, so every shard of every node has
  * the same order.
  *
+ * What is said in passing is one announcement without an id, and stands in no stream: at
+ * a thousand a second, kept for ten minutes, it would take some 200 MB of Redis.
+ *
  * The stream is read when the subscription is confirmed, and looked at every few
  * seconds besides.  Who starts begins some time back: commands that came before the
  * link was there are met by connections that were there before it. */
@@ -23,6 +26,8 @@
 #define USERS_LOOK_MS 5000
 /* An answer whose announcement has not come is looked for after this. */
 #define USERS_MISS_MS 250
+/* In the place of an entry's id: there is none. */
+#define PASSING_ID    "-"
 
 struct tell_call {
     struct link_call call;
@@ -33,6 +38,15 @@ struct tell_call {
     uint64_t answered_ms; /* 0: not yet */
     uint64_t due_ms;
     bool is_called;
+    uint32_t size;
+    uint8_t bytes[]; /* sized user, text */
+};
+
+struct passing_call {
+    struct link_call call;
+    struct redis_store *redis;
+    struct store_tell *op;
+    uint32_t partition;
     uint32_t size;
     uint8_t bytes[]; /* sized user, text */
 };
@@ -62,11 +76,15 @@ static void tell_end(struct tell_call *call, enum err err)
     op->on_end(op, err);
 }
 
+static bool is_own(const struct redis_peers *peers, struct bytes origin)
+{
+    return origin.size > BOX_SIZE + 1 && memcmp(origin.at, peers->box, BOX_SIZE) == 0;
+}
+
 static struct tell_call *tell_find(struct redis_peers *peers, struct bytes origin)
 {
     uint64_t seq;
-    bool is_own = origin.size > BOX_SIZE + 1 && memcmp(origin.at, peers->box, BOX_SIZE) == 0;
-    if (!is_own ||
+    if (!is_own(peers, origin) ||
         !bytes_to_u64(bytes_of(origin.at + BOX_SIZE + 1, origin.size - BOX_SIZE - 1), &seq))
         return NULL;
     list_each (node, &peers->telling) {
@@ -76,20 +94,25 @@ static struct tell_call *tell_find(struct redis_peers *peers, struct bytes origi
     return NULL;
 }
 
-/* One entry, in its place. */
-static void command_take(struct redis_store *redis, struct bytes origin, struct bytes text,
-                         uint64_t age_ms)
+/* Of another shard. */
+static void told_take(struct redis_store *redis, struct bytes text, uint64_t age_ms)
 {
     const struct store_peer_sink *sink = peers_sink(redis);
-    struct tell_call *own = tell_find(redis->peers, origin);
-    if (own != NULL) {
-        tell_end(own, ERR_OK);
-        return;
-    }
     struct reader reader = reader_of(text);
     struct bytes user = read_sized(&reader);
     if (reader.failed || sink == NULL) return;
     sink->on_told(redis->store.env.sink.context, user, read_bytes(&reader, reader.left), age_ms);
+}
+
+/* One entry, in its place. */
+static void command_take(struct redis_store *redis, struct bytes origin, struct bytes text,
+                         uint64_t age_ms)
+{
+    struct tell_call *own = tell_find(redis->peers, origin);
+    if (own != NULL)
+        tell_end(own, ERR_OK);
+    else
+        told_take(redis, text, age_ms);
 }
 
 /* "<ms>-<n>" */
@@ -227,6 +250,10 @@ void tell_take(struct redis_store *redis, uint32_t partition, struct bytes messa
     struct bytes origin = word(&message);
     uint64_t now_ms = 0;
     if (!bytes_to_u64(now, &now_ms)) return;
+    if (bytes_equal_text(id, PASSING_ID)) {
+        if (!is_own(redis->peers, origin)) told_take(redis, message, 0);
+        return;
+    }
     /* Nothing came before the first; where we stand is a time, then. */
     bool is_first = bytes_equal_text(before, "0-0") || !id_is_after(before, feed->after);
     if (feed->is_asking || feed->after[0] == 0) {
@@ -274,12 +301,57 @@ static void tell_on_end(struct link_call *base, enum err err, const struct reply
     }
 }
 
+static void passing_write(struct link_call *base, struct link *link, struct resp_out *out)
+{
+    (void)link;
+    struct passing_call *call = container_of(base, struct passing_call, call);
+    char line[80], key[REDIS_KEY_MAX];
+    int used =
+        snprintf(line, sizeof line, PASSING_ID " " PASSING_ID " 0 %s:0\n", call->redis->peers->box);
+    check(used > 0 && (size_t)used < sizeof line);
+    resp_begin(out, 3);
+    resp_text(out, "SPUBLISH");
+    resp_bytes(out, redis_key(call->redis, key, call->partition, "users", BYTES_NONE));
+    resp_pair(out, bytes_of(line, (size_t)used), bytes_of(call->bytes, call->size));
+}
+
+static void passing_on_end(struct link_call *base, enum err err, const struct reply *reply)
+{
+    struct passing_call *call = container_of(base, struct passing_call, call);
+    struct store_tell *op = call->op;
+    if (err == ERR_OK && reply->type != REPLY_INTEGER) err = ERR_STORE_UNKNOWN;
+    call->redis->pending--;
+    mem_free(call);
+    op->on_end(op, err);
+}
+
+static void tell_passing(struct redis_store *redis, struct store_tell *op, size_t size)
+{
+    struct passing_call *call = mem_alloc(sizeof *call + size);
+    call->redis = redis;
+    call->op = op;
+    call->partition = partition_of_user(redis->peers, op->user);
+    call->size = (uint32_t)size;
+    struct writer writer = writer_of(call->bytes, size);
+    write_sized(&writer, op->user);
+    write_bytes(&writer, op->text);
+    check(!writer.failed);
+    call->call.write = passing_write;
+    call->call.on_end = passing_on_end;
+    redis->pending++;
+    redis_call(redis, call->partition, &call->call);
+}
+
 void redis_tell(struct store *store, struct store_tell *op)
 {
     struct redis_store *redis = redis_of(store);
     struct redis_peers *peers = redis->peers;
     size_t size = 4 + op->user.size + op->text.size;
     check(op->on_end != NULL && size <= UINT32_MAX);
+    if (op->is_passing) {
+        tell_passing(redis, op, size);
+        return;
+    }
     struct tell_call *call = mem_alloc(sizeof *call + size);
     call->redis = redis;
     call->op = op;

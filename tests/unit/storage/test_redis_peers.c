@@ -1,88 +1,7 @@
 /*
- * What two nodes let each other know over Redis: who attends channels, questions, and
- * what is said about users.
+ * What two nodes let each other know over Redis: who attends channels, and questions.
  */
-#include "storage/redis/peers_parts.h"
-#include "unit/storage/redis_nodes.h"
-
-/* --- what each node hears ------------------------------------------------------------------- */
-
-#define SAID_MAX 512
-
-struct ears {
-    char heard[1024]; /* "+ann-ann" */
-    uint32_t reentered, questions;
-    bool is_silent; /* questions are not answered */
-    uint32_t said_count;
-    char said[SAID_MAX][24];
-    uint64_t age_ms; /* of the last */
-};
-
-static struct ears ears[NODES];
-static struct world *the_world;
-
-static struct ears *ears_of(const void *context)
-{
-    return &ears[(const struct node *)context - the_world->nodes];
-}
-
-static void append_text(char *to, size_t size, const char *mark, struct bytes text)
-{
-    size_t used = strlen(to);
-    assert_true(used + strlen(mark) + text.size < size);
-    snprintf(to + used, size - used, "%s%.*s", mark, (int)text.size, (const char *)text.at);
-}
-
-static void on_join(void *context, struct store_channel *channel, const struct store_present *who,
-                    bool is_leave)
-{
-    assert_true(channel->name.size > 0);
-    append_text(ears_of(context)->heard, sizeof ears->heard, is_leave ? "-" : "+", who->user);
-}
-
-static void on_reenter(void *context, struct store_channel *channel)
-{
-    assert_true(channel->name.size > 0);
-    ears_of(context)->reentered++;
-}
-
-static void on_question(void *context, const struct store_asker *asker, struct bytes question)
-{
-    struct node *node = context;
-    char answer[64] = "";
-    ears_of(context)->questions++;
-    append_text(answer, sizeof answer, "to ", question);
-    if (!ears_of(context)->is_silent) store_answer(node->store, asker, bytes_of_text(answer));
-}
-
-static void note_said(struct ears *at, struct bytes text)
-{
-    assert_true(at->said_count < SAID_MAX);
-    append_text(at->said[at->said_count++], sizeof at->said[0], "", text);
-}
-
-static void on_told(void *context, struct bytes user, struct bytes text, uint64_t age_ms)
-{
-    assert_true(bytes_equal_text(user, "ann") || bytes_equal_text(user, "bob"));
-    ears_of(context)->age_ms = age_ms;
-    note_said(ears_of(context), text);
-}
-
-static const struct store_peer_sink sink = {
-    .on_join = on_join, .on_reenter = on_reenter, .on_question = on_question, .on_told = on_told};
-
-static struct world *begin(void)
-{
-    struct world *world = world_begin_with(NULL);
-    the_world = world;
-    memset(ears, 0, sizeof ears);
-    for (uint32_t i = 0; i < NODES; i++) {
-        world->nodes[i].config.channel_presence_max_clients = 4;
-        world->nodes[i].config.client_stale_close_delay_ms = 60000;
-        world->nodes[i].store->env.sink.peers = &sink;
-    }
-    return world;
-}
+#include "unit/storage/redis_ears.h"
 
 /* --- who attends ----------------------------------------------------------------------------- */
 
@@ -205,13 +124,6 @@ static void a_crowd_is_counted(void **state)
     world_end(world);
 }
 
-static void kill_and_start(struct world *world)
-{
-    redis_kill(&world->redis);
-    turn_for(world, 50);
-    redis_start(&world->redis);
-}
-
 static void changes_outlive_their_links(void **state)
 {
     (void)state;
@@ -326,13 +238,6 @@ static void survey(struct world *world)
     turn_until(world, surveyed.is_over);
 }
 
-static bool both_live(const struct world *world)
-{
-    for (uint32_t i = 0; i < NODES; i++)
-        if (!redis_of(world->nodes[i].store)->peers->is_alive) return false;
-    return true;
-}
-
 static void every_other_node_answers(void **state)
 {
     (void)state;
@@ -373,115 +278,6 @@ static void every_other_node_answers(void **state)
     world_end(world);
 }
 
-/* --- what is said about users ---------------------------------------------------------------- */
-
-struct saying {
-    struct store_tell op; /* first */
-    struct world *world;
-    uint32_t node;
-    char text[24];
-    bool is_over;
-    enum err err;
-};
-
-static void on_saying_end(struct store_tell *op, enum err err)
-{
-    struct saying *saying = (struct saying *)op;
-    saying->is_over = true;
-    saying->err = err;
-    if (err == ERR_OK) note_said(&ears[saying->node], bytes_of_text(saying->text));
-}
-
-static void say(struct world *world, struct saying *saying, uint32_t node, uint32_t number)
-{
-    *saying = (struct saying){.world = world, .node = node};
-    snprintf(saying->text, sizeof saying->text, "%u", number);
-    saying->op = (struct store_tell){
-        .user = BYTES_LITERAL("ann"), .text = bytes_of_text(saying->text), .on_end = on_saying_end};
-    store_tell(world->nodes[node].store, &saying->op);
-}
-
-#define SAYINGS 100
-
-static bool all_are_over(const struct saying *sayings)
-{
-    for (uint32_t i = 0; i < SAYINGS; i++)
-        if (!sayings[i].is_over) return false;
-    return true;
-}
-
-/* Everything that was not refused, once each, and in one order on both nodes. */
-static void check_one_order(const struct saying *sayings)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < SAYINGS; i++) count += sayings[i].err == ERR_OK;
-    assert_true(ears[0].said_count >= count);
-    for (uint32_t i = 0; i < ears[0].said_count; i++) {
-        assert_string_equal(ears[0].said[i], ears[1].said[i]);
-        for (uint32_t j = 0; j < i; j++) assert_string_not_equal(ears[0].said[i], ears[0].said[j]);
-    }
-}
-
-static void say_all(struct world *world, void (*trouble)(struct world *))
-{
-    static struct saying sayings[SAYINGS];
-    for (uint32_t i = 0; i < SAYINGS; i++) {
-        say(world, &sayings[i], i % NODES, i);
-        if (i % 7 == 0) world_turn(world);
-        if (i == SAYINGS / 2 && trouble != NULL) trouble(world);
-    }
-    turn_until(world, all_are_over(sayings));
-    turn_until(world, ears[0].said_count == ears[1].said_count && world_is_idle(world));
-    check_one_order(sayings);
-    if (trouble == NULL) assert_int_equal(ears[0].said_count, SAYINGS);
-}
-
-static void cut_feeds(struct world *world)
-{
-    redis_say(&world->redis, "CLIENT KILL TYPE pubsub");
-}
-
-static void sayings_have_one_order_over_every_loss(void **state)
-{
-    (void)state;
-    void (*troubles[])(struct world *) = {NULL, cut_feeds, kill_and_start};
-    for (uint32_t i = 0; i < array_count(troubles); i++) {
-        struct world *world = begin();
-        turn_until(world, both_live(world));
-        say_all(world, troubles[i]);
-        world_end(world);
-    }
-}
-
-/* Somebody was cut off, or begins: it reads what was said meanwhile, and how long ago. */
-static void who_comes_later_hears(void **state)
-{
-    (void)state;
-    struct world *world = begin();
-    struct saying saying;
-    say(world, &saying, 0, 7);
-    turn_until(world, saying.is_over);
-    turn_for(world, 30);
-    static struct node third;
-    node_start(&third, &world->redis, 9);
-    third.config.client_stale_close_delay_ms = 60000;
-    /* It hears with the ears of the first node. */
-    memset(&ears[0], 0, sizeof ears[0]);
-    third.store->env.sink.peers = &sink;
-    third.store->env.sink.context = &world->nodes[0];
-    uint64_t end_ns = clock_mono_ns() + 30000000000u;
-    while (ears[0].said_count == 0) {
-        node_turn(&third, 1);
-        world_turn(world);
-        assert_true(clock_mono_ns() < end_ns);
-    }
-    assert_string_equal(ears[0].said[0], "7");
-    assert_true(ears[0].age_ms >= 30);
-    while (store_pending(third.store) > 0) node_turn(&third, 1);
-    node_stop(&third);
-    world_end(world);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -491,8 +287,6 @@ int main(void)
         cmocka_unit_test(an_emptied_server_is_filled_again),
         cmocka_unit_test(a_lease_that_ends_is_cleaned_up),
         cmocka_unit_test(every_other_node_answers),
-        cmocka_unit_test(sayings_have_one_order_over_every_loss),
-        cmocka_unit_test(who_comes_later_hears),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
