@@ -87,7 +87,8 @@ struct store_snapshot {
     uint32_t publications_count;
     const struct store_member *members;
     uint32_t members_count;
-    uint64_t policy; /* CURSOR_POLICY */
+    uint64_t policy;  /* CURSOR_POLICY */
+    uint64_t removed; /* offsets up to it were removed (RECORD_REMOVE); 0: nothing was */
 };
 
 /* Ops are fields of the object they serve, kept alive until their callback. */

@@ -234,6 +234,7 @@ static void channel_load(struct channel *channel, const struct store_snapshot *s
         version_note(channel, &snapshot->publications[i]);
     }
     channel->stored->policy = (uint32_t)snapshot->policy;
+    channel->stored->removed = snapshot->removed;
     receipt_load(channel, snapshot->members, snapshot->members_count);
     channel_move(channel, CHANNEL_LIVE);
 }

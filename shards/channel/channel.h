@@ -89,12 +89,13 @@ struct stored {
     struct list waiters;          /* struct channel_waiter: ready when LIVE or FAILED */
     struct cursor_index *cursors; /* NULL until it has members */
     uint64_t cursors_bytes;       /* of them, as the metrics know it (members.c) */
-    uint64_t seq_asked;           /* the newest number that a head under way has (head.c) */
-    struct live *live;            /* NULL while nobody listens to receipts:<name> (live.c) */
-    struct versions *versions;    /* NULL until a publication has one (version.c) */
-    uint32_t ops;                 /* store ops under way, the opening not counted */
-    uint32_t moves, marks;        /* of them: cursors and marks; marks, which replace each other */
-    uint32_t policy;              /* its own, of receipts (shards/policy.h) */
+    uint64_t removed;          /* publications up to it were removed, and are unread for nobody */
+    uint64_t seq_asked;        /* the newest number that a head under way has (head.c) */
+    struct live *live;         /* NULL while nobody listens to receipts:<name> (live.c) */
+    struct versions *versions; /* NULL until a publication has one (version.c) */
+    uint32_t ops;              /* store ops under way, the opening not counted */
+    uint32_t moves, marks;     /* of them: cursors and marks; marks, which replace each other */
+    uint32_t policy;           /* its own, of receipts (shards/policy.h) */
     uint64_t idle_since_ms;
 };
 

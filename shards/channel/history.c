@@ -150,5 +150,6 @@ void channel_on_removed(void *context, struct store_channel *store, uint64_t off
     check(offset <= store->head);
     if (channel->state != CHANNEL_LIVE) return;
     window_remove(&channel->stored->window, offset);
+    channel->stored->removed = max_u64(channel->stored->removed, offset);
     if (channel->stored->cursors != NULL) cursor_delete_to(channel->stored->cursors, offset);
 }

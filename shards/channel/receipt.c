@@ -47,12 +47,13 @@ static bool is_of_system(const struct publication *publication)
     return json_close(&json) == ERR_OK && is_system;
 }
 
-/* What the window holds may be older than the first member. */
+/* What the window holds, and what was removed, may be older than the first member. */
 static struct cursor_index *index_make(struct channel *channel)
 {
     struct cursor_rules rules = rules_of(channel);
     struct cursor_index *cursors = cursor_create(channel->stored->store.head);
     cursor_configure(cursors, &rules);
+    cursor_delete_to(cursors, channel->stored->removed);
     const struct window *window = &channel->stored->window;
     for (uint64_t offset = window_first(window); offset <= window->head; offset++) {
         struct publication publication;

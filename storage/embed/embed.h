@@ -115,7 +115,7 @@ struct embed_channel {
     char epoch[EPOCH_MAX + 1];
     uint64_t assigned; /* last offset given; head <= assigned */
     uint64_t head;     /* last offset that is durable and was fed */
-    uint64_t removed;  /* offsets up to it were removed; of records that may not be applied yet */
+    uint64_t removed;  /* offsets up to it were removed */
     uint64_t time_ms;
     uint64_t meta_ttl_ms;
     uint64_t dropped;    /* newest batch of which a record left memory */

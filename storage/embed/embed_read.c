@@ -259,6 +259,7 @@ static void channel_load(struct embed_store *store, struct embed_channel *channe
 {
     channel->head = channel->assigned = query->head;
     channel->time_ms = query->time_ms;
+    channel->removed = query->removed;
     if (query->epoch[0] != '\0')
         memcpy(channel->epoch, query->epoch, sizeof channel->epoch);
     else
@@ -298,8 +299,8 @@ static void open_answer(struct embed_store *store, struct embed_query *query)
     uint32_t members_count = members.map.count;
     struct store_member *list = mem_alloc((members_count + 1) * sizeof *list);
     members_list(&members, list);
-    struct store_snapshot snapshot = {store->publications, count, list, members_count,
-                                      members.policy};
+    struct store_snapshot snapshot = {store->publications, count,          list,
+                                      members_count,       members.policy, channel->removed};
     op->channel->head = channel->head;
     memcpy(op->channel->epoch, channel->epoch, sizeof channel->epoch);
     op->on_opened(op, ERR_OK, &snapshot);

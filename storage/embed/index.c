@@ -15,6 +15,7 @@ static const char schema_meta[] =
     "CREATE TABLE IF NOT EXISTS seals(generation INTEGER PRIMARY KEY, salt BLOB NOT NULL,"
     " key BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS bodies(id INTEGER PRIMARY KEY, body BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS removals(channel INTEGER PRIMARY KEY, offset INTEGER NOT NULL);"
     "CREATE TABLE IF NOT EXISTS key_bodies(id INTEGER PRIMARY KEY, body BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS policies(channel INTEGER PRIMARY KEY, policy INTEGER NOT NULL);"
     "CREATE TABLE IF NOT EXISTS live_keys(channel INTEGER, number INTEGER,"

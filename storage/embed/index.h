@@ -17,6 +17,7 @@
  *   policies(channel, policy)     the channels' own marks
  *   keys(channel, offset, time_ms, scope, key)     within the horizon; an integer as above
  *   live_keys(channel, number, time_ms, scope, key)   of publications kept nowhere; the same
+ *   removals(channel, offset)     up to which publications were removed, of some channels
  *   forgets(bucket, count)        how many channels of a bucket were forgotten
  *   seals(generation, salt, key)  what records are sealed with (seals.h)
  *
@@ -130,6 +131,7 @@ struct query {
     bool is_cut;
     char epoch[EPOCH_MAX + 1]; /* empty: derived */
     uint64_t head, time_ms, forgets, applied;
+    uint64_t removed;                 /* is_open: offsets up to it were removed */
     struct publication *publications; /* in the order asked for */
     uint32_t publications_count;
     struct store_member *members;

@@ -298,6 +298,15 @@ static enum err group_end(struct index *index, const struct index_group *group,
     return group_cut(index, group, last->history_size, min_u64(floor, group->rows_end));
 }
 
+static enum err apply_removal(struct index *index, const struct index_group *group,
+                              const struct entry *entry)
+{
+    sqlite3_stmt *put = index->statements[STATEMENT_REMOVAL_PUT];
+    sql_bind(put, 1, group->channel);
+    sql_bind(put, 2, entry->offset);
+    return sql_do(put);
+}
+
 static enum err group_apply(struct index *index, struct index_group *group)
 {
     const struct index_item *items = index->items;
@@ -329,6 +338,8 @@ static enum err group_apply(struct index *index, struct index_group *group)
             TRY(index_move_apply(index, &people, entry));
         } else if (entry->type == RECORD_KEY) {
             TRY(apply_live_key(index, group, entry));
+        } else if (entry->type == RECORD_REMOVE) {
+            TRY(apply_removal(index, group, entry));
         }
     }
     TRY(chunk_put(index, group->channel, STATEMENT_PUBLICATION_PUT, &index->publications));

@@ -31,6 +31,7 @@ enum read_statement {
     READ_MEMBERS_COUNT,
     READ_MEMBERSHIPS,
     READ_POLICY,
+    READ_REMOVAL,
     READ_COUNT,
 };
 
@@ -62,6 +63,7 @@ static const char *const read_texts[READ_COUNT] = {
                     " WHERE channel=?1 AND user=?2",
     [READ_MEMBERS_COUNT] =
         "SELECT count(*) FROM (SELECT 1 FROM members WHERE channel=?1 LIMIT 257)",
+    [READ_REMOVAL] = "SELECT offset FROM removals WHERE channel=?1",
     [READ_MEMBERSHIPS] = "SELECT name FROM members JOIN channels ON id=channel WHERE user=?1 AND"
                          " name>?2 ORDER BY name LIMIT ?3",
     [READ_POLICY] = "SELECT policy FROM policies WHERE channel=?1",
@@ -370,6 +372,7 @@ static enum err query_all(struct index_reader *reader, struct query *query)
     if (query->users != NULL) return query_moves(reader, query, channel);
     if (query->limit > 0) TRY(query_publications(reader, query, channel, floor));
     if (!query->is_open) return ERR_OK;
+    TRY(query_number(reader->statements[READ_REMOVAL], channel, &query->removed));
     sql_bind(reader->statements[READ_MEMBERS], 1, channel);
     TRY(query_rows_of_members(query, reader->statements[READ_MEMBERS]));
     TRY(query_number(reader->statements[READ_POLICY], channel, &query->policy));
@@ -430,4 +433,5 @@ void query_clear(struct query *query)
     query->is_known = query->is_cut = false;
     memset(query->epoch, 0, sizeof query->epoch);
     query->head = query->time_ms = query->forgets = query->applied = query->policy = 0;
+    query->removed = 0;
 }

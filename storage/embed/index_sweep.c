@@ -54,6 +54,9 @@ static enum err sweep_forget(struct index *index, const struct sweep_row *row)
     sqlite3_stmt *forget = index->statements[STATEMENT_FORGET];
     sql_bind(forget, 1, row->channel);
     TRY(sql_do(forget));
+    sqlite3_stmt *removal = index->statements[STATEMENT_REMOVAL_FORGET];
+    sql_bind(removal, 1, row->channel);
+    TRY(sql_do(removal));
     sqlite3_stmt *count = index->statements[STATEMENT_FORGET_COUNT];
     sql_bind(count, 1, row->bucket);
     return sql_do(count);

@@ -34,6 +34,7 @@ struct memory_channel {
     struct store_channel *open; /* NULL while nobody has it open */
     char epoch[EPOCH_MAX + 1];
     uint64_t head;
+    uint64_t removed; /* the head at the last removal */
     uint64_t time_ms; /* of the newest publication, or of the last close */
     struct history_rule history;
     struct memory_entry **ring; /* the newest publications, by offset modulo ring_size */

@@ -295,8 +295,9 @@ static void memory_answer_open(struct memory_store *memory, struct memory_entry 
     uint32_t members_count = channel->members.map.count;
     struct store_member *members = mem_alloc((members_count + 1) * sizeof *members);
     members_list(&channel->members, members);
-    struct store_snapshot snapshot = {memory->publications, count, members, members_count,
-                                      channel->members.policy};
+    struct store_snapshot snapshot = {
+        memory->publications,    count,           members, members_count,
+        channel->members.policy, channel->removed};
     op->channel->head = channel->head;
     memcpy(op->channel->epoch, channel->epoch, sizeof channel->epoch);
     op->on_opened(op, ERR_OK, &snapshot);
@@ -403,6 +404,7 @@ static bool memory_apply(struct memory_store *memory, struct memory_entry *entry
         memory_change(memory, entry);
     } else if (type == RECORD_REMOVE) {
         while (channel->count > 0) kept_shift(channel);
+        channel->removed = channel->head;
         if (channel->open != NULL) sink->on_removed(sink->context, channel->open, channel->head);
     } else {
         check(type == RECORD_CURSOR);

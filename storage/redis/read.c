@@ -192,8 +192,8 @@ static enum err open_take(struct redis_store *redis, struct redis_channel *chann
         channel->acked_head = 0;
         presence_note_epoch(redis, channel->partition, bytes_of_text(answer->position.epoch));
         feed_begin(redis, channel);
-        struct store_snapshot snapshot = {redis->publications, count, members, members_count,
-                                          answer->policy};
+        struct store_snapshot snapshot = {redis->publications, count,          members,
+                                          members_count,       answer->policy, answer->removed};
         op->on_opened(op, ERR_OK, &snapshot);
     }
     arena_reset(&redis->opened);

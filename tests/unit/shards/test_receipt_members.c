@@ -127,6 +127,31 @@ static void messages_of_the_system_stay_so_when_members_come(void **state)
     small_end(small);
 }
 
+/* Nor is what a backend has removed, whenever somebody looks. */
+static void the_removed_stays_read(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    struct told told;
+    struct member_join join = {.joined = 1};
+    change_members(small, (struct letter_members){
+                              .kind = MEMBERS_ADD, .users = &A, .joins = &join, .count = 1});
+    small_publish(small, 0, CHANNEL, 1);
+    small_publish(small, 0, CHANNEL, 2);
+    ask_clear(small, CHANNEL, &told);
+    small_run(small);
+    small_publish(small, 0, CHANNEL, 3);
+    assert_int_equal(state_of(small, A).unread, 1);
+    small_wait(small, CHANNEL_IDLE_MS);
+    assert_int_equal(state_of(small, A).unread, 1);
+    change_members(small, (struct letter_members){.kind = MEMBERS_REMOVE, .users = &A, .count = 1});
+    change_members(small, (struct letter_members){
+                              .kind = MEMBERS_ADD, .users = &A, .joins = &join, .count = 1});
+    assert_int_equal(state_of(small, A).unread, 1);
+    assert_int_equal(state_of(small, A).first_unread, 3);
+    small_end(small);
+}
+
 /* Who has been there for exactly a window is the same member when the store says so again,
  * and keeps the place in every list. */
 static void a_member_keeps_the_place_in_lists(void **state)
@@ -168,6 +193,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_list_takes_the_place_of_another),
         cmocka_unit_test(messages_of_the_system_stay_so_when_members_come),
+        cmocka_unit_test(the_removed_stays_read),
         cmocka_unit_test(a_member_keeps_the_place_in_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

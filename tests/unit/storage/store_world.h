@@ -76,7 +76,7 @@ struct thing {
     struct members people; /* from the last snapshot on, moved by the feed */
     uint32_t cursors_heard;
     uint64_t cursor_last;
-    uint64_t removed; /* the last removal heard */
+    uint64_t removed; /* the last removal, from the last snapshot on */
     enum err err;
     bool is_done;
     struct store_open open;
@@ -295,10 +295,10 @@ static inline void thing_on_opened(struct store_open *op, enum err err,
     thing->err = err;
     thing->is_done = true;
     if (err != ERR_OK) return;
-    for (uint32_t i = 0; i < snapshot->publications_count; i++) {
+    thing->removed = snapshot->removed;
+    for (uint32_t i = 0, count = snapshot->publications_count; i < count; i++) {
         heard_add(&thing->answer, &snapshot->publications[i]);
-        uint64_t below = snapshot->publications_count - 1 - i;
-        check(snapshot->publications[i].offset == op->channel->head - below);
+        check(snapshot->publications[i].offset + count == op->channel->head + 1 + i);
     }
     members_fini(&thing->people);
     members_init(&thing->people, 1);

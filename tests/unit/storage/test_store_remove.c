@@ -82,6 +82,7 @@ static void the_removed_stays_removed_after_a_restart(void **state)
         world_stop(&world);
         assert_int_equal(world_start(&world, (uint32_t)round % 2 + 1), ERR_OK);
         thing_open(&world, &thing, 10);
+        assert_int_equal(thing.removed, round * 5 + 3);
         assert_answer(&thing, round * 5 + 4, round * 5 + 5);
         assert_string_equal(thing.channel.epoch, epoch);
         thing_read(&thing, 0, UINT32_MAX, false);
