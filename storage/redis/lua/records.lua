@@ -198,8 +198,9 @@ local function changes_begin()
   -- Whom a list speaks of that replaces: everybody, or those between two users.  For a list
   -- in pieces the members stand sorted in "<prefix>:{p<k>}:t:<channel>", from its first piece
   -- until its last, or for a minute: so a piece finds those it speaks of without a look at
-  -- all others.  Whoever joins meanwhile is added before; who left stays in it, and has left.
-  -- '' is nobody and in it so that it is there.
+  -- all others.  Whoever joins or leaves meanwhile, by whatever record, does so there too:
+  -- who stood in it and is no member would be taken for one.  '' is nobody and in it so that
+  -- it is there.
   local sorted_ms, sorted_step = 60000, 2000
   local function sort_in(sorted, users)
     local words = {}
@@ -210,6 +211,12 @@ local function changes_begin()
         call('ZADD', sorted, unpack(words))
         words = {}
       end
+    end
+  end
+
+  local function sort_out(sorted, users)
+    for at = 1, #users, sorted_step do
+      call('ZREM', sorted, unpack(users, at, math.min(at + sorted_step - 1, #users)))
     end
   end
 
@@ -252,8 +259,11 @@ local function changes_begin()
       after, at = struct.unpack('<I4c0', body, at)
       upto, at = struct.unpack('<I4c0', body, at)
     end
-    if m.members > 0 and call('HLEN', hash) == 0 then mark_members_lost(channel) end
     local gone, joined, left, sorted = {}, {}, {}, base .. 't:' .. channel
+    if m.members > 0 and call('HLEN', hash) == 0 then
+      mark_members_lost(channel)
+      call('UNLINK', sorted)
+    end
     if kind == 0 or kind == 3 then gone = members_meant(hash, sorted, after, upto) end
     local users, values = {}, {}
     while at <= #body do
@@ -277,6 +287,7 @@ local function changes_begin()
     for user in pairs(gone) do
       if call('HDEL', hash, user) == 1 then left[#left + 1] = user end
     end
+    if left[1] and call('EXISTS', sorted) == 1 then sort_out(sorted, left) end
     members_mark(hash, kind == 0)
     copy_members(channel, m, joined, left)
     note_members(channel, joined, left)

@@ -44,6 +44,47 @@ static void lists_change_by_what_they_name(void **state)
     end_room(&world, &thing);
 }
 
+/* A piece of a list that takes the place of another: those above `after`, up to `upto`. */
+static void change_between(struct thing *thing, const char *letters, const char *after,
+                           const char *upto)
+{
+    struct bytes users[8];
+    struct append append = {0};
+    for (uint32_t i = 0; letters[i] != 0; i++) users[i] = bytes_of(letters + i, 1);
+    append.op.type = RECORD_MEMBERS;
+    append.op.members = (struct members_ask){.kind = MEMBERS_SET_BETWEEN,
+                                             .after = bytes_of_text(after),
+                                             .upto = bytes_of_text(upto),
+                                             .users = users,
+                                             .count = (uint32_t)strlen(letters)};
+    thing_append(thing, &append);
+    wait_append(&append);
+}
+
+/* Between its pieces others change the members, too: each record finds what is so then. */
+static void pieces_of_a_list_stand_between_others(void **state)
+{
+    struct world world;
+    struct thing thing;
+    begin_room(&world, state, &thing);
+    change_members(&thing, MEMBERS_SET, "abcdef", NULL);
+    change_between(&thing, "ab", "", "b");
+    change_members(&thing, MEMBERS_REMOVE, "cd", NULL);
+    change_members(&thing, MEMBERS_ADD, "g", NULL);
+    change_between(&thing, "cd", "b", "d"); /* back, though they have just left */
+    change_members(&thing, MEMBERS_SET, "e", NULL);
+    change_between(&thing, "f", "d", "");
+    assert_int_equal(thing.people.map.count, 1);
+    assert_person(&thing, "f", 1, 0, 0, 0, false);
+    check_reopened(&world, &thing);
+    change_between(&thing, "ab", "", "b");
+    change_members(&thing, MEMBERS_REMOVE, "f", NULL);
+    change_between(&thing, "fz", "b", "");
+    assert_int_equal(thing.people.map.count, 4);
+    check_reopened(&world, &thing);
+    end_room(&world, &thing);
+}
+
 static void marks_are_kept(void **state)
 {
     struct world world;
@@ -229,7 +270,8 @@ static void a_policy_outlives_a_restart(void **state)
 }
 
 #define CASES(engine)                                                                              \
-    CASE(lists_change_by_what_they_name, engine), CASE(marks_are_kept, engine),                    \
+    CASE(lists_change_by_what_they_name, engine),                                                  \
+        CASE(pieces_of_a_list_stand_between_others, engine), CASE(marks_are_kept, engine),         \
         CASE(who_publishes_has_read, engine), CASE(long_lists_are_cut, engine),                    \
         CASE(a_policy_is_kept, engine)
 
