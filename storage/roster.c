@@ -8,12 +8,19 @@
 
 #include "core/check.h"
 #include "core/hash.h"
+#include "core/limits.h"
 #include "core/mem.h"
 
 #define CELLS_FIRST 16
 #define SLOTS_FIRST 2
 #define NAMES_FIRST 48
-#define NAME_HEAD   (sizeof(uint32_t) + 1) /* slot and size */
+#define NAME_HEAD   1 /* its size */
+
+/* Two lists of MEMBERS_MAX names, with a quarter of holes, fit 70 MB. */
+#define NAMES_MOST ((1u << 27) - 1024)
+#define SLOTS_MOST (1u << 19)
+static_assert(2 * MEMBERS_MAX < SLOTS_MOST / 4 * 3, "a cell has room for every slot");
+static_assert(sizeof(struct roster_cell) == 8, "eight to a line");
 
 static_assert(CELLS_FIRST * 3 / 4 > ROSTER_FEW, "the first table holds them all");
 
@@ -30,39 +37,41 @@ void roster_fini(struct roster *roster)
     *roster = (struct roster){.seed = roster->seed};
 }
 
-static uint32_t name_hash(const struct roster *roster, struct bytes name)
+static uint64_t name_hash(const struct roster *roster, struct bytes name)
 {
-    return (uint32_t)hash_bytes(name, roster->seed);
+    return hash_bytes(name, roster->seed);
 }
 
-/* The name that stands at `at`, and whose it is. */
-static struct bytes name_read(const struct roster *roster, uint32_t at, uint32_t *slot)
+/* Its upper bits: the lower ones say where the cell stands. */
+static uint32_t tag_of(uint64_t hash)
+{
+    return (uint32_t)(hash >> 46);
+}
+
+static struct bytes name_read(const struct roster *roster, uint32_t at)
 {
     check(at + NAME_HEAD < roster->names_used);
-    memcpy(slot, roster->names + at, sizeof *slot);
-    return bytes_of(roster->names + at + NAME_HEAD, roster->names[at + sizeof *slot]);
+    return bytes_of(roster->names + at + NAME_HEAD, roster->names[at]);
 }
 
 struct bytes roster_name(const struct roster *roster, uint32_t slot)
 {
     check(slot < roster->slots);
-    uint32_t at = roster->name_at[slot], whose;
-    if (at == ROSTER_NONE) return BYTES_NONE;
-    struct bytes name = name_read(roster, at, &whose);
-    check(whose == slot);
-    return name;
+    uint32_t at = roster->name_at[slot];
+    return at == ROSTER_NONE ? BYTES_NONE : name_read(roster, at);
 }
 
 /* The cell of `name` and its slot, or the free cell where it would go and ROSTER_NONE. */
 static struct roster_cell *roster_probe(const struct roster *roster, struct bytes name,
-                                        uint32_t hash, uint32_t *slot)
+                                        uint64_t hash, uint32_t *slot)
 {
     uint32_t mask = roster->cells_count - 1;
-    for (uint32_t i = hash & mask;; i = (i + 1) & mask) {
+    for (uint32_t i = (uint32_t)hash & mask;; i = (i + 1) & mask) {
         struct roster_cell *cell = &roster->cells[i];
         if (cell->at_plus_one != 0) {
-            if (cell->hash != hash) continue;
-            if (!bytes_equal(name_read(roster, cell->at_plus_one - 1, slot), name)) continue;
+            if (cell->tag != tag_of(hash)) continue;
+            if (!bytes_equal(name_read(roster, cell->at_plus_one - 1u), name)) continue;
+            *slot = cell->slot;
             return cell;
         }
         *slot = ROSTER_NONE;
@@ -70,23 +79,23 @@ static struct roster_cell *roster_probe(const struct roster *roster, struct byte
     }
 }
 
-static void cells_insert(struct roster *roster, struct roster_cell cell)
+static void cells_insert(struct roster *roster, uint32_t slot, uint64_t hash)
 {
-    uint32_t mask = roster->cells_count - 1, i = cell.hash & mask;
+    uint32_t mask = roster->cells_count - 1, i = (uint32_t)hash & mask;
     while (roster->cells[i].at_plus_one != 0) i = (i + 1) & mask;
-    roster->cells[i] = cell;
+    roster->cells[i] = (struct roster_cell){
+        .at_plus_one = roster->name_at[slot] + 1u, .slot = slot, .tag = tag_of(hash)};
 }
 
-/* A first table of those who are there. */
-static void cells_begin(struct roster *roster)
+/* A new table of those who are there. */
+static void cells_make(struct roster *roster, uint32_t count)
 {
-    roster->cells_count = CELLS_FIRST;
-    roster->cells = mem_alloc(CELLS_FIRST * sizeof *roster->cells);
+    mem_free(roster->cells);
+    roster->cells_count = count;
+    roster->cells = mem_alloc(count * sizeof *roster->cells);
     for (uint32_t slot = 0; slot < roster->slots; slot++) {
         struct bytes name = roster_name(roster, slot);
-        if (name.size == 0) continue;
-        cells_insert(roster,
-                     (struct roster_cell){name_hash(roster, name), roster->name_at[slot] + 1});
+        if (name.size > 0) cells_insert(roster, slot, name_hash(roster, name));
     }
 }
 
@@ -94,18 +103,12 @@ static void cells_begin(struct roster *roster)
 static void cells_grow(struct roster *roster)
 {
     if (roster->cells_count == 0) {
-        if (roster->slots >= ROSTER_FEW) cells_begin(roster);
+        if (roster->slots >= ROSTER_FEW) cells_make(roster, CELLS_FIRST);
         return;
     }
     uint64_t members = roster->slots - roster->holes;
     if ((members + 1) * 4 <= (uint64_t)roster->cells_count * 3) return;
-    struct roster_cell *old = roster->cells;
-    uint32_t old_count = roster->cells_count;
-    roster->cells_count = old_count * 2;
-    roster->cells = mem_alloc(roster->cells_count * sizeof *roster->cells);
-    for (uint32_t i = 0; i < old_count; i++)
-        if (old[i].at_plus_one != 0) cells_insert(roster, old[i]);
-    mem_free(old);
+    cells_make(roster, roster->cells_count * 2);
 }
 
 uint32_t roster_find(const struct roster *roster, struct bytes name)
@@ -130,7 +133,7 @@ uint32_t roster_add(struct roster *roster, struct bytes name)
         roster->name_at = mem_resize(roster->name_at, roster->slots_max * sizeof(uint32_t));
     }
     uint32_t size = (uint32_t)name.size + NAME_HEAD;
-    check(roster->names_used <= UINT32_MAX / 2); /* two lists of MEMBERS_MAX names fit 70 MB */
+    check(roster->names_used < NAMES_MOST && roster->slots < SLOTS_MOST);
     while (roster->names_size - roster->names_used < size) {
         roster->names_size =
             roster->names_size == 0 ? NAMES_FIRST : roster->names_size + roster->names_size / 2;
@@ -138,13 +141,11 @@ uint32_t roster_add(struct roster *roster, struct bytes name)
     }
 
     uint32_t slot = roster->slots++, at = roster->names_used;
-    memcpy(roster->names + at, &slot, sizeof slot);
-    roster->names[at + sizeof slot] = (uint8_t)name.size;
+    roster->names[at] = (uint8_t)name.size;
     memcpy(roster->names + at + NAME_HEAD, name.at, name.size);
     roster->names_used += size;
     roster->name_at[slot] = at;
-    if (roster->cells_count > 0)
-        cells_insert(roster, (struct roster_cell){name_hash(roster, name), at + 1});
+    if (roster->cells_count > 0) cells_insert(roster, slot, name_hash(roster, name));
     return slot;
 }
 
@@ -162,12 +163,13 @@ void roster_remove(struct roster *roster, uint32_t slot)
     /* Move back what may sit nearer to its home, as core/map.c does. */
     uint32_t mask = roster->cells_count - 1, gap = (uint32_t)(cell - roster->cells);
     for (uint32_t i = (gap + 1) & mask; roster->cells[i].at_plus_one != 0; i = (i + 1) & mask) {
-        uint32_t home = roster->cells[i].hash & mask;
+        uint32_t home =
+            (uint32_t)name_hash(roster, roster_name(roster, roster->cells[i].slot)) & mask;
         if (((i - home) & mask) < ((i - gap) & mask)) continue;
         roster->cells[gap] = roster->cells[i];
         gap = i;
     }
-    roster->cells[gap] = (struct roster_cell){0, 0};
+    roster->cells[gap] = (struct roster_cell){0};
 }
 
 void roster_compact(struct roster *roster)

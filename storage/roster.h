@@ -3,15 +3,15 @@
  *
  * A member gets the next slot; one who leaves makes a hole, and a compaction,
  * which keeps the order, closes all holes at once.  Names stand one after the
- * other in one block, each behind its slot, so a member costs its name, 9 bytes,
+ * other in one block, each behind its size, so a member costs its name, 5 bytes,
  * and a cell of 8 in a hash table that is at most three quarters full; up to
  * ROSTER_FEW slots there is no table, and finding looks at each name.
  *
- *   cells    hash · where its name stands
- *   names    u32 slot · u8 size · name  |  u32 slot · u8 size · name  | …
+ *   cells    18 bits of the hash · slot · where its name stands
+ *   names    u8 size · name  |  u8 size · name  | …
  *
- * The slot stands with the name, so that finding somebody in a channel that was
- * not touched for a while waits twice for memory and not three times.
+ * The slot stands in the cell, so that what belongs to it is on its way from memory
+ * while the name is still waited for; a name is needed to move its cell, which is rare.
  *
  * Thread:  owner shard only.
  * Bound:   all O(1), amortised; compaction O(slots).
@@ -25,8 +25,9 @@
 #define ROSTER_FEW  8
 
 struct roster_cell {
-    uint32_t hash;
-    uint32_t at_plus_one; /* into `names`; 0: free */
+    uint64_t at_plus_one : 27; /* into `names`; 0: free */
+    uint64_t slot : 19;
+    uint64_t tag : 18; /* of the hash */
 };
 
 /* Fields are private to roster.c, except `slots` and `holes`. */
