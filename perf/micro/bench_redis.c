@@ -18,9 +18,8 @@
 #include <time.h>
 
 #include "core/check.h"
-#include "core/loop.h"
 #include "core/mem.h"
-#include "storage/store.h"
+#include "perf/store/rig.h"
 
 #define CHANNELS  100
 #define ASKS_MAX  4096
@@ -30,14 +29,7 @@
 #define LATENCIES_MAX 400000
 
 struct shard {
-    struct config config;
-    struct loop *loop;
-    struct inbox inbox;
-    struct wheel wheel;
-    struct clock clock;
-    struct rng rng;
-    struct metrics metrics;
-    struct store *store;
+    struct rig rig;
     struct store_channel channels[CHANNELS];
     char names[CHANNELS][32];
     struct store_open opens[CHANNELS];
@@ -59,25 +51,6 @@ static void on_publication(void *context, struct store_channel *channel,
     (void)context, (void)channel, (void)publication;
     shard.heard++;
 }
-static void on_members(void *context, struct store_channel *channel,
-                       const struct members_change *change)
-{
-    (void)context, (void)channel, (void)change;
-}
-static void on_cursor(void *context, struct store_channel *channel,
-                      const struct store_cursor *cursor)
-{
-    (void)context, (void)channel, (void)cursor;
-}
-static void on_removed(void *context, struct store_channel *channel, uint64_t offset)
-{
-    (void)context, (void)channel, (void)offset;
-}
-static void on_lost(void *context, struct store_channel *channel)
-{
-    (void)context, (void)channel;
-}
-
 static void on_opened(struct store_open *op, enum err err, const struct store_snapshot *snapshot)
 {
     (void)op, (void)snapshot;
@@ -98,57 +71,21 @@ static void on_appended(struct store_append *op, enum err err, uint64_t offset, 
     *due_ns = 0;
 }
 
-static void turn(void)
-{
-    loop_enter(shard.loop, clock_turn_ms(&shard.clock) + 1);
-    clock_turn(&shard.clock);
-    loop_run(shard.loop);
-    wheel_run(&shard.wheel, clock_turn_ms(&shard.clock), 1024);
-    store_submit(shard.store);
-}
-
 static void begin(const char *address, uint32_t wait_replicas)
 {
-    struct workers *workers = workers_create();
-    struct store_node *node;
-    struct loop_options options = {.socks_max = 16,
-                                   .recv_buffers = 256,
-                                   .recv_buffer_size = 4096,
-                                   .sq_entries = 256,
-                                   .cq_entries = 4096};
-    shard.config = (struct config){.storage_engine = CONFIG_ENGINE_REDIS,
-                                   .storage_dedup_horizon_ms = 60000,
-                                   .redis_address = address,
-                                   .redis_prefix = "bench",
-                                   .redis_partitions = 16,
-                                   .redis_user = "",
-                                   .redis_password = "",
-                                   .redis_connect_timeout_ms = 1000,
-                                   .redis_io_timeout_ms = 4000,
-                                   .redis_wait_replicas = wait_replicas,
-                                   .redis_wait_timeout_ms = 3000};
-    check(store_node_open(&shard.config, workers, 1, &node) == ERR_OK);
-    check(loop_create(&options, &shard.loop) == ERR_OK);
-    loop_start(shard.loop);
-    inbox_init(&shard.inbox, shard.loop);
-    clock_turn(&shard.clock);
-    wheel_init(&shard.wheel, clock_turn_ms(&shard.clock));
-    rng_seed(&shard.rng, 1);
-    struct store_env env = {.shards_count = 1,
-                            .loop = shard.loop,
-                            .inbox = &shard.inbox,
-                            .wheel = &shard.wheel,
-                            .clock = &shard.clock,
-                            .rng = &shard.rng,
-                            .metrics = &shard.metrics,
-                            .workers = workers,
-                            .config = &shard.config,
-                            .sink = {.on_publication = on_publication,
-                                     .on_members = on_members,
-                                     .on_cursor = on_cursor,
-                                     .on_removed = on_removed,
-                                     .on_lost = on_lost}};
-    shard.store = store_attach(node, &env);
+    shard.rig.config = (struct config){.storage_engine = CONFIG_ENGINE_REDIS,
+                                       .storage_dedup_horizon_ms = 60000,
+                                       .redis_address = address,
+                                       .redis_prefix = "bench",
+                                       .redis_partitions = 16,
+                                       .redis_user = "",
+                                       .redis_password = "",
+                                       .redis_connect_timeout_ms = 1000,
+                                       .redis_io_timeout_ms = 4000,
+                                       .redis_wait_replicas = wait_replicas,
+                                       .redis_wait_timeout_ms = 3000};
+    rng_seed(&shard.rig.rng, 1);
+    rig_begin(&shard.rig, &(struct store_sink){.on_publication = on_publication});
     for (uint32_t i = 0; i < CHANNELS; i++) {
         struct store_channel *channel = &shard.channels[i];
         snprintf(shard.names[i], sizeof shard.names[i], "chat:%u", i);
@@ -156,9 +93,9 @@ static void begin(const char *address, uint32_t wait_replicas)
         channel->history = (struct history_rule){1000, 3600000};
         shard.opens[i] =
             (struct store_open){.channel = channel, .window_max = 10, .on_opened = on_opened};
-        store_open(shard.store, &shard.opens[i]);
+        store_open(shard.rig.store, &shard.opens[i]);
     }
-    while (shard.opened < CHANNELS) turn();
+    while (shard.opened < CHANNELS) rig_turn(&shard.rig);
 }
 
 static void ask(struct store_append *op)
@@ -173,7 +110,7 @@ static void ask(struct store_append *op)
                                 .key = bytes_of(text, shard.has_keys ? (size_t)size : 0),
                                 .on_appended = on_appended};
     shard.under_way++;
-    store_append(shard.store, op);
+    store_append(shard.rig.store, op);
 }
 
 static uint64_t cpu_ns(void)
@@ -199,18 +136,18 @@ static void round_of(uint32_t asks, const char *pid)
 {
     uint64_t server = server_ns(pid);
     uint64_t cpu = cpu_ns(), started = clock_mono_ns(), answered = shard.answered;
-    uint64_t heard = shard.heard, commits = shard.metrics.values[METRIC_STORE_COMMITS];
+    uint64_t heard = shard.heard, commits = shard.rig.metrics.values[METRIC_STORE_COMMITS];
     while (clock_mono_ns() - started < ROUND_MS * 1000000ull) {
         /* A slot is free when its op was answered: then `engine` is NULL. */
         for (uint32_t i = 0; i < asks; i++)
             if (shard.asks[i].engine == NULL) ask(&shard.asks[i]);
-        turn();
+        rig_turn(&shard.rig);
     }
-    while (shard.under_way > 0) turn();
+    while (shard.under_way > 0) rig_turn(&shard.rig);
     server = server_ns(pid) - server;
     double seconds = (double)(clock_mono_ns() - started) / 1e9;
     double count = (double)(shard.answered - answered);
-    commits = shard.metrics.values[METRIC_STORE_COMMITS] - commits;
+    commits = shard.rig.metrics.values[METRIC_STORE_COMMITS] - commits;
     printf("%6u under way, %s: %8.0f /s, %6.2f a call, %6.0f ns of CPU each, %5.0f us waiting, "
            "%u failed, %.3f heard each, %6.0f ns of the server\n",
            asks, shard.has_keys ? "keys   " : "no keys", count / seconds, count / (double)commits,
@@ -227,7 +164,7 @@ static int compare(const void *a, const void *b)
 static void rate_of(double rate)
 {
     uint64_t started = clock_mono_ns(), asked = 0, count = (uint64_t)(rate * ROUND_MS / 1000);
-    uint64_t commits = shard.metrics.values[METRIC_STORE_COMMITS];
+    uint64_t commits = shard.rig.metrics.values[METRIC_STORE_COMMITS];
     uint32_t at = 0;
     while (asked < count || shard.under_way > 0) {
         uint64_t due = (uint64_t)((double)(clock_mono_ns() - started) * rate / 1e9) + 1;
@@ -236,9 +173,9 @@ static void rate_of(double rate)
             shard.due_ns[at] = started + (uint64_t)((double)asked++ * 1e9 / rate);
             ask(&shard.asks[at]);
         }
-        turn();
+        rig_turn(&shard.rig);
     }
-    commits = shard.metrics.values[METRIC_STORE_COMMITS] - commits;
+    commits = shard.rig.metrics.values[METRIC_STORE_COMMITS] - commits;
     qsort(shard.us, shard.us_count, sizeof shard.us[0], compare);
     check(shard.us_count > 0);
     printf("%8.0f /s: %6.2f a call, p50 %6u us, p99 %6u us, p99.9 %6u us, %u failed\n", rate,

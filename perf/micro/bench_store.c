@@ -17,9 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/loop.h"
 #include "core/mem.h"
-#include "storage/store.h"
+#include "perf/store/rig.h"
 
 #define CHANNELS      1000
 #define UNDER_WAY_MAX 4096
@@ -40,16 +39,7 @@ static const struct load {
     {"kept", true, false}, {"keyed", true, true}, {"live", false, false}, {"livekey", false, true}};
 static const struct load *load = &loads[0];
 
-static struct config config;
-static struct loop *loop;
-static struct inbox inbox;
-static struct wheel wheel;
-static struct clock now;
-static struct rng rng;
-static struct metrics metrics;
-static struct workers *workers;
-static struct store_node *node;
-static struct store *store;
+static struct rig rig;
 static struct store_channel channels[CHANNELS];
 static struct store_open opens[CHANNELS];
 static char names[CHANNELS][16];
@@ -59,29 +49,6 @@ static uint64_t done;
 static unsigned long long asked;
 static uint32_t samples_us[SAMPLES], samples;
 
-static void on_publication(void *context, struct store_channel *channel,
-                           const struct publication *publication)
-{
-    (void)context, (void)channel, (void)publication;
-}
-static void on_members(void *context, struct store_channel *channel,
-                       const struct members_change *change)
-{
-    (void)context, (void)channel, (void)change;
-}
-static void on_cursor(void *context, struct store_channel *channel,
-                      const struct store_cursor *cursor)
-{
-    (void)context, (void)channel, (void)cursor;
-}
-static void on_removed(void *context, struct store_channel *channel, uint64_t offset)
-{
-    (void)context, (void)channel, (void)offset;
-}
-static void on_lost(void *context, struct store_channel *channel)
-{
-    (void)context, (void)channel;
-}
 static void on_opened(struct store_open *op, enum err err, const struct store_snapshot *snapshot)
 {
     (void)op, (void)snapshot;
@@ -101,46 +68,10 @@ static void on_appended(struct store_append *op, enum err err, uint64_t offset, 
     idle = flight;
 }
 
-static void turn(bool is_waiting)
-{
-    loop_enter(loop, is_waiting ? clock_turn_ms(&now) + 1 : 0);
-    clock_turn(&now);
-    loop_run(loop);
-    inbox_read(&inbox, NULL);
-    wheel_run(&wheel, clock_turn_ms(&now), 1024);
-}
-
 static double begin(void)
 {
     uint64_t start_ns = clock_mono_ns();
-    workers = workers_create();
-    if (store_node_open(&config, workers, 1, &node) != ERR_OK) abort();
-    struct loop_options options = {.socks_max = 16,
-                                   .recv_buffers = 16,
-                                   .recv_buffer_size = 4096,
-                                   .sq_entries = 64,
-                                   .cq_entries = 256};
-    if (loop_create(&options, &loop) != ERR_OK) abort();
-    loop_start(loop);
-    inbox_init(&inbox, loop);
-    clock_turn(&now);
-    wheel_init(&wheel, clock_turn_ms(&now));
-    struct store_env env = {.shards_count = 1,
-                            .loop = loop,
-                            .inbox = &inbox,
-                            .wheel = &wheel,
-                            .clock = &now,
-                            .rng = &rng,
-                            .metrics = &metrics,
-                            .workers = workers,
-                            .config = &config,
-                            .sink = {.on_publication = on_publication,
-                                     .on_members = on_members,
-                                     .on_cursor = on_cursor,
-                                     .on_removed = on_removed,
-                                     .on_lost = on_lost}};
-    store = store_attach(node, &env);
-    if (store == NULL) abort();
+    rig_begin(&rig, &(struct store_sink){0});
     double ms = (double)(clock_mono_ns() - start_ns) / 1e6;
     opened = 0;
     for (uint32_t i = 0; i < CHANNELS; i++) {
@@ -149,30 +80,19 @@ static double begin(void)
         if (load->is_kept) channels[i].history = (struct history_rule){100000, 86400000};
         opens[i] =
             (struct store_open){.channel = &channels[i], .window_max = 100, .on_opened = on_opened};
-        store_open(store, &opens[i]);
+        store_open(rig.store, &opens[i]);
     }
-    while (opened < CHANNELS) {
-        turn(true);
-        store_submit(store);
-    }
+    while (opened < CHANNELS) rig_turn(&rig);
     return ms;
 }
 
 static double end(void)
 {
-    while (store_pending(store) > 0) {
-        turn(true);
-        store_submit(store);
-    }
-    for (uint32_t i = 0; i < CHANNELS; i++) store_close(store, &channels[i]);
+    while (store_pending(rig.store) > 0) rig_turn(&rig);
+    for (uint32_t i = 0; i < CHANNELS; i++) store_close(rig.store, &channels[i]);
     uint64_t start_ns = clock_mono_ns();
-    store_detach(store);
-    store_node_close(node);
-    double ms = (double)(clock_mono_ns() - start_ns) / 1e6;
-    workers_destroy(workers);
-    inbox_fini(&inbox);
-    loop_destroy(loop);
-    return ms;
+    rig_end(&rig);
+    return (double)(clock_mono_ns() - start_ns) / 1e6;
 }
 
 static void ask(struct bytes data)
@@ -180,7 +100,7 @@ static void ask(struct bytes data)
     struct flight *flight = idle;
     idle = flight->next;
     memset(&flight->op, 0, sizeof flight->op);
-    flight->op.channel = &channels[rng_below(&rng, CHANNELS)];
+    flight->op.channel = &channels[rng_below(&rig.rng, CHANNELS)];
     flight->op.type = RECORD_PUBLICATION;
     flight->op.publication.data = data;
     if (load->has_key) {
@@ -190,7 +110,7 @@ static void ask(struct bytes data)
     }
     flight->op.on_appended = on_appended;
     flight->asked_ns = clock_mono_ns();
-    store_append(store, &flight->op);
+    store_append(rig.store, &flight->op);
 }
 
 static int compare(const void *a, const void *b)
@@ -219,22 +139,20 @@ static void fill(uint32_t batch, double seconds, bool is_waiting)
     uint64_t stop_ns = clock_mono_ns() + (uint64_t)(seconds * 1e9);
     while (clock_mono_ns() < stop_ns) {
         for (uint32_t i = 0; i < batch && idle != NULL; i++) ask(bytes_of(data, sizeof data));
-        store_submit(store);
-        turn(is_waiting);
+        rig_submit(&rig);
+        rig_hear(&rig, is_waiting ? clock_turn_ms(&rig.clock) + 1 : 0);
     }
 }
 
 static void run(uint32_t engine, uint32_t batch, double seconds)
 {
-    char command[512];
-    config.storage_engine = engine;
-    snprintf(command, sizeof command, "rm -rf %s", config.storage_path);
-    if (system(command) != 0) abort();
+    rig.config.storage_engine = engine;
+    rig_empty(rig.config.storage_path);
     begin();
-    uint64_t commits = metrics.values[METRIC_STORE_COMMITS];
+    uint64_t commits = rig.metrics.values[METRIC_STORE_COMMITS];
     double cpu = cpu_s();
     fill(batch, seconds, engine != CONFIG_ENGINE_MEMORY);
-    commits = metrics.values[METRIC_STORE_COMMITS] - commits;
+    commits = rig.metrics.values[METRIC_STORE_COMMITS] - commits;
     cpu = cpu_s() - cpu;
     uint64_t rows = done;
     double end_ms = end();
@@ -252,15 +170,10 @@ static void run(uint32_t engine, uint32_t batch, double seconds)
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 3;
-    char command[512];
-    config.storage_path = argc > 2 ? argv[2] : "/var/tmp/bench_store";
-    config.storage_durability = CONFIG_DURABLE;
-    config.storage_index_lag_max_bytes = 256u << 20;
-    config.storage_dedup_horizon_ms = 86400000;
-    config.storage_dedup_keys_max = 100000;
-    config.channel_history_meta_ttl_ms = 86400000;
-    config.without_namespace.history_meta_ttl_ms = 86400000;
-    rng_seed(&rng, 1);
+    const char *path = argc > 2 ? argv[2] : "/var/tmp/bench_store";
+    rig_config_embedded(&rig, path);
+    rig.config.storage_dedup_keys_max = 100000;
+    rng_seed(&rig.rng, 1);
     printf("%-8s %6s %9s %9s %7s %7s %7s %7s %7s %8s %8s\n", "load", "batch", "rows/s", "commits/s",
            "rows/c", "p50 us", "p99 us", "max us", "us CPU", "end ms", "start ms");
     for (uint32_t batch = 1; batch <= 1000; batch *= 10) run(CONFIG_ENGINE_MEMORY, batch, seconds);
@@ -281,6 +194,6 @@ int main(int argc, char **argv)
     waitpid(pid, NULL, 0);
     printf("start after a kill: %.0f ms\n", begin());
     end();
-    snprintf(command, sizeof command, "rm -rf %s", config.storage_path);
-    return system(command);
+    rig_empty(path);
+    return 0;
 }

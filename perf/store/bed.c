@@ -1,13 +1,12 @@
-/* A shard without connections: loop, clock, wheel, workers, and its store. */
+/* bed: publications asked of a store. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "core/loop.h"
 #include "core/mem.h"
+#include "perf/store/rig.h"
 #include "perf/store/run.h"
-#include "storage/store.h"
 
 #define FLIGHTS_MAX  (1u << 18)
 #define CHANNELS_MAX 100000
@@ -21,16 +20,7 @@ struct flight {
 };
 
 static struct {
-    struct config config;
-    struct loop *loop;
-    struct inbox inbox;
-    struct wheel wheel;
-    struct clock clock;
-    struct rng rng;
-    struct metrics metrics;
-    struct workers *workers;
-    struct store_node *node;
-    struct store *store;
+    struct rig rig;
     struct store_channel *channels;
     struct store_open *opens;
     char (*names)[16];
@@ -41,30 +31,6 @@ static struct {
     uint8_t payload[4096];
     struct run_result *result; /* NULL: not measuring */
 } bed;
-
-static void on_publication(void *context, struct store_channel *channel,
-                           const struct publication *publication)
-{
-    (void)context, (void)channel, (void)publication;
-}
-static void on_members(void *context, struct store_channel *channel,
-                       const struct members_change *change)
-{
-    (void)context, (void)channel, (void)change;
-}
-static void on_cursor(void *context, struct store_channel *channel,
-                      const struct store_cursor *cursor)
-{
-    (void)context, (void)channel, (void)cursor;
-}
-static void on_removed(void *context, struct store_channel *channel, uint64_t offset)
-{
-    (void)context, (void)channel, (void)offset;
-}
-static void on_lost(void *context, struct store_channel *channel)
-{
-    (void)context, (void)channel;
-}
 
 static void on_opened(struct store_open *op, enum err err, const struct store_snapshot *snapshot)
 {
@@ -92,20 +58,6 @@ static void on_appended(struct store_append *op, enum err err, uint64_t offset, 
     spread_add(&bed.result->spread, now > flight->due_ns ? now - flight->due_ns : 0);
 }
 
-/* A turn in the order of shards/shard.c; wake_ms 0: does not wait. */
-static void turn_begin(uint64_t wake_ms)
-{
-    loop_enter(bed.loop, wake_ms);
-    clock_turn(&bed.clock);
-    loop_run(bed.loop);
-    inbox_read(&bed.inbox, NULL);
-}
-static void turn_end(void)
-{
-    wheel_run(&bed.wheel, clock_turn_ms(&bed.clock), 1024);
-    store_submit(bed.store);
-}
-
 static void channels_open(const struct run_plan *plan)
 {
     bed.channels_count = plan->channels;
@@ -118,12 +70,9 @@ static void channels_open(const struct run_plan *plan)
                                                  .history = {plan->history, 7 * 86400000ull}};
         bed.opens[i] = (struct store_open){
             .channel = &bed.channels[i], .window_max = 1000, .on_opened = on_opened};
-        store_open(bed.store, &bed.opens[i]);
+        store_open(bed.rig.store, &bed.opens[i]);
     }
-    while (bed.opened < plan->channels) {
-        turn_begin(clock_turn_ms(&bed.clock) + 1);
-        turn_end();
-    }
+    while (bed.opened < plan->channels) rig_turn(&bed.rig);
 }
 
 static void bed_config(const struct run_plan *plan)
@@ -133,14 +82,8 @@ static void bed_config(const struct run_plan *plan)
     char command[600];
     snprintf(command, sizeof command, "rm -rf '%s' && mkdir -p '%s'", path, plan->directory);
     if (system(command) != 0) abort();
-    bed.config = (struct config){.storage_engine = CONFIG_ENGINE_EMBEDDED,
-                                 .storage_path = path,
-                                 .storage_durability = CONFIG_DURABLE,
-                                 .storage_index_lag_max_bytes = plan->lag_max,
-                                 .storage_dedup_horizon_ms = 7 * 86400000ull,
-                                 .storage_dedup_keys_max = 1000000,
-                                 .channel_history_meta_ttl_ms = 30 * 86400000ull};
-    bed.config.without_namespace.history_meta_ttl_ms = 30 * 86400000ull;
+    rig_config_embedded(&bed.rig, path);
+    bed.rig.config.storage_index_lag_max_bytes = plan->lag_max;
 }
 
 static void ask(const struct run_plan *plan, uint64_t due_ns)
@@ -152,7 +95,7 @@ static void ask(const struct run_plan *plan, uint64_t due_ns)
     bed.under_way++;
     flight->due_ns = due_ns;
     flight->op = (struct store_append){
-        .channel = &bed.channels[rng_below(&bed.rng, bed.channels_count)],
+        .channel = &bed.channels[rng_below(&bed.rig.rng, bed.channels_count)],
         .type = RECORD_PUBLICATION,
         .publication = {.data = bytes_of(bed.payload, plan->payload)},
         .on_appended = on_appended,
@@ -160,26 +103,18 @@ static void ask(const struct run_plan *plan, uint64_t due_ns)
     if (plan->has_keys) {
         uint64_t bits = 0;
         for (uint32_t i = 0; i < KEY_SIZE; i++, bits >>= 6) {
-            if (i % 10 == 0) bits = rng_next(&bed.rng);
+            if (i % 10 == 0) bits = rng_next(&bed.rig.rng);
             flight->key[i] = letters[bits & 63];
         }
         flight->op.scope = BYTES_LITERAL("user1");
         flight->op.key = bytes_of(flight->key, KEY_SIZE);
     }
-    store_append(bed.store, &flight->op);
+    store_append(bed.rig.store, &flight->op);
 }
 
 static uint64_t lag_bytes(void)
 {
-    return bed.metrics.values[METRIC_STORE_LAG_BYTES];
-}
-
-static void settle(void)
-{
-    while (store_pending(bed.store) > 0 || lag_bytes() > 0) {
-        turn_begin(clock_turn_ms(&bed.clock) + 1);
-        turn_end();
-    }
+    return bed.rig.metrics.values[METRIC_STORE_LAG_BYTES];
 }
 
 /* Fills every channel's history, so that what is measured deletes as much as it
@@ -189,45 +124,18 @@ static void prime(const struct run_plan *plan)
     uint64_t left = plan->is_primed ? (uint64_t)plan->channels * plan->history : 0;
     while (left > 0) {
         for (; left > 0 && bed.under_way < 8192; left--) ask(plan, clock_mono_ns());
-        turn_end();
-        turn_begin(clock_turn_ms(&bed.clock) + 1);
+        rig_submit(&bed.rig);
+        rig_hear(&bed.rig, clock_turn_ms(&bed.rig.clock) + 1);
     }
-    settle();
+    rig_settle(&bed.rig);
 }
 
 void bed_open(const struct run_plan *plan)
 {
     if (plan->channels > CHANNELS_MAX || plan->payload > sizeof bed.payload) abort();
     bed_config(plan);
-    bed.workers = workers_create();
-    if (store_node_open(&bed.config, bed.workers, 1, &bed.node) != ERR_OK) abort();
-    struct loop_options options = {.socks_max = 16,
-                                   .recv_buffers = 16,
-                                   .recv_buffer_size = 4096,
-                                   .sq_entries = 64,
-                                   .cq_entries = 256};
-    if (loop_create(&options, &bed.loop) != ERR_OK) abort();
-    loop_start(bed.loop);
-    inbox_init(&bed.inbox, bed.loop);
-    clock_turn(&bed.clock);
-    wheel_init(&bed.wheel, clock_turn_ms(&bed.clock));
-    rng_seed(&bed.rng, clock_mono_ns());
-    struct store_env env = {.shards_count = 1,
-                            .loop = bed.loop,
-                            .inbox = &bed.inbox,
-                            .wheel = &bed.wheel,
-                            .clock = &bed.clock,
-                            .rng = &bed.rng,
-                            .metrics = &bed.metrics,
-                            .workers = bed.workers,
-                            .config = &bed.config,
-                            .sink = {.on_publication = on_publication,
-                                     .on_members = on_members,
-                                     .on_cursor = on_cursor,
-                                     .on_removed = on_removed,
-                                     .on_lost = on_lost}};
-    bed.store = store_attach(bed.node, &env);
-    if (bed.store == NULL) abort();
+    rng_seed(&bed.rig.rng, clock_mono_ns());
+    rig_begin(&bed.rig, &(struct store_sink){0});
     bed.flights = mem_reserve(FLIGHTS_MAX * sizeof *bed.flights);
     for (uint32_t i = FLIGHTS_MAX; i-- > 0;) {
         bed.flights[i].next = bed.idle;
@@ -241,12 +149,12 @@ void bed_open(const struct run_plan *plan)
 static void rest(uint64_t due_ns)
 {
     if (bed.under_way > 0) {
-        turn_begin(clock_turn_ms(&bed.clock) + 1);
+        rig_hear(&bed.rig, clock_turn_ms(&bed.rig.clock) + 1);
         return;
     }
     struct timespec time = {(time_t)(due_ns / 1000000000u), (long)(due_ns % 1000000000u)};
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
-    turn_begin(0);
+    rig_hear(&bed.rig, 0);
 }
 
 /* What came since the line before. */
@@ -276,13 +184,13 @@ static void measure(struct marks *marks, struct run_result *result, uint64_t now
 {
     marks->measured = marks->reported = now;
     marks->thread_ns = run_thread_ns();
-    marks->commits = bed.metrics.values[METRIC_STORE_COMMITS];
+    marks->commits = bed.rig.metrics.values[METRIC_STORE_COMMITS];
     bed.result = result;
 }
 
 void bed_run(const struct run_plan *plan, struct run_result *result)
 {
-    settle();
+    rig_settle(&bed.rig);
     *result = (struct run_result){0};
     uint64_t acks = bed.acks, process_ns = run_process_ns();
     uint64_t disk_bytes = run_disk_bytes(plan->directory);
@@ -300,7 +208,7 @@ void bed_run(const struct run_plan *plan, struct run_result *result)
         } else {
             while (bed.under_way < plan->flights) ask(plan, now);
         }
-        turn_end();
+        rig_submit(&bed.rig);
         if (lag_bytes() > result->lag_bytes) result->lag_bytes = lag_bytes();
         rest(marks.start + (uint64_t)((double)asked * gap_ns) + 1);
         if (plan->report_every > 0 && bed.result != NULL &&
@@ -313,8 +221,8 @@ void bed_run(const struct run_plan *plan, struct run_result *result)
     bed.result = NULL;
     result->seconds = (double)(clock_mono_ns() - marks.measured) / 1e9;
     result->thread_ns = run_thread_ns() - marks.thread_ns;
-    result->commits = bed.metrics.values[METRIC_STORE_COMMITS] - marks.commits;
-    settle();
+    result->commits = bed.rig.metrics.values[METRIC_STORE_COMMITS] - marks.commits;
+    rig_settle(&bed.rig);
     double each = bed.acks > acks ? (double)(bed.acks - acks) : 1;
     result->process_ns_each = (double)(run_process_ns() - process_ns) / each;
     result->disk_bytes_each = (double)(run_disk_bytes(plan->directory) - disk_bytes) / each;
@@ -322,13 +230,9 @@ void bed_run(const struct run_plan *plan, struct run_result *result)
 
 void bed_close(void)
 {
-    settle();
-    for (uint32_t i = 0; i < bed.channels_count; i++) store_close(bed.store, &bed.channels[i]);
-    store_detach(bed.store);
-    store_node_close(bed.node);
-    workers_destroy(bed.workers);
-    inbox_fini(&bed.inbox);
-    loop_destroy(bed.loop);
+    rig_settle(&bed.rig);
+    for (uint32_t i = 0; i < bed.channels_count; i++) store_close(bed.rig.store, &bed.channels[i]);
+    rig_end(&bed.rig);
     mem_unreserve(bed.flights, FLIGHTS_MAX * sizeof *bed.flights);
     mem_free(bed.channels);
     mem_free(bed.opens);

@@ -15,8 +15,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "core/loop.h"
 #include "core/mem.h"
+#include "perf/store/rig.h"
 #include "perf/store/run.h"
 #include "storage/change.h"
 #include "storage/cursor.h"
@@ -31,16 +31,7 @@ struct flight {
     struct flight *next;
 };
 
-static struct config config;
-static struct loop *loop;
-static struct inbox inbox;
-static struct wheel wheel;
-static struct clock now;
-static struct rng rng;
-static struct metrics metrics;
-static struct workers *workers;
-static struct store_node *node;
-static struct store *store;
+static struct rig rig;
 
 static struct room {
     struct store_channel channel;
@@ -88,10 +79,6 @@ static void on_cursor(void *context, struct store_channel *channel,
         abort();
     if (is_measuring) moved += after > before;
 }
-static void on_removed(void *context, struct store_channel *channel, uint64_t offset)
-{
-    (void)context, (void)channel, (void)offset;
-}
 static void on_lost(void *context, struct store_channel *channel)
 {
     (void)context, (void)channel;
@@ -125,54 +112,6 @@ static void on_appended(struct store_append *op, enum err err, uint64_t offset, 
 
 /* ── the shard ── */
 
-static void turn(uint64_t wake_ms)
-{
-    loop_enter(loop, wake_ms);
-    clock_turn(&now);
-    loop_run(loop);
-    inbox_read(&inbox, NULL);
-    wheel_run(&wheel, clock_turn_ms(&now), 1024);
-    store_submit(store);
-}
-
-static void settle(void)
-{
-    while (store_pending(store) > 0 || metrics.values[METRIC_STORE_LAG_BYTES] > 0)
-        turn(clock_turn_ms(&now) + 1);
-}
-
-static void begin(void)
-{
-    workers = workers_create();
-    if (store_node_open(&config, workers, 1, &node) != ERR_OK) abort();
-    struct loop_options options = {.socks_max = 16,
-                                   .recv_buffers = 16,
-                                   .recv_buffer_size = 4096,
-                                   .sq_entries = 64,
-                                   .cq_entries = 256};
-    if (loop_create(&options, &loop) != ERR_OK) abort();
-    loop_start(loop);
-    inbox_init(&inbox, loop);
-    clock_turn(&now);
-    wheel_init(&wheel, clock_turn_ms(&now));
-    struct store_env env = {.shards_count = 1,
-                            .loop = loop,
-                            .inbox = &inbox,
-                            .wheel = &wheel,
-                            .clock = &now,
-                            .rng = &rng,
-                            .metrics = &metrics,
-                            .workers = workers,
-                            .config = &config,
-                            .sink = {.on_publication = on_publication,
-                                     .on_members = on_members,
-                                     .on_cursor = on_cursor,
-                                     .on_removed = on_removed,
-                                     .on_lost = on_lost}};
-    store = store_attach(node, &env);
-    if (store == NULL) abort();
-}
-
 /* Opens the rooms and makes everybody a member of each. */
 static void rooms_begin(void)
 {
@@ -193,25 +132,25 @@ static void rooms_begin(void)
             .channel = &room->channel, .window_max = 100, .on_opened = on_opened};
         room->index = cursor_create(0);
         cursor_reserve(room->index, members_count);
-        store_open(store, &room->open);
+        store_open(rig.store, &room->open);
     }
-    while (opened < rooms_count) turn(clock_turn_ms(&now) + 1);
+    while (opened < rooms_count) rig_turn(&rig);
     opened = 0;
     for (uint32_t i = 0; i < rooms_count; i++) {
         changes[i] = (struct store_change){
             .channel = &rooms[i].channel,
             .ask = {.kind = MEMBERS_SET, .users = names, .count = members_count},
             .on_changed = on_changed};
-        store_change(store, &changes[i]);
+        store_change(rig.store, &changes[i]);
     }
-    while (opened < rooms_count) turn(clock_turn_ms(&now) + 1);
+    while (opened < rooms_count) rig_turn(&rig);
     mem_free(changes);
     mem_free(names);
 }
 
 static void ask(uint64_t due_ns)
 {
-    struct room *room = &rooms[rng_below(&rng, rooms_count)];
+    struct room *room = &rooms[rng_below(&rig.rng, rooms_count)];
     struct flight *flight = idle;
     idle = flight->next;
     under_way++;
@@ -228,27 +167,28 @@ static void ask(uint64_t due_ns)
         flight->op.offset = UINT64_MAX; /* the head */
     }
     room->next = (room->next + 1) % (members_count + 1);
-    store_append(store, &flight->op);
+    store_append(rig.store, &flight->op);
 }
 
 static void rest(uint64_t due_ns)
 {
     uint64_t at = clock_mono_ns();
-    if (store_pending(store) == 0 && due_ns > at) {
+    if (store_pending(rig.store) == 0 && due_ns > at) {
         struct timespec time = {(time_t)(due_ns / 1000000000u), (long)(due_ns % 1000000000u)};
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
     }
-    turn(due_ns > at || idle == NULL ? clock_turn_ms(&now) + 1 : 0);
+    rig_hear(&rig, due_ns > at || idle == NULL ? clock_turn_ms(&rig.clock) + 1 : 0);
+    rig_submit(&rig);
 }
 
 static void measure(double rate, double seconds)
 {
-    settle();
+    rig_settle(&rig);
     memset(&spread, 0, sizeof spread);
     moved = 0;
     uint64_t asked = 0, start = clock_mono_ns(), stop = start + (uint64_t)(seconds * 1e9);
     uint64_t thread_ns = run_thread_ns(), process_ns = run_process_ns(), lag = 0;
-    uint64_t commits = metrics.values[METRIC_STORE_COMMITS];
+    uint64_t commits = rig.metrics.values[METRIC_STORE_COMMITS];
     double gap_ns = rate > 0 ? 1e9 / rate : 0;
     is_measuring = true;
     for (uint64_t at = start; at < stop; at = clock_mono_ns()) {
@@ -256,13 +196,13 @@ static void measure(double rate, double seconds)
         if (rate > 0) due = (uint64_t)((double)(at - start) / gap_ns) + 1;
         for (; asked < due && idle != NULL; asked++)
             ask(rate > 0 ? start + (uint64_t)((double)asked * gap_ns) : at);
-        store_submit(store);
-        lag = max_u64(lag, metrics.values[METRIC_STORE_LAG_BYTES]);
+        store_submit(rig.store);
+        lag = max_u64(lag, rig.metrics.values[METRIC_STORE_LAG_BYTES]);
         rest(start + (uint64_t)((double)asked * gap_ns) + 1);
     }
     is_measuring = false;
     double took = (double)(clock_mono_ns() - start) / 1e9, count = (double)spread.total + 1;
-    commits = metrics.values[METRIC_STORE_COMMITS] - commits;
+    commits = rig.metrics.values[METRIC_STORE_COMMITS] - commits;
     printf("%8.0f %9.0f %9.0f %8.0f %8.0f %8.0f %8.1f %9.0f %9.0f %9.1f\n", rate,
            (double)spread.total / took, (double)moved / took, spread_us(&spread, 0.5),
            spread_us(&spread, 0.99), spread_us(&spread, 0.999), count / (double)(commits + 1),
@@ -273,16 +213,12 @@ static void measure(double rate, double seconds)
 
 static void end(void)
 {
-    settle();
+    rig_settle(&rig);
     for (uint32_t i = 0; i < rooms_count; i++) {
-        store_close(store, &rooms[i].channel);
+        store_close(rig.store, &rooms[i].channel);
         cursor_destroy(rooms[i].index);
     }
-    store_detach(store);
-    store_node_close(node);
-    workers_destroy(workers);
-    inbox_fini(&inbox);
-    loop_destroy(loop);
+    rig_end(&rig);
     mem_free(rooms);
     mem_free(users);
     mem_unreserve(flights, FLIGHTS * sizeof *flights);
@@ -292,31 +228,27 @@ int main(int argc, char **argv)
 {
     static const double rates[] = {20000, 100000, 200000, 300000, 0};
     double seconds = argc > 1 ? atof(argv[1]) : 3;
-    config = (struct config){.storage_engine = CONFIG_ENGINE_EMBEDDED,
-                             .storage_path = argc > 2 ? argv[2] : "/var/tmp/sluice-moves",
-                             .storage_durability = CONFIG_DURABLE,
-                             .storage_index_lag_max_bytes = 256u << 20,
-                             .storage_dedup_horizon_ms = 7 * 86400000ull,
-                             .storage_dedup_keys_max = 1000000,
-                             .channel_history_meta_ttl_ms = 30 * 86400000ull};
-    config.without_namespace.history_meta_ttl_ms = 30 * 86400000ull;
+    const char *path = argc > 2 ? argv[2] : "/var/tmp/sluice-moves";
     if (argc > 3) members_count = (uint32_t)atoi(argv[3]);
     if (argc > 4) rooms_count = (uint32_t)atoi(argv[4]);
-    char command[600];
-    snprintf(command, sizeof command, "rm -rf '%s'", config.storage_path);
-    if (system(command) != 0) abort();
-    rng_seed(&rng, 1);
+    rig_empty(path);
+    rig_config_embedded(&rig, path);
+    rng_seed(&rig.rng, 1);
     flights = mem_reserve(FLIGHTS * sizeof *flights);
     for (uint32_t i = 0; i < FLIGHTS; i++) {
         flights[i].next = idle;
         idle = &flights[i];
     }
-    begin();
+    rig_begin(&rig, &(struct store_sink){.on_publication = on_publication,
+                                         .on_members = on_members,
+                                         .on_cursor = on_cursor,
+                                         .on_lost = on_lost});
     rooms_begin();
     printf("%u channels of %u members\n%8s %9s %9s %8s %8s %8s %8s %9s %9s %9s\n", rooms_count,
            members_count, "rate", "durable/s", "moved/s", "p50 us", "p99 us", "p99.9 us",
            "a commit", "shard ns", "all ns", "MB behind");
     for (uint32_t i = 0; i < array_count(rates); i++) measure(rates[i], seconds);
     end();
-    return system(command) == 0 ? 0 : 1;
+    rig_empty(path);
+    return 0;
 }
