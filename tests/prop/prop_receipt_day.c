@@ -58,22 +58,9 @@ static void on_frame(struct small *small, const struct heard *heard)
     today->told_in_second_max = max_u64(today->told_in_second_max, today->told_in_second);
 }
 
-/* small_turn without its verifiers, which look at every member. */
-static void turn(struct small *small)
-{
-    for (uint32_t i = 0; i < SMALL_SHARDS; i++) {
-        struct shard *shard = small->shards[i];
-        arena_reset(&shard->arena);
-        mesh_read(shard->post, TURN_LETTERS_MAX);
-        wheel_run(&shard->wheel, clock_turn_ms(&shard->clock), TURN_TIMERS_MAX);
-        store_submit(shard->store);
-        mesh_flush(shard->post);
-    }
-}
-
 static void turns(struct small *small)
 {
-    for (int i = 0; i < 6; i++) turn(small);
+    for (int i = 0; i < 6; i++) small_turn(small);
 }
 
 static void on_answer(struct shard *shard, struct call *call, struct conn *conn,
@@ -87,14 +74,7 @@ static void on_answer(struct shard *shard, struct call *call, struct conn *conn,
 static struct handle begin(struct small *small)
 {
     struct call *call;
-    struct handle handle;
-    enum err err = ERR_CREDIT_SPENT;
-    while (err == ERR_CREDIT_SPENT) {
-        err = call_begin(small->shards[0], NULL, small_home(CHANNEL), on_answer, &call, &handle);
-        if (err == ERR_CREDIT_SPENT) turn(small);
-    }
-    check(err == ERR_OK);
-    return handle;
+    return small_begin(small, 0, CHANNEL, on_answer, &call);
 }
 
 static void members_join(struct day *day)
@@ -103,7 +83,7 @@ static void members_join(struct day *day)
     for (uint32_t i = 0; i < day->members; i++) users[i] = bytes_of_text(names[i]);
     struct told told;
     ask_members(&day->small, CHANNEL, users, day->members, &told);
-    while (!told.is_here) turn(&day->small);
+    while (!told.is_here) small_turn(&day->small);
     check(told.is_here && told.err == ERR_OK);
     struct letter_subscribe in = {.hub = {.index = 1, .generation = 1},
                                   .channel = LIVE,
@@ -193,6 +173,7 @@ static void run(uint32_t members, uint64_t told_in_second_max)
     small_init(&day->small,
                "channel: {without_namespace: {history_size: 1000, history_ttl: 30h}}\n");
     day->small.on_heard = on_frame;
+    day->small.is_large = true;
     members_join(day);
     live_through(day);
     uint64_t frames = day->told * members, squared = day->moves * members;

@@ -68,6 +68,7 @@ struct small {
     uint64_t turn, mono_ms, wall_ms;
     void (*on_heard)(struct small *small, const struct heard *heard);
     void *context;
+    bool is_large; /* too many members to look at each after every turn */
 };
 
 /* The shard's context of the mesh is the shard; the test finds its world here. */
@@ -211,7 +212,7 @@ static void small_turn(struct small *small)
         wheel_run(&shard->wheel, clock_turn_ms(&shard->clock), TURN_TIMERS_MAX);
         store_submit(shard->store);
         mesh_flush(shard->post);
-        channels_verify(&shard->channels);
+        if (!small->is_large) channels_verify(&shard->channels);
     }
 }
 
@@ -299,22 +300,30 @@ static inline void small_on_answer(struct shard *shard, struct call *call, struc
     if (told->then != NULL) told->then(told);
 }
 
-/* Begins a call from shard `from`; `told` is filled when the answer is there. */
-static inline struct handle small_call(struct small *small, uint32_t from, struct bytes channel,
-                                       struct told *told)
+/* Begins a call from shard `from` to the home of `channel`. */
+static inline struct handle small_begin(struct small *small, uint32_t from, struct bytes channel,
+                                        call_fn on_answer, struct call **call)
 {
     struct shard *shard = small->shards[from];
-    struct call *call;
     struct handle handle;
-    memset(told, 0, sizeof *told);
     uint32_t home = home_of_channel(channel, SMALL_SHARDS);
-    enum err err = call_begin(shard, NULL, home, small_on_answer, &call, &handle);
+    enum err err = call_begin(shard, NULL, home, on_answer, call, &handle);
     /* Out of credit (VERIFY builds have 8): answers give it back. */
     for (int turns = 0; err == ERR_CREDIT_SPENT && turns < 64; turns++) {
         small_turn(small);
-        err = call_begin(shard, NULL, home, small_on_answer, &call, &handle);
+        err = call_begin(shard, NULL, home, on_answer, call, &handle);
     }
     check(err == ERR_OK);
+    return handle;
+}
+
+/* The same; `told` is filled when the answer is there. */
+static inline struct handle small_call(struct small *small, uint32_t from, struct bytes channel,
+                                       struct told *told)
+{
+    struct call *call;
+    memset(told, 0, sizeof *told);
+    struct handle handle = small_begin(small, from, channel, small_on_answer, &call);
     call->context = told;
     return handle;
 }
