@@ -140,7 +140,8 @@ static void a_large_transaction_puts_its_keys_behind_one_another(void **state)
     }
     query_clear(&query);
     sweep(1131, 1000, 100); /* keys below 131 are over */
-    assert_int_equal(rows("key_bodies"), 0);
+    assert_int_equal(rows("key_bodies"), rows("keys WHERE typeof(key)='integer'"));
+    assert_true(rows("key_bodies") <= 1); /* of those above, with the tiny limits */
     query = ask("a");
     assert_int_equal(query.keys_count, 20);
     query_clear(&query);
