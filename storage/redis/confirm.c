@@ -208,6 +208,8 @@ static void flight_judge(struct flight *flight)
     bool is_enough = flight->replicas >= (int64_t)wanted;
     if (flight->replicas >= 0) server->replicas = (uint32_t)flight->replicas;
     server->now.replicas_most = max_u32(server->now.replicas_most, server->replicas);
+    /* The first one gives the data set another name, and a fail-over goes by that. */
+    if (flight->replicas > (int64_t)server_said(server)->replicas) facts_look_first(server);
     check(server->flight == flight);
     server->flight = NULL; /* the next one may board */
     list_each (node, &flight->calls) {

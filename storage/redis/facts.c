@@ -95,6 +95,19 @@ static void pace_on_end(struct link_call *call, enum err err, const struct reply
     facts_heard(server, was_durable);
 }
 
+static void info_ask(struct redis_server *server, struct link *link)
+{
+    check(!server->is_info_calling);
+    server->is_info_calling = true;
+    server->info_call = (struct link_call){.route = 0, .write = info_write, .on_end = info_on_end};
+    link_call(link, &server->info_call, link_due_ms(link));
+}
+
+void facts_look_first(struct redis_server *server)
+{
+    if (!server->is_info_calling) info_ask(server, &server->publish);
+}
+
 void facts_look(struct redis_server *server)
 {
     struct link *link = &server->commands;
@@ -103,11 +116,10 @@ void facts_look(struct redis_server *server)
     if (!is_due || !link_is_ready(link) || server->is_info_calling || server->is_config_calling)
         return;
     server->facts_ms = now_ms;
-    server->is_info_calling = server->is_config_calling = true;
-    server->info_call = (struct link_call){.route = 0, .write = info_write, .on_end = info_on_end};
+    server->is_config_calling = true;
     server->config_call =
         (struct link_call){.is_optional = true, .write = pace_write, .on_end = pace_on_end};
-    link_call(link, &server->info_call, link_due_ms(link));
+    info_ask(server, link);
     link_call(link, &server->config_call, link_due_ms(link));
     if (server == server->redis->root) partitions_look(server->redis);
 }

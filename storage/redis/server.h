@@ -98,6 +98,8 @@ void server_destroy(struct redis_server *server);
 /* facts.c */
 /* Looks now and then whether what the server said of itself is true still. */
 void facts_look(struct redis_server *server);
+/* Looks at once, before whatever is written to the publish link from now on is answered. */
+void facts_look_first(struct redis_server *server);
 /* A hello, or a later look, said so. */
 void facts_take(struct redis_server *server, const struct hello_server *said);
 /* Sends what the turn wrote. */

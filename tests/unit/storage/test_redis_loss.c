@@ -180,6 +180,20 @@ static void who_waits_for_every_replica_is_told_of_no_fail_over(void **state)
     world_end(world);
 }
 
+/* Its primary took another replication id when it came, moments before. */
+static void a_first_replica_that_takes_over_soon_is_no_loss(void **state)
+{
+    (void)state;
+    struct redis_world redis;
+    redis_begin_with(&redis, &(struct redis_world){.wait_replicas = 1, .wait_timeout_ms = 900});
+    struct world *world = world_begin_on(&redis, NULL);
+    turn_for(world, 1200); /* they know that there is none */
+    redis_begin_replica(&world->replica, &redis);
+    load(world, 100, fail_over);
+    check_exactly_once(world);
+    world_end(world);
+}
+
 /* The replica that takes over has the record, and not that it was confirmed: whoever knows
  * the record, and comes to a channel that was open nowhere, is told of no loss. */
 static void what_is_there_is_confirmed_for_who_opens(void **state)
@@ -342,6 +356,7 @@ int main(void)
         cmocka_unit_test(whoever_knows_more_tells_the_others),
         cmocka_unit_test(data_from_before_it_was_emptied_is_told),
         cmocka_unit_test(who_waits_for_every_replica_is_told_of_no_fail_over),
+        cmocka_unit_test(a_first_replica_that_takes_over_soon_is_no_loss),
         cmocka_unit_test(what_is_there_is_confirmed_for_who_opens),
         cmocka_unit_test(a_fail_over_among_more_replicas_is_told),
         cmocka_unit_test(a_fail_over_after_somebody_did_not_wait_is_told),

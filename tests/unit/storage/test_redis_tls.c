@@ -87,8 +87,7 @@ static void over_tls_everything_is_as_without(void **state)
 {
     (void)state;
     struct world *world = world_begin_as(
-        &(struct redis_world){.tls_path = path, .wait_replicas = 1, .wait_timeout_ms = 9000},
-        trust);
+        &(struct redis_world){.tls_path = path, .wait_replicas = 1, .wait_timeout_ms = 900}, trust);
     load(world, 600, NULL);
     load(world, 600, kill_links);
     load(world, 100, NULL);
@@ -206,7 +205,7 @@ static void a_user_with_the_rights_that_are_told_can_do_all(void **state)
                                                                    .user = "sluice",
                                                                    .user_password = "secret",
                                                                    .wait_replicas = wait,
-                                                                   .wait_timeout_ms = 9000},
+                                                                   .wait_timeout_ms = 900},
                                              NULL);
         struct room *here = &world->rooms[0][0], *there = &world->rooms[1][0];
         struct bytes users[] = {BYTES_LITERAL("ann"), BYTES_LITERAL("bob")};

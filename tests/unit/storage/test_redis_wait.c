@@ -119,7 +119,7 @@ static void wake_replica(struct world *world)
 static void with_a_replica_everything_is_as_without(void **state)
 {
     (void)state;
-    struct world *world = world_begin_waiting(1, 9000);
+    struct world *world = world_begin_waiting(1, 900);
     struct store_health health;
     struct room *here = &world->rooms[0][0], *there = &world->rooms[1][0];
     assert_int_equal(set_members(world, here, 2), ERR_OK);
