@@ -28,3 +28,6 @@ static inline uint64_t clock_turn_ms(const struct clock *clock)
  * against one of another. */
 uint64_t clock_mono_ns(void);
 uint64_t clock_wall_ms(void);
+/* Since the machine was started, its sleep included: goes on from one life of the process to
+ * the next, and nobody can set it.  Of one boot only (disk_boot_id). */
+uint64_t clock_boot_ms(void);

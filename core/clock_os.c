@@ -31,3 +31,7 @@ uint64_t clock_wall_ms(void)
 {
     return clock_ns(CLOCK_REALTIME) / 1000000u;
 }
+uint64_t clock_boot_ms(void)
+{
+    return clock_ns(CLOCK_BOOTTIME) / 1000000u;
+}

@@ -64,8 +64,8 @@
 #define EMBED_SHRINK_PAGES      256 /* in one transaction */
 /* Less room than that on the disk is named as what stopped a start. */
 #define EMBED_FREE_MIN          (1 << 20)
-/* At most that much of the time between two lives counts for ages: nothing but
- * the machine's clock tells how long it was, and one that jumped would end
+/* At most that much of the time between two lives counts for ages when the machine was
+ * started anew: nothing but its clock tells how long it was, and one that jumped would end
  * everything that has an age. */
 #define EMBED_AWAY_MAX_MS       86400000
 

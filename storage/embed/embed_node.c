@@ -112,7 +112,7 @@ static enum err node_past(struct embed_node *node, struct node_past *past)
     if (memcmp(node->incarnation, none, 16) != 0) return ERR_OK;
     past->is_new = true;
     entropy_fill(node->incarnation, 16);
-    return index_meta_put(node->index, "incarnation", node->incarnation, 16);
+    return ERR_OK;
 }
 
 /* A first life and a backup begin with new epochs, as does who accepts a loss: what the
@@ -126,6 +126,14 @@ static bool past_is_apart(const struct node_past *past)
 static enum err past_check(struct embed_node *node, const struct node_past *past,
                            const uint8_t boot[16])
 {
+    if (past->is_new && !past->is_loss_accepted && disk_size_at(node->made_path) >= 0) {
+        log_error(
+            "index is missing, or empty, in a data directory that was in use; put it back, or "
+            "restore the directory from a backup, or move what is there away to begin anew "
+            "file=%s",
+            node->index_path);
+        return ERR_STORE_CORRUPT;
+    }
     if (past_is_apart(past) || past->has_made == 0) return ERR_OK;
     bool is_whole = made_check(node->made_path, node->log_path, past->generation,
                                past->is_clean != 0, &node->acked);
@@ -135,32 +143,45 @@ static enum err past_check(struct embed_node *node, const struct node_past *past
     return ERR_OK;
 }
 
-/* Ages go on where the life before wrote them down, with the time between as the
- * machine's clock tells it, within reason; so neither a clock that jumps nor one
- * that was set ends what is kept before its time. */
+/* Ages go on where the life before wrote them down, with the time between as the machine
+ * counts it since its start; so neither a clock that jumps nor one that was set ends what is
+ * kept before its time.  Over a start of the machine only its clock tells how long it was
+ * off, and is believed within reason. */
 struct node_age {
     uint64_t age_ms, wall_ms;
+    uint64_t born_ms; /* what the age was when the machine was started, were it as old; wraps */
 };
 
 enum err embed_age_keep(struct embed_node *node)
 {
-    struct node_age age = {embed_now_ms(node), clock_wall_ms()};
+    uint64_t age_ms = embed_now_ms(node);
+    struct node_age age = {age_ms, clock_wall_ms(), age_ms - clock_boot_ms()};
     return index_meta_put(node->index, "age", &age, sizeof age);
 }
 
-static enum err node_age(struct embed_node *node)
+/* How long the machine was off, by its clock. */
+static uint64_t away_ms(const struct node_age *last, uint64_t wall_ms)
+{
+    uint64_t told_ms = wall_ms > last->wall_ms ? wall_ms - last->wall_ms : 0;
+    if (told_ms > EMBED_AWAY_MAX_MS || wall_ms + 1000 < last->wall_ms) {
+        log_warn("clock is far from where the last life left it; ages of what is kept go on, "
+                 "at most a day later hours_ahead=%" PRId64,
+                 ((int64_t)wall_ms - (int64_t)last->wall_ms) / 3600000);
+    }
+    return min_u64(told_ms, EMBED_AWAY_MAX_MS);
+}
+
+static enum err node_age(struct embed_node *node, bool is_same_boot)
 {
     struct node_age last = {0};
-    uint64_t wall_ms = clock_wall_ms(), age_ms = wall_ms;
+    uint64_t age_ms = clock_wall_ms();
     TRY(index_meta_get(node->index, "age", &last, sizeof last));
-    if (last.age_ms > 0) {
-        uint64_t away_ms = wall_ms > last.wall_ms ? wall_ms - last.wall_ms : 0;
-        age_ms = last.age_ms + min_u64(away_ms, EMBED_AWAY_MAX_MS);
-        if (away_ms > EMBED_AWAY_MAX_MS || wall_ms + 1000 < last.wall_ms) {
-            log_warn("clock is far from where the last life left it; ages of what is kept go on, "
-                     "at most a day later hours_ahead=%" PRId64,
-                     ((int64_t)wall_ms - (int64_t)last.wall_ms) / 3600000);
-        }
+    /* Data directories of release 0.1 have the first two. */
+    TRY(index_meta_get(node->index, "age", &last, offsetof(struct node_age, born_ms)));
+    if (is_same_boot && last.born_ms != 0) {
+        age_ms = max_u64(last.age_ms, last.born_ms + clock_boot_ms());
+    } else if (last.age_ms > 0) {
+        age_ms = last.age_ms + away_ms(&last, age_ms);
     }
     node->age_base_ms = age_ms - clock_mono_ns() / 1000000u;
     return ERR_OK;
@@ -192,6 +213,7 @@ static enum err node_begin(struct embed_node *node, const struct node_past *past
     uint64_t has_made = 1;
     bool is_whole = false, is_made_anew = past_is_apart(past) || past->has_made == 0;
     node->generation = past->generation + 1;
+    if (past->is_new) TRY(index_meta_put(node->index, "incarnation", node->incarnation, 16));
     if (past->is_backup != 0 || past->is_loss_accepted || past_lost_data(past, boot))
         TRY(node_renew(node, past));
     if (past->is_backup != 0)
@@ -243,7 +265,7 @@ static enum err node_start(struct embed_node *node)
     embed_backup_forget(node);
     TRY(node_advise(node, index_open(node->index_path, &node->index)));
     TRY(node_past(node, &past));
-    TRY(node_age(node));
+    TRY(node_age(node, memcmp(past.boot, boot, sizeof boot) == 0));
     TRY(seals_open(&node->seals, node->config, node->index));
     TRY(past_check(node, &past, boot));
     TRY(embed_recover(node));

@@ -19,3 +19,7 @@ uint64_t clock_wall_ms(void)
 {
     return world.wall_start_ms + world.now_ns / 1000000u;
 }
+uint64_t clock_boot_ms(void)
+{
+    return world.now_ns / 1000000u;
+}

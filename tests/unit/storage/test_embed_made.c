@@ -256,11 +256,28 @@ static void an_older_index_is_noticed(void **state)
     shell("touch %s/accept-loss", data);
     assert_started(false);
     assert_started(true);
-    /* None at all is a first life. */
-    data_renew();
-    shell("rm %s/log/* %s/index.db", data, data);
-    assert_int_equal(assert_started(false), 0);
-    assert_int_equal(assert_started(true), 0);
+}
+
+/* After a clean end nothing but the record tells that there was one. */
+static void a_missing_index_is_noticed(void **state)
+{
+    (void)state;
+    for (uint32_t is_clean = 0; is_clean < 2; is_clean++) {
+        data_renew();
+        if (is_clean != 0) assert_int_equal(assert_started(true), head);
+        shell("rm -f %s/log/* %s/index.db*", data, data);
+        assert_refused();
+        assert_refused();
+        shell("touch %s/accept-loss", data);
+        assert_int_equal(assert_started(false), 0);
+        assert_int_equal(assert_started(true), 0);
+        /* An empty directory is a first life. */
+        shell("rm -r %s/*", data);
+        assert_int_equal(assert_started(false), 0);
+        assert_int_equal(assert_started(true), 0);
+        data_renew();
+        assert_int_equal(assert_started(false), head);
+    }
 }
 
 static void the_record_of_a_life_before_means_nothing(void **state)
@@ -437,6 +454,7 @@ int main(void)
         CASE(one_half_of_the_record_is_enough),
         CASE(a_clean_end_leaves_nothing_to_miss),
         CASE(an_older_index_is_noticed),
+        CASE(a_missing_index_is_noticed),
         CASE(the_record_of_a_life_before_means_nothing),
         CASE(files_that_were_removed_are_not_missed),
         CASE(a_changed_bit_of_the_last_acknowledged_batch_is_refused),
