@@ -136,6 +136,9 @@ struct store_read {
     uint64_t since;
     uint32_t limit; /* at most that many; UINT32_MAX: everything */
     bool is_reverse;
+    /* Answer, for the callback: some that should be kept are missing or cannot be read, and
+     * were passed over. */
+    bool has_holes;
     /* Ascending, or descending when reverse; views borrowed for the callback.
      * Only what the channel's history rule still keeps.  An answer above
      * HISTORY_BYTES_MAX may end early, and then is ERR_LIMIT_SIZE when everything was

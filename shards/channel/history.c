@@ -54,6 +54,12 @@ static void history_on_read(struct store_read *read, enum err err,
 {
     struct channel_op *op = container_of(read, struct channel_op, read);
     struct channel *channel = op->channel;
+    struct letter_history in;
+    letter_read_history(op->letter, &in);
+    /* Who goes on from a position counts on everything behind it; who looks around sees in
+     * the offsets what is not there. */
+    bool has_position = in.since > 0 || in.since_epoch.size > 0;
+    if (err == ERR_OK && read->has_holes && has_position && !in.is_reverse) err = ERR_UNRECOVERABLE;
     if (op_failed(op, err)) return;
     /* What became durable after the question stands at one end of the answer. */
     while (!read->is_reverse && count > 0 && publications[count - 1].offset > op->offset) count--;

@@ -257,6 +257,7 @@ static void subscribe_on_read(struct store_read *read, enum err err,
     uint64_t since;
     enum recovery recovery = recovery_decide(channel, &in, &since);
     uint32_t used = 0;
+    if (recovery == RECOVERY_READ && read->has_holes) recovery = RECOVERY_NO;
     if (recovery == RECOVERY_READ) {
         used = stored_count(channel, in.offset, publications, count);
         bool is_joined = in.offset + used + 1 >= window_first(&channel->stored->window);

@@ -97,7 +97,7 @@ enum err read_answer_read(const struct reply *reply, struct read_answer *answer)
 {
     *answer = (struct read_answer){0};
     char birth[BIRTH_MAX + 1];
-    if (reply->type != REPLY_ARRAY || reply->count != 12) return ERR_STORE_CORRUPT;
+    if (reply->type != REPLY_ARRAY || reply->count != 14) return ERR_STORE_CORRUPT;
     TRY(position_read(reply_text(reply->items[0]), &answer->position));
     TRY(birth_read(reply_text(reply->items[10]), birth));
     epoch_write(&answer->position, birth, answer->epoch);
@@ -113,6 +113,8 @@ enum err read_answer_read(const struct reply *reply, struct read_answer *answer)
                    bytes_to_u64(reply_text(reply->items[6]), &answer->removed) &&
                    bytes_to_u64(reply_text(reply->items[11]), &answer->policy) &&
                    answer->entries->type == REPLY_ARRAY && answer->members->type == REPLY_ARRAY &&
+                   bytes_to_u64(reply_text(reply->items[12]), &answer->first) &&
+                   bytes_to_u64(reply_text(reply->items[13]), &answer->last) &&
                    answer->members->count % 2 == 0 && answer->seals->type == REPLY_ARRAY;
     return is_good ? ERR_OK : ERR_STORE_CORRUPT;
 }
@@ -123,10 +125,10 @@ enum err stream_entry_read(const struct reply *reply, struct stream_entry *entry
     struct bytes id = reply_text(reply_item(reply, 0));
     const struct reply *fields = reply_item(reply, 1);
     struct bytes offset;
-    if (fields == NULL || fields->type != REPLY_ARRAY || fields->count != 2)
-        return ERR_STORE_CORRUPT;
     if (!pair_read(id, '-', &offset, &entry->revision)) return ERR_STORE_CORRUPT;
     if (!bytes_to_u64(offset, &entry->offset)) return ERR_STORE_CORRUPT;
+    if (fields == NULL || fields->type != REPLY_ARRAY || fields->count != 2)
+        return ERR_STORE_CORRUPT;
     struct bytes name = reply_text(fields->items[0]);
     entry->is_members = bytes_equal_text(name, "m");
     if (!entry->is_members && !bytes_equal_text(name, "d")) return ERR_STORE_CORRUPT;
@@ -147,7 +149,8 @@ enum err member_read(const struct reply *user, const struct reply *value,
         is_good = number_take(&text, &member->delivered) &&
                   number_take(&text, &member->unread_from) && number_take(&text, &hidden);
     member->is_hidden = hidden != 0;
-    is_good = is_good && text.size == 0 && member->joined > 0 && member->user.size > 0;
+    is_good = is_good && text.size == 0 && member->joined > 0 && member->user.size > 0 &&
+              member->user.size <= USER_ID_MAX;
     return is_good ? ERR_OK : ERR_STORE_CORRUPT;
 }
 

@@ -82,6 +82,8 @@ struct read_answer {
     const struct reply *entries;
     const struct reply *members;
     const struct reply *seals; /* pairs: name, value (seals.h) */
+    /* Of history: the offsets that were read, both inclusive, 0 for none. */
+    uint64_t first, last;
 };
 
 must_use enum err read_answer_read(const struct reply *reply, struct read_answer *answer);
@@ -94,6 +96,7 @@ struct stream_entry {
     struct bytes body;
 };
 
+/* An error leaves the offset of the entry, or 0. */
 must_use enum err stream_entry_read(const struct reply *reply, struct stream_entry *entry);
 /* A pair of the members' hash: the user, and "joined read [delivered unread_from hidden]". */
 must_use enum err member_read(const struct reply *user, const struct reply *value,

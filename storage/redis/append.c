@@ -237,6 +237,8 @@ bool append_answer(struct append_call *call, const struct reply *reply)
     bool is_whole = reply->type == REPLY_ARRAY && reply->count >= numbers + 1 &&
                     position_read(reply_text(reply->items[0]), &call->position) == ERR_OK;
     for (uint32_t i = 1; is_whole && i <= numbers; i++) is_whole = is_number(reply->items[i]);
+    struct append_record *head = container_of(call->records.next, struct append_record, link);
+    if (!is_whole) damage_refused(call->redis, append_channel(head), reply);
     if (!is_whole || !births_take(call, reply, numbers + 1)) {
         log_error("Redis could not run an append to its end: %.*s",
                   (int)min_u64(reply->text.size, 200), (const char *)reply->text.at);
@@ -293,6 +295,19 @@ void append_end(struct append_call *call, enum err err)
     feed_release(redis);
 }
 
+/* The script says its reason first where it has changed nothing (lua/records.lua), and Redis
+ * may put a word before it. */
+enum err append_failure(const struct reply *reply)
+{
+    static const char *const words[] = {"DAMAGED ", "WRONGTYPE ", "ERR DAMAGED ", "ERR WRONGTYPE "};
+    if (reply->type != REPLY_ERROR) return ERR_STORE_UNKNOWN;
+    for (uint32_t i = 0; i < array_count(words); i++)
+        if (reply->text.size > strlen(words[i]) &&
+            memcmp(reply->text.at, words[i], strlen(words[i])) == 0)
+            return ERR_STORE_CORRUPT;
+    return ERR_STORE_UNKNOWN;
+}
+
 static void call_on_end(struct link_call *base, enum err err, const struct reply *reply)
 {
     struct append_call *call = container_of(base, struct append_call, call);
@@ -300,7 +315,7 @@ static void call_on_end(struct link_call *base, enum err err, const struct reply
         confirm_on_appended(call, err, reply);
         return;
     }
-    if (err == ERR_OK && !append_answer(call, reply)) err = ERR_STORE_UNKNOWN;
+    if (err == ERR_OK && !append_answer(call, reply)) err = append_failure(reply);
     append_end(call, err);
 }
 

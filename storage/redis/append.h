@@ -54,6 +54,8 @@ struct append_call *append_create(struct redis_store *redis, uint32_t partition,
 void batch_on_end(struct append_call *call);
 /* Takes what the script answered into the records; false: it stopped in the middle. */
 bool append_answer(struct append_call *call, const struct reply *reply);
+/* What the records end with then. */
+enum err append_failure(const struct reply *reply);
 /* Every time a call is written it is another one, with a number of its own. */
 void append_number(struct append_call *call, struct redis_server *server);
 struct bytes append_origin(const struct append_call *call, char *origin, size_t size);

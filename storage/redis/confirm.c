@@ -256,7 +256,7 @@ static void wait_on_end(struct link_call *base, enum err err, const struct reply
 void confirm_on_appended(struct append_call *call, enum err err, const struct reply *reply)
 {
     call->err = err;
-    if (err == ERR_OK && !append_answer(call, reply)) call->err = ERR_STORE_UNKNOWN;
+    if (err == ERR_OK && !append_answer(call, reply)) call->err = append_failure(reply);
     flight_step(call->flight);
 }
 

@@ -18,42 +18,51 @@
 
 /* --- to the sink --------------------------------------------------------------------------- */
 
-void feed_publication(struct redis_store *redis, struct redis_channel *channel, uint64_t offset,
+bool feed_publication(struct redis_store *redis, struct redis_channel *channel, uint64_t offset,
                       struct bytes body)
 {
     const struct store_sink *sink = &redis->store.env.sink;
     struct publication publication;
+    check(offset == 0 || offset == channel->channel->head + 1);
     if (redis_seals_open(&redis->seals, channel->channel->name, body, &redis->opened,
                          &publication) != ERR_OK) {
-        log_error(
-            "a publication in Redis is damaged, or sealed with a key that is not here, and is "
-            "passed over offset=%llu",
-            (unsigned long long)offset);
-        if (offset > 0) channel->channel->head = offset;
-        return;
+        arena_reset(&redis->opened);
+        return false;
     }
     publication.offset = offset;
-    if (offset > 0) {
-        check(offset == channel->channel->head + 1);
-        channel->channel->head = offset;
-    }
+    if (offset > 0) channel->channel->head = offset;
     sink->on_publication(sink->context, channel->channel, &publication);
     arena_reset(&redis->opened);
+    return true;
 }
 
-void feed_members(struct redis_store *redis, struct redis_channel *channel, uint64_t revision,
+/* Nobody was promised it. */
+static void feed_live(struct redis_store *redis, struct redis_channel *channel, struct bytes body)
+{
+    if (!feed_publication(redis, channel, 0, body))
+        damage_note(redis, DAMAGE_LIVE, channel->channel->name, 0);
+}
+
+void feed_pass_over(struct redis_store *redis, struct redis_channel *channel, uint64_t offset)
+{
+    const struct store_sink *sink = &redis->store.env.sink;
+    check(offset == channel->channel->head + 1);
+    damage_note(redis, DAMAGE_ENTRY, channel->channel->name, offset);
+    channel->channel->head = offset;
+    sink->on_lost(sink->context, channel->channel);
+}
+
+bool feed_members(struct redis_store *redis, struct redis_channel *channel, uint64_t revision,
                   struct bytes body)
 {
     const struct store_sink *sink = &redis->store.env.sink;
     struct members_change change;
     check(revision > channel->revision);
+    if (members_body_read(body, channel->channel->head, &change) != ERR_OK) return false;
     channel->revision = revision;
-    if (members_body_read(body, channel->channel->head, &change) != ERR_OK) {
-        log_error("a member list in Redis is damaged and is passed over");
-        return;
-    }
     sink->on_members(sink->context, channel->channel, &change);
     members_change_fini(&change);
+    return true;
 }
 
 void feed_remove(struct redis_store *redis, struct redis_channel *channel, uint64_t offset)
@@ -158,25 +167,23 @@ static void feed_cursor(struct redis_store *redis, struct redis_channel *channel
     sink->on_cursor(sink->context, channel->channel, &cursor);
 }
 
-/* To the sink; it is the next step. */
-static void announcement_feed(struct redis_store *redis, struct redis_channel *channel,
+/* To the sink; it is the next step.  False: it cannot be read. */
+static bool announcement_feed(struct redis_store *redis, struct redis_channel *channel,
                               const struct announcement *announcement)
 {
     check(is_next(channel, announcement));
     switch (announcement->kind) {
-    case ANNOUNCEMENT_LIVE: feed_publication(redis, channel, 0, announcement->body); return;
+    case ANNOUNCEMENT_LIVE: feed_live(redis, channel, announcement->body); return true;
     case ANNOUNCEMENT_JOIN:
-    case ANNOUNCEMENT_GONE: presence_take(redis, channel, announcement); return;
+    case ANNOUNCEMENT_GONE: presence_take(redis, channel, announcement); return true;
     case ANNOUNCEMENT_PUBLICATION:
-        feed_publication(redis, channel, announcement->number, announcement->body);
-        return;
+        return feed_publication(redis, channel, announcement->number, announcement->body);
     case ANNOUNCEMENT_MEMBERS:
-        feed_members(redis, channel, announcement->revision, announcement->body);
-        return;
+        return feed_members(redis, channel, announcement->revision, announcement->body);
     case ANNOUNCEMENT_REMOVE:
         channel->revision = announcement->revision;
         feed_remove(redis, channel, announcement->number);
-        return;
+        return true;
     case ANNOUNCEMENT_CURSOR:
     case ANNOUNCEMENT_DELIVERED:
     case ANNOUNCEMENT_UNREAD:
@@ -184,7 +191,7 @@ static void announcement_feed(struct redis_store *redis, struct redis_channel *c
     case ANNOUNCEMENT_POLICY:
         channel->revision = announcement->revision;
         feed_cursor(redis, channel, announcement);
-        return;
+        return true;
     case ANNOUNCEMENT_HEAD: break;
     }
     impossible("it is never the next step");
@@ -198,14 +205,11 @@ static void announcement_take(struct redis_store *redis, struct redis_channel *c
     bool is_same = announcement_is_live(announcement) ||
                    bytes_equal_text(announcement->epoch, channel->channel->epoch);
     if (is_same && is_behind(channel, announcement)) return;
-    /* What it is sealed with comes with a fill. */
-    bool is_locked = announcement->kind == ANNOUNCEMENT_PUBLICATION &&
-                     redis_seals_lacks(&redis->seals, announcement->body);
-    if (is_same && is_next(channel, announcement) && !is_locked) {
-        announcement_feed(redis, channel, announcement);
-    } else {
-        read_fill(redis, channel);
-    }
+    /* What it is sealed with comes with a fill.  What cannot be read then either is told
+     * there, for the stream is what counts. */
+    bool is_fed = is_same && is_next(channel, announcement) &&
+                  announcement_feed(redis, channel, announcement);
+    if (!is_fed) read_fill(redis, channel);
 }
 
 static void announcement_hold(struct redis_server *server, struct redis_channel *channel,
@@ -311,7 +315,7 @@ void feed_own(struct redis_server *server, struct handle handle,
     struct announcement first;
     if (channel == NULL || channel->state != CHANNEL_LIVE) return;
     if (announcement->kind == ANNOUNCEMENT_LIVE) {
-        feed_publication(redis, channel, 0, announcement->body);
+        feed_live(redis, channel, announcement->body);
         return;
     }
     if (channel->is_filling) return;
@@ -324,7 +328,7 @@ void feed_own(struct redis_server *server, struct handle handle,
     bool is_same = bytes_equal_text(announcement->epoch, channel->channel->epoch);
     if ((held != NULL && !is_its_place) || !is_same || !is_next(channel, announcement)) return;
     if (held != NULL) held_drop(channel, held);
-    announcement_feed(redis, channel, announcement);
+    if (!announcement_feed(redis, channel, announcement)) read_fill(redis, channel);
 }
 
 void feed_release(struct redis_store *redis)

@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "storage/redis/entries.h"
 #include "storage/redis/known.h"
 #include "storage/redis/redis.h"
 
@@ -116,18 +117,20 @@ call_create(struct redis_store *redis, enum read_mode mode, const struct store_c
 }
 
 /* What went wrong with an answer, as one of ours. */
-static enum err answer_parse(struct redis_store *redis, uint32_t partition, enum err err,
+static enum err answer_parse(struct redis_store *redis, struct bytes channel, enum err err,
                              const struct reply *reply, struct read_answer *answer)
 {
     if (err == ERR_STORE_UNKNOWN) return ERR_STORE_DOWN; /* a read leaves nothing behind */
     if (err != ERR_OK) return err;
+    if (damage_refused(redis, channel, reply)) return ERR_STORE_CORRUPT;
     if (reply->type == REPLY_ERROR) {
         log_error("Redis could not run a read: %.*s", (int)min_u64(reply->text.size, 200),
                   (const char *)reply->text.at);
         return ERR_STORE_DOWN;
     }
     TRY(read_answer_read(reply, answer));
-    known_learn(redis, partition, &answer->position, answer->position.sure);
+    known_learn(redis, redis_partition_of(redis, channel), &answer->position,
+                answer->position.sure);
     redis_seals_learn(&redis->seals, answer->seals);
     return ERR_OK;
 }
@@ -145,60 +148,28 @@ static void members_check(const struct store_channel *channel, const struct read
 
 /* --- open ---------------------------------------------------------------------------------- */
 
-/* The newest publications: gapless up to the head, or none. */
-static enum err open_publications(struct redis_store *redis, struct bytes channel,
-                                  const struct read_answer *answer, uint32_t *count)
+static void open_take(struct redis_store *redis, struct redis_channel *channel,
+                      const struct read_answer *answer)
 {
-    redis_reserve(redis, answer->entries->count);
-    *count = 0;
-    uint64_t last = 0;
-    for (uint32_t i = 0; i < answer->entries->count; i++) {
-        struct stream_entry entry;
-        TRY(stream_entry_read(answer->entries->items[i], &entry));
-        if (entry.is_members) continue;
-        if (entry.offset != last + 1) *count = 0;
-        last = entry.offset;
-        struct publication *publication = &redis->publications[(*count)++];
-        TRY(redis_seals_open(&redis->seals, channel, entry.body, &redis->opened, publication));
-        publication->offset = entry.offset;
-    }
-    if (last != answer->head) *count = 0;
-    return ERR_OK;
-}
-
-static enum err members_take(const struct read_answer *answer, struct store_member *members)
-{
-    for (uint32_t i = 0; i < answer->members->count; i += 2)
-        TRY(member_read(answer->members->items[i], answer->members->items[i + 1], &members[i / 2]));
-    return ERR_OK;
-}
-
-static enum err open_take(struct redis_store *redis, struct redis_channel *channel,
-                          const struct read_answer *answer)
-{
-    uint32_t count;
-    uint32_t members_count = answer->members->count / 2;
-    struct store_member *members = mem_alloc((members_count + 1) * sizeof *members);
-    enum err err = open_publications(redis, channel->channel->name, answer, &count);
-    if (err == ERR_OK) err = members_take(answer, members);
-    if (err == ERR_OK) {
-        struct store_channel *opened = channel->channel;
-        struct store_open *op = channel->op;
-        memcpy(opened->epoch, answer->epoch, sizeof opened->epoch);
-        opened->head = answer->head;
-        channel->revision = answer->revision;
-        channel->removed = answer->removed;
-        channel->policy = answer->policy;
-        channel->acked_head = 0;
-        presence_note_epoch(redis, channel->partition, bytes_of_text(answer->position.epoch));
-        feed_begin(redis, channel);
-        struct store_snapshot snapshot = {redis->publications, count,          members,
-                                          members_count,       answer->policy, answer->removed};
-        op->on_opened(op, ERR_OK, &snapshot);
-    }
+    struct store_channel *opened = channel->channel;
+    struct store_open *op = channel->op;
+    struct store_member *members =
+        mem_alloc((answer->members->count / 2 + (size_t)1) * sizeof *members);
+    uint32_t count = entries_window(redis, opened->name, answer);
+    uint32_t members_count = entries_members(redis, opened->name, answer, members);
+    memcpy(opened->epoch, answer->epoch, sizeof opened->epoch);
+    opened->head = answer->head;
+    channel->revision = answer->revision;
+    channel->removed = answer->removed;
+    channel->policy = answer->policy;
+    channel->acked_head = 0;
+    presence_note_epoch(redis, channel->partition, bytes_of_text(answer->position.epoch));
+    feed_begin(redis, channel);
+    struct store_snapshot snapshot = {redis->publications, count,          members,
+                                      members_count,       answer->policy, answer->removed};
+    op->on_opened(op, ERR_OK, &snapshot);
     arena_reset(&redis->opened);
     mem_free(members);
-    return err;
 }
 
 /* A fail-over may have left behind that what was acknowledged is confirmed, though the
@@ -223,14 +194,14 @@ static void open_on_end(struct link_call *base, enum err err, const struct reply
     if (channel == NULL) return;
     check(channel->state == CHANNEL_READING);
     struct read_answer answer;
-    err = answer_parse(redis, channel->partition, err, reply, &answer);
+    err = answer_parse(redis, channel->channel->name, err, reply, &answer);
     if (err == ERR_OK) members_check(channel->channel, &answer);
     if (err == ERR_OK && open_must_wait(redis, channel, &answer)) return;
-    if (err == ERR_OK) err = open_take(redis, channel, &answer);
     if (err != ERR_OK) {
         feed_fail(redis, channel, err);
         return;
     }
+    open_take(redis, channel, &answer);
     feed_release(redis);
 }
 
@@ -260,34 +231,35 @@ static void fill_on_end(struct link_call *base, enum err err, const struct reply
 
 /* Takes one entry of the stream; false: it cannot follow what the sink has. */
 static bool fill_entry(struct redis_store *redis, struct redis_channel *channel,
-                       const struct stream_entry *entry)
+                       const struct stream_entry *entry, bool is_readable)
 {
     uint64_t head = channel->channel->head;
     if (entry->is_members) {
         if (entry->revision <= channel->revision) return true;
         if (entry->offset != head) return false;
+        /* One that cannot be read: the members come whole behind the last entry. */
         feed_members(redis, channel, entry->revision, entry->body);
         return true;
     }
     if (entry->offset <= head) return true;
     if (entry->offset != head + 1) return false;
-    feed_publication(redis, channel, entry->offset, entry->body);
+    if (!is_readable || !feed_publication(redis, channel, entry->offset, entry->body))
+        feed_pass_over(redis, channel, entry->offset);
     return true;
 }
 
 /* Everybody with all that is known: what of it the sink has heard does no harm. */
 static void fill_members(struct read_call *call, const struct read_answer *answer)
 {
+    struct redis_store *redis = call->redis;
     struct redis_channel *channel = call_channel(call);
-    const struct store_sink *sink = &call->redis->store.env.sink;
-    uint32_t count = answer->members->count / 2;
-    struct store_member *members = mem_alloc((count + 1) * sizeof *members);
+    const struct store_sink *sink = &redis->store.env.sink;
+    struct store_member *members =
+        mem_alloc((answer->members->count / 2 + (size_t)1) * sizeof *members);
+    uint32_t count = entries_members(redis, channel->channel->name, answer, members);
     struct members_change change = {.kind = MEMBERS_STATE, .list = members, .count = count};
     channel->revision = answer->revision;
-    if (members_take(answer, members) == ERR_OK)
-        sink->on_members(sink->context, channel->channel, &change);
-    else
-        log_error("the members of a channel in Redis are damaged and are passed over");
+    sink->on_members(sink->context, channel->channel, &change);
     mem_free(members);
 }
 
@@ -302,20 +274,40 @@ static void fill_policy(struct read_call *call, const struct read_answer *answer
     store->env.sink.on_cursor(store->env.sink.context, channel->channel, &cursor);
 }
 
+/* Behind the last page.  What is missing outlived its history, or was removed. */
+static void fill_end(struct read_call *call, const struct read_answer *answer)
+{
+    struct redis_channel *channel = call_channel(call);
+    if (channel->channel->head < answer->head) {
+        feed_reset(call->redis, channel, answer);
+    } else if (answer->revision > call->revision) {
+        call->has_filled = true;
+        feed_remove(call->redis, channel, min_u64(answer->removed, channel->channel->head));
+        if (call_channel(call) != NULL) fill_policy(call, answer);
+        if (call_channel(call) != NULL) fill_members(call, answer);
+    }
+}
+
 /* Hands over one page; true: another one follows. */
 static bool fill_take(struct read_call *call, const struct read_answer *answer)
 {
     struct redis_store *redis = call->redis;
     struct redis_channel *channel = call_channel(call);
     uint32_t count = answer->entries->count;
+    uint64_t head = channel->channel->head, revision = channel->revision;
     if (strcmp(answer->epoch, channel->channel->epoch) != 0) {
         feed_reset(redis, channel, answer);
         return false;
     }
     for (uint32_t i = 0; i < count; i++) {
         struct stream_entry entry;
-        if (stream_entry_read(answer->entries->items[i], &entry) != ERR_OK ||
-            !fill_entry(redis, channel, &entry)) {
+        bool is_readable = stream_entry_read(answer->entries->items[i], &entry) == ERR_OK;
+        /* Above the head nobody of us has written anything: this is the last page. */
+        if (entry.offset > answer->head) {
+            fill_end(call, answer);
+            return false;
+        }
+        if (!fill_entry(redis, channel, &entry, is_readable)) {
             feed_reset(redis, channel, answer);
             return false;
         }
@@ -323,16 +315,12 @@ static bool fill_take(struct read_call *call, const struct read_answer *answer)
         channel = call_channel(call);
         if (channel == NULL) return false;
     }
-    if (count == READ_PAGE) return true;
-    if (channel->channel->head < answer->head) {
-        feed_reset(redis, channel,
-                   answer); /* what is missing outlived its history, or was removed */
-    } else if (answer->revision > call->revision) {
-        call->has_filled = true;
-        feed_remove(redis, channel, min_u64(answer->removed, channel->channel->head));
-        if (call_channel(call) != NULL) fill_policy(call, answer);
-        if (call_channel(call) != NULL) fill_members(call, answer);
-    }
+    bool has_moved = channel->channel->head > head || channel->revision > revision;
+    if (count == READ_PAGE && has_moved) return true;
+    if (count == READ_PAGE)
+        feed_reset(redis, channel, answer); /* a page of damage: the same one would follow */
+    else
+        fill_end(call, answer);
     return false;
 }
 
@@ -346,7 +334,7 @@ static void fill_on_end(struct link_call *base, enum err err, const struct reply
         call_destroy(call);
         return;
     }
-    err = answer_parse(redis, call->partition, err, reply, &answer);
+    err = answer_parse(redis, channel->channel->name, err, reply, &answer);
     if (err == ERR_OK) members_check(channel->channel, &answer);
     if (err == ERR_OK && fill_take(call, &answer)) {
         redis_call_behind(redis, call->partition, base);
@@ -389,32 +377,61 @@ static void history_add(struct read_call *call, const struct publication *public
     call->publications[call->count++] = *publication;
 }
 
-/* Copies one page; `taken` counts its publications. */
-static enum err history_take(struct read_call *call, const struct reply *entries, uint32_t *taken)
+static void history_hole(struct read_call *call, uint64_t offset)
 {
-    *taken = 0;
-    for (uint32_t i = 0; i < entries->count && *taken < call->page; i++) {
-        struct stream_entry entry;
-        TRY(stream_entry_read(entries->items[i], &entry));
-        if (entry.is_members) continue;
-        /* Trimmed between two pages: what came before is no longer kept either. */
-        bool is_hole =
-            call->mode == READ_FORWARD && call->count > 0 && entry.offset != call->since + 1;
-        if (is_hole) call->count = 0;
-        struct publication publication;
-        struct bytes body = entry.body; /* what is sealed is copied when it is opened */
-        if (!seal_is_on(body)) body = arena_copy(&call->arena, body);
-        TRY(redis_seals_open(&call->redis->seals, call->op->channel->name, body, &call->arena,
-                             &publication));
-        publication.offset = entry.offset;
+    damage_note(call->redis, DAMAGE_HOLE, call->op->channel->name, offset);
+    call->op->has_holes = true;
+}
+
+/* Copies what can be read of an entry whose place is the next one. */
+static void history_entry(struct read_call *call, const struct stream_entry *entry)
+{
+    struct publication publication;
+    struct bytes body = entry->body; /* what is sealed is copied when it is opened */
+    if (!seal_is_on(body)) body = arena_copy(&call->arena, body);
+    if (entries_open(call->redis, call->op->channel->name, entry, body, &call->arena, &publication))
         history_add(call, &publication);
-        call->since = entry.offset;
-        (*taken)++;
+    else
+        call->op->has_holes = true;
+}
+
+/* Copies one page; `taken` counts its offsets. */
+static enum err history_take(struct read_call *call, const struct read_answer *answer,
+                             uint64_t *taken)
+{
+    bool is_forward = call->mode == READ_FORWARD;
+    *taken =
+        answer->last == 0 || answer->last < answer->first ? 0 : answer->last - answer->first + 1;
+    if (*taken == 0) return ERR_OK;
+    /* Trimmed between two pages: what came before is no longer kept either. */
+    if (is_forward && call->count > 0 && answer->first != call->since + 1) {
+        call->count = 0;
+        call->op->has_holes = false;
     }
+    uint64_t left = *taken; /* offsets for which nothing has come */
+    for (uint32_t i = 0; i < answer->entries->count; i++) {
+        struct stream_entry entry;
+        bool is_readable =
+            entries_read(call->redis, call->op->channel->name, answer->entries->items[i], &entry);
+        if (entry.is_members || entry.offset < answer->first || entry.offset > answer->last)
+            continue;
+        uint64_t next = is_forward ? answer->last + 1 - left : answer->first + left - 1;
+        uint64_t left_here =
+            is_forward ? answer->last - entry.offset + 1 : entry.offset - answer->first + 1;
+        if (left_here > left) continue; /* a second one in the place of one before */
+        if (left_here < left) history_hole(call, next);
+        left = left_here - 1;
+        if (is_readable)
+            history_entry(call, &entry);
+        else
+            call->op->has_holes = true;
+    }
+    if (left > 0) history_hole(call, is_forward ? answer->last + 1 - left : answer->first);
+    call->since = is_forward ? answer->last : answer->first;
     return call->arena.used <= HISTORY_BYTES_MAX ? ERR_OK : ERR_LIMIT_SIZE;
 }
 
-static bool history_goes_on(struct read_call *call, uint32_t taken)
+static bool history_goes_on(struct read_call *call, uint64_t taken)
 {
     bool is_last = taken < call->page || call->count >= call->op->limit ||
                    (call->mode == READ_REVERSE && call->since <= 1);
@@ -429,9 +446,9 @@ static void history_on_end(struct link_call *base, enum err err, const struct re
     struct redis_store *redis = call->redis;
     struct store_read *op = call->op;
     struct read_answer answer;
-    uint32_t taken = 0;
-    err = answer_parse(redis, call->partition, err, reply, &answer);
-    if (err == ERR_OK) err = history_take(call, answer.entries, &taken);
+    uint64_t taken = 0;
+    err = answer_parse(redis, op->channel->name, err, reply, &answer);
+    if (err == ERR_OK) err = history_take(call, &answer, &taken);
     if (err == ERR_OK && history_goes_on(call, taken)) {
         redis_call(redis, call->partition, base);
         return;
@@ -452,6 +469,7 @@ void redis_read(struct store *store, struct store_read *op)
     call->op = op;
     call->since = op->since;
     call->page = min_u32(READ_PAGE, op->limit);
+    op->has_holes = false;
     op->engine = call;
     redis->pending++;
     redis_call(redis, call->partition, &call->call);

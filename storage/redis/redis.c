@@ -360,6 +360,7 @@ static void redis_health(const struct store *store, struct store_health *health)
         problem = "Redis was begun anew with another redis.partitions than this node has";
     if (problem == NULL && redis->seals.is_foreign)
         problem = "some publications are sealed with a key that is not configured here";
+    if (problem == NULL) problem = damage_problem(redis);
     health->is_ok = problem == NULL;
     health->durability = is_durable ? "durable" : "written";
     health->groups = redis->groups.rows;

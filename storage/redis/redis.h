@@ -67,6 +67,7 @@
 #include "core/map.h"
 #include "core/slab.h"
 #include "storage/redis/answer.h"
+#include "storage/redis/damage.h"
 #include "storage/redis/seals.h"
 #include "storage/redis/server.h"
 #include "storage/store.h"
@@ -243,6 +244,7 @@ struct redis_store {
     struct timer listing_timer;
     uint32_t listing_next; /* partition */
     struct redis_seals seals;
+    struct redis_damage damage;
     /* sealed.c */
     struct link_call sealed_call;
     bool is_sealed_calling;
@@ -366,11 +368,16 @@ void feed_own(struct redis_server *server, struct handle channel,
               const struct announcement *announcement);
 /* Takes held announcements whose wait is over. */
 void feed_release(struct redis_store *redis);
-/* Hands one publication, member list or cursor to the sink. */
-void feed_publication(struct redis_store *redis, struct redis_channel *channel, uint64_t offset,
-                      struct bytes body);
-void feed_members(struct redis_store *redis, struct redis_channel *channel, uint64_t revision,
-                  struct bytes body);
+/* Hands one publication, member list or cursor to the sink.  False: it cannot be read, and
+ * nothing has changed. */
+must_use bool feed_publication(struct redis_store *redis, struct redis_channel *channel,
+                               uint64_t offset, struct bytes body);
+/* The publication after the head, `offset`, cannot be read: the channel goes on behind it, and
+ * the sink is told of a loss. */
+void feed_pass_over(struct redis_store *redis, struct redis_channel *channel, uint64_t offset);
+/* False leaves the revision where it is, and a fill brings all members. */
+bool feed_members(struct redis_store *redis, struct redis_channel *channel,
+                           uint64_t revision, struct bytes body);
 /* Everything up to `offset` was removed. */
 void feed_remove(struct redis_store *redis, struct redis_channel *channel, uint64_t offset);
 /* Positions before are void: tells the sink and goes on from there. */

@@ -88,7 +88,10 @@ static void compare(struct redis_store *redis, struct redis_channel *channel,
     struct meta meta = {0};
     const struct store_channel *of = channel->channel;
     if (channel->state != CHANNEL_LIVE || channel->is_filling) return;
-    if (text.size > 0 && meta_read(text, &meta) != ERR_OK) return;
+    if (text.size > 0 && meta_read(text, &meta) != ERR_OK) {
+        damage_note(redis, DAMAGE_META, of->name, 0);
+        return;
+    }
     uint64_t head = meta.confirmed_head, revision = meta.confirmed_revision;
     bool is_urgent = look->is_urgent;
     bool is_same = look->position != NULL &&

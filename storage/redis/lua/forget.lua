@@ -32,6 +32,8 @@ end
 
 -- Since when nobody uses it, '' when that is not known; nil when somebody does.
 local function idle_since(channel, value)
+  -- Damaged: whoever mends it decides.
+  if not string.find(value, '^%d+ %d+ %d+') then return nil, '' end
   local head, revision, members, _, confirmed_head, confirmed_revision, _, idle, policy =
     parse_meta(value)
   local is_held = confirmed_head < head or confirmed_revision < revision

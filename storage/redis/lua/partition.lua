@@ -145,6 +145,7 @@ local function parse_meta(value)
   local head, revision, members, removed, confirmed_head, confirmed_revision, policy, birth, idle =
     string.match(value, '^(%d+) (%d+) (%d+) ?(%d*) ?(%d*) ?(%d*) ?p?(%d*) ?(%-?%a*) ?@?(%d*)$')
   head, revision = tonumber(head), tonumber(revision)
+  if not head then error(redis.error_reply('DAMAGED meta of a channel')) end
   return head, revision, tonumber(members), tonumber(removed) or 0,
     tonumber(confirmed_head) or head, tonumber(confirmed_revision) or revision, birth, idle,
     tonumber(policy) or 0

@@ -12,11 +12,13 @@
 --          the nodes take from the server's clock, and publications carry
 --
 -- Answers { position, head, revision, members revision, entries, members, removed, seals,
--- lost, held, birth, mark }:
+-- lost, held, birth, mark, first, last }:
 -- entries as XRANGE gives them, members as HGETALL does, removed the offset up to
 -- which everything was removed, lost whether its members were, and no list has come
 -- since.  What is held (1: something is) ends it all: head and revision are
 -- the confirmed ones.  The channel's epoch is that of the position, and its birth.
+-- first and last: the offsets of forward and reverse, both of them inclusive, so
+-- that what is missing among the entries is seen; 0 0 for none.
 local channel, mode = ARGV[5], ARGV[8]
 local stored_head, stored_revision, members_revision, removed, head, revision, birth, idle,
   policy = read_meta(channel)
@@ -54,25 +56,32 @@ local function offset_of(entry) return tonumber(string.match(entry[1], '^(%d+)')
 
 -- The time stands in the publication, little-endian after version, flags and
 -- offset.
+local function is_dated(entry)
+  return entry[2][1] == 'm' or entry[2][1] == 'd' and #entry[2][2] >= 18
+end
+
 local function is_live(entry)
-  return entry[2][1] == 'd' and struct.unpack('<I8', entry[2][2], 11) + ttl > now
+  return entry[2][1] == 'd' and is_dated(entry) and
+    struct.unpack('<I8', entry[2][2], 11) + ttl > now
 end
 
 -- Takes out what outlived its ttl, oldest first; each entry is paid for once.
 -- Answers the offset of the first publication that stays, or nil.  Member lists
--- go with what they stand before; the revision tells who missed one.
+-- go with what they stand before; the revision tells who missed one.  What is damaged
+-- and has no date stays with what follows it.
 local function trim_expired()
   local page = 1
   while true do
     local oldest = call('XRANGE', stream, '-', '+', 'COUNT', page)
-    for at, entry in ipairs(oldest) do
-      if is_live(entry) then
-        if at > 1 then call('XTRIM', stream, 'MINID', '=', entry[1]) end
-        return offset_of(entry)
+    local at = 1
+    while oldest[at] and not is_live(oldest[at]) do at = at + 1 end
+    if oldest[at] or #oldest < page then
+      while at > 1 and not is_dated(oldest[at - 1]) do at = at - 1 end
+      if oldest[at] then
+        if at > 1 then call('XTRIM', stream, 'MINID', '=', oldest[at][1]) end
+        return offset_of(oldest[at])
       end
-    end
-    if #oldest < page then
-      if #oldest > 0 then call('UNLINK', stream) end
+      if at > 1 then call('UNLINK', stream) end
       return nil
     end
     if page > 1 then call('XTRIM', stream, 'MINID', '=', oldest[page][1]) end
@@ -80,6 +89,7 @@ local function trim_expired()
   end
 end
 
+local first_read, last_read = 0, 0
 if mode == 'fill' then
   entries = call('XRANGE', stream, '(' .. ARGV[9], last, 'COUNT', count)
   -- A full page is followed by another, and 100,000 members by nothing else for a while.
@@ -96,6 +106,7 @@ else
       local most = math.min(least + count - 1, head)
       if least <= most then
         entries = call('XRANGE', stream, digits(least) .. '-0', '(' .. digits(most + 1) .. '-0')
+        first_read, last_read = least, most
       end
     else
       local most = head
@@ -105,6 +116,7 @@ else
         local command, from, to = 'XRANGE', digits(least) .. '-0', '(' .. digits(most + 1) .. '-0'
         if mode == 'reverse' then command, from, to = 'XREVRANGE', to, from end
         entries = call(command, stream, from, to)
+        first_read, last_read = least, most
       end
     end
   end
@@ -128,4 +140,5 @@ for _, entry in ipairs(entries) do
   end
 end
 return { position(), digits(head), digits(revision), digits(members_revision), entries, members,
-         digits(removed), seals, lost, held and 1 or 0, birth, digits(policy) }
+         digits(removed), seals, lost, held and 1 or 0, birth, digits(policy),
+         digits(first_read), digits(last_read) }

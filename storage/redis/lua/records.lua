@@ -76,7 +76,7 @@ local function has_changed()
   for _, m in pairs(metas) do
     if m.must_save or m.ttl then return true end
   end
-  return has_written or taken
+  return has_written
 end
 
 -- Takes the records that begin at `first` and every `step` arguments.  When one of them fails
@@ -91,7 +91,13 @@ local function take_all(first, step, must_confirm, take)
   if is_done and is_saved then return end
   failure = failure or unsaved
   if type(failure) == 'table' then failure = failure.err end
-  error({ err = (has_changed() and 'ERR it stopped at a record: ' or 'REFUSED ') .. failure }, 0)
+  local word = 'REFUSED '
+  if has_changed() or taken and not is_saved then
+    word = 'ERR it stopped at a record: '
+  elseif string.find(failure, '^DAMAGED ') or string.find(failure, '^WRONGTYPE ') then
+    word = '' -- what stands there, not the server
+  end
+  error({ err = word .. failure }, 0)
 end
 
 -- The last step of a record: what is written is written, and the sweep of each

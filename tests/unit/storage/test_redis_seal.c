@@ -138,9 +138,12 @@ static void another_key_is_told(void **state)
     publish(world, here, "7", NULL, false);
     turn_until(world, !is_healthy(&world->nodes[1]));
     turn_until(world, there->channel.head == 1);
-    assert_int_equal(there->count, 0); /* passed over, and the next one is not held up by it */
+    /* Passed over and told as a loss, and the next one is not held up by it. */
+    assert_int_equal(there->lost, 1);
+    assert_int_equal(there->numbers[1], 0);
     publish(world, there, "8", NULL, false);
-    turn_until(world, there->count == 1);
+    turn_until(world, there->count == 2);
+    assert_int_equal(there->lost, 1);
     assert_int_equal(there->numbers[2], 8);
     assert_true(is_healthy(&world->nodes[0]) || here->count == 1);
     turn_until(world, here->channel.head == 2);
