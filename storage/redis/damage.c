@@ -22,10 +22,10 @@ static const struct {
                      "end the gap for readers with history_remove"},
     [DAMAGE_MEMBER] = {"m:", "an entry of the member list is damaged and is passed over",
                        "set the members again"},
-    [DAMAGE_META] = {NULL,
-                     "what the meta hash says of a channel is damaged, which stops the channel",
-                     "HDEL from the key the field of that name and the one without a name, which ends "
-                     "the epoch"},
+    [DAMAGE_META] =
+        {NULL, "what the meta hash says of a channel is damaged, which stops the channel",
+         "HDEL from the key the field of that name and the one without a name, which ends "
+         "the epoch"},
     [DAMAGE_TYPE] =
         {"s:",
          "a key of a channel, its stream most likely, has another type, which stops the channel",

@@ -12,6 +12,8 @@
  *   read.c     a channel opened, a gap filled, history read
  *   subscribe.c   channels opened and closed, the feed link
  *   feed.c     announcements and their order
+ *   entries.c  what a read answered, taken apart
+ *   damage.c   what cannot be read, told to people
  *   seals.c, sealed.c   what publications are sealed with
  *   known.c    what was seen of a partition, and proves a loss
  *   facts.c    what a server says of itself, asked again
@@ -376,8 +378,8 @@ must_use bool feed_publication(struct redis_store *redis, struct redis_channel *
  * the sink is told of a loss. */
 void feed_pass_over(struct redis_store *redis, struct redis_channel *channel, uint64_t offset);
 /* False leaves the revision where it is, and a fill brings all members. */
-bool feed_members(struct redis_store *redis, struct redis_channel *channel,
-                           uint64_t revision, struct bytes body);
+bool feed_members(struct redis_store *redis, struct redis_channel *channel, uint64_t revision,
+                  struct bytes body);
 /* Everything up to `offset` was removed. */
 void feed_remove(struct redis_store *redis, struct redis_channel *channel, uint64_t offset);
 /* Positions before are void: tells the sink and goes on from there. */
