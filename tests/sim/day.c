@@ -182,6 +182,7 @@ static void day_plan(void)
 static void day_settle(void)
 {
     day_pass(stage.begun_ns + AT(stage.until));
+    day.is_night = true; /* who came back last would still look within an hour */
     day_until(all_are_calm, "everybody comes back");
     day_pass(world.now_ns + 5 * DAY_SECOND);
     rooms_settle();

@@ -100,6 +100,7 @@ struct day {
     struct tally tallies[ROOM_KINDS];
     uint32_t said; /* numbers of messages, which are their keys */
     uint32_t on, lasts;
+    bool is_night; /* nobody reads any more */
     bool is_over;
 };
 extern struct day day;

@@ -161,7 +161,7 @@ static void seat_glance(void *context, uint64_t number)
     struct seat *seat = &device->seats[kind];
     if (device->session != number >> 1 || seat->state != SEAT_LIVE) return;
     seat->is_glancing = false;
-    if (seat->read >= seat->offset || day.is_over) return;
+    if (seat->read >= seat->offset || day.is_night) return;
     if (device->asks_count + 2 > ASKS_MAX) {
         seat_look(device, kind);
         return;
@@ -180,7 +180,7 @@ static void seat_glance(void *context, uint64_t number)
 void seat_look(struct device *device, uint32_t kind)
 {
     struct seat *seat = &device->seats[kind];
-    if (seat->is_glancing || day.is_over) return;
+    if (seat->is_glancing || day.is_night) return;
     seat->is_glancing = true;
     uint64_t pace = day_is_storm() ? min_u64(device->pace_ns, SECONDS(60)) : device->pace_ns;
     world_at(world.now_ns + DAY_SECOND / 2 + chance_below(pace), seat_glance, device,
