@@ -213,9 +213,9 @@ static void hear_count(struct crowd *crowd, const struct client *client, uint64_
     struct count *told = &view->counts[offset % NEWEST];
     view->has_counts = true;
     if (room->head != 0 && offset <= room->begun) return; /* of an earlier run */
-    uint64_t most = offset > room->head    ? 0
-                    : offset == room->head ? room->next - 1
-                                           : room->members - 1;
+    /* The next message is under way: everybody has read this one, who told it or not. */
+    bool is_over = offset < room->head || (room->is_waiting && room->heard == 0);
+    uint64_t most = offset > room->head ? 0 : is_over ? room->members - 1 : room->next - 1;
     bool is_back = told->offset == offset && readers < told->readers;
     if (readers > most || is_back || eligible != room->members - 1) {
         crowd_fail(crowd,
