@@ -57,9 +57,9 @@ static void history_on_read(struct store_read *read, enum err err,
     struct letter_history in;
     letter_read_history(op->letter, &in);
     /* Who goes on from a position counts on everything behind it; who looks around sees in
-     * the offsets what is not there. */
-    bool has_position = in.since > 0 || in.since_epoch.size > 0;
-    if (err == ERR_OK && read->has_holes && has_position && !in.is_reverse) err = ERR_UNRECOVERABLE;
+     * the offsets what is not there, unless that is all. */
+    bool goes_on = (in.since > 0 || in.since_epoch.size > 0) && !in.is_reverse;
+    if (err == ERR_OK && read->has_holes && (goes_on || count == 0)) err = ERR_UNRECOVERABLE;
     if (op_failed(op, err)) return;
     /* What became durable after the question stands at one end of the answer. */
     while (!read->is_reverse && count > 0 && publications[count - 1].offset > op->offset) count--;
