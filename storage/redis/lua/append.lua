@@ -139,6 +139,8 @@ take_all(10, 8, must_hold, function(at)
     seen = look_up(m, kind, name)
   end
   local revision = 0
+  -- By it a node learns whether records are taken again: it is refused as they would be.
+  if kind == 't' and not must_hold then write_epoch() end
   if seen or kind == 't' then
     results[#results + 1] = seen and tonumber(seen) * 2 + 1 or 0
     -- WAIT speaks of what its own connection has written: whoever repeats what another

@@ -23,6 +23,16 @@ static void say(struct world *world, const char *text)
     assert_string_equal(redis_say(&world->redis, text), "+OK");
 }
 
+/* Also between two publications: what looks whether it is over is refused as they are. */
+static void assert_red_for(struct world *world, uint64_t ms)
+{
+    uint64_t until_ns = clock_mono_ns() + ms * 1000000u;
+    while (clock_mono_ns() < until_ns) {
+        world_turn(world);
+        assert_false(health_of(world).is_ok);
+    }
+}
+
 static void a_refused_append_turns_health_red(void **state)
 {
     (void)state;
@@ -46,6 +56,7 @@ static void a_refused_append_turns_health_red(void **state)
         struct store_health health = health_of(world);
         assert_false(health.is_ok);
         assert_non_null(strstr(health.detail, rows[i].word));
+        assert_red_for(world, rows[i].is_probed ? 2200 : 0);
         say(world, rows[i].unsay);
         if (rows[i].is_probed) turn_until(world, health_of(world).is_ok);
         while (world->answered < world->next_number) load_turn(world, 8);
