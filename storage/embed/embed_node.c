@@ -205,15 +205,32 @@ static enum err node_renew(struct embed_node *node, const struct node_past *past
     return index_meta_put(node->index, "incarnation", node->incarnation, 16);
 }
 
+/* All that the index was told is on disk. */
+static enum err node_checkpoint(struct embed_node *node)
+{
+    bool is_whole = false;
+    TRY(index_checkpoint(node->index, true, &is_whole));
+    if (is_whole) return ERR_OK;
+    log_error("index cannot be checkpointed path=%s", node->index_path);
+    return ERR_IO;
+}
+
+/* The index is on disk before DIR/made, by which a later start knows that there was one. */
+static enum err node_begin_new(struct embed_node *node)
+{
+    TRY(index_meta_put(node->index, "incarnation", node->incarnation, 16));
+    return node_checkpoint(node);
+}
+
 /* A generation of our own, on disk before any of its logs. */
 static enum err node_begin(struct embed_node *node, const struct node_past *past,
                            const uint8_t boot[16])
 {
     uint64_t durability = node->config->storage_durability, is_clean = 0, is_backup = 0;
     uint64_t has_made = 1;
-    bool is_whole = false, is_made_anew = past_is_apart(past) || past->has_made == 0;
+    bool is_made_anew = past_is_apart(past) || past->has_made == 0;
     node->generation = past->generation + 1;
-    if (past->is_new) TRY(index_meta_put(node->index, "incarnation", node->incarnation, 16));
+    if (past->is_new) TRY(node_begin_new(node));
     if (past->is_backup != 0 || past->is_loss_accepted || past_lost_data(past, boot))
         TRY(node_renew(node, past));
     if (past->is_backup != 0)
@@ -226,11 +243,7 @@ static enum err node_begin(struct embed_node *node, const struct node_past *past
     TRY(index_meta_put(node->index, "boot", boot, 16));
     TRY(embed_age_keep(node));
     TRY(seals_begin(&node->seals, node->index, node->generation));
-    TRY(index_checkpoint(node->index, true, &is_whole));
-    if (!is_whole) {
-        log_error("index cannot be checkpointed path=%s", node->index_path);
-        return ERR_IO;
-    }
+    TRY(node_checkpoint(node));
     /* What it tells of the life before was needed until here. */
     if (!is_made_anew) TRY(made_begin(node->made_path, node->path, node->generation));
     if (past->is_loss_accepted) loss_accepted(node);
@@ -255,6 +268,14 @@ static enum err node_advise(const struct embed_node *node, enum err err)
     return err;
 }
 
+/* How the life before ended, for people. */
+static const char *past_text(const struct node_past *past)
+{
+    if (past->is_new) return "nothing, it is new";
+    if (past->is_backup != 0) return "a backup";
+    return past->is_clean != 0 ? "a clean end" : "a crash";
+}
+
 static enum err node_start(struct embed_node *node)
 {
     struct node_past past;
@@ -271,7 +292,7 @@ static enum err node_start(struct embed_node *node)
     TRY(embed_recover(node));
     TRY(node_advise(node, node_begin(node, &past, boot)));
     log_info("store is open path=%s generation=%" PRIu64 " after=%s", node->path, node->generation,
-             past.is_clean ? "a clean end" : "a crash");
+             past_text(&past));
     return ERR_OK;
 }
 
