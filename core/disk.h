@@ -47,6 +47,9 @@ must_use int disk_allocate(int file, uint64_t size);
 must_use int64_t disk_size(int file);
 /* Size of the file at `path`, or -ENOENT. */
 must_use int64_t disk_size_at(const char *path);
+/* False when `path` leads to no file, or to another one than the handle; true also where
+ * that cannot be told. */
+must_use bool disk_is_at(int file, const char *path);
 must_use int disk_rename(const char *from, const char *to);
 must_use int disk_unlink(const char *path);
 /* Makes the directory and its parents; an existing one is fine. */

@@ -148,6 +148,14 @@ int64_t disk_size_at(const char *path)
     return stat(path, &info) == 0 ? (int64_t)info.st_size : -errno;
 }
 
+bool disk_is_at(int file, const char *path)
+{
+    struct stat open, named;
+    if (stat(path, &named) != 0) return errno != ENOENT && errno != ENOTDIR;
+    if (fstat(file, &open) != 0) return true;
+    return open.st_ino == named.st_ino && open.st_dev == named.st_dev;
+}
+
 int disk_rename(const char *from, const char *to)
 {
     return rename(from, to) == 0 ? 0 : -errno;

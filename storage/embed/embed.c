@@ -33,10 +33,13 @@ static struct store *embed_attach(struct store_node *node, const struct store_en
     shardlog_init(&store->log, &store->store.env, &hooks, store->node->log_path,
                   store->node->incarnation, store->node->generation);
     store->log.made_path = store->node->made_path;
+    store->log.held = &store->node->held;
     embed_seal_init(store);
     store->apply.store = store;
     wheel_arm(env->wheel, &store->sweep, clock_turn_ms(env->clock) + EMBED_SWEEP_MS,
               embed_on_sweep_timer);
+    wheel_arm(env->wheel, &store->look, clock_turn_ms(env->clock) + LOG_LOOK_MS,
+              embed_on_look_timer);
     if (env->shard == 0)
         wheel_arm(env->wheel, &store->backup, clock_turn_ms(env->clock) + BACKUP_LOOK_MS,
                   embed_on_backup_timer);
@@ -74,6 +77,7 @@ static void embed_detach(struct store *base)
     wheel_disarm(base->env.wheel, &store->apply_timer);
     wheel_disarm(base->env.wheel, &store->sweep);
     wheel_disarm(base->env.wheel, &store->mark);
+    wheel_disarm(base->env.wheel, &store->look);
     wheel_disarm(base->env.wheel, &store->backup);
     embed_leave(store);
     for (uint32_t at = 0; store->channels.count > 0; at = 0) {
@@ -483,6 +487,9 @@ static uint32_t embed_pending(const struct store *base)
 /* What is wrong, as a sentence that says what to do, or NULL. */
 static const char *embed_trouble(const struct embed_store *store)
 {
+    if (store->log.is_gone)
+        return "the data directory, or a file in it, was removed, moved or replaced; stop, put it "
+               "back or restore a backup, and start";
     if (store->log.is_failed) return "a write to the log failed; mend the disk and restart";
     if (store->is_damaged) return "the index is damaged; restore the data directory from a backup";
     if (shardlog_is_short(&store->log)) {
@@ -509,8 +516,9 @@ static void embed_health(const struct store *base, struct store_health *health)
                                     .lag_bytes = embed_lag(store),
                                     .latency_us = store->log.latency_us,
                                     .durability = store->log.is_durable ? "durable" : "written"};
-    snprintf(health->detail, sizeof health->detail, "%s",
-             trouble != NULL ? trouble : embed_comment(store));
+    snprintf(health->detail, sizeof health->detail, "%s%s%.180s",
+             trouble != NULL ? trouble : embed_comment(store), store->log.is_gone ? ": " : "",
+             store->log.is_gone ? store->log.files.gone : "");
 }
 
 const struct store_engine store_engine_embed = {

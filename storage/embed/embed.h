@@ -83,13 +83,14 @@ struct embed_node {
     uint32_t shards_count;
     char path[SEGMENT_PATH_SIZE / 2], log_path[SEGMENT_PATH_SIZE / 2 + 8],
         index_path[SEGMENT_PATH_SIZE / 2 + 16], wal_path[SEGMENT_PATH_SIZE / 2 + 16],
-        made_path[SEGMENT_PATH_SIZE / 2 + 8];
+        made_path[SEGMENT_PATH_SIZE / 2 + 8], lock_path[SEGMENT_PATH_SIZE / 2 + 8];
     int lock;
     uint8_t incarnation[16];
     uint64_t generation;
     struct made_acked acked; /* by the life before */
     uint64_t horizon_ms;
     uint64_t age_base_ms; /* store time minus monotonic time; constant after the start */
+    struct held held;
     struct seals seals;
     struct reseal reseal;
     struct backup backup;
@@ -199,7 +200,7 @@ struct embed_store {
     struct arena opened;  /* … until the callback that it is for has run */
     struct list answers, queries;
     struct embed_apply apply;
-    struct timer wake, apply_timer, sweep, mark;
+    struct timer wake, apply_timer, sweep, mark, look;
     struct timer backup; /* of shard 0 */
     uint64_t wake_ms;    /* while `wake` is armed */
     uint32_t pending;
@@ -272,6 +273,8 @@ void embed_on_apply_timer(struct timer *timer);
 void embed_mark_later(struct embed_store *store);
 /* Housekeeping, each EMBED_SWEEP_MS. */
 void embed_on_sweep_timer(struct timer *timer);
+/* Looks whether the files are still there, each LOG_LOOK_MS. */
+void embed_on_look_timer(struct timer *timer);
 /* Looks for a backup that is asked for, or goes on with it. */
 void embed_on_backup_timer(struct timer *timer);
 /* One transaction and what follows it; on the index writer's thread. */

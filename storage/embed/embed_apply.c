@@ -218,6 +218,15 @@ void embed_on_sweep_timer(struct timer *timer)
     wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + EMBED_SWEEP_MS, embed_on_sweep_timer);
 }
 
+void embed_on_look_timer(struct timer *timer)
+{
+    struct embed_store *store = container_of(timer, struct embed_store, look);
+    const struct store_env *env = &store->store.env;
+    if (store->log.is_gone) return;
+    shardlog_look(&store->log, store->log.marked);
+    wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + LOG_LOOK_MS, embed_on_look_timer);
+}
+
 void embed_on_backup_timer(struct timer *timer)
 {
     struct embed_store *store = container_of(timer, struct embed_store, backup);

@@ -24,6 +24,7 @@ static enum err node_paths(struct embed_node *node, const char *path)
         return ERR_BAD_REQUEST;
     }
     snprintf(node->log_path, sizeof node->log_path, "%s/log", node->path);
+    snprintf(node->lock_path, sizeof node->lock_path, "%s/lock", node->path);
     snprintf(node->made_path, sizeof node->made_path, "%s/" MADE_NAME, node->path);
     snprintf(node->index_path, sizeof node->index_path, "%s/index.db", node->path);
     snprintf(node->wal_path, sizeof node->wal_path, "%s/index.db-wal", node->path);
@@ -32,8 +33,6 @@ static enum err node_paths(struct embed_node *node, const char *path)
 
 static enum err node_directories(struct embed_node *node)
 {
-    char lock_path[SEGMENT_PATH_SIZE];
-    snprintf(lock_path, sizeof lock_path, "%s/lock", node->path);
     int result = disk_mkdir(node->path);
     if (result >= 0) result = disk_mkdir(node->log_path);
     if (result < 0) {
@@ -43,7 +42,7 @@ static enum err node_directories(struct embed_node *node)
             node->path, strerrordesc_np(-result));
         return ERR_IO;
     }
-    node->lock = disk_lock(lock_path);
+    node->lock = disk_lock(node->lock_path);
     if (node->lock == -EWOULDBLOCK) {
         log_error("data directory is in use by another process; stop it, or give another "
                   "storage.path path=%s",
@@ -247,6 +246,9 @@ static enum err node_begin(struct embed_node *node, const struct node_past *past
     /* What it tells of the life before was needed until here. */
     if (!is_made_anew) TRY(made_begin(node->made_path, node->path, node->generation));
     if (past->is_loss_accepted) loss_accepted(node);
+    TRY(held_open(&node->held, node->lock_path));
+    TRY(held_open(&node->held, node->made_path));
+    TRY(held_open(&node->held, node->index_path));
     /* Only now: until here everything in them might be needed again. */
     TRY(embed_remove_logs(node));
     TRY(index_applied_clear(node->index));
@@ -302,6 +304,7 @@ static void node_free(struct embed_node *node)
     index_close(node->index);
     reseal_fini(&node->reseal);
     seals_fini(&node->seals);
+    held_close(&node->held);
     if (node->lock >= 0) disk_close(node->lock);
     mem_free(node);
 }
@@ -399,8 +402,12 @@ void embed_node_close(struct store_node *base)
     for (uint32_t i = 0; i < node->shards_count; i++) {
         if (node_apply_left(node, i) != ERR_OK) node->is_failed = true;
     }
+    const char *missing = held_missing(&node->held);
+    if (missing != NULL) node->is_failed = true;
     if (node_end(node) == ERR_OK) {
         log_info("store is closed path=%s", node->path);
+    } else if (missing != NULL) {
+        held_tell(missing);
     } else {
         node_tell_left(node);
         log_warn("store keeps its logs, the next start reads them path=%s", node->path);

@@ -260,12 +260,24 @@ static void files_run(struct job *job, uint32_t thread)
 {
     (void)thread;
     struct log_files *files = container_of(job, struct log_files, job);
-    files->err = ERR_OK;
+    held_look(files);
+    files->err = files->is_gone ? ERR_IO : ERR_OK;
+    if (files->is_gone) return;
     if (files->removed != NULL && files_tell(files, files->first, files->told.last) == ERR_OK)
         segment_discard(files->removed);
     if (files->made != NULL) files->err = files_make(files);
     if (files->removed == NULL && files->made == NULL)
         files->err = files_tell(files, files->first, files->told.last);
+}
+
+/* Where they are nothing is sure; nothing more is written. */
+static void files_gone(struct shardlog *log)
+{
+    if (log->is_failed) return;
+    log->is_failed = log->is_gone = true;
+    held_tell(log->files.gone);
+    metric_add(log->env->metrics, METRIC_STORE_ERRORS, 1);
+    if (log->writing == NULL) shardlog_refuse_waiting(log);
 }
 
 static void files_done(struct job *job, void *shard)
@@ -281,6 +293,7 @@ static void files_done(struct job *job, void *shard)
     files->recycled = files->removed = NULL;
     struct segment *made = files->made;
     files->made = NULL;
+    if (files->is_gone) files_gone(log);
     if (made == NULL) return;
     if (files->err == ERR_OK) {
         check(log->next == NULL);
@@ -296,13 +309,14 @@ static void files_done(struct job *job, void *shard)
     if (log->writing == NULL && !shardlog_fits(log)) shardlog_refuse_waiting(log);
 }
 
-static bool files_submit(struct shardlog *log)
+static bool files_submit(struct shardlog *log, uint64_t acked)
 {
     struct log_files *files = &log->files;
     check(!files->is_under_way);
     files->log = log;
     files->first = log->first;
-    files->acked = log->acked;
+    files->acked = acked;
+    files->open = log->current;
     files->job.kind = WORKER_INDEX_READER;
     files->job.run = files_run;
     files->job.done = files_done;
@@ -311,11 +325,10 @@ static bool files_submit(struct shardlog *log)
     return files->is_under_way;
 }
 
-void shardlog_mark(struct shardlog *log)
+/* When the worker's queue is full somebody asks again. */
+void shardlog_look(struct shardlog *log, uint64_t acked)
 {
-    if (log->files.is_under_way || !shardlog_is_unmarked(log)) return;
-    /* When the worker's queue is full somebody asks again. */
-    (void)files_submit(log);
+    if (!log->files.is_under_way) (void)files_submit(log, acked);
 }
 
 /* Asks for the file after the current one, big enough for `needed` bytes. */
@@ -346,7 +359,7 @@ static void shardlog_prepare(struct shardlog *log, uint64_t needed)
         log->spares_least = min_u32(log->spares_least, log->spares);
         log->files.recycled = container_of(spare, struct segment, link);
     }
-    if (files_submit(log)) return;
+    if (files_submit(log, log->acked)) return;
     /* The worker's queue is full: the next submit asks again. */
     if (log->files.recycled != NULL) {
         list_append(&log->spare, &log->files.recycled->link);
@@ -363,7 +376,7 @@ static void shardlog_on_written(struct write_op *op, int error)
     check(batch != NULL);
     log->writing = NULL;
     log->latency_us = (clock_mono_ns() - log->commit_ns) / 1000;
-    if (error == 0) {
+    if (error == 0 && !log->is_failed) { /* its file is where it was */
         if (log->is_durable) log->durable = batch->number;
         log->acked = batch->number;
         log->quiet_ms = clock_turn_ms(log->env->clock);
@@ -376,8 +389,10 @@ static void shardlog_on_written(struct write_op *op, int error)
     }
     /* Never tried again: after a failed sync the kernel may have dropped the
      * pages, and a second sync would lie. */
-    log_error("log write failed, this shard refuses publications until a restart file=%s errno=%d",
-              log->current->path, error);
+    if (error != 0)
+        log_error(
+            "log write failed, this shard refuses publications until a restart file=%s errno=%d",
+            log->current->path, error);
     log->is_failed = true;
     metric_add(log->env->metrics, METRIC_STORE_ERRORS, 1);
     log->hooks.on_failed(log->hooks.context, batch, true);
@@ -470,7 +485,7 @@ static void spare_remove(struct shardlog *log)
     list_remove(node);
     log->spares--;
     log->files.removed = container_of(node, struct segment, link);
-    if (files_submit(log)) return;
+    if (files_submit(log, log->acked)) return;
     log->files.removed = NULL;
     list_append(&log->spare, node);
     log->spares++;
@@ -522,7 +537,7 @@ void shardlog_recycle(struct shardlog *log, uint64_t number)
         return;
     }
     log->files.removed = segment;
-    if (files_submit(log)) return;
+    if (files_submit(log, log->acked)) return;
     log->files.removed = NULL;
     log->first = first;
     /* Back to the front. */

@@ -27,6 +27,7 @@
 
 #include "core/check.h"
 #include "core/loop.h"
+#include "storage/embed/held.h"
 #include "storage/embed/made.h"
 #include "storage/embed/segment.h"
 #include "storage/store.h"
@@ -37,6 +38,8 @@
 #define LOG_RETRY_MS   1000
 /* After so long without a commit it is put on disk which batch was acknowledged last. */
 #define LOG_MARK_MS    (VERIFY ? 20 : 200)
+/* So often it is asked whether the files are still where a start looks for them. */
+#define LOG_LOOK_MS    (VERIFY ? 200 : 2000)
 /* With less than that in the current file, and no next one to be had, not every
  * append finds room. */
 #define LOG_SHORT      LOG_BATCH_MAX
@@ -80,18 +83,22 @@ struct log_hooks {
     void (*on_failed)(void *context, struct log_batch *batch, bool is_unknown);
 };
 
-/* A job that makes or removes files, or only tells what was acknowledged. */
+/* A job that makes or removes files, or only tells what was acknowledged.  Each looks whether
+ * the files are still there. */
 struct log_files {
     struct job job;
     struct shardlog *log;
     struct segment *made;     /* to prepare; NULL: only remove */
     struct segment *recycled; /* to make it from, or NULL */
     struct segment *removed;  /* to remove, or NULL */
+    struct segment *open;     /* the current one, or NULL */
     struct made told;         /* as it is on disk; the job's own */
     uint64_t first;           /* files below are not needed any more */
     uint64_t acked;           /* the last batch that was acknowledged */
     enum err err;
     bool is_under_way;
+    bool is_gone; /* the file `gone` is not where it was made, or was not; for good */
+    char gone[SEGMENT_PATH_SIZE];
 };
 
 struct shardlog {
@@ -100,12 +107,14 @@ struct shardlog {
     const char *directory;
     const uint8_t *incarnation;
     uint64_t generation;
-    const char *made_path; /* where it is told which files there are; set after the init */
-    uint64_t first;        /* files below are not needed any more */
-    const uint8_t *salt;   /* of what is sealed in it, else NULL; set after the init */
-    bool is_durable;       /* false: "written" */
-    bool is_failed;        /* a write failed: no more writes */
-    bool is_retrying;      /* a file could not be made; refused until retry_ms */
+    const char *made_path;   /* where it is told which files there are; set after the init */
+    const struct held *held; /* what else must be where it was; the same */
+    uint64_t first;          /* files below are not needed any more */
+    const uint8_t *salt;     /* of what is sealed in it, else NULL; set after the init */
+    bool is_durable;         /* false: "written" */
+    bool is_failed;          /* a write failed, or files are gone: no more writes */
+    bool is_gone;            /* the latter; `files.gone` says which */
+    bool is_retrying;        /* a file could not be made; refused until retry_ms */
     uint64_t retry_ms;
     struct list waiting; /* batches; the last one collects */
     struct log_batch *writing;
@@ -173,8 +182,14 @@ static inline bool shardlog_is_marking(const struct shardlog *log)
     const struct log_files *files = &log->files;
     return files->is_under_way ? files->acked == log->acked : !shardlog_is_unmarked(log);
 }
-/* Puts on disk what was acknowledged, by a job; does nothing while another runs. */
-void shardlog_mark(struct shardlog *log);
+/* Looks, by a job, whether the files are where they were made; does nothing while another
+ * runs.  And puts on disk what was acknowledged, up to batch `acked`: with log->marked that
+ * is nothing. */
+void shardlog_look(struct shardlog *log, uint64_t acked);
+static inline void shardlog_mark(struct shardlog *log)
+{
+    if (shardlog_is_unmarked(log)) shardlog_look(log, log->acked);
+}
 /* True while files wait to be recycled. */
 static inline bool shardlog_has_full(const struct shardlog *log)
 {

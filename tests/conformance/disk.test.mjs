@@ -1,9 +1,9 @@
-// A disk that is full, and one on which writes fail, under the real program: what is refused
-// and with which word, that reads and listeners go on, what /health says, and what the next
-// start finds: everything that was acknowledged, and nothing else.
+// A disk that is full, one on which writes fail, and a data directory that goes away, under the
+// real program: what is refused and with which word, that reads and listeners go on, what /health
+// says, and what the next start finds: everything that was acknowledged, and nothing else.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, renameSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { connect, offsets, range, subscribe } from './client.mjs';
@@ -114,6 +114,27 @@ test('a start on a full disk says so', async (t) => {
   unlinkSync(filler);
   await gateway.start();
   await holds(gateway, 'chat:a', 1);
+});
+
+test('a data directory that is moved away under it: red, refused, and whole when it is put back', async (t) => {
+  const gateway = new Gateway(), data = join(gateway.dir, 'data'), away = join(gateway.dir, 'away');
+  t.after(() => gateway.end());
+  await gateway.start();
+  for (let n = 1; n <= 5; n++) await gateway.ask('publish', { channel: 'chat:a', data: { n } });
+  assert.equal((await health(gateway)).status, 200);
+  renameSync(data, away);
+  let found;
+  await until(async () => (found = await health(gateway)).status === 503, 'health is red');
+  assert.match(JSON.stringify(found.store), /data directory, or a file in it, was removed, moved or replaced; stop, put it back or restore a backup, and start: \S*data\/lock/);
+  for (const channel of ['chat:a', 'chat:b', 'chat:c']) {
+    const { error } = await gateway.api('publish', { channel, data: { n: 6 }, idempotency_key: 'k' });
+    assert.ok(error, `${channel} is refused`);
+  }
+  assert.match(gateway.log, /error shard=\d data directory, or a file in it, was removed, moved or replaced while in use/);
+  await gateway.stop();
+  renameSync(away, data);
+  await gateway.start();
+  await holds(gateway, 'chat:a', 5);
 });
 
 test('writes that fail: their shard refuses until a restart, others and reads go on', async (t) => {

@@ -258,6 +258,11 @@ int64_t disk_size_at(const char *path)
     return file == NULL ? -ENOENT : (int64_t)file->size;
 }
 
+bool disk_is_at(int handle, const char *path)
+{
+    return state_find(path) == file_of(handle);
+}
+
 int disk_rename(const char *from, const char *to)
 {
     pause_for(CALL_NAMES, 0, 0);
