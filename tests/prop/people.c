@@ -13,8 +13,7 @@
 #include "core/mem.h"
 #include "people_parts.h"
 #include "proto/jwt.h"
-#include "sim/net_sim.h"
-#include "sim/wire_pb.h"
+#include "sim/speak.h"
 
 #define ASKS_MAX 128
 
@@ -49,17 +48,7 @@ struct ask ask_take(struct device *device, uint32_t id)
 
 void device_put(struct device *device, enum ws_opcode opcode, struct bytes payload)
 {
-    uint8_t out[2048];
-    struct intake binary = {NULL, 0, 0};
-    if (opcode == WS_TEXT && device->is_binary) {
-        pb_put_command(&binary, payload);
-        opcode = WS_BINARY;
-        payload = bytes_of(binary.bytes, binary.size);
-    }
-    check(payload.size + 14 <= sizeof(out));
-    size_t used = ws_put(out, opcode, true, payload, (uint32_t)rng_next(&world.rng));
-    net_write(device->link, out, used);
-    intake_free(&binary);
+    speak(device->link, device->is_binary, opcode, payload);
 }
 
 static void device_command(struct device *device, const char *format, ...) printf_like(2, 3);
@@ -192,14 +181,8 @@ static void device_off(struct device *device)
 
 static void on_open(void *owner)
 {
-    struct device *device = owner;
-    char text[512];
-    int size = snprintf(text, sizeof(text),
-                        "GET /connection/websocket HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\n"
-                        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n%s"
-                        "Sec-WebSocket-Key: c2ltdWxhdGVkIG5vbmNlIQ==\r\n\r\n",
-                        device->is_binary ? "Sec-WebSocket-Protocol: centrifuge-protobuf\r\n" : "");
-    net_write(device->link, text, (size_t)size);
+    const struct device *device = owner;
+    speak_upgrade(device->link, device->is_binary);
 }
 
 static bool take_upgrade(struct device *device)

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "net_sim.h"
+#include "speak.h"
 #include "world.h"
 
 struct client_sim clients[CLIENTS_SIM_MAX];
@@ -50,14 +50,8 @@ static void client_off(struct client_sim *client)
 
 static void on_open(void *owner)
 {
-    struct client_sim *client = owner;
-    char text[512];
-    int size = snprintf(text, sizeof(text),
-                        "GET /connection/websocket HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\n"
-                        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n%s"
-                        "Sec-WebSocket-Key: c2ltdWxhdGVkIG5vbmNlIQ==\r\n\r\n",
-                        client->is_binary ? "Sec-WebSocket-Protocol: centrifuge-protobuf\r\n" : "");
-    net_write(client->link, text, (size_t)size);
+    const struct client_sim *client = owner;
+    speak_upgrade(client->link, client->is_binary);
 }
 
 static bool take_upgrade(struct client_sim *client)

@@ -10,9 +10,8 @@
 #include "core/check.h"
 #include "core/mem.h"
 #include "day.h"
-#include "net_sim.h"
 #include "proto/jwt.h"
-#include "wire_pb.h"
+#include "speak.h"
 
 #define SECONDS(n) ((n)*DAY_SECOND)
 
@@ -25,21 +24,6 @@ struct room *seat_room(const struct device *device, uint32_t kind)
 
 /* --- commands ------------------------------------------------------------------------ */
 
-static void device_put(struct device *device, enum ws_opcode opcode, struct bytes payload)
-{
-    uint8_t out[1024];
-    struct intake binary = {NULL, 0, 0};
-    if (opcode == WS_TEXT && device->is_binary) {
-        pb_put_command(&binary, payload);
-        opcode = WS_BINARY;
-        payload = bytes_of(binary.bytes, binary.size);
-    }
-    check(payload.size + 14 <= sizeof(out));
-    size_t used = ws_put(out, opcode, true, payload, (uint32_t)rng_next(&world.rng));
-    net_write(device->link, out, used);
-    intake_free(&binary);
-}
-
 static void command(struct device *device, const char *format, ...) printf_like(2, 3);
 static void command(struct device *device, const char *format, ...)
 {
@@ -49,7 +33,7 @@ static void command(struct device *device, const char *format, ...)
     int size = vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     check(size > 0 && (size_t)size < sizeof(text));
-    device_put(device, WS_TEXT, bytes_of(text, (size_t)size));
+    speak(device->link, device->is_binary, WS_TEXT, bytes_of(text, (size_t)size));
 }
 
 static void put_connect(struct device *device, uint32_t id)
@@ -210,14 +194,8 @@ void seat_sit(struct device *device, uint32_t kind)
 
 static void on_open(void *owner)
 {
-    struct device *device = owner;
-    char text[512];
-    int size = snprintf(text, sizeof(text),
-                        "GET /connection/websocket HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\n"
-                        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n%s"
-                        "Sec-WebSocket-Key: c2ltdWxhdGVkIG5vbmNlIQ==\r\n\r\n",
-                        device->is_binary ? "Sec-WebSocket-Protocol: centrifuge-protobuf\r\n" : "");
-    net_write(device->link, text, (size_t)size);
+    const struct device *device = owner;
+    speak_upgrade(device->link, device->is_binary);
 }
 
 static bool take_upgrade(struct device *device)
