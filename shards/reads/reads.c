@@ -92,6 +92,16 @@ void reads_reply(struct shard *shard, const struct call *call, struct conn *conn
     json_out_fini(out);
 }
 
+void reads_on_done(struct shard *shard, struct call *call, struct conn *conn,
+                   const struct answer *answer)
+{
+    if (!reads_is_answered(shard, call, conn, answer)) return;
+    struct json_out out = {0};
+    json_out_object(&out);
+    json_out_object_end(&out);
+    reads_reply(shard, call, conn, &out);
+}
+
 void reads_on_offset(struct shard *shard, struct call *call, struct conn *conn,
                      const struct answer *answer)
 {

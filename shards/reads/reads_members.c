@@ -8,16 +8,6 @@
 #include "shards/letter_members.h"
 #include "shards/reads/reads_parts.h"
 
-static void on_changed(struct shard *shard, struct call *call, struct conn *conn,
-                       const struct answer *answer)
-{
-    if (!reads_is_answered(shard, call, conn, answer)) return;
-    struct json_out out = {0};
-    json_out_object(&out);
-    json_out_object_end(&out);
-    reads_reply(shard, call, conn, &out);
-}
-
 static enum err members_change(const struct reads_ask *ask, enum members_kind kind)
 {
     struct shard *shard = ask->shard;
@@ -31,7 +21,7 @@ static enum err members_change(const struct reads_ask *ask, enum members_kind ki
         .count = members.users_count,
     };
     struct call *call;
-    TRY(reads_call(ask, on_changed, &call, &question.call));
+    TRY(reads_call(ask, reads_on_done, &call, &question.call));
     call_post(shard, letter_pack_members(shard->post, call->to, &question));
     return ERR_OK;
 }

@@ -47,6 +47,9 @@ must_use bool reads_is_answered(struct shard *shard, const struct call *call, st
 /* 200 with `out`, which is freed. */
 void reads_reply(struct shard *shard, const struct call *call, struct conn *conn,
                  struct json_out *out);
+/* Of calls that change something: {}. */
+void reads_on_done(struct shard *shard, struct call *call, struct conn *conn,
+                   const struct answer *answer);
 /* Of calls for a cursor, or a head: {"offset", "epoch"}, the epoch where the answer has one. */
 void reads_on_offset(struct shard *shard, struct call *call, struct conn *conn,
                      const struct answer *answer);

@@ -17,16 +17,6 @@ static void on_policy(struct shard *shard, struct call *call, struct conn *conn,
     reads_reply(shard, call, conn, &out);
 }
 
-static void on_put(struct shard *shard, struct call *call, struct conn *conn,
-                   const struct answer *answer)
-{
-    if (!reads_is_answered(shard, call, conn, answer)) return;
-    struct json_out out = {0};
-    json_out_object(&out);
-    json_out_object_end(&out);
-    reads_reply(shard, call, conn, &out);
-}
-
 static enum err policy_ask(const struct reads_ask *ask, struct letter_policy *question,
                            call_fn on_answer)
 {
@@ -47,5 +37,5 @@ enum err reads_policy_put(const struct reads_ask *ask)
 {
     struct letter_policy question;
     TRY(api_parse_policy(ask->request->body, &ask->shard->arena, &question));
-    return policy_ask(ask, &question, on_put);
+    return policy_ask(ask, &question, reads_on_done);
 }
