@@ -2,9 +2,9 @@
  * rpc_receipt_unread: what is new for me.
  *
  * {"channels":["name", …]} → {"channels": {"name": {"epoch","head","read","delivered"?,
- * "unread","first_unread"?}, …}}, at most RECEIPT_STATES_MAX; of a channel that cannot be
- * told {"error": {"code","message"}} in its place.  Computed from the head and the user's
- * cursor: nobody keeps a counter that could be wrong.
+ * "unread","first_unread"?}, …}}, at most RECEIPT_STATES_MAX, each once however often it is
+ * named; of a channel that cannot be told {"error": {"code","message"}} in its place.
+ * Computed from the head and the user's cursor: nobody keeps a counter that could be wrong.
  *
  * Each home that has one of the channels is asked once, and the reply waits for all.
  */
@@ -78,6 +78,13 @@ static void on_states(struct shard *shard, struct call *call, struct conn *conn,
     mem_free(unread);
 }
 
+static bool is_named_before(const struct wanted *wanted, uint32_t index)
+{
+    for (uint32_t i = 0; i < index; i++)
+        if (bytes_equal(wanted->channels[i], wanted->channels[index])) return true;
+    return false;
+}
+
 /* The channels of each home, those that cannot be asked for left out and told. */
 struct homes {
     struct bytes *channels[SHARDS_MAX];
@@ -90,6 +97,7 @@ static void homes_sort(struct shard *shard, const struct wanted *wanted, struct 
 {
     *homes = (struct homes){.used = 0};
     for (uint32_t i = 0; i < wanted->count; i++) {
+        if (is_named_before(wanted, i)) continue;
         const struct config_namespace *space;
         struct receipt_state state = {.channel = wanted->channels[i]};
         state.err = rules_channel(shard, state.channel, &space);

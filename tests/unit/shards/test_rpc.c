@@ -129,6 +129,39 @@ static void receipt_unread_takes_up_to_its_limit(void **state)
     }
 }
 
+/* Its answer is an object, whose names are there once. */
+static void receipt_unread_asks_each_channel_once(void **state)
+{
+    (void)state;
+    static struct shard shard;
+    struct config *config;
+    assert_int_equal(config_parse(BYTES_LITERAL("channel: {without_namespace: {history_size: 10, "
+                                                "history_ttl: 1m}}\n"),
+                                  "t.yaml", NULL, 0, NULL, NULL, &config),
+                     ERR_OK);
+    shard.config = config;
+    shard.shards_count = 3;
+    arena_init(&shard.arena, 0);
+    struct wanted wanted;
+    struct bytes text = BYTES_LITERAL("{\"channels\":[\"a\",\"none:x\",\"b\",\"a\",\"none:x\","
+                                      "\"\\u0062\",\"c\",\"b\"]}");
+    assert_int_equal(unread_parse(text, &arena, &wanted), ERR_OK);
+    struct unread unread = {.left = 0};
+    struct homes homes;
+    homes_sort(&shard, &wanted, &homes, &unread);
+    char asked[64] = "";
+    for (uint32_t home = 0; home < 3; home++)
+        for (uint32_t i = 0; i < homes.counts[home]; i++)
+            strncat(asked, (const char *)homes.channels[home][i].at, homes.channels[home][i].size);
+    assert_int_equal(strlen(asked), 3);
+    assert_true(strchr(asked, 'a') && strchr(asked, 'b') && strchr(asked, 'c'));
+    assert_true(bytes_equal_text(json_out_bytes(&unread.out), "\"none:x\":{\"error\":{\"code\":102,"
+                                                              "\"message\":\"unknown channel\"}}"));
+    json_out_fini(&unread.out);
+    arena_fini(&shard.arena);
+    config_destroy(config);
+}
+
 static void sync_takes_positions_up_to_their_limit(void **state)
 {
     (void)state;
@@ -195,6 +228,7 @@ int main(void)
         cmocka_unit_test(receipt_counts_takes_up_to_its_limit),
         cmocka_unit_test(receipt_lists_want_an_offset),
         cmocka_unit_test(receipt_unread_takes_up_to_its_limit),
+        cmocka_unit_test(receipt_unread_asks_each_channel_once),
         cmocka_unit_test(sync_takes_positions_up_to_their_limit),
         cmocka_unit_test(parameters_cut_anywhere_are_malformed),
     };
