@@ -15,6 +15,7 @@ enum err rpc_receipt_parse(struct bytes text, struct arena *arena, struct rpc_re
 {
     *out = (struct rpc_receipt){0};
     struct letter_receipt *question = &out->question;
+    uint64_t *offsets = NULL;
     struct bytes name;
     struct json json;
     json_open(&json, text);
@@ -29,9 +30,9 @@ enum err rpc_receipt_parse(struct bytes text, struct arena *arena, struct rpc_re
                 out->has_hidden = true;
                 json_bool(&json, &question->is_hidden);
             } else if (bytes_equal_text(name, "offsets")) {
-                uint64_t *offsets = arena_get(arena, RECEIPT_OFFSETS_MAX * sizeof *offsets);
-                json_u64s(&json, offsets, RECEIPT_OFFSETS_MAX, &question->offsets_count);
-                question->offsets = offsets;
+                if (offsets == NULL)
+                    offsets = arena_get(arena, RECEIPT_OFFSETS_MAX * sizeof *offsets);
+                json_u64s(&json, offsets, RECEIPT_OFFSETS_MAX, &out->offsets_count);
             } else if (bytes_equal_text(name, "limit")) {
                 json_u32(&json, &question->limit);
             } else if (bytes_equal_text(name, "after")) {
@@ -40,6 +41,7 @@ enum err rpc_receipt_parse(struct bytes text, struct arena *arena, struct rpc_re
                 json_skip(&json);
             }
         }
+    out->offsets = offsets;
     return json_close(&json);
 }
 

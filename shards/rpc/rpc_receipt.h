@@ -12,12 +12,13 @@
 #include "shards/rpc/rpc_parts.h"
 
 struct rpc_receipt {
-    struct letter_receipt question; /* without verb, user and call */
+    struct letter_receipt question; /* without verb, user, call and offsets */
     bool has_offset, has_hidden;
+    const uint64_t *offsets; /* the first RECEIPT_OFFSETS_MAX */
+    uint32_t offsets_count;  /* of all that were named */
 };
 
-/* {"channel", "offset", "hidden", "offsets", "limit", "after"}, each if it is there.  Of more
- * than RECEIPT_OFFSETS_MAX offsets only the count is right. */
+/* {"channel", "offset", "hidden", "offsets", "limit", "after"}, each if it is there. */
 must_use enum err rpc_receipt_parse(struct bytes text, struct arena *arena,
                                     struct rpc_receipt *out);
 /* Asks the channel's home as the connection's user; the call's kind is the verb.

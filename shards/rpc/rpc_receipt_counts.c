@@ -14,8 +14,10 @@ static enum err counts_parse(struct bytes text, struct arena *arena, struct lett
     enum err err = rpc_receipt_parse(text, arena, &asked);
     *out = asked.question;
     TRY(err);
+    if (asked.offsets_count > RECEIPT_OFFSETS_MAX) return ERR_LIMIT_SIZE;
     out->verb = RECEIPT_COUNTS;
-    if (out->offsets_count > RECEIPT_OFFSETS_MAX) return ERR_LIMIT_SIZE;
+    out->offsets = asked.offsets;
+    out->offsets_count = asked.offsets_count;
     return out->offsets_count == 0 ? ERR_BAD_REQUEST : ERR_OK;
 }
 

@@ -73,6 +73,17 @@ async function chat(t, gateways, channel) {
     assert.deepEqual(await names('receipt.nonreaders', 2), ['cid']);
   });
 
+  await t.test('offsets are of counts alone', async () => {
+    const most = range(1, 100), many = range(1, 5000);
+    for (const offsets of [[], [0], [2 ** 53], most, many]) {
+      assert.deepEqual(await phone.rpc('receipt.read', { channel, offset: 2, offsets }), { offset: 2 });
+      assert.deepEqual((await bob.rpc('receipt.readers', { channel, offset: 2, offsets })).users.map(({ user }) => user), ['ann']);
+    }
+    await refused(bob.rpc('receipt.counts', { channel, offset: 2, offsets: many }), 106);
+    await refused(bob.rpc('receipt.counts', { channel, offset: 2 }), 107);
+    assert.deepEqual((await bob.rpc('receipt.counts', { channel, offset: 9, offsets: most.fill(1) })).counts, most.fill(1));
+  });
+
   await t.test('a cursor stops at the head and never goes back', async () => {
     assert.deepEqual(await desk.rpc('receipt.read', { channel, offset: 999 }), { offset: 3 });
     await until(() => phone.own.length > 0, 'the phone hears');

@@ -162,6 +162,24 @@ static void receipt_unread_asks_each_channel_once(void **state)
     config_destroy(config);
 }
 
+/* However often a member stands there: what is taken is bounded by its limit. */
+static void a_member_again_and_again_costs_no_memory(void **state)
+{
+    (void)state;
+    struct rpc_receipt out;
+    char text[4096] = "{\"offsets\":[1]";
+    size_t used = strlen(text);
+    for (int i = 0; i < 200; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, ",\"offsets\":[%d]", i);
+    used += (size_t)snprintf(text + used, sizeof text - used, "}");
+    arena_reset(&arena);
+    assert_int_equal(rpc_receipt_parse(bytes_of(text, used), &arena, &out), ERR_OK);
+    assert_int_equal(out.offsets_count, 1);
+    assert_int_equal(out.offsets[0], 199);
+    assert_int_equal(out.question.offsets_count, 0);
+    assert_true(arena.used <= 2 * RECEIPT_OFFSETS_MAX * sizeof(uint64_t));
+}
+
 static void sync_takes_positions_up_to_their_limit(void **state)
 {
     (void)state;
@@ -229,6 +247,7 @@ int main(void)
         cmocka_unit_test(receipt_lists_want_an_offset),
         cmocka_unit_test(receipt_unread_takes_up_to_its_limit),
         cmocka_unit_test(receipt_unread_asks_each_channel_once),
+        cmocka_unit_test(a_member_again_and_again_costs_no_memory),
         cmocka_unit_test(sync_takes_positions_up_to_their_limit),
         cmocka_unit_test(parameters_cut_anywhere_are_malformed),
     };
