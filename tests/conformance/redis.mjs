@@ -1,17 +1,34 @@
 // A real redis-server of our own: free port, temporary directory, no service.
 import { execFileSync, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { createSocket } from 'node:dgram';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { until } from './gateway.mjs';
 
-export const freePort = () => new Promise((done) => {
-  const server = createServer().listen(0, '127.0.0.1', () => {
-    const { port } = server.address();
-    server.close(() => done(port));
-  });
+const bound = (socket, listen) => new Promise((done) => {
+  socket.once('error', () => done(false));
+  listen(() => done(true));
 });
+
+/** Below the ports that the kernel gives to clients, or one of them has it while its server is down; and nobody
+ *  else's until this process ends: the tests that run beside it ask for the datagram port first, as this one does. */
+export async function freePort() {
+  for (;;) {
+    const port = 20000 + randomInt(12000);
+    const held = createSocket('udp4'), server = createServer();
+    const isOurs = await bound(held, (done) => held.bind({ port, address: '127.0.0.1', exclusive: true }, done))
+      && await bound(server, (done) => server.listen(port, '127.0.0.1', done));
+    if (isOurs) {
+      held.unref();
+      await new Promise((done) => server.close(done));
+      return port;
+    }
+    try { held.close(); } catch { /* it is not open */ }
+  }
+}
 
 const answers = (port) => new Promise((done) => {
   const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));

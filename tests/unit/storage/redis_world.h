@@ -7,12 +7,14 @@
  */
 #pragma once
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -159,15 +161,31 @@ static inline void redis_kill(struct redis_world *redis)
     redis->pid = 0;
 }
 
+/* Below the ports that the kernel gives to clients, or one of them has it while its server
+ * is down; and nobody else's until this process ends: the tests that run beside it ask for
+ * the datagram port first, as this one does. */
 static inline uint16_t redis_free_port(void)
 {
-    struct net_address address;
-    check(net_address_parse("127.0.0.1", 0, &address) == ERR_OK);
-    int listener = net_listen(&address, false);
-    check(listener >= 0);
-    uint16_t port = net_port(listener);
-    close(listener);
-    return port;
+    enum { FIRST = 20000, COUNT = 12000 };
+    static uint32_t asked;
+    for (;;) {
+        uint16_t port = (uint16_t)(FIRST + ((uint32_t)getpid() * 31 + asked++) % COUNT);
+        check(asked < COUNT);
+        struct sockaddr_in place = {.sin_family = AF_INET,
+                                    .sin_port = htons(port),
+                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int held = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        check(held >= 0);
+        bool is_ours = bind(held, (struct sockaddr *)&place, sizeof place) == 0;
+        struct net_address address;
+        check(net_address_parse("127.0.0.1", port, &address) == ERR_OK);
+        int listener = is_ours ? net_listen(&address, false) : -1;
+        if (listener >= 0) {
+            close(listener);
+            return port; /* `held` stays open */
+        }
+        close(held);
+    }
 }
 
 /* In memory where that can be: what these tests take away are processes, never the machine,
