@@ -1,8 +1,8 @@
 -- forget: channels that nobody uses, and that hold nothing, go.
 --
 -- Of a channel Redis keeps its meta for as long as it has publications, members, moves of
--- cursors, a mark of its own or somebody who hears it.  When it has none of them a look marks the meta with
--- the time.  Whoever opens the channel or changes it takes the mark away, as does a look
+-- cursors, a mark of its own or somebody who hears it.  When it has none of them a look marks
+-- the meta with the time.  Whoever opens the channel or changes it takes the mark away, as does a look
 -- that finds it in use; what was marked for longer than its namespace says, and longer than
 -- idempotency keys live, is forgotten, and comes again by another birth (partition.lua).
 --
@@ -30,15 +30,20 @@ local function is_used(channel, members)
   return call('HLEN', hash) ~= 1 or call('HGET', hash, '') ~= 'none'
 end
 
--- Since when nobody uses it, '' when that is not known; nil when somebody does.
-local function idle_since(channel, value)
-  -- Damaged: whoever mends it decides.
-  if not string.find(value, '^%d+ %d+ %d+') then return nil, '' end
+local function look_at(channel, value)
   local head, revision, members, _, confirmed_head, confirmed_revision, _, idle, policy =
     parse_meta(value)
   local is_held = confirmed_head < head or confirmed_revision < revision
   if is_held or policy > 0 or is_used(channel, members) then return nil, idle end
   return idle, idle
+end
+
+-- Since when nobody uses it, '' when that is not known, nil when somebody does; its mark.
+-- Of what is damaged, nil and '': whoever mends it decides, and the others go on.
+local function idle_since(channel, value)
+  local is_whole, since, mark = pcall(look_at, channel, value)
+  if not is_whole then return nil, '' end
+  return since, mark
 end
 
 if ARGV[5] == 'forget' then

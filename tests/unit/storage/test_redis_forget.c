@@ -162,6 +162,29 @@ static void whoever_opens_a_channel_uses_it(void **state)
     end(world);
 }
 
+/* What stands there was damaged by somebody else, who decides what becomes of it. */
+static void damage_holds_nobody_up(void **state)
+{
+    (void)state;
+    struct world *world = begin_short(IDLE_MS);
+    redis_ask(&world->redis, &asked, "SET test:{p%u}:m:typed x", partition_of("typed"));
+    redis_ask(&world->redis, &asked,
+              "EVAL for%ci=1,20%cdo%credis.call('HSET',KEYS[1],'idle:'..i,table.concat({i,0,0},"
+              "string.char(32)))end 1 test:{p%u}:meta",
+              '\t', '\t', '\t', partition_of("typed"));
+    meta_put(world, "typed", "3.1.1");
+    redis_ask(&world->redis, &asked,
+              "EVAL redis.call('HSET',KEYS[1],'junk','3'..string.char(32)..'0'..string.char(32)"
+              "..'0x') 1 test:{p%u}:meta",
+              partition_of("typed"));
+    turn_until(
+        world,
+        redis_ask(&world->redis, &asked, "HLEN test:{p%u}:meta", partition_of("typed"))->integer <=
+            3);
+    assert_true(bytes_equal_text(meta_of(world, "typed"), "3 1 1"));
+    end(world);
+}
+
 /* A round takes a slice at a time. */
 static void many_go_slice_by_slice(void **state)
 {
@@ -191,6 +214,7 @@ int main(void)
         cmocka_unit_test(who_waits_for_a_first_record_is_told_of_another_birth),
         cmocka_unit_test(what_is_held_or_lost_stays),
         cmocka_unit_test(whoever_opens_a_channel_uses_it),
+        cmocka_unit_test(damage_holds_nobody_up),
         cmocka_unit_test(many_go_slice_by_slice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
