@@ -23,9 +23,10 @@ local channel, mode = ARGV[5], ARGV[8]
 local stored_head, stored_revision, members_revision, removed, head, revision, birth, idle,
   policy = read_meta(channel)
 check_loss(stored_head, birth, ARGV[6], ARGV[7])
--- Somebody uses it.
+-- Somebody uses it.  Where nothing may be written the mark stays, and a look finds who hears
+-- the channel: no answer waits for a server that is full or misses its replicas.
 if mode == 'open' and idle ~= '' then
-  call('HSET', meta, channel, (string.gsub(call('HGET', meta, channel), ' @%d+$', '')))
+  redis.pcall('HSET', meta, channel, (string.gsub(call('HGET', meta, channel), ' @%d+$', '')))
 end
 local last = '+'
 local held = head < stored_head or revision < stored_revision
@@ -69,22 +70,25 @@ end
 -- Answers the offset of the first publication that stays, or nil.  Member lists
 -- go with what they stand before; the revision tells who missed one.  What is damaged
 -- and has no date stays with what follows it.
+-- Where nothing may be written it stays until the next look.
 local function trim_expired()
-  local page = 1
+  local from, page = '-', 1
   while true do
-    local oldest = call('XRANGE', stream, '-', '+', 'COUNT', page)
+    local oldest = call('XRANGE', stream, from, '+', 'COUNT', page)
     local at = 1
     while oldest[at] and not is_live(oldest[at]) do at = at + 1 end
     if oldest[at] or #oldest < page then
       while at > 1 and not is_dated(oldest[at - 1]) do at = at - 1 end
       if oldest[at] then
-        if at > 1 then call('XTRIM', stream, 'MINID', '=', oldest[at][1]) end
+        if at > 1 or from ~= '-' then
+          redis.pcall('XTRIM', stream, 'MINID', '=', oldest[at][1])
+        end
         return offset_of(oldest[at])
       end
-      if at > 1 then call('UNLINK', stream) end
+      if at > 1 then redis.pcall('UNLINK', stream) end
       return nil
     end
-    if page > 1 then call('XTRIM', stream, 'MINID', '=', oldest[page][1]) end
+    if page > 1 then from = oldest[page][1] end
     page = 64
   end
 end

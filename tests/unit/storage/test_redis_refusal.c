@@ -92,6 +92,62 @@ static void a_refused_question_turns_health_red(void **state)
     world_end(world);
 }
 
+static uint32_t read_count;
+static enum err read_err;
+static bool is_read;
+static void on_read(struct store_read *op, enum err err, const struct publication *publications,
+                    uint32_t count)
+{
+    (void)op, (void)publications;
+    read_err = err;
+    read_count = count;
+    is_read = true;
+}
+
+/* A look takes out what is over and takes away the mark of who nobody uses: neither is needed
+ * for its answer. */
+static void who_may_not_write_may_read(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"},
+        {"CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"},
+    };
+    struct world *world = begin();
+    struct room *room = &world->rooms[0][0];
+    load(world, 600, NULL);
+    turn_until(world, world_is_idle(world) && room->channel.head > 90);
+    turn_for(world, 20);
+    for (size_t i = 0; i < array_count(rows); i++) {
+        store_close(room->node->store, &room->channel);
+        for (uint32_t p = 0; p < 64; p++) {
+            char words[192];
+            snprintf(words, sizeof words, "HGET test:{p%u}:meta room:0", p);
+            if (redis_say(&world->redis, words)[1] == '-') continue;
+            snprintf(words, sizeof words,
+                     "EVAL redis.call('HSET',KEYS[1],'room:0',(string.gsub(redis.call('HGET',"
+                     "KEYS[1],'room:0'),'.@%%d+$',''))..string.char(32)..'@1') 1 test:{p%u}:meta",
+                     p);
+            redis_say(&world->redis, words);
+        }
+        say(world, rows[i][0]);
+        assert_int_equal(room_open(world, room->node, room, "room:0", 100), ERR_OK);
+        for (uint32_t ttl_ms = 1; ttl_ms <= DAY_MS; ttl_ms += DAY_MS - 1) {
+            struct store_read read = {
+                .channel = &room->channel, .limit = UINT32_MAX, .on_read = on_read};
+            room->channel.history.ttl_ms = ttl_ms;
+            is_read = false;
+            store_read(room->node->store, &read);
+            turn_until(world, is_read);
+            assert_int_equal(read_err, ERR_OK);
+            /* A full server lets go of what is over. */
+            assert_int_equal(read_count > 0, ttl_ms > 1 && i == 0);
+        }
+        say(world, rows[i][1]);
+    }
+    world_end(world);
+}
+
 /* Nobody misses a key that is gone, so the server is asked. */
 static void keys_that_were_given_away_are_told(void **state)
 {
@@ -135,6 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_refused_append_turns_health_red),
         cmocka_unit_test(a_refused_question_turns_health_red),
+        cmocka_unit_test(who_may_not_write_may_read),
         cmocka_unit_test(keys_that_were_given_away_are_told),
         cmocka_unit_test(what_skips_the_disk_is_not_durable),
     };
