@@ -176,6 +176,7 @@ static void record_end(const struct append_call *call, const struct append_recor
     epoch_write(&call->position, record->birth, text);
     struct bytes epoch = bytes_of_text(text);
     bool is_repeat = append_is_repeat(record);
+    if (record->is_damaged) err = ERR_STORE_CORRUPT;
     bool has_offset = record->kind == 'p' || record->kind == 'l' || record->kind == 'r';
     bool is_list = record->kind == 'm' && err == ERR_OK && !is_repeat;
     if (err == ERR_OK && record->kind == 'p' && !is_repeat)
@@ -191,7 +192,8 @@ static void record_end(const struct append_call *call, const struct append_recor
     if (is_list) listing_carry(redis, call->partition);
     op->on_appended(op, err, err == ERR_OK ? number : 0, is_repeat);
     /* A live one is out as soon as the script has run, whatever the replicas do. */
-    bool is_out = err == ERR_OK || (record->kind == 'l' && call->is_answered);
+    bool is_out =
+        err == ERR_OK || (record->kind == 'l' && call->is_answered && !record->is_damaged);
     if (is_out && !is_repeat) record_feed(call, record, handle, epoch);
 }
 
@@ -201,6 +203,7 @@ static void touch_end(struct redis_store *redis, const struct append_record *rec
     struct redis_channel *channel = map_find(&redis->channels_by_name, append_channel(record));
     if (channel == NULL) return;
     bool was_touching = channel->is_touching;
+    if (record->is_damaged) err = ERR_STORE_CORRUPT;
     channel->is_touching = false;
     if (err == ERR_OK && channel->state == CHANNEL_LIVE) read_fill(redis, channel);
     bool is_open_waiting = channel->state == CHANNEL_READING && channel->is_reopening;
@@ -230,13 +233,29 @@ static bool births_take(struct append_call *call, const struct reply *reply, uin
     return at == reply->count;
 }
 
+/* What the script said of the record first: its result, or the damage that it met. */
+static void result_take(const struct append_call *call, struct append_record *record,
+                        int64_t result)
+{
+    record->is_damaged = result < 0;
+    record->result = result < 0 ? 0 : (uint64_t)result;
+    if (result < 0)
+        damage_note(call->redis, result == -1 ? DAMAGE_META : DAMAGE_TYPE, append_channel(record),
+                    0);
+}
+
 bool append_answer(struct append_call *call, const struct reply *reply)
 {
     uint32_t each = call->flight == NULL ? 2 : 3, at = 1;
     uint32_t numbers = call->records_count * each;
     bool is_whole = reply->type == REPLY_ARRAY && reply->count >= numbers + 1 &&
                     position_read(reply_text(reply->items[0]), &call->position) == ERR_OK;
-    for (uint32_t i = 1; is_whole && i <= numbers; i++) is_whole = is_number(reply->items[i]);
+    for (uint32_t i = 1; is_whole && i <= numbers; i++) {
+        const struct reply *item = reply->items[i];
+        bool is_damage = (i - 1) % each == 0 && item->type == REPLY_INTEGER &&
+                         (item->integer == -1 || item->integer == -2);
+        is_whole = is_damage || is_number(item);
+    }
     struct append_record *head = container_of(call->records.next, struct append_record, link);
     if (!is_whole) damage_refused(call->redis, append_channel(head), reply);
     if (!is_whole || !births_take(call, reply, numbers + 1)) {
@@ -246,7 +265,7 @@ bool append_answer(struct append_call *call, const struct reply *reply)
     }
     list_each (node, &call->records) {
         struct append_record *record = container_of(node, struct append_record, link);
-        record->result = (uint64_t)reply->items[at]->integer;
+        result_take(call, record, reply->items[at]->integer);
         record->revision = (uint64_t)reply->items[at + 1]->integer;
         record->head = each == 3 ? (uint64_t)reply->items[at + 2]->integer : 0;
         at += each;
@@ -295,17 +314,9 @@ void append_end(struct append_call *call, enum err err)
     feed_release(redis);
 }
 
-/* The script says its reason first where it has changed nothing (lua/records.lua), and Redis
- * may put a word before it. */
 enum err append_failure(const struct reply *reply)
 {
-    static const char *const words[] = {"DAMAGED ", "WRONGTYPE ", "ERR DAMAGED ", "ERR WRONGTYPE "};
-    if (reply->type != REPLY_ERROR) return ERR_STORE_UNKNOWN;
-    for (uint32_t i = 0; i < array_count(words); i++)
-        if (reply->text.size > strlen(words[i]) &&
-            memcmp(reply->text.at, words[i], strlen(words[i])) == 0)
-            return ERR_STORE_CORRUPT;
-    return ERR_STORE_UNKNOWN;
+    return damage_is_told(reply) ? ERR_STORE_CORRUPT : ERR_STORE_UNKNOWN;
 }
 
 static void call_on_end(struct link_call *base, enum err err, const struct reply *reply)

@@ -21,6 +21,7 @@ struct append_record {
     /* As answered: 2 * offset, plus 1 for a repeat; with `head` the position after it. */
     uint64_t result, revision, head;
     char birth[BIRTH_MAX + 1]; /* of its channel */
+    bool is_damaged;           /* its channel is, and nothing was changed */
     uint32_t key_size, body_size;
     uint8_t bytes[]; /* key, body */
 };

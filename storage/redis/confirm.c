@@ -86,10 +86,11 @@ void confirm_submit(struct redis_server *server)
 
 /* --- confirming ------------------------------------------------------------------------------ */
 
-/* A live publication was announced by the script: nothing of it is held. */
+/* A live publication was announced by the script: nothing of it is held, nor of what met
+ * damage. */
 static bool record_is_held(const struct append_record *record)
 {
-    return record->kind != 'l';
+    return record->kind != 'l' && !record->is_damaged;
 }
 
 static uint32_t call_held(const struct append_call *call)

@@ -29,7 +29,8 @@ static const struct {
     [DAMAGE_TYPE] =
         {"s:",
          "a key of a channel, its stream most likely, has another type, which stops the channel",
-         "RENAME or DEL the key"},
+         "ask TYPE which of its keys is no stream (s:), hash (m:), list (w:) or string (k:), and "
+         "RENAME that one"},
 };
 
 /* Whether it is to be told now. */
@@ -66,17 +67,27 @@ void damage_note(struct redis_store *redis, enum damage_kind kind, struct bytes 
               log_quote(quoted, sizeof quoted, at.at, at.size), (unsigned long long)number);
 }
 
+/* The script says its reason first where it has changed nothing (lua/records.lua), and Redis
+ * may put a word before it. */
 static bool says(const struct reply *reply, const char *word)
 {
-    return memmem(reply->text.at, reply->text.size, word, strlen(word)) != NULL;
+    static const char before[] = "ERR ";
+    struct bytes text = reply->text;
+    bool is_behind = text.size >= strlen(before) && memcmp(text.at, before, strlen(before)) == 0;
+    if (is_behind) text = bytes_of(text.at + strlen(before), text.size - strlen(before));
+    return reply->type == REPLY_ERROR && text.size > strlen(word) &&
+           memcmp(text.at, word, strlen(word)) == 0;
+}
+
+bool damage_is_told(const struct reply *reply)
+{
+    return says(reply, "DAMAGED ") || says(reply, "WRONGTYPE ");
 }
 
 bool damage_refused(struct redis_store *redis, struct bytes channel, const struct reply *reply)
 {
-    if (reply->type != REPLY_ERROR) return false;
-    bool is_meta = says(reply, "DAMAGED"), is_type = says(reply, "WRONGTYPE");
-    if (!is_meta && !is_type) return false;
-    damage_note(redis, is_meta ? DAMAGE_META : DAMAGE_TYPE, channel, 0);
+    if (!damage_is_told(reply)) return false;
+    damage_note(redis, says(reply, "DAMAGED ") ? DAMAGE_META : DAMAGE_TYPE, channel, 0);
     return true;
 }
 

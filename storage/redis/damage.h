@@ -39,7 +39,9 @@ struct redis_damage {
 
 void damage_note(struct redis_store *redis, enum damage_kind kind, struct bytes channel,
                  uint64_t number);
-/* True, and noted, when a script stopped at damage; `channel` is one that it was about. */
+/* Whether a script stopped at damage and has changed nothing. */
+bool damage_is_told(const struct reply *reply);
+/* The same, noted; `channel` is what it was about. */
 bool damage_refused(struct redis_store *redis, struct bytes channel, const struct reply *reply);
 /* A sentence for the health page; NULL: nothing was met lately. */
 const char *damage_problem(const struct redis_store *redis);

@@ -20,7 +20,8 @@
 --
 -- Answers { position, offset, revision … }: for each record 2 * offset, plus 1 for
 -- a repeat, and the revision that anything but a publication made; the offset of
--- a member list or a removal is the head at which it came into force.  With
+-- a member list or a removal is the head at which it came into force.  -1 or -2 in the
+-- place of the offset: damage, and nothing was changed (damage_of).  With
 -- ARGV[8] three numbers a record: the last two are the position to be confirmed,
 -- revision and head.  Behind all of them the number, from 1, and the birth of each record
 -- whose channel is not in its first.
@@ -64,7 +65,7 @@ end
 local function append_publication(m, size, ttl, body)
   local offset = m.head + 1
   add(m, digits(offset) .. '-0', offset - size + 1, ttl, 'd', body)
-  m.head = offset
+  m.head, has_begun = offset, true
   return offset
 end
 
@@ -77,10 +78,14 @@ local function append_change(channel, m, kind, a, b, body)
   elseif kind == 'u' or kind == 'x' or kind == 's' then
     number = a
   end
-  m.revision = m.revision + 1
+  -- Before the list is in the stream: one that could not be taken would stay there, above
+  -- the revision, and the next one would be held for what another life left behind.
+  if kind == 'm' then call('HLEN', base .. 'm:' .. channel) end
+  local revision = m.revision + 1
   if kind == 'm' and a > 0 then
-    add(m, digits(m.head) .. '-' .. digits(m.revision), m.head - a + 1, b, 'm', body)
+    add(m, digits(m.head) .. '-' .. digits(revision), m.head - a + 1, b, 'm', body)
   end
+  m.revision, m.must_save, has_begun, has_written = revision, true, true, true
   if must_hold then
     hold(channel, m, kind, number, body)
   else
@@ -104,7 +109,7 @@ end
 -- A node that does not wait goes on behind what others hold: that is confirmed with it.
 local function settle(channel, m)
   changes_begin()
-  m.must_save, has_written = true, true
+  m.must_save, has_written, has_begun = true, true, true
   confirm(channel, m, m.head, m.revision)
   announce(m, 'h', m.head, m.revision, '')
 end
@@ -176,6 +181,10 @@ take_all(10, 8, must_hold, function(at)
     births[#births + 1] = (at - 2) / 8
     births[#births + 1] = m.birth
   end
+end, function(damage)
+  results[#results + 1] = damage
+  results[#results + 1] = 0
+  if must_hold then results[#results + 1] = 0 end
 end)
 results[1] = position()
 for _, value in ipairs(births) do results[#results + 1] = value end

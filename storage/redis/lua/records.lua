@@ -79,13 +79,35 @@ local function has_changed()
   return has_written
 end
 
--- Takes the records that begin at `first` and every `step` arguments.  When one of them fails
--- those before it stay as they are, with their metas: offsets are never given twice.
+-- The record at hand has changed something.
+local has_begun
+
+-- -1 or -2: an error that speaks of what stands there, a meta that is none or a key of another
+-- type, and not of the server; else nil.
+local function damage_of(failure)
+  if type(failure) == 'table' then failure = failure.err end
+  return string.find(failure, '^DAMAGED ') and -1 or string.find(failure, '^WRONGTYPE ') and -2
+end
+
+-- Takes the records that begin at `first` and every `step` arguments.  One that meets damage
+-- before it changed anything is handed to `pass_over`, if there is one, with the number of the
+-- damage: the others are of other channels.  When one fails in another way those before it stay
+-- as they are, with their metas: offsets are never given twice.
 -- Where nothing was changed the error begins with a word that nodes take for a refusal.  pcall
 -- makes a string of Redis' error; a table keeps Redis from putting ERR before ours.
-local function take_all(first, step, must_confirm, take)
+local function take_all(first, step, must_confirm, take, pass_over)
   local is_done, failure = pcall(function()
-    for at = first, #ARGV, step do take(at) end
+    for at = first, #ARGV, step do
+      has_begun = false
+      local is_taken, why = pcall(take, at)
+      if not is_taken then
+        local damage = pass_over and not has_begun and damage_of(why)
+        if not damage then error(why, 0) end
+        if taken then call('DEL', taken) end
+        taken = nil
+        pass_over(damage)
+      end
+    end
   end)
   local is_saved, unsaved = pcall(save_all, must_confirm)
   if is_done and is_saved then return end
@@ -94,7 +116,7 @@ local function take_all(first, step, must_confirm, take)
   local word = 'REFUSED '
   if has_changed() or taken and not is_saved then
     word = 'ERR it stopped at a record: '
-  elseif string.find(failure, '^DAMAGED ') or string.find(failure, '^WRONGTYPE ') then
+  elseif damage_of(failure) then
     word = '' -- what stands there, not the server
   end
   error({ err = word .. failure }, 0)
