@@ -13,15 +13,22 @@
 
 /* --- counts ------------------------------------------------------------------------ */
 
-/* Who published `offset`: found in the window or among `stored`, ascending. */
+/* Who published `offset`: found in the window or among `stored`, ascending; what could not
+ * be read is missing there. */
 static enum err sender_of(const struct channel *channel, uint64_t offset,
                           const struct publication *stored, uint32_t count, struct bytes *sender)
 {
     if (receipt_sender(channel, offset, sender)) return ERR_OK;
-    if (count == 0 || offset < stored[0].offset) return ERR_RECEIPT_TOO_OLD;
-    uint64_t at = offset - stored[0].offset;
-    if (at >= count || stored[at].offset != offset) return ERR_RECEIPT_TOO_OLD;
-    *sender = stored[at].has_info ? stored[at].user : BYTES_NONE;
+    uint32_t first = 0, after = count;
+    while (first < after) {
+        uint32_t middle = (first + after) / 2;
+        if (stored[middle].offset < offset)
+            first = middle + 1;
+        else
+            after = middle;
+    }
+    if (first == count || stored[first].offset != offset) return ERR_RECEIPT_TOO_OLD;
+    *sender = stored[first].has_info ? stored[first].user : BYTES_NONE;
     return ERR_OK;
 }
 

@@ -2,7 +2,7 @@
  * small_gate: what stands between a channel and its store in the tests.
  *
  * A store that hands everything to the real one, and may hold ops back, refuse
- * openings, and make a channel lose its data.
+ * openings, pass a publication over, and make a channel lose its data.
  *
  * Thread:  one.
  */
@@ -28,6 +28,9 @@ struct gate {
     /* Views of a held append, copied as the contract says. */
     bool is_shut;
     enum err open_err; /* openings end with it */
+    uint64_t hole;     /* an offset that no read finds; 0: none.  One read at a time. */
+    void (*on_read)(struct store_read *op, enum err err, const struct publication *publications,
+                    uint32_t count);
 };
 
 static struct gate *gate_of(struct store *store)
@@ -89,11 +92,39 @@ static void gate_free_copies(struct store_append *op)
         if (views[i].size > 0) mem_free((void *)(uintptr_t)views[i].at);
 }
 
+static struct gate *gate_reading;
+
+static void gate_on_read(struct store_read *op, enum err err,
+                         const struct publication *publications, uint32_t count)
+{
+    struct gate *gate = gate_reading;
+    struct publication *found = mem_alloc((count + 1) * sizeof *found);
+    uint32_t found_count = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (publications[i].offset != gate->hole) found[found_count++] = publications[i];
+    op->has_holes = found_count < count;
+    op->on_read = gate->on_read;
+    gate->on_read = NULL;
+    op->on_read(op, err, found, found_count);
+    mem_free(found);
+}
+
+static void gate_forward_read(struct gate *gate, struct store_read *op)
+{
+    if (gate->hole > 0) {
+        check(gate->on_read == NULL);
+        gate_reading = gate;
+        gate->on_read = op->on_read;
+        op->on_read = gate_on_read;
+    }
+    store_read(gate->inner, op);
+}
+
 static void gate_read(struct store *store, struct store_read *op)
 {
     struct gate *gate = gate_of(store);
     if (!gate->is_shut && gate->held_count == 0)
-        store_read(gate->inner, op);
+        gate_forward_read(gate, op);
     else
         gate_hold(gate, GATED_READ, op);
 }
@@ -124,7 +155,7 @@ static void gate_pass(struct gate *gate, uint32_t count)
             else
                 store_open(gate->inner, op);
         } else if (first[i].kind == GATED_READ) {
-            store_read(gate->inner, first[i].op);
+            gate_forward_read(gate, first[i].op);
         } else {
             struct store_append *op = first[i].op;
             struct store_append copy = *op;

@@ -145,6 +145,33 @@ static void what_is_being_read_can_be_marked(void **state)
     small_end(small);
 }
 
+/* What damage has taken away costs the counts of no other. */
+static void one_that_cannot_be_read_spoils_no_other_count(void **state)
+{
+    (void)state;
+    struct small *small = small_new();
+    struct told told;
+    say(small, 10);
+    ask(small, RECEIPT_READ, 5, &told);
+    small_run(small);
+    small->gates[small_home(CHANNEL)].hole = 3;
+    uint64_t offsets[] = {2, 9, 4, 6, 3};
+    struct letter_receipt in = {
+        .verb = RECEIPT_COUNTS, .channel = CHANNEL, .offsets = offsets, .offsets_count = 4};
+    ask_receipt(small, 0, in, &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_OK);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(told.readers[i], offsets[i] <= 5);
+        assert_int_equal(told.eligible[i], 1);
+    }
+    in.offsets_count = 5;
+    ask_receipt(small, 0, in, &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_RECEIPT_TOO_OLD);
+    small_end(small);
+}
+
 /* A question that reads the store and then the times of moves needs one op all the while. */
 static void every_credit_may_ask_for_readers(void **state)
 {
@@ -178,6 +205,7 @@ int main(void)
         cmocka_unit_test(the_last_word_about_hiding_counts),
         cmocka_unit_test(a_mark_is_taken_off_while_it_is_put_on),
         cmocka_unit_test(what_is_being_read_can_be_marked),
+        cmocka_unit_test(one_that_cannot_be_read_spoils_no_other_count),
         cmocka_unit_test(every_credit_may_ask_for_readers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
