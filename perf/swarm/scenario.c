@@ -79,6 +79,7 @@ static bool set(struct scenario *scenario, const struct setting *setting, const 
         *(bool *)field = strcmp(value, "true") == 0;
         return *(bool *)field || strcmp(value, "false") == 0;
     case TEXT:
+        if (*setting->most != 0 && strlen(value) > strtoul(setting->most, NULL, 10)) return false;
         free(*(char **)field);
         *(char **)field = strdup(value);
         return *(char **)field != NULL;
@@ -94,6 +95,8 @@ static void wanted(const struct setting *setting, const char *value, char *why, 
                  setting->least);
     else if (setting->type == BOOL)
         snprintf(why, why_size, "%s is \"%s\"; it is true or false", setting->name, value);
+    else if (setting->type == TEXT)
+        snprintf(why, why_size, "%s is longer than %s bytes", setting->name, setting->most);
     else
         snprintf(why, why_size, "%s is \"%s\"; it is a number from %s to %s", setting->name, value,
                  setting->least, setting->most);

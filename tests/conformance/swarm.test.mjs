@@ -218,6 +218,7 @@ test('a scenario that cannot be run is told in a sentence', async () => {
   const cases = [
     [['nothing=1'], /no setting "nothing"/], [['clients=0'], /clients is "0"; it is a number from 1/],
     [['wire=smoke'], /one of json\|protobuf\|plain/], [['own=perhaps'], /true or false/],
+    [[`prefix=${'x'.repeat(101)}`], /prefix is longer than 100 bytes/], [[`prefix=${'x'.repeat(100)}`, 'clients=0'], /clients is/],
     [['payload=20'], /payload below 36/], [['channels=2000'], /more channels than clients/],
     [['kind=send', 'wire=plain'], /need a protocol/], [['kind=receipts', 'secret=s'], /at a rate/], [['kind=echo'], /wire=plain/], [['/nowhere.yaml'], /nowhere.yaml/],
   ];
