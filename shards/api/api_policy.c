@@ -107,6 +107,7 @@ static enum err ask(const struct api *api, struct letter_policy *question, call_
     struct shard *shard = api->shard;
     const struct config_namespace *options;
     TRY(rules_space(shard, question->channel, &options));
+    if (!config_has_history(options)) return ERR_NOT_AVAILABLE; /* and no receipts */
     struct call *call;
     TRY(api_call(api, question->channel, on_answer, &call, &question->call));
     call_post(shard, letter_pack_policy(shard->post, call->to, question));

@@ -142,6 +142,10 @@ test('read-index service', async (t) => {
     assert.equal(await index.fault('GET', '/channels/town/messages/2/read_count'), '400 RECEIPT_DISABLED');
     await index.ask('PUT', path, { receipts: 'count', receipts_opt_out: false });
     assert.deepEqual(await show(), { receipts: 'count', receipts_opt_out: false, own: { receipts: 'count', receipts_opt_out: false } });
+    // Where no messages are kept there are no receipts, whoever asks.
+    assert.equal(await index.fault('PUT', '/channels/live:x/policy', { receipts: 'off' }), '400 NOT_AVAILABLE');
+    for (const method of ['receipts_policy', 'receipts_policy_set'])
+      assert.equal((await gateway.api(method, { channel: 'live:x' })).error.code, 108);
   });
 
   await t.test('a thousand counts in one call, and what left the window', async () => {
