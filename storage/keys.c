@@ -23,11 +23,13 @@
 /* Removed at once where there are so many that the rest does not count. */
 #define STEP_MAX      8u
 #define STEP_KEYS     (STEP_MAX * 1024u)
+/* Pairs of neighbours that are looked at for each new chunk. */
+#define LOOKS         4u
 
 struct key_chunk {
     struct list by_age;
     uint32_t number;
-    uint32_t live;        /* entries that are not gone */
+    uint32_t live, kept;  /* entries that are not gone, and their bytes */
     uint32_t first, used; /* bytes */
     _Alignas(UNIT) uint8_t bytes[CHUNK_SIZE];
 };
@@ -95,13 +97,19 @@ static void slots_grow(struct keys *keys)
     mem_free(old);
 }
 
+static uint32_t slot_of(const struct keys *keys, const struct key_entry *entry)
+{
+    uint32_t mask = keys->slots_count - 1, i = entry->hash & mask;
+    while (keys->slots[i].at != entry->at) {
+        check(keys->slots[i].at != 0);
+        i = (i + 1) & mask;
+    }
+    return i;
+}
+
 static void slot_remove(struct keys *keys, const struct key_entry *entry)
 {
-    uint32_t mask = keys->slots_count - 1, gap = entry->hash & mask;
-    while (keys->slots[gap].at != entry->at) {
-        check(keys->slots[gap].at != 0);
-        gap = (gap + 1) & mask;
-    }
+    uint32_t mask = keys->slots_count - 1, gap = slot_of(keys, entry);
     for (uint32_t i = (gap + 1) & mask; keys->slots[i].at != 0; i = (i + 1) & mask) {
         uint32_t home = keys->slots[i].hash & mask;
         /* It may move to the gap when the gap lies between its home and it. */
@@ -147,8 +155,82 @@ static void chunk_free(struct keys *keys, struct key_chunk *chunk)
 {
     check(keys->chunks[chunk->number] == chunk);
     keys->chunks[chunk->number] = NULL;
+    if (keys->look == &chunk->by_age) keys->look = chunk->by_age.next;
     list_remove(&chunk->by_age);
     mem_free(chunk);
+}
+
+static struct key_entry *chunk_entry(struct key_chunk *chunk, uint32_t at)
+{
+    return (struct key_entry *)(void *)(chunk->bytes + at);
+}
+
+/* To the end of `chunk`, which may be its own. */
+static void entry_move(struct keys *keys, struct key_entry *entry, struct key_chunk *chunk)
+{
+    size_t size = key_size(entry);
+    uint32_t slot = slot_of(keys, entry);
+    struct list *before = entry->by_owner.prev;
+    list_remove(&entry->by_owner);
+    struct key_entry *moved = chunk_entry(chunk, chunk->used);
+    check(chunk->used + size <= CHUNK_SIZE);
+    memmove(moved, entry, size);
+    moved->at = keys->slots[slot].at = chunk->number * CHUNK_UNITS + chunk->used / UNIT;
+    list_init(&moved->waiters);
+    list_prepend(before, &moved->by_owner);
+    chunk->used += (uint32_t)size;
+}
+
+/* Moves what is not gone of `from` to the end of `chunk`, in its order. */
+static void entries_move(struct keys *keys, struct key_chunk *from, struct key_chunk *chunk)
+{
+    uint32_t at = from->first, end = from->used;
+    if (from == chunk) chunk->first = chunk->used = 0;
+    while (at < end) {
+        struct key_entry *entry = chunk_entry(from, at);
+        at += (uint32_t)key_size(entry); /* before something comes to stand there */
+        if (!entry->is_gone) entry_move(keys, entry, chunk);
+    }
+}
+
+/* An append that is under way knows its entry by its place. */
+static bool chunk_has_pending(struct key_chunk *chunk)
+{
+    for (uint32_t at = chunk->first; at < chunk->used;) {
+        const struct key_entry *entry = chunk_entry(chunk, at);
+        if (!entry->is_gone && entry->state == KEY_PENDING) return true;
+        at += (uint32_t)key_size(entry);
+    }
+    return false;
+}
+
+/* Of two neighbours one, when they fill no more than half of it. */
+static bool chunks_join(struct keys *keys, struct key_chunk *older, struct key_chunk *newer)
+{
+    if (older->kept + newer->kept > CHUNK_SIZE / 2) return false;
+    if (chunk_has_pending(older) || chunk_has_pending(newer)) return false;
+    entries_move(keys, older, older);
+    entries_move(keys, newer, older);
+    older->live += newer->live;
+    older->kept += newer->kept;
+    check(older->used == older->kept);
+    chunk_free(keys, newer);
+    return true;
+}
+
+/* The newest one is left alone: what comes goes there. */
+static void chunks_look(struct keys *keys)
+{
+    for (uint32_t i = 0; i < LOOKS; i++) {
+        struct list *node = keys->look, *newest = keys->by_age.prev;
+        if (node == NULL || node == &keys->by_age) node = keys->by_age.next;
+        keys->look = node->next;
+        if (node == newest || node->next == newest || node == &keys->by_age) {
+            keys->look = NULL;
+            return;
+        }
+        if (chunks_join(keys, chunk_of(node), chunk_of(node->next))) keys->look = node;
+    }
 }
 
 static struct key_entry *chunk_take(struct keys *keys, size_t size)
@@ -156,10 +238,14 @@ static struct key_entry *chunk_take(struct keys *keys, size_t size)
     struct key_chunk *chunk = NULL;
     if (!list_is_empty(&keys->by_age)) chunk = chunk_of(keys->by_age.prev);
     if (chunk != NULL && chunk->live == 0) chunk->first = chunk->used = 0;
-    if (chunk == NULL || chunk->used + size > CHUNK_SIZE) chunk = chunk_create(keys);
-    struct key_entry *entry = (struct key_entry *)(void *)(chunk->bytes + chunk->used);
+    if (chunk == NULL || chunk->used + size > CHUNK_SIZE) {
+        chunks_look(keys);
+        chunk = chunk_create(keys);
+    }
+    struct key_entry *entry = chunk_entry(chunk, chunk->used);
     *entry = (struct key_entry){.at = chunk->number * CHUNK_UNITS + chunk->used / UNIT};
     chunk->used += (uint32_t)size;
+    chunk->kept += (uint32_t)size;
     chunk->live++;
     return entry;
 }
@@ -170,6 +256,7 @@ static void chunk_give(struct keys *keys, struct key_entry *entry)
     check(chunk->live > 0 && !entry->is_gone);
     entry->is_gone = true;
     chunk->live--;
+    chunk->kept -= (uint32_t)key_size(entry);
     if (chunk->live > 0 || keys->by_age.prev == &chunk->by_age) return;
     chunk_free(keys, chunk);
 }
@@ -191,7 +278,7 @@ static struct key_entry *walk_next(const struct keys *keys, struct key_walk *wal
             if (walk->chunk != &keys->by_age) walk->at = chunk_of(walk->chunk)->first;
             continue;
         }
-        struct key_entry *entry = (struct key_entry *)(void *)(chunk->bytes + walk->at);
+        struct key_entry *entry = chunk_entry(chunk, walk->at);
         uint32_t after = walk->at + (uint32_t)key_size(entry);
         if (entry->is_gone && walk->at == chunk->first) chunk->first = after;
         walk->at = after;
@@ -224,6 +311,7 @@ void keys_fini(struct keys *keys)
     mem_free(keys->slots);
     keys->chunks = NULL;
     keys->slots = NULL;
+    keys->look = NULL;
     keys->count = keys->slots_count = keys->chunks_room = 0;
 }
 
@@ -380,8 +468,24 @@ void keys_expire(struct keys *keys, uint64_t now_ms, uint32_t count_max)
     }
 }
 
+static void chunk_verify(const struct keys *keys, struct key_chunk *chunk)
+{
+    uint32_t live = 0, kept = 0;
+    check(keys->chunks[chunk->number] == chunk && chunk->first <= chunk->used);
+    for (uint32_t at = chunk->first; at < chunk->used;) {
+        const struct key_entry *entry = chunk_entry(chunk, at);
+        uint32_t size = (uint32_t)key_size(entry);
+        live += !entry->is_gone;
+        kept += entry->is_gone ? 0 : size;
+        at += size;
+    }
+    check(live == chunk->live && kept == chunk->kept);
+    check(live > 0 || keys->by_age.prev == &chunk->by_age);
+}
+
 void keys_verify(const struct keys *keys)
 {
+    list_each (node, &keys->by_age) chunk_verify(keys, chunk_of(node));
     uint32_t count = 0, slots = 0;
     struct key_walk walk = walk_begin(keys);
     for (struct key_entry *entry; (entry = walk_next(keys, &walk)) != NULL; count++) {

@@ -22,7 +22,12 @@
  * So a new key touches one line of the table and the end of a chunk, and the oldest
  * ones go several at a time, their lines fetched together.
  *
- * Memory:  chunks; one whose entries are all gone is freed.
+ * What is gone from the middle of a chunk leaves a hole in it, as when an owner takes its
+ * keys along; so with each new chunk some neighbours are looked at, and joined where they
+ * fill no more than half of one.
+ *
+ * Memory:  chunks, in the long run a quarter full or more; one whose entries are all gone
+ *          is freed.
  * Thread:  owner shard only.
  * Bound:   O(1); eviction passes over what is pending.
  * Tests:   tests/unit/storage/test_keys.c, tests/prop/prop_keys.c, perf/micro/bench_keys.c
@@ -37,7 +42,8 @@
 
 enum key_state { KEY_PENDING, KEY_KNOWN, KEY_REFUSED };
 
-/* What is not `state`, `offset`, `time_ms` and `waiters` is private. */
+/* What is not `state`, `offset`, `time_ms` and `waiters` is private.  Only PENDING ones stay
+ * where they are when another key is begun or loaded. */
 struct key_entry {
     struct list by_owner;
     uint32_t hash, at; /* at: its place, see keys.c */
@@ -69,6 +75,7 @@ struct keys {
     uint32_t count_max;
     uint32_t step;             /* so many go at a time; up to step - 1 more than count_max stay */
     struct list by_age;        /* chunks, oldest first */
+    struct list *look;         /* one of them: the next to be joined, maybe; NULL: the oldest */
     struct key_chunk **chunks; /* by number; NULL: free */
     uint32_t chunks_room, chunks_at;
     uint64_t seed;

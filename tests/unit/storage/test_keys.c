@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+
 #include "storage/keys.h"
 
 #define SCOPE     BYTES_LITERAL("api")
@@ -113,6 +115,51 @@ static void an_owner_takes_its_keys_along(void **state)
     assert_int_equal(keys_find(&keys, &other, SCOPE, KEY("a"), 1)->offset, 2);
 }
 
+static uint32_t chunks_count(void)
+{
+    uint32_t count = 0;
+    list_each (node, &keys.by_age) count += node != NULL;
+    return count;
+}
+
+static void load_many(struct key_owner *of, uint32_t count)
+{
+    static uint32_t made;
+    char text[40];
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(text, sizeof text, "%038u", made++);
+        keys_load(&keys, of, SCOPE, KEY(text), made, made);
+    }
+}
+
+/* A channel that stays, and others that come and go: few of their keys are neighbours. */
+static void a_key_does_not_hold_the_room_of_many(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 200, MANY = 700 };
+    keys.count_max = 100000;
+    keys.horizon_ms = 1u << 30;
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        struct key_owner passing = {0};
+        keys_own(&keys, &passing);
+        load_many(&passing, MANY / 2);
+        load_many(&owner, 1);
+        load_many(&passing, MANY / 2);
+        if (i % 2 == 0) keys_verify(&keys);
+        keys_disown(&keys, &passing);
+    }
+    keys_verify(&keys);
+    assert_int_equal(keys.count, ROUNDS);
+    assert_in_range(chunks_count(), 1, VERIFY ? 100 : 20);
+    uint32_t count = 0;
+    list_each (node, &owner.entries) {
+        const struct key_entry *entry = container_of(node, struct key_entry, by_owner);
+        assert_int_equal(entry->offset, count * (MANY + 1) + MANY / 2 + 1);
+        count++;
+    }
+    assert_int_equal(count, ROUNDS);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -124,6 +171,7 @@ int main(void)
         CASE(of_a_key_used_twice_the_later_is_loaded),
         CASE(a_refused_key_stays_and_a_cancelled_one_goes),
         CASE(an_owner_takes_its_keys_along),
+        CASE(a_key_does_not_hold_the_room_of_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
