@@ -45,10 +45,11 @@ static void frame_equip(struct frames *frames, struct frame *frame, uint32_t siz
 {
     struct handle handle;
     uint32_t room = size;
-    if (size <= SMALL_SIZE && (frame->buffer = slab_get(&frames->small, &handle)) != NULL) {
+    if (size <= SMALL_SIZE && (frame->buffer = slab_get_unset(&frames->small, &handle)) != NULL) {
         frame->size_class = FRAME_SMALL;
         room = SMALL_SIZE;
-    } else if (size <= LARGE_SIZE && (frame->buffer = slab_get(&frames->large, &handle)) != NULL) {
+    } else if (size <= LARGE_SIZE &&
+               (frame->buffer = slab_get_unset(&frames->large, &handle)) != NULL) {
         frame->size_class = FRAME_LARGE;
         room = LARGE_SIZE;
     } else {

@@ -38,11 +38,11 @@ static uint32_t memory_index(const struct slab *slab, const void *object)
     check(distance % slab->object_size == 0);
     return (uint32_t)min_u64(distance / slab->object_size, UINT32_MAX);
 }
-/* The object's memory, zeroed; `is_fresh`: never handed out before. */
-static void *memory_take(struct slab *slab, uint32_t index, bool is_fresh)
+/* The object's memory; `is_fine` as it is: never handed out before, or about to be written. */
+static void *memory_take(struct slab *slab, uint32_t index, bool is_fine)
 {
     void *object = memory_at(slab, index);
-    if (!is_fresh) memset(object, 0, slab->object_size);
+    if (!is_fine) memset(object, 0, slab->object_size);
     return object;
 }
 static void memory_give(struct slab *slab, uint32_t index)
@@ -104,22 +104,32 @@ static uint32_t list_pop(struct slab *slab)
     return LIST_END;
 }
 
-static void *slab_take(struct slab *slab, uint32_t index, bool is_fresh, struct handle *handle)
+static void *slab_take(struct slab *slab, uint32_t index, bool is_fine, struct handle *handle)
 {
     check(!is_taken(slab, index));
     slab->generations[index]++;
     slab->count++;
     if (handle != NULL) *handle = (struct handle){index, slab->generations[index]};
-    return memory_take(slab, index, is_fresh);
+    return memory_take(slab, index, is_fine);
+}
+
+static void *slab_pop(struct slab *slab, bool is_fine, struct handle *handle)
+{
+    check(slab->objects != NULL);
+    uint32_t index = list_pop(slab);
+    if (index != LIST_END) return slab_take(slab, index, is_fine, handle);
+    if (slab->touched == slab->count_max) return NULL;
+    return slab_take(slab, slab->touched++, true, handle);
 }
 
 void *slab_get(struct slab *slab, struct handle *handle)
 {
-    check(slab->objects != NULL);
-    uint32_t index = list_pop(slab);
-    if (index != LIST_END) return slab_take(slab, index, false, handle);
-    if (slab->touched == slab->count_max) return NULL;
-    return slab_take(slab, slab->touched++, true, handle);
+    return slab_pop(slab, false, handle);
+}
+
+void *slab_get_unset(struct slab *slab, struct handle *handle)
+{
+    return slab_pop(slab, true, handle);
 }
 
 void *slab_get_at(struct slab *slab, uint32_t index, struct handle *handle)

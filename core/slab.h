@@ -37,6 +37,9 @@ void slab_init(struct slab *slab, const char *name, uint32_t object_size, uint32
 /* Every object must be home. */
 void slab_fini(struct slab *slab);
 must_use void *slab_get(struct slab *slab, struct handle *handle);
+/* The same with whatever its memory holds, for what is written before it is read: zeroing
+ * a buffer of 4 KiB costs more than most that is written to one. */
+must_use void *slab_get_unset(struct slab *slab, struct handle *handle);
 /* Takes the object of exactly this index, which must be free: for pools whose
  * index another authority gives (a socket's slot). */
 must_use void *slab_get_at(struct slab *slab, uint32_t index, struct handle *handle);

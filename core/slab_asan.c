@@ -45,9 +45,9 @@ static uint32_t memory_index(const struct slab *slab, const void *object)
     return block->index;
 }
 
-static void *memory_take(struct slab *slab, uint32_t index, bool is_fresh)
+static void *memory_take(struct slab *slab, uint32_t index, bool is_fine)
 {
-    (void)is_fresh;
+    (void)is_fine;
     check(blocks(slab)[index] == NULL);
     struct block *block = mem_alloc(offsetof(struct block, object) + slab->object_size);
     block->slab = slab;

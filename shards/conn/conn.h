@@ -75,6 +75,7 @@ enum conn_flag {
 
     CONN_SUBS_END = 1 << 20,    /* some of its subscriptions may have an end */
     CONN_INDEX = 1 << 21,       /* it came to the read-index service's port */
+    CONN_LONE = 1 << 22,        /* one frame is pending: out_lone is it */
     CONN_ENTERED = 1 << 27,     /* counted at the door (door.h) */
     CONN_FRAME_PINGS = 1 << 28, /* pinged by WebSocket frames instead of commands */
     CONN_ECHO = 1 << 29,        /* /debug/echo: messages go back, no command is read */
@@ -97,8 +98,11 @@ struct conn {
     uint32_t out_bytes;          /* pending bytes, without out_skip */
     uint32_t out_flight;         /* bytes of the send that left with the last enter */
     uint32_t out_owed;           /* pending bytes up to the last large answer: not slow reading */
-    struct out_chunk *out_first; /* it knows the last */
-    struct conn_saved *input;    /* NULL: nothing was saved */
+    union {                      /* NULL: nothing is pending */
+        struct out_chunk *out_first; /* it knows the last */
+        struct frame *out_lone;      /* CONN_LONE */
+    };
+    struct conn_saved *input; /* NULL: nothing was saved */
     union {
         struct {
             uint32_t ping_s;    /* second of the next ping, or of the end of the wait for a pong */

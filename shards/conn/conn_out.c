@@ -9,11 +9,12 @@
  * in part; everything else queues.
  *
  * Budget of a push: one count, one pointer stored; no allocation but a chunk
- * from a slab for the first of a dozen frames.
+ * from a slab for the second of a dozen frames.  A lone frame, as most sends are,
+ * stands in the connection: two cache lines less on each of three walks.
  *
- * Invariant:  out_bytes + out_skip = sum of sizes of the frames in the chunks,
+ * Invariant:  out_bytes + out_skip = sum of sizes of the pending frames,
  *             out_flight <= out_bytes, out_owed <= out_bytes,
- *             BLOCKED implies out_flight == 0.
+ *             BLOCKED implies out_flight == 0 and not LONE.
  */
 #include "shards/conn/conn.h"
 
@@ -51,43 +52,89 @@ static struct frame *chunk_newest(const struct out_chunk *chunk)
     return chunk->frames[chunk->first + chunk->count - 1];
 }
 
+static struct frame *out_newest(const struct conn *conn)
+{
+    return conn->flags & CONN_LONE ? conn->out_lone : chunk_newest(conn->out_first->last);
+}
+
+static struct frame *out_oldest(const struct conn *conn)
+{
+    if (conn->flags & CONN_LONE) return conn->out_lone;
+    return conn->out_first->frames[conn->out_first->first];
+}
+
 /* Small answers that wait share a buffer: a queue's bytes are what it costs, be they
  * half a million pongs.  Deliveries stay shared by their readers while those keep up. */
-static bool queue_pack(const struct conn *conn, struct out_chunk *last, const struct frame *frame)
+static bool queue_pack(const struct conn *conn, const struct frame *frame)
 {
     if (frame->refs > 1 || (frame->letter != NULL && !(conn->flags & CONN_BLOCKED))) return false;
-    return frame_append(chunk_newest(last), frame);
+    return frame_append(out_newest(conn), frame);
+}
+
+/* The shard's pool of queues is spent: this reader waits longest for it. */
+static void queue_refuse(struct shard *shard, struct conn *conn)
+{
+    conn->close = conn->close == CLOSE_NONE ? CLOSE_SLOW : conn->close;
+    conn_close_peer(shard, conn);
+}
+
+/* A chunk at the queue's end; NULL when there is none left. */
+static struct out_chunk *queue_extend(struct shard *shard, struct conn *conn)
+{
+    struct out_chunk *chunk = slab_get(&shard->out_chunks, NULL);
+    if (chunk == NULL) return NULL;
+    if (conn->out_first == NULL)
+        conn->out_first = chunk;
+    else
+        conn->out_first->last->next = chunk;
+    conn->out_first->last = chunk;
+    chunk->since_s = shard_second(shard);
+    return chunk;
+}
+
+/* A lone frame moves into a queue, for others to follow or because it will wait; false:
+ * there is none left. */
+static bool out_unfold(struct shard *shard, struct conn *conn)
+{
+    if (!(conn->flags & CONN_LONE)) return true;
+    struct frame *lone = conn->out_lone;
+    conn->out_first = NULL;
+    struct out_chunk *chunk = queue_extend(shard, conn);
+    if (chunk == NULL) {
+        conn->out_lone = lone;
+        return false;
+    }
+    conn->flags &= ~(uint32_t)CONN_LONE;
+    chunk->frames[0] = lone;
+    chunk->count = 1;
+    return true;
 }
 
 void conn_queue(struct shard *shard, struct conn *conn, struct frame *frame)
 {
     check(conn->state != CONN_FREE && conn->state != CONN_DYING);
-    struct out_chunk *last = conn->out_first != NULL ? conn->out_first->last : NULL;
-    if (last != NULL && queue_pack(conn, last, frame)) {
-        conn->out_bytes += frame->size;
-        conn_mark_dirty(shard, conn);
-        return;
-    }
-    if (last == NULL || last->first + last->count == CHUNK_FRAMES) {
-        struct handle handle;
-        struct out_chunk *chunk = slab_get(&shard->out_chunks, &handle);
-        if (chunk == NULL) {
-            /* The shard's pool of queues is spent: this reader waits longest for it. */
-            conn->close = conn->close == CLOSE_NONE ? CLOSE_SLOW : conn->close;
-            conn_close_peer(shard, conn);
+    bool is_first = conn->out_first == NULL;
+    if (is_first && !(conn->flags & CONN_BLOCKED)) {
+        frame_ref(frame);
+        conn->out_lone = frame;
+        conn->flags |= CONN_LONE;
+    } else if (is_first || !queue_pack(conn, frame)) {
+        if (!out_unfold(shard, conn)) {
+            queue_refuse(shard, conn);
             return;
         }
-        if (last == NULL)
-            conn->out_first = chunk;
-        else
-            last->next = chunk;
-        conn->out_first->last = last = chunk;
-        chunk->since_s = shard_second(shard);
+        struct out_chunk *last = is_first ? NULL : conn->out_first->last;
+        if (last == NULL || last->first + last->count == CHUNK_FRAMES)
+            last = queue_extend(shard, conn);
+        if (last == NULL) {
+            queue_refuse(shard, conn);
+            return;
+        }
+        /* Whoever reads slowly holds no letter: its home counts them as its backlog. */
+        if (conn->flags & CONN_BLOCKED) frame_own(&shard->frames, frame);
+        frame_ref(frame);
+        last->frames[last->first + last->count++] = frame;
     }
-    /* Whoever reads slowly holds no letter: its home counts them as its backlog. */
-    if (conn->flags & CONN_BLOCKED) frame_own(&shard->frames, frame);
-    frame_ref(frame);
-    last->frames[last->first + last->count++] = frame;
     conn->out_bytes += frame->size;
     conn_mark_dirty(shard, conn);
 }
@@ -110,7 +157,7 @@ bool conn_is_full(const struct shard *shard, const struct conn *conn)
 static uint32_t oldest_s(const struct conn *conn)
 {
     const struct out_chunk *first = conn->out_first;
-    check(first != NULL);
+    check(first != NULL && !(conn->flags & CONN_LONE));
     return first->next != NULL ? first->next->since_s : first->since_s;
 }
 
@@ -159,12 +206,12 @@ uint8_t *conn_behind(struct shard *shard, struct conn *conn, uint32_t size)
 {
     if (conn->state != CONN_WS || conn->flags & CONN_CONNECTING) return NULL;
     if (conn->out_first == NULL || is_too_slow(shard, conn, size)) return NULL;
-    return frame_behind(chunk_newest(conn->out_first->last), size);
+    return frame_behind(out_newest(conn), size);
 }
 
 void conn_extend(struct shard *shard, struct conn *conn, uint32_t size)
 {
-    frame_extend(chunk_newest(conn->out_first->last), size);
+    frame_extend(out_newest(conn), size);
     conn->out_bytes += size;
     conn_mark_dirty(shard, conn);
     metric_add(&shard->metrics, METRIC_DELIVERED, 1);
@@ -183,12 +230,24 @@ static void fetch_ahead(struct shard *shard, const uint32_t *conns, uint32_t cou
     if (i + AHEAD < count) slab_prefetch(&shard->conns, conns[i + AHEAD]);
     if (i + AHEAD / 2 >= count) return;
     const struct conn *conn = conn_at(shard, conns[i + AHEAD / 2]);
-    if (conn == NULL || conn->out_first == NULL) return;
+    if (conn == NULL || conn->out_first == NULL || conn->flags & CONN_LONE) return;
     __builtin_prefetch(conn->out_first, 1);
     __builtin_prefetch((const uint8_t *)conn->out_first + CACHE_LINE, 1);
 }
 
 /* --- taking away what went ------------------------------------------------ */
+
+/* The first `gone` bytes of a lone frame went; how many, if it stays. */
+static uint32_t lone_pop(struct shard *shard, struct conn *conn, uint32_t gone)
+{
+    struct frame *lone = conn->out_lone;
+    check(gone <= lone->size);
+    if (gone < lone->size) return gone;
+    conn->flags &= ~(uint32_t)CONN_LONE;
+    conn->out_first = NULL;
+    frame_unref(&shard->frames, lone);
+    return 0;
+}
 
 /* `sent` bytes of the pending ones went: gives back the frames that are done. */
 static void out_pop(struct shard *shard, struct conn *conn, uint32_t sent)
@@ -201,6 +260,10 @@ static void out_pop(struct shard *shard, struct conn *conn, uint32_t sent)
     /* Its commands may have waited for room here. */
     if (conn->flags & CONN_PAUSED && !conn_is_full(shard, conn)) shard->is_credit_back = true;
     uint32_t gone = sent + conn->out_skip;
+    if (conn->flags & CONN_LONE) {
+        conn->out_skip = lone_pop(shard, conn, gone);
+        return;
+    }
     while (gone > 0) {
         struct out_chunk *chunk = conn->out_first;
         uint32_t first = chunk->first, end = first + chunk->count;
@@ -233,10 +296,11 @@ void conn_drop_output(struct shard *shard, struct conn *conn, bool keep_partial)
     bool keep = keep_partial && (conn->out_skip > 0 || is_blocked || conn->out_flight > 0);
     struct frame *partial = NULL;
     if (keep && conn->out_flight == 0 && conn->out_first != NULL) {
-        partial = conn->out_first->frames[conn->out_first->first];
+        partial = out_oldest(conn);
         frame_ref(partial);
     }
     if (keep && conn->out_flight > 0) return; /* its fate is not known yet: let all of it go */
+    if (conn->flags & CONN_LONE) (void)lone_pop(shard, conn, conn->out_lone->size);
     for (struct out_chunk *chunk = conn->out_first, *next; chunk != NULL; chunk = next) {
         next = chunk->next;
         for (uint32_t i = 0; i < chunk->count; i++)
@@ -285,6 +349,10 @@ static void own_pending(struct shard *shard, struct conn *conn)
 
 static void send_rest(struct shard *shard, struct conn *conn)
 {
+    if (!out_unfold(shard, conn)) {
+        queue_refuse(shard, conn);
+        return;
+    }
     conn->flags |= CONN_BLOCKED;
     own_pending(shard, conn);
     /* Only who is blocked is looked at for it. */
@@ -390,7 +458,7 @@ static void gather_copy(struct shard *shard, const struct conn *conn, struct gat
  * copy. */
 static struct bytes out_pending(struct shard *shard, const struct conn *conn, struct gather *gather)
 {
-    const struct frame *first = conn->out_first->frames[conn->out_first->first];
+    const struct frame *first = out_oldest(conn);
     uint32_t left = first->size - conn->out_skip;
     if (conn->out_bytes == left || left >= SEND_GATHER_MAX)
         return bytes_of(first->bytes + conn->out_skip, left);

@@ -31,6 +31,26 @@ static void object_comes_zeroed_each_time(void **state)
     slab_fini(&slab);
 }
 
+static void object_comes_as_it_is_when_asked_so(void **state)
+{
+    (void)state;
+    struct slab slab;
+    slab_init(&slab, "test", sizeof(struct object), 2);
+    struct handle handle;
+    struct object *object = slab_get_unset(&slab, &handle);
+    assert_ptr_equal(slab_find(&slab, handle), object);
+    *object = (struct object){1, 2};
+    slab_put(&slab, object);
+    assert_null(slab_find(&slab, handle));
+    object = slab_get_unset(&slab, NULL);
+    slab_put(&slab, object);
+    object = slab_get(&slab, NULL); /* and zeroed, whoever had it before */
+    assert_int_equal(object->a + object->b, 0);
+    slab_put(&slab, object);
+    slab_verify(&slab);
+    slab_fini(&slab);
+}
+
 static void stale_handle_finds_nothing(void **state)
 {
     (void)state;
@@ -151,6 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(object_comes_zeroed_each_time),
+        cmocka_unit_test(object_comes_as_it_is_when_asked_so),
         cmocka_unit_test(stale_handle_finds_nothing),
         cmocka_unit_test(limit_is_a_null),
         cmocka_unit_test(index_may_be_given_by_another_authority),

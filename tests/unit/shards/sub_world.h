@@ -62,7 +62,10 @@ static inline void hear(struct world *world, const struct frame *frame)
 /* What is queued by now, taken off the connection. */
 static inline void world_listen(struct world *world)
 {
-    for (struct out_chunk *chunk = world->conn->out_first; chunk != NULL; chunk = chunk->next)
+    bool is_lone = world->conn->flags & CONN_LONE;
+    if (is_lone) hear(world, world->conn->out_lone);
+    struct out_chunk *first = is_lone ? NULL : world->conn->out_first;
+    for (const struct out_chunk *chunk = first; chunk != NULL; chunk = chunk->next)
         for (uint32_t i = 0; i < chunk->count; i++) hear(world, chunk->frames[chunk->first + i]);
     conn_drop_output(world->shard, world->conn, false);
 }
