@@ -15,6 +15,8 @@
  */
 #pragma once
 
+#include <errno.h>
+
 #include "core/base.h"
 
 enum disk_flags {
@@ -23,6 +25,12 @@ enum disk_flags {
     DISK_CREATE = 4,
     DISK_EXCLUSIVE = 8, /* with CREATE: fail with -EEXIST when it exists */
 };
+
+/* Is this result one of a disk, or a share of one, on which there is no room? */
+static inline bool disk_is_full(int64_t result)
+{
+    return result == -ENOSPC || result == -EDQUOT;
+}
 
 /* A handle; close-on-exec. */
 must_use int disk_open(const char *path, unsigned flags);
@@ -50,6 +58,12 @@ must_use int64_t disk_size_at(const char *path);
 /* False when `path` leads to no file, or to another one than the handle; true also where
  * that cannot be told. */
 must_use bool disk_is_at(int file, const char *path);
+/* True when the file or directory at `path` is `directory` or below it, or would be once it
+ * is made; through links too. */
+must_use bool disk_is_inside(const char *path, const char *directory);
+/* The mode of the file at `path` when others than its owner may read or write it, else 0, or
+ * -errno.  Where another user owns it, its group is no other: it is how we may read it. */
+must_use int disk_mode_shared(const char *path);
 must_use int disk_rename(const char *from, const char *to);
 must_use int disk_unlink(const char *path);
 /* Makes the directory and its parents; an existing one is fine. */

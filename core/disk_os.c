@@ -156,6 +156,49 @@ bool disk_is_at(int file, const char *path)
     return open.st_ino == named.st_ino && open.st_dev == named.st_dev;
 }
 
+/* The deepest directory of `path` that is there, into `found`; false: there is none, or the
+ * path leads through a file. */
+static bool directory_found(const char *path, char found[PATH_MAX], struct stat *info)
+{
+    size_t size = strlen(path);
+    if (size == 0 || size >= PATH_MAX) return false;
+    memcpy(found, path, size + 1);
+    while (stat(found, info) != 0) {
+        char *slash = strrchr(found, '/');
+        if (strcmp(found, "/") == 0 || strcmp(found, ".") == 0) return false;
+        if (slash == NULL)
+            memcpy(found, ".", 2);
+        else
+            slash[slash == found] = '\0';
+    }
+    return S_ISDIR(info->st_mode);
+}
+
+bool disk_is_inside(const char *path, const char *directory)
+{
+    char at[PATH_MAX];
+    struct stat outer, inner, above;
+    if (stat(directory, &outer) != 0 || !directory_found(path, at, &inner)) return false;
+    for (;;) {
+        if (inner.st_ino == outer.st_ino && inner.st_dev == outer.st_dev) return true;
+        size_t size = strlen(at);
+        if (size + 4 > sizeof at) return false;
+        memcpy(at + size, "/..", 4);
+        if (stat(at, &above) != 0) return false;
+        if (above.st_ino == inner.st_ino && above.st_dev == inner.st_dev)
+            return false; /* the root */
+        inner = above;
+    }
+}
+
+int disk_mode_shared(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) return -errno;
+    mode_t others = info.st_uid == geteuid() ? 0066 : 0006;
+    return (info.st_mode & others) != 0 ? (int)(info.st_mode & 0777) : 0;
+}
+
 int disk_rename(const char *from, const char *to)
 {
     return rename(from, to) == 0 ? 0 : -errno;

@@ -184,6 +184,8 @@ int cli_backup(const struct cli_call *call)
     if (config->storage_engine != CONFIG_ENGINE_EMBEDDED)
         fprintf(stderr, "sluice: backup is for storage.engine embedded; Redis has its own (BGSAVE, "
                         "or a copy of its append-only files)\n");
+    else if (call->words[0][0] == 0)
+        fprintf(stderr, "sluice: backup wants the directory to make, and '' is none\n");
     else if (strlen(ask.data) >= BACKUP_PATH_MAX || !target_of(&ask, call->words[0]))
         fprintf(stderr, "sluice: the path is too long, or has a line end in it\n");
     else

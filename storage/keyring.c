@@ -57,6 +57,11 @@ static enum err keyring_file(struct keyring *keyring, const char *path)
                   strerrordesc_np((int)-got));
         return ERR_BAD_REQUEST;
     }
+    int mode = disk_mode_shared(path);
+    if (mode > 0)
+        log_warn("storage.key_file may be read or written by others than its owner, and who reads "
+                 "it reads what is sealed; run chmod 600 on it file=%s mode=%04o",
+                 path, (unsigned)mode);
     enum err err = keyring_add_all(keyring, bytes_of(text, (size_t)got), "storage.key_file");
     crypt_wipe(text, sizeof text);
     if (err == ERR_OK && keyring->count == 0) {

@@ -324,6 +324,9 @@ enum err backup_target(struct embed_node *node)
         path_in(path, target, names[i]);
         if (disk_size_at(path) >= 0) return backup_fail(node, "%s is there already", path);
     }
+    if (disk_is_inside(target, node->path))
+        return backup_fail(node, "a copy inside the data directory would go with it; give a "
+                                 "directory outside of it");
     /* Empty: one that failed, and left nothing. */
     path_in(path, target, BACKUP_PART);
     if (disk_size_at(path) > 0)

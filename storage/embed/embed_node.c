@@ -35,6 +35,7 @@ static enum err node_directories(struct embed_node *node)
 {
     int result = disk_mkdir(node->path);
     if (result >= 0) result = disk_mkdir(node->log_path);
+    if (disk_is_full(result)) return ERR_DISK_FULL;
     if (result < 0) {
         log_error(
             "data directory cannot be made; give another with --data, or this one to the user "
@@ -49,6 +50,7 @@ static enum err node_directories(struct embed_node *node)
                   node->path);
         return ERR_CONFLICT;
     }
+    if (disk_is_full(node->lock)) return ERR_DISK_FULL;
     if (node->lock < 0) {
         log_error("data directory cannot be written; give it to the user that runs the gateway, or "
                   "another with --data path=%s error=\"%s\"",
@@ -128,8 +130,8 @@ static enum err past_check(struct embed_node *node, const struct node_past *past
     if (past->is_new && !past->is_loss_accepted && disk_size_at(node->made_path) >= 0) {
         log_error(
             "index is missing, or empty, in a data directory that was in use; put it back, or "
-            "restore the directory from a backup, or move what is there away to begin anew "
-            "file=%s",
+            "restore the whole directory from a backup; to begin anew without what it held, move "
+            "the files in log/ away and make an empty file " MADE_ACCEPT_NAME " beside it file=%s",
             node->index_path);
         return ERR_STORE_CORRUPT;
     }
@@ -258,19 +260,25 @@ static enum err node_begin(struct embed_node *node, const struct node_past *past
 /* SQLite said what failed; this is what to do. */
 static enum err node_advise(const struct embed_node *node, enum err err)
 {
-    int64_t free_bytes = disk_free(node->path);
-    if (err == ERR_STORE_CORRUPT) {
+    if (err == ERR_STORE_CORRUPT)
         log_error("index is damaged; restore the data directory from a backup file=%s",
                   node->index_path);
-    } else if (err == ERR_IO && free_bytes >= 0 && free_bytes < EMBED_FREE_MIN) {
-        log_error("disk of the data directory is full; make room and start again path=%s "
-                  "free_kib=%" PRId64,
-                  node->path, free_bytes >> 10);
-    }
     return err;
 }
 
-/* How the life before ended, for people. */
+/* Where a start needs much room there may be some that was too little; and a disk runs out
+ * of files, a user of a quota. */
+static void node_tell_full(const struct embed_node *node, enum err err)
+{
+    int64_t free_bytes = disk_free(node->path);
+    bool is_scarce = free_bytes >= 0 && free_bytes < EMBED_FREE_MIN;
+    if (err != ERR_DISK_FULL && (err != ERR_IO || !is_scarce)) return;
+    log_error("disk of the data directory is full%s; make room and start again path=%s "
+              "free_kib=%" PRId64,
+              is_scarce ? "" : ", of bytes, of files or of what this user may have", node->path,
+              free_bytes < 0 ? 0 : free_bytes >> 10);
+}
+
 static const char *past_text(const struct node_past *past)
 {
     if (past->is_new) return "nothing, it is new";
@@ -278,7 +286,7 @@ static const char *past_text(const struct node_past *past)
     return past->is_clean != 0 ? "a clean end" : "a crash";
 }
 
-static enum err node_start(struct embed_node *node)
+static enum err node_steps(struct embed_node *node)
 {
     struct node_past past;
     uint8_t boot[16];
@@ -296,6 +304,13 @@ static enum err node_start(struct embed_node *node)
     log_info("store is open path=%s generation=%" PRIu64 " after=%s", node->path, node->generation,
              past_text(&past));
     return ERR_OK;
+}
+
+static enum err node_start(struct embed_node *node)
+{
+    enum err err = node_steps(node);
+    node_tell_full(node, err);
+    return err;
 }
 
 static void node_free(struct embed_node *node)

@@ -85,9 +85,9 @@ static struct newest newest_read(int file, uint32_t shard)
 
 static enum err made_fail(const char *path, const char *step, int64_t result)
 {
-    log_error("record of the log files cannot be written file=%s step=%s errno=%d", path, step,
-              (int)-result);
-    return ERR_IO;
+    log_error("record of the log files cannot be written file=%s step=%s error=\"%s\"", path, step,
+              strerrordesc_np((int)-result));
+    return disk_is_full(result) ? ERR_DISK_FULL : ERR_IO;
 }
 
 /* The second half follows when the first is on disk, so that one of them always counts. */

@@ -50,9 +50,9 @@ struct made_acked {
 };
 
 /* Tells that no log of `generation` has a file, durable with its directory; makes the
- * file when it is not there.  ERR_IO: told in the log. */
+ * file when it is not there.  ERR_IO, ERR_DISK_FULL: told in the log. */
 must_use enum err made_begin(const char *path, const char *directory, uint64_t generation);
-/* On disk when it returns.  ERR_IO: told in the log. */
+/* On disk when it returns.  ERR_IO, ERR_DISK_FULL: told in the log. */
 must_use enum err made_put(const char *path, uint32_t shard, const struct made *made);
 /* True when every file that `generation` must have is in log_directory and no newer generation
  * is told of; then *acked is of it.  `is_clean`: the life before left nothing in its logs,

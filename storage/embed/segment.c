@@ -75,8 +75,8 @@ bool segment_check(struct bytes bytes, const struct segment *segment, const uint
 
 static enum err segment_fail(struct segment *segment, const char *what, int64_t result)
 {
-    log_error("log file cannot be prepared file=%s step=%s errno=%d", segment->path, what,
-              (int)-result);
+    log_error("log file cannot be prepared file=%s step=\"%s\" error=\"%s\"", segment->path, what,
+              strerrordesc_np((int)-result));
     if (segment->file >= 0) disk_close(segment->file);
     segment->file = -1;
     (void)!disk_unlink(segment->path);

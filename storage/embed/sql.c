@@ -119,13 +119,20 @@ void embed_sqlite_forget(void)
     pthread_mutex_unlock(&users_mutex);
 }
 
-enum err sql_failed(sqlite3 *db, const char *what)
+static enum err failed_at(sqlite3 *db, const char *what, const char *path)
 {
     int code = sqlite3_extended_errcode(db);
-    log_error("sqlite failed code=%d text=\"%s\" at=\"%s\"", code, sqlite3_errmsg(db), what);
+    log_error("sqlite failed code=%d text=\"%s\" file=%s at=\"%s\"", code, sqlite3_errmsg(db),
+              path == NULL ? "" : path, what);
+    if ((code & 0xff) == SQLITE_FULL) return ERR_DISK_FULL;
     bool is_corrupt = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB ||
                       code == SQLITE_IOERR_DATA;
     return is_corrupt ? ERR_STORE_CORRUPT : ERR_IO;
+}
+
+enum err sql_failed(sqlite3 *db, const char *what)
+{
+    return failed_at(db, what, sqlite3_db_filename(db, "main"));
 }
 
 static enum err sql_open_file(const char *path, bool is_made, sqlite3 **db)
@@ -133,7 +140,7 @@ static enum err sql_open_file(const char *path, bool is_made, sqlite3 **db)
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     if (is_made) flags |= SQLITE_OPEN_CREATE;
     if (sqlite3_open_v2(path, db, flags, VFS_NAME) == SQLITE_OK) return ERR_OK;
-    enum err err = sql_failed(*db, "open");
+    enum err err = failed_at(*db, "open", path);
     sqlite3_close(*db);
     *db = NULL;
     return err;

@@ -193,7 +193,7 @@ static int file_write(sqlite3_file *file, const void *at, int size, sqlite3_int6
     int64_t put = disk_write(own->handle, at, (size_t)size, (uint64_t)offset);
     if (put == size) put = ease_note(&own->ease, own->handle, (uint64_t)offset, (uint32_t)size);
     if (put >= 0) return SQLITE_OK;
-    return put == -ENOSPC || put == -EDQUOT ? SQLITE_FULL : SQLITE_IOERR_WRITE;
+    return disk_is_full(put) ? SQLITE_FULL : SQLITE_IOERR_WRITE;
 }
 
 static int file_truncate(sqlite3_file *file, sqlite3_int64 size)
@@ -444,7 +444,7 @@ static int vfs_open(sqlite3_vfs *vfs, sqlite3_filename path, sqlite3_file *file,
         own->unsynced = path; /* SQLite keeps it until the close */
     }
     own->handle = disk_open(path, disk_flags);
-    if (own->handle < 0) return SQLITE_CANTOPEN;
+    if (own->handle < 0) return disk_is_full(own->handle) ? SQLITE_FULL : SQLITE_CANTOPEN;
     uint8_t head[HEAD_SIZE];
     if ((flags & SQLITE_OPEN_MAIN_DB) != 0) {
         own->shared = shared_get(path);

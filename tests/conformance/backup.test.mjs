@@ -1,7 +1,7 @@
 // sluice backup: a copy of a gateway at work, started on; and what it says when it cannot be.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { away, connect, offsets, range, subscribe } from './client.mjs';
@@ -77,9 +77,25 @@ test('what it says when it cannot be', async (t) => {
   assert.deepEqual([again.code, again.out], [1, '']);
   assert.match(again.err, /index\.db is there already/);
   assert.match((await backup('/proc/x', '--data', data)).err, /cannot be made/);
+  const none = await backup('', '--data', data);
+  assert.deepEqual([none.code, none.out], [2, '']);
+  assert.match(none.err, /wants the directory to make/);
+  const link = join(gateway.dir, 'link');
+  symlinkSync(join(data, 'log'), link);
+  const inside = [join(data, 'inside'), join(data, 'log', '..', 'a', 'b'), join(link, 'c')];
+  const refused = async () => {
+    for (const path of inside) {
+      const { code, out, err } = await backup(path, '--data', data);
+      assert.deepEqual([code, out], [1, '']);
+      assert.match(err, /inside the data directory/);
+    }
+    assert.deepEqual(readdirSync(data).filter((name) => !/^(index\.db(-wal)?|lock|log|made|backup\.status)$/.test(name)), []);
+  };
+  await refused();
   assert.equal((await backup(copy, '--data', data)).code, 0);
   assert.match((await backup(copy, '--data', data)).err, /is there already/);
   await gateway.stop();
+  await refused();
   assert.match((await backup(`${copy}2`, '--data', join(data, 'none'))).err, /nothing is stored there/);
   assert.ok(!existsSync(join(data, 'backup.request')) && !existsSync(`${copy}2`) && !existsSync(join(data, 'none')));
 });

@@ -34,17 +34,18 @@ class SmallDisk {
   constructor(dir) { this.data = join(dir, 'data'); }
 
   /** Null, or why there can be none. */
-  setup() {
-    mkdirSync(this.data);
+  setup(option = 'size=10m') {
+    mkdirSync(this.data, { recursive: true });
     if (process.getuid() !== 0 || !existsSync('/usr/bin/mount')) return 'needs root';
     try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=10m', 'none', this.data], { stdio: 'ignore' });
+      execFileSync('mount', ['-t', 'tmpfs', '-o', option, 'none', this.data], { stdio: 'ignore' });
       return null;
     } catch {
       return 'no file system may be mounted here';
     }
   }
-  unmount() { execFileSync('umount', [this.data]); }
+  /** Lazily: of a process that ended a moment ago the kernel may still close files. */
+  unmount() { execFileSync('umount', ['-l', this.data]); }
 }
 
 /** A gateway that runs on a disk of its own, {gateway, disk}; null when there can be none. */
@@ -114,6 +115,20 @@ test('a start on a full disk says so', async (t) => {
   unlinkSync(filler);
   await gateway.start();
   await holds(gateway, 'chat:a', 1);
+});
+
+test('a start on a disk without room for a file more says so', async (t) => {
+  const gateway = new Gateway({ shards: 1 });
+  t.after(() => gateway.end());
+  for (const files of [2, 4, 5]) {
+    const disk = new SmallDisk(gateway.dir), why = disk.setup(`nr_inodes=${files}`);
+    if (why) return t.skip(why);
+    try {
+      await assert.rejects(gateway.start(), /"code":1[^]*error disk of the data directory is full, of bytes, of files or of what this user may have; make room and start again path=\S+data free_kib=\d+/);
+    } finally {
+      disk.unmount();
+    }
+  }
 });
 
 test('a data directory that is moved away under it: red, refused, and whole when it is put back', async (t) => {

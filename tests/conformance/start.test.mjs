@@ -125,6 +125,29 @@ test('starting', { concurrency: true }, async (t) => {
     told(await serve(good, '--data', '/proc/no/such'), 1, /data directory/, /\/proc\/no\/such/, /--data/);
   });
 
+  check('an index that is gone: the ways out, and the last of them', async () => {
+    const data = join(dir, 'indexless');
+    told(await serve(good, '--data', data), 0, / ready /);
+    rmSync(join(data, 'index.db'));
+    told(await serve(good, '--data', data), 1, /index is missing, or empty/, /put it back/, /from a backup/, /empty file accept-loss/, /file=\S+indexless\/index\.db/);
+    writeFileSync(join(data, 'accept-loss'), '');
+    told(await serve(good, '--data', data), 0, /warn loss is accepted by accept-loss/, / ready /);
+  });
+
+  check('a file of keys that others may read', async () => {
+    const keys = file('keys', `${'ab'.repeat(32)}\n`);
+    const sealed = file('sealed.yaml', `storage:\n  key_file: ${keys}\n`);
+    for (const mode of [0o644, 0o640, 0o602]) {
+      chmodSync(keys, mode);
+      told(await serve(sealed, '--data', join(dir, 'sealed')), 0,
+        new RegExp(`warn storage\\.key_file may be read or written by others than its owner.*chmod 600.*file=${keys} mode=0${mode.toString(8)}`), / ready /);
+    }
+    chmodSync(keys, 0o600);
+    const life = await serve(sealed, '--data', join(dir, 'sealed'));
+    told(life, 0, / ready /);
+    assert.doesNotMatch(life.text, /by others/);
+  });
+
   check('a Redis that is not there', async () => {
     const config = file('redis.yaml', 'storage:\n  engine: redis\nredis:\n  address: redis://127.0.0.1:1\n');
     told(await serve(config), 1, /redis/, /127\.0\.0\.1:1\b/, /Connection refused/, /redis\.address/);

@@ -263,6 +263,17 @@ bool disk_is_at(int handle, const char *path)
     return state_find(path) == file_of(handle);
 }
 
+bool disk_is_inside(const char *path, const char *directory)
+{
+    size_t size = strlen(directory);
+    return strncmp(path, directory, size) == 0 && (path[size] == 0 || path[size] == '/');
+}
+
+int disk_mode_shared(const char *path)
+{
+    return state_find(path) == NULL ? -ENOENT : 0;
+}
+
 int disk_rename(const char *from, const char *to)
 {
     pause_for(CALL_NAMES, 0, 0);

@@ -278,6 +278,17 @@ static void a_missing_index_is_noticed(void **state)
         data_renew();
         assert_int_equal(assert_started(false), head);
     }
+    /* Logs without their index are nothing, and nobody but the operator takes them away. */
+    data_renew();
+    shell("rm -f %s/index.db*", data);
+    assert_refused();
+    shell("touch %s/accept-loss", data);
+    assert_refused();
+    names_read();
+    assert_true(names_count > 0);
+    shell("rm %s/log/*", data);
+    assert_int_equal(assert_started(false), 0);
+    assert_int_equal(assert_started(true), 0);
 }
 
 static void the_record_of_a_life_before_means_nothing(void **state)
