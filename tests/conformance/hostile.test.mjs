@@ -178,3 +178,35 @@ test('who publishes as fast as he can lets others publish, and backends', async 
   other.socket.terminate();
   await notices();
 });
+
+test('methods with whatever parameters', async (t) => {
+  const { gateway, notices } = await begin(t);
+  const seed = Number(process.env.SEED ?? Date.now() % 1e6);
+  let state = seed;
+  const below = (n) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state >>> 12) % n;
+  };
+  const pick = (list) => list[below(list.length)];
+  const number = () => (below(4) ? below(12) : pick([100, 1000, 1001, 2 ** 32, 2 ** 53, -1, 0.5]));
+  const list = (one, lengths = [0, 1, 3, 99, 100, 101, 1000, 1001, 3000]) => Array.from({ length: pick(lengths) }, one);
+  const channel = () => pick(['chat:a', 'chat:a', 'chat:a', 'receipts:chat:a', 'live:x', 'none:x', '', 'chat:' + 'x'.repeat(260)]);
+  const any = () => pick([number, channel, () => list(number), () => ({ a: 1 }), () => null, () => true])();
+  const of = { channel, offset: number, offsets: () => list(below(4) ? () => below(12) : number), limit: number,
+    after: number, hidden: () => true, channels: () => list(channel, [0, 1, 3, 99, 100, 101]),
+    key: channel, data: any, client: channel, version: channel };
+  const methods = ['message.send', 'sync.save', 'sync.load', ...['read', 'delivered', 'view', 'counts', 'readers', 'nonreaders',
+    'unread', 'mark_unread', 'hide', 'digest'].map((name) => `receipt.${name}`)];
+  const parameters = () => Object.fromEntries(Object.entries(of).filter(([name]) => name === 'channel' || below(2))
+    .map(([name, value]) => [name, below(30) ? value() : any()]));
+  await gateway.ask('members_set', { channel: 'chat:a', users: ['mallory', 'ann'] });
+  const mallory = await connect(gateway, 'mallory');
+  t.after(() => mallory.centrifuge.disconnect());
+  for (let round = 0; round < 10; round++) {
+    const calls = Array.from({ length: 100 }, () => mallory.centrifuge.rpc(pick(methods), parameters()));
+    for (const { reason } of await Promise.allSettled(calls))
+      assert.ok(!reason || reason.code > 100, `seed ${seed}: ${reason?.code} ${reason?.message}`);
+  }
+  assert.equal(mallory.connects, 1, `seed ${seed}`);
+  await notices();
+});
