@@ -5,11 +5,15 @@
  * entry, the memory window and the letters between shards, so a publication is
  * encoded once on its way.  Numbers are little-endian.
  *
- *   publication   u8 version (1) · u8 flags (1: info, 2: opaque, 4: version, 8: chan_info)
+ *   publication   u8 version (1) · u8 flags (1: info, 2: opaque, 4: version, 8: chan_info,
+ *                 16: deletes, 32: was deleted)
  *                 · u64 offset · u64 time_ms
  *                 · sized data · sized tags
  *                 · [info: 16 client · sized user · sized conn_info [· sized chan_info]]
- *                 · [version: u64 number · sized epoch]
+ *                 · [version: u64 number · sized epoch] · [deletes: u64 offset]
+ *
+ * A message that was deleted keeps its offset: a record without anything else stands in
+ * its place, never longer than what stood there, and is read as DELETED_DATA, DELETED_TAGS.
  *
  * Reading checks every length; an unknown version is ERR_STORE_CORRUPT.  Views
  * that come out point into the bytes that went in; `taken_ms` is `time_ms` until
@@ -37,7 +41,16 @@ struct publication {
     struct bytes chan_info; /* of the publisher's subscription; the same */
     uint64_t version;       /* of the state that it shows; 0: none */
     struct bytes version_epoch;
+    uint64_t deletes; /* the offset of an earlier one, which it takes away; 0: none.  Where its
+                         own is not known yet, that stands there, too */
+    bool is_deleted;  /* it stands where one was that was deleted */
 };
+
+#define DELETED_DATA "{\"deleted\":true}"
+#define DELETED_TAGS "{\"deleted\":\"true\"}"
+
+/* What was published goes; offset and times stay. */
+void publication_bury(struct publication *publication);
 
 size_t publication_size(const struct publication *publication);
 void publication_write(struct writer *writer, const struct publication *publication);

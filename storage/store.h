@@ -12,6 +12,9 @@
  *     same key.  No other error leaves anything behind.
  *  5. A removal is a record like any other: durable when it is answered, and what
  *     it removed stays removed, here, after a restart and on other nodes.
+ *     So is a publication that deletes an earlier one (`deletes`): from then on that is, in
+ *     every answer, what publication_bury makes of it; offsets stay gapless, and its key is
+ *     remembered.
  *  6. Loss is told: a channel whose stored data vanished gets on_lost and a new epoch.
  *  7. Members and their cursors are records like publications: what was answered is
  *     there after a restart and on every node, and a channel that has members, or a mark
@@ -37,8 +40,9 @@
  * Thread:  a struct store belongs to its shard; struct store_node to the process
  *          (opened before and closed after the shards).
  * Source:  storage/embed, storage/redis, storage/memory
- * Tests:   tests/unit/storage/test_store.c, test_store_remove.c, test_store_members.c,
- *          test_store_moves.c, test_store_forget.c (one contract, every engine)
+ * Tests:   tests/unit/storage/test_store.c, test_store_remove.c, test_store_delete.c,
+ *          test_store_members.c, test_store_moves.c, test_store_forget.c (one contract,
+ *          every engine)
  */
 #pragma once
 
@@ -107,7 +111,8 @@ struct store_append {
     struct store_channel *channel;
     enum record_type type;
     /* All views are copied before store_append returns. */
-    struct publication publication; /* offset and time_ms are given by the store */
+    struct publication publication; /* offset and time_ms are given by the store.  `deletes`: not
+                                       above the head, and only where publications are kept */
     struct bytes scope, key;        /* empty key: none */
     struct members_ask members;     /* RECORD_MEMBERS: at most MEMBERS_RECORD_MAX users;
                                        storage/change.h cuts longer lists */

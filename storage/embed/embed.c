@@ -137,6 +137,7 @@ void record_read(const struct embed_record *record, struct entry *entry)
 void record_free(struct embed_store *store, struct embed_record *record)
 {
     check(record->op == NULL && record->key == NULL);
+    if (record->deletes > 0) record->channel->deletes--;
     mem_free(record->live);
     list_remove(&record->in_batch);
     list_remove(&record->in_channel);
@@ -272,11 +273,14 @@ static void append_record(struct embed_store *store, struct store_append *op, en
                           .history_ttl_ms = min_u64(op->channel->history.ttl_ms, INT64_MAX / 2),
                           .meta_ttl_ms = channel->meta_ttl_ms,
                           .offset = channel->assigned};
+    record->deletes = 0;
     if (op->type == RECORD_PUBLICATION) {
         bool is_kept = type == RECORD_PUBLICATION;
         entry.scope = op->key.size > 0 ? op->scope : BYTES_NONE;
         entry.key = op->key;
         entry.offset = record->offset = is_kept ? ++channel->assigned : 0;
+        entry.deletes = record->deletes = is_kept ? op->publication.deletes : 0;
+        if (record->deletes > 0) channel->deletes++;
     } else {
         entry_vary(&entry, op);
         record->offset = entry.offset;

@@ -120,6 +120,7 @@ struct embed_channel {
     uint64_t time_ms;
     uint64_t meta_ttl_ms;
     uint64_t dropped;    /* newest batch of which a record left memory */
+    uint32_t deletes;    /* records that delete a publication */
     struct list records; /* not applied, in order */
     uint32_t pins;       /* queries under way, callbacks running */
     struct key_owner keys;
@@ -135,6 +136,7 @@ struct embed_record {
     size_t size;
     enum record_type type;
     uint64_t offset;
+    uint64_t deletes;        /* the offset of an earlier publication; 0: none */
     struct store_append *op; /* NULL once answered */
     struct embed_live *live; /* RECORD_KEY: NULL once fed */
     struct key_entry *key;

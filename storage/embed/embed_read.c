@@ -83,6 +83,22 @@ static uint32_t merge_rows(struct embed_store *store, const struct query *query,
     return count;
 }
 
+/* What was deleted goes from an answer: SQLite may have it still, and of what memory keeps
+ * it is said by a later record. */
+static void bury_deleted(struct embed_store *store, struct embed_channel *channel, uint32_t count)
+{
+    uint32_t left = channel->deletes;
+    for (struct list *node = channel->records.prev; left > 0; node = node->prev) {
+        check(node != &channel->records);
+        struct embed_record *record = container_of(node, struct embed_record, in_channel);
+        if (record->deletes == 0) continue;
+        left--;
+        for (uint32_t i = 0; i < count && record->offset <= channel->head; i++)
+            if (store->publications[i].offset == record->deletes)
+                publication_bury(&store->publications[i]);
+    }
+}
+
 /* True when nothing that `op` asks for is in SQLite alone. */
 static bool read_is_kept(const struct embed_store *store, struct embed_channel *channel,
                          const struct store_read *op)
@@ -249,6 +265,7 @@ void embed_read_kept(struct embed_store *store, struct embed_answer *answer)
     uint64_t below = op->is_reverse && op->since > 0 ? op->since : UINT64_MAX;
     uint32_t count =
         merge_kept(store, channel, 0, above, below, keep.time_min_ms, op->is_reverse, op->limit);
+    bury_deleted(store, channel, count);
     op->on_read(op, ERR_OK, store->publications, count);
     arena_reset(&store->opened);
 }
@@ -293,6 +310,7 @@ static void open_answer(struct embed_store *store, struct embed_query *query)
     while (count > 0 && store->publications[count - 1].offset <= keep.floor) count--;
     count = min_u32(count, op->window_max);
     publications_reverse(store->publications, count);
+    bury_deleted(store, channel, count);
     struct members members;
     members_init(&members, store->channels.seed);
     embed_members_merge(channel, &query->query, &members);
@@ -334,7 +352,9 @@ static void read_answer(struct embed_store *store, struct embed_query *query)
                                op->limit);
         }
     }
-    op->on_read(op, ERR_OK, store->publications, min_u32(count, op->limit));
+    count = min_u32(count, op->limit);
+    bury_deleted(store, channel, count);
+    op->on_read(op, ERR_OK, store->publications, count);
 }
 
 static void query_fail(struct embed_query *query)

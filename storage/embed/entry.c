@@ -4,21 +4,25 @@
 #include "core/check.h"
 #include "storage/seal.h"
 
+/* The variant of a publication that deletes another one. */
+#define ENTRY_DELETES 1
+
 #define ENTRY_FIXED (1 + 1 + 1 + 1 + 2 + 2 + 8 + 4 + 8 + 8 + 8)
 
 size_t entry_size(const struct entry *entry, size_t body_size)
 {
     return 4 + ENTRY_FIXED + entry->name.size + entry->epoch.size + entry->scope.size +
-           entry->key.size + body_size;
+           entry->key.size + (entry->deletes > 0 ? 8 : 0) + body_size;
 }
 
 void entry_write(struct writer *writer, const struct entry *entry, size_t body_size)
 {
     check(entry->name.size <= UINT8_MAX && entry->epoch.size <= UINT8_MAX);
     check(entry->scope.size <= UINT16_MAX && entry->key.size <= UINT16_MAX);
+    check(entry->deletes == 0 || (entry->type == RECORD_PUBLICATION && entry->variant == 0));
     write_u32(writer, (uint32_t)(entry_size(entry, body_size) - 4));
     write_u8(writer, (uint8_t)entry->type);
-    write_u8(writer, entry->variant);
+    write_u8(writer, entry->deletes > 0 ? ENTRY_DELETES : entry->variant);
     write_u8(writer, (uint8_t)entry->name.size);
     write_bytes(writer, entry->name);
     write_u8(writer, (uint8_t)entry->epoch.size);
@@ -32,6 +36,7 @@ void entry_write(struct writer *writer, const struct entry *entry, size_t body_s
     write_u64(writer, entry->history_ttl_ms);
     write_u64(writer, entry->meta_ttl_ms);
     write_u64(writer, entry->offset);
+    if (entry->deletes > 0) write_u64(writer, entry->deletes);
 }
 
 enum err entry_read(struct reader *reader, struct entry *entry)
@@ -51,8 +56,16 @@ enum err entry_read(struct reader *reader, struct entry *entry)
     entry->history_ttl_ms = read_u64(&own);
     entry->meta_ttl_ms = read_u64(&own);
     entry->offset = read_u64(&own);
-    entry->body = bytes_of(own.at, own.left);
     uint8_t variants = 1;
+    if (type == RECORD_PUBLICATION) {
+        variants = ENTRY_DELETES + 1;
+        if (entry->variant == ENTRY_DELETES) {
+            entry->deletes = read_u64(&own);
+            own.failed = own.failed || entry->deletes == 0 || entry->deletes >= entry->offset;
+            entry->variant = 0;
+        }
+    }
+    entry->body = bytes_of(own.at, own.left);
     if (type == RECORD_MEMBERS) variants = MEMBERS_STATE + 1;
     if (type == RECORD_CURSOR) variants = CURSOR_MARKS;
     bool is_known = type >= RECORD_PUBLICATION && type <= RECORD_KEY && entry->variant < variants;

@@ -4,7 +4,8 @@
  *   u32 size of what follows
  *   u8 type · u8 variant · u8 size, name · u8 size, epoch · u16 size, scope · u16 size, key
  *   u64 time_ms · u32 history size · u64 history ttl_ms · u64 meta ttl_ms · u64 offset
- *   body, to the end:  PUBLICATION  the bytes of storage/record.h
+ *   body, to the end:  PUBLICATION  the bytes of storage/record.h; variant 1: before them u64
+ *                                   the offset of the publication that it deletes
  *                      MEMBERS      the bytes of storage/member.h; variant: the kind, plus 1
  *                                   (0, of older releases: u32 count · those of a SET)
  *                      CURSOR       user, or none; variant: the mark
@@ -30,6 +31,7 @@ struct entry {
     uint64_t history_ttl_ms;
     uint64_t meta_ttl_ms;
     uint64_t offset; /* of the publication; MEMBERS, REMOVE: the head; CURSOR: the mark's; KEY: 0 */
+    uint64_t deletes; /* PUBLICATION: the offset of an earlier one that it takes away; 0: none */
     struct bytes body;
 };
 

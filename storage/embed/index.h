@@ -35,7 +35,7 @@
  *
  * Thread:  a struct index or index_reader belongs to one thread at a time.
  * Bound:   index_query holds at most the bytes it was allowed.
- * Source:  index.c (life, meta), index_apply.c, index_query.c, index_sweep.c
+ * Source:  index.c (life, meta), index_apply.c, index_delete.c, index_query.c, index_sweep.c
  * Tests:   tests/unit/storage/test_index.c, test_index_rows.c
  */
 #pragma once

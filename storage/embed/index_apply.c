@@ -49,6 +49,7 @@ struct index_group {
     uint64_t floor;    /* of the row: at or below it nothing is kept */
     uint64_t rows_end; /* head of the row: above it there are no rows yet */
     uint32_t first, last, count;
+    bool has_deletes; /* some of them delete an earlier publication */
 };
 
 static int group_compare(const void *a, const void *b)
@@ -307,6 +308,17 @@ static enum err apply_removal(struct index *index, const struct index_group *gro
     return sql_do(put);
 }
 
+/* Messages that were deleted, when the rows of all are there: of this batch, or before. */
+static enum err group_bury(struct index *index, const struct index_group *group, uint64_t floor)
+{
+    const struct index_item *items = index->items;
+    for (uint32_t i = group->first; i != ITEM_NONE; i = items[i].next) {
+        uint64_t offset = items[i].entry.deletes;
+        if (offset > floor) TRY(index_bury(index, group->channel, offset));
+    }
+    return ERR_OK;
+}
+
 static enum err group_apply(struct index *index, struct index_group *group)
 {
     const struct index_item *items = index->items;
@@ -320,6 +332,7 @@ static enum err group_apply(struct index *index, struct index_group *group)
             return ERR_STORE_CORRUPT;
         }
         group->head = max_u64(group->head, items[i].entry.offset);
+        if (items[i].entry.deletes > 0) group->has_deletes = true;
     }
     if (group->head > last->history_size) {
         floor = max_u64(floor, group->head - last->history_size);
@@ -345,6 +358,7 @@ static enum err group_apply(struct index *index, struct index_group *group)
     TRY(chunk_put(index, group->channel, STATEMENT_PUBLICATION_PUT, &index->publications));
     TRY(chunk_put(index, group->channel, STATEMENT_KEY_PUT, &index->keys));
     TRY(chunk_put(index, group->channel, STATEMENT_LIVE_KEY_PUT, &index->live_keys));
+    if (group->has_deletes) TRY(group_bury(index, group, floor));
     return group_end(index, group, last, floor);
 }
 

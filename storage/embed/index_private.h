@@ -54,6 +54,9 @@ must_use enum err index_members_apply(struct index *index, struct index_people *
 /* A publication or a cursor. */
 must_use enum err index_move_apply(struct index *index, struct index_people *people,
                                    const struct entry *entry);
+/* index_delete.c: of the publication at `offset` only its place stays; nothing, when it is
+ * over.  Behind the rows of everything before it. */
+must_use enum err index_bury(struct index *index, uint64_t channel, uint64_t offset);
 must_use enum err index_format_put(struct index *index, uint64_t format);
 uint64_t index_bucket(struct bytes name);
 /* Runs a statement that cuts rows of `channel` with first < offset <= last, and what

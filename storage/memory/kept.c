@@ -21,6 +21,16 @@ struct memory_entry *kept_at(const struct memory_channel *channel, uint64_t offs
     return entry;
 }
 
+void kept_bury(struct memory_channel *channel, uint64_t offset)
+{
+    check(offset < channel->head);
+    if (offset + channel->count <= channel->head) return;
+    struct memory_entry *entry = kept_at(channel, offset);
+    memset(entry->bytes, 0, entry->body.size); /* what it said stands there */
+    entry->body = BYTES_NONE;
+    publication_bury(&entry->publication);
+}
+
 void kept_trim(struct memory_channel *channel, uint64_t now_ms)
 {
     if (channel->open != NULL) channel->history = channel->open->history;

@@ -46,6 +46,8 @@ struct memory_channel {
     uint8_t text[];
 };
 
+/* Of the publication at `offset`, if it is kept, only its place stays. */
+void kept_bury(struct memory_channel *channel, uint64_t offset);
 /* The oldest publication goes. */
 void kept_shift(struct memory_channel *channel);
 struct memory_entry *kept_at(const struct memory_channel *channel, uint64_t offset);

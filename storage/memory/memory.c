@@ -184,7 +184,9 @@ static void entry_copy(struct memory_entry *entry, const struct store_append *op
 {
     struct writer writer = writer_of(entry->bytes, size);
     if (op->type == RECORD_PUBLICATION) {
-        publication_write(&writer, &op->publication);
+        struct publication publication = op->publication;
+        publication.offset = publication.deletes; /* its own comes later */
+        publication_write(&writer, &publication);
         struct reader reader = reader_of(writer_bytes(&writer));
         enum err err = publication_read(&reader, &entry->publication);
         check(err == ERR_OK);
@@ -366,6 +368,7 @@ static bool memory_publish(struct memory_store *memory, struct memory_entry *ent
     struct store_channel *open = channel->open;
     bool is_kept = entry->publication.offset > 0;
     if (is_kept) kept_push(channel, entry);
+    if (is_kept && entry->publication.deletes > 0) kept_bury(channel, entry->publication.deletes);
     struct bytes mover = publication_mover(&entry->publication);
     if (mover.size > 0) {
         struct store_cursor cursor = {mover, CURSOR_READ, entry->publication.offset,

@@ -172,6 +172,7 @@ enum err meta_read(struct bytes text, struct meta *meta)
         is_good = number_take(&text, &meta->confirmed_head) &&
                   number_take(&text, &meta->confirmed_revision);
     if (is_good && text.size > 0 && text.at[0] == 'p') (void)word_take(&text); /* lua/read.lua */
+    if (is_good && text.size > 0 && text.at[0] == 'x') (void)word_take(&text);
     if (is_good && text.size > 0 && text.at[0] == '-')
         is_good = birth_read(word_take(&text), meta->birth) == ERR_OK;
     if (is_good && text.size > 0) is_good = word_take(&text).at[0] == '@';

@@ -108,7 +108,7 @@ void redis_seals_write(struct redis_seals *seals, struct writer *writer,
 {
     struct sealer *sealer = is_kept ? &seals->kept : &seals->live;
     struct publication publication = op->publication;
-    publication.offset = 0;
+    publication.offset = is_kept ? publication.deletes : 0; /* see lua/append.lua */
     publication.time_ms = now_ms;
     if (sealer->gcm == NULL)
         publication_write(writer, &publication);

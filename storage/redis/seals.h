@@ -46,7 +46,8 @@ struct redis_seals {
 void redis_seals_init(struct redis_seals *seals, const struct keyring *keyring, uint64_t seed);
 void redis_seals_fini(struct redis_seals *seals);
 
-/* Bytes of a publication, sealed when there is a key; offset 0, `now_ms` as its time. */
+/* Bytes of a publication, sealed when there is a key; `now_ms` as its time, and as its offset
+ * 0, or that of the one that it deletes. */
 size_t redis_seals_size(const struct redis_seals *seals, const struct store_append *op,
                         bool is_kept);
 void redis_seals_write(struct redis_seals *seals, struct writer *writer,

@@ -1,6 +1,6 @@
 /*
  * The embedded store against arrays: random publications, keys, members,
- * cursors, removals and reads, over clean restarts and crashes (directory.h), each with
+ * cursors, deletions, removals and reads, over clean restarts and crashes (directory.h), each with
  * another number of shards and another key, or none.
  */
 #include "prop/directory.h"
@@ -18,9 +18,9 @@
 
 /* The model. */
 static struct model {
-    uint32_t head, size; /* texts[1 .. head], the last `size` are kept … */
-    uint32_t removed;    /* … above this */
-    uint32_t texts[TEXTS_MAX];
+    uint32_t head, size;       /* texts[1 .. head], the last `size` are kept … */
+    uint32_t removed;          /* … above this */
+    uint32_t texts[TEXTS_MAX]; /* 0: was deleted */
     struct {
         char text[16];
         uint32_t offset;
@@ -49,7 +49,9 @@ static void check_answer(uint32_t channel, uint64_t first, uint64_t last)
     for (uint64_t i = 0; i < count; i++) {
         uint64_t offset = first <= last ? first + i : first - i;
         same(thing->answer.items[i].offset, offset);
-        same(strtoul(thing->answer.items[i].data, NULL, 10), models[channel].texts[offset]);
+        const char *data = thing->answer.items[i].data;
+        bool is_deleted = strcmp(data, DELETED_DATA) == 0;
+        same(is_deleted ? 0 : strtoul(data, NULL, 10), models[channel].texts[offset]);
     }
 }
 
@@ -124,6 +126,32 @@ static void step_publish(uint32_t channel)
     same(thing_publish(&things[channel], key[0] == '\0' ? NULL : key, data), model->head);
 }
 
+/* A publication that deletes an earlier one, whether that is kept still or not. */
+static void ask_delete(uint32_t channel, struct append *append)
+{
+    struct model *model = &models[channel];
+    uint64_t offset = rng_below(rng, model->head) + 1;
+    char data[16];
+    if (rng_chance(rng, 50)) offset = max_u64(offset, model->head - min_u32(model->head - 1, 9));
+    model->texts[offset] = 0;
+    model->texts[++model->head] = ++text_next;
+    snprintf(data, sizeof data, "%u", text_next);
+    *append = (struct append){.op.type = RECORD_PUBLICATION};
+    append->op.publication.data = bytes_of_text(data);
+    append->op.publication.deletes = offset;
+    thing_append(&things[channel], append);
+}
+
+static void step_delete(uint32_t channel)
+{
+    struct append append;
+    if (models[channel].head == 0 || models[channel].head + 1 >= TEXTS_MAX) return;
+    ask_delete(channel, &append);
+    if (rng_chance(rng, 50)) world_settle(&world);
+    expect(world_wait(&world, &append.is_done) && append.err == ERR_OK);
+    same(append.offset, models[channel].head);
+}
+
 /* Many at once, so that batches hold more than one. */
 static void step_burst(uint32_t channel)
 {
@@ -133,6 +161,10 @@ static void step_burst(uint32_t channel)
     if (model->head + count >= TEXTS_MAX) return;
     for (uint32_t i = 0; i < count; i++) {
         char data[16];
+        if (model->head > 0 && rng_chance(rng, 5)) {
+            ask_delete(channel, &appends[i]);
+            continue;
+        }
         model->texts[++model->head] = ++text_next;
         snprintf(data, sizeof data, "%u", text_next);
         thing_ask(&things[channel], &appends[i], NULL, data);
@@ -237,8 +269,10 @@ static void round_run(struct rng *seeded)
         uint32_t channel = (uint32_t)rng_below(rng, CHANNELS), dice = (uint32_t)rng_below(rng, 100);
         if (dice < 45)
             step_publish(channel);
-        else if (dice < 55)
+        else if (dice < 53)
             step_burst(channel);
+        else if (dice < 57)
+            step_delete(channel);
         else if (dice < 80)
             step_read(channel);
         else if (dice < 85)

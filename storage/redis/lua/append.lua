@@ -30,6 +30,12 @@
 -- <head>-<revision> for a member list (field m), so one XRANGE gives both in
 -- the order in which they happened.  Trimming by MINID keeps exactly the size.
 --
+-- A publication whose flags say so (16, storage/record.h) takes away another one, whose
+-- offset stands where its own does not, for that is the id's to say.  A stream entry cannot
+-- be written over: what is deleted goes from the stream, and the sorted set
+-- "<prefix>:{p<k>}:x:<channel>" has its offset and, as the member, its eight bytes of time
+-- and the offset in digits; read.lua puts it in its place.  It lives as long as the stream.
+--
 -- A live publication is announced at once in any case: nothing of it is kept, only
 -- its key waits for replicas.
 local horizon, must_hold = ARGV[7], ARGV[8] == '1'
@@ -62,10 +68,26 @@ local function add(m, id, least, ttl, field, body)
   m.ttl = ttl
 end
 
-local function append_publication(m, size, ttl, body)
+local function delete(channel, m, offset, least)
+  local graves, id = base .. 'x:' .. channel, digits(offset) .. '-0'
+  if m.deleted == 0 then call('UNLINK', graves) end -- of an earlier life
+  local entry = call('XRANGE', m.stream, id, id)[1]
+  if not entry then return end -- it was, or is kept no longer
+  local time = string.sub(entry[2][2] .. string.rep('\0', 18), 11, 18)
+  call('ZADD', graves, digits(offset), time .. digits(offset))
+  call('XDEL', m.stream, id)
+  if m.deleted > 0 then call('ZREMRANGEBYSCORE', graves, '-inf', '(' .. digits(least)) end
+  m.deleted = math.max(m.deleted, offset)
+  copy_delete(channel, m, offset)
+end
+
+local function append_publication(channel, m, size, ttl, body)
   local offset = m.head + 1
-  add(m, digits(offset) .. '-0', offset - size + 1, ttl, 'd', body)
+  local least = offset - size + 1
+  add(m, digits(offset) .. '-0', least, ttl, 'd', body)
   m.head, has_begun = offset, true
+  if m.deleted > 0 and m.deleted < least then forget_deleted(channel, m) end
+  if string.byte(body, 2) >= 16 then delete(channel, m, struct.unpack('<I8', body, 3), least) end
   return offset
 end
 
@@ -97,7 +119,7 @@ end
 local function append(channel, m, kind, a, b, body)
   local offset = 0
   if kind == 'p' then
-    offset = append_publication(m, a, b, body)
+    offset = append_publication(channel, m, a, b, body)
   elseif kind ~= 'l' then
     offset = append_change(channel, m, kind, a, b, body)
   end

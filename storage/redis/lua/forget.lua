@@ -53,7 +53,8 @@ if ARGV[5] == 'forget' then
     local value = call('HGET', meta, channel)
     if value and idle_since(channel, value) == ARGV[at + 1] then
       call('HDEL', meta, channel)
-      call('UNLINK', base .. 'm:' .. channel, base .. 'w:' .. channel, base .. 't:' .. channel)
+      call('UNLINK', base .. 'm:' .. channel, base .. 'w:' .. channel, base .. 't:' .. channel,
+           base .. 'x:' .. channel)
       call('HSET', base .. 'forgot', part_of(channel), '-' .. string.sub(ARGV[3], 2))
       count = count + 1
     end

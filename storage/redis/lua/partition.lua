@@ -7,8 +7,9 @@
 -- channel and holds "<head> <revision> <members revision>", behind it the offset up
 -- to which publications were removed, if any were, behind that the confirmed head and
 -- revision while they are below the others (records.lua), then "p<number>", the channel's
--- own mark, if it has one, its birth, if that is not the first, and last "@<ms>" while
--- nobody uses it (forget.lua).
+-- own mark, if it has one, "x<offset>", the highest that was deleted alone, if one may be
+-- kept still, its birth, if that is not the first, and last "@<ms>" while nobody uses it
+-- (forget.lua).
 --
 -- Every call that writes records raises the count.  `sure` is the count that nobody may
 -- find missing: what is acknowledged is not above it.  It is the count itself, or with
@@ -142,21 +143,23 @@ end
 local function part_of(channel) return string.sub(redis.sha1hex(channel), 1, 2) end
 
 local function parse_meta(value)
-  local head, revision, members, removed, confirmed_head, confirmed_revision, policy, birth, idle =
-    string.match(value, '^(%d+) (%d+) (%d+) ?(%d*) ?(%d*) ?(%d*) ?p?(%d*) ?(%-?%a*) ?@?(%d*)$')
+  local head, revision, members, removed, confirmed_head, confirmed_revision, policy, deleted,
+    birth, idle = string.match(value,
+      '^(%d+) (%d+) (%d+) ?(%d*) ?(%d*) ?(%d*) ?p?(%d*) ?x?(%d*) ?(%-?%a*) ?@?(%d*)$')
   head, revision = tonumber(head), tonumber(revision)
   if not head then error(redis.error_reply('DAMAGED meta of a channel')) end
   return head, revision, tonumber(members), tonumber(removed) or 0,
     tonumber(confirmed_head) or head, tonumber(confirmed_revision) or revision, birth, idle,
-    tonumber(policy) or 0
+    tonumber(policy) or 0, tonumber(deleted) or 0
 end
 
 -- head, revision, members revision, removed offset, confirmed head and revision of a
--- channel, zeros when it has none; its birth; since when nobody uses it, or ''; its mark.
+-- channel, zeros when it has none; its birth; since when nobody uses it, or ''; its mark; the
+-- highest offset that was deleted alone.
 local function read_meta(channel)
   local value = call('HGET', meta, channel)
   if value then return parse_meta(value) end
-  return 0, 0, 0, 0, 0, 0, call('HGET', base .. 'forgot', part_of(channel)) or '', '', 0
+  return 0, 0, 0, 0, 0, 0, call('HGET', base .. 'forgot', part_of(channel)) or '', '', 0, 0
 end
 
 -- A node that saw a higher head in this very epoch proves a loss.

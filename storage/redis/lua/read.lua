@@ -21,7 +21,7 @@
 -- that what is missing among the entries is seen; 0 0 for none.
 local channel, mode = ARGV[5], ARGV[8]
 local stored_head, stored_revision, members_revision, removed, head, revision, birth, idle,
-  policy = read_meta(channel)
+  policy, deleted = read_meta(channel)
 check_loss(stored_head, birth, ARGV[6], ARGV[7])
 -- Somebody uses it.  Where nothing may be written the mark stays, and a look finds who hears
 -- the channel: no answer waits for a server that is full or misses its replicas.
@@ -93,15 +93,59 @@ local function trim_expired()
   end
 end
 
+-- What was deleted alone stands beside the stream (append.lua), and in an answer where it
+-- stood: with nothing but its time.
+local graves = base .. 'x:' .. channel
+local function is_grave_live(grave) return struct.unpack('<I8', grave, 1) + ttl > now end
+
+local function grave_entry(grave)
+  local body = '\1\32' .. string.rep('\0', 8) .. string.sub(grave, 1, 8) .. string.rep('\0', 8)
+  return { string.sub(grave, 9) .. '-0', { 'd', body } }
+end
+
+-- The first publication may be one: all that stand before what the stream begins with.
+local function first_grave(first)
+  if not first or deleted == 0 then return first end
+  for _, grave in ipairs(call('ZREVRANGEBYSCORE', graves, '(' .. digits(first), '-inf')) do
+    if tonumber(string.sub(grave, 9)) ~= first - 1 or not is_grave_live(grave) then break end
+    first = first - 1
+  end
+  return first
+end
+
+-- Entries of the stream from `least` to `most`, with those between them.
+local function with_graves(found, least, most, is_reverse)
+  if deleted < least or least > most then return found end
+  local command, from, to = 'ZRANGEBYSCORE', digits(least), digits(most)
+  if is_reverse then command, from, to = 'ZREVRANGEBYSCORE', to, from end
+  local missing = call(command, graves, from, to)
+  if #missing == 0 then return found end
+  local merged, at = {}, 1
+  for _, grave in ipairs(missing) do
+    local offset = tonumber(string.sub(grave, 9))
+    while found[at] do
+      local there = offset_of(found[at])
+      if is_reverse and there < offset or not is_reverse and there > offset then break end
+      merged[#merged + 1] = found[at]
+      at = at + 1
+    end
+    merged[#merged + 1] = grave_entry(grave)
+  end
+  for left = at, #found do merged[#merged + 1] = found[left] end
+  return merged
+end
+
 local first_read, last_read = 0, 0
 if mode == 'fill' then
   entries = call('XRANGE', stream, '(' .. ARGV[9], last, 'COUNT', count)
   -- A full page is followed by another, and 100,000 members by nothing else for a while.
   if #entries < count and ARGV[10] ~= digits(revision) then read_members() end
+  local most = #entries < count and head or offset_of(entries[#entries])
+  entries = with_graves(entries, tonumber(string.match(ARGV[9], '^%d+')) + 1, most, false)
 else
   if mode == 'open' then read_members() end
   local first = nil
-  if size > 0 and ttl > 0 and count > 0 then first = trim_expired() end
+  if size > 0 and ttl > 0 and count > 0 then first = first_grave(trim_expired()) end
   if first then
     local least = math.max(first, head - size + 1, 1)
     local since = tonumber(ARGV[9])
@@ -109,7 +153,8 @@ else
       least = math.max(least, since + 1)
       local most = math.min(least + count - 1, head)
       if least <= most then
-        entries = call('XRANGE', stream, digits(least) .. '-0', '(' .. digits(most + 1) .. '-0')
+        entries = with_graves(call('XRANGE', stream, digits(least) .. '-0',
+                                   '(' .. digits(most + 1) .. '-0'), least, most, false)
         first_read, last_read = least, most
       end
     else
@@ -119,7 +164,7 @@ else
       if least <= most then
         local command, from, to = 'XRANGE', digits(least) .. '-0', '(' .. digits(most + 1) .. '-0'
         if mode == 'reverse' then command, from, to = 'XREVRANGE', to, from end
-        entries = call(command, stream, from, to)
+        entries = with_graves(call(command, stream, from, to), least, most, mode == 'reverse')
         first_read, last_read = least, most
       end
     end

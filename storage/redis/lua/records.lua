@@ -26,7 +26,7 @@ local function load(channel)
   if not m then
     m = {}
     m.head, m.revision, m.members, m.removed, m.confirmed_head, m.confirmed_revision, m.birth,
-      m.idle, m.policy = read_meta(channel)
+      m.idle, m.policy, m.deleted = read_meta(channel)
     m.stream, m.topic = base .. 's:' .. channel, base .. 'c:' .. channel
     metas[channel] = m
   end
@@ -43,7 +43,15 @@ local function meta_of(m)
     text = text .. ' ' .. digits(m.removed)
   end
   if m.policy > 0 then text = text .. ' p' .. digits(m.policy) end
+  if m.deleted > 0 then text = text .. ' x' .. digits(m.deleted) end
   return m.birth == '' and text or text .. ' ' .. m.birth
+end
+
+-- Nothing that was deleted alone is within the history any more.
+local function forget_deleted(channel, m)
+  if m.deleted == 0 then return end
+  call('UNLINK', base .. 'x:' .. channel)
+  m.deleted = 0
 end
 
 -- Records were written: the partition's count rises.
@@ -60,7 +68,10 @@ local function save_all(must_confirm)
       values[#values + 1] = channel
       values[#values + 1] = meta_of(m)
     end
-    if m.ttl then call('PEXPIRE', m.stream, m.ttl) end
+    if m.ttl then
+      call('PEXPIRE', m.stream, m.ttl)
+      if m.deleted > 0 then call('PEXPIRE', base .. 'x:' .. channel, m.ttl) end
+    end
   end
   if has_written then
     count_write(must_confirm)
@@ -365,8 +376,12 @@ local function changes_begin()
     copy_remove(channel)
     if number == m.head then
       call('UNLINK', stream)
+      forget_deleted(channel, m)
     else
       call('XTRIM', stream, 'MINID', '=', digits(number + 1) .. '-0')
+      if m.deleted > 0 then
+        call('ZREMRANGEBYSCORE', base .. 'x:' .. channel, '-inf', digits(number))
+      end
     end
     m.removed = number
   end

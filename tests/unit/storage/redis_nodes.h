@@ -52,7 +52,7 @@ struct room {
     uint32_t lost;
     uint32_t live;
     uint32_t count;                /* publications with an offset since the last loss */
-    uint32_t numbers[NUMBERS_MAX]; /* by offset: the number that it carried */
+    uint32_t numbers[NUMBERS_MAX]; /* by offset: the number that it carried; 0: deleted */
     uint32_t members_count;
     uint32_t cursors;
     uint64_t cursor;
@@ -91,7 +91,8 @@ static inline void on_publication(void *context, struct store_channel *channel,
     struct room *room = (struct room *)channel;
     uint64_t number = 0;
     assert_ptr_equal(context, room->node);
-    assert_true(bytes_to_u64(publication->data, &number) && number < NUMBERS_MAX);
+    assert_true(publication->is_deleted || bytes_to_u64(publication->data, &number));
+    assert_true(number < NUMBERS_MAX);
     if (publication->offset == 0) {
         room->live++;
         return;
@@ -241,7 +242,8 @@ static inline void room_on_opened(struct store_open *op, enum err err,
     room->count = (uint32_t)room->channel.head;
     for (uint32_t i = 0; i < snapshot->publications_count; i++) {
         uint64_t number = 0;
-        assert_true(bytes_to_u64(snapshot->publications[i].data, &number));
+        bool is_deleted = snapshot->publications[i].is_deleted;
+        assert_true(is_deleted || bytes_to_u64(snapshot->publications[i].data, &number));
         room->numbers[snapshot->publications[i].offset] = (uint32_t)number;
     }
 }

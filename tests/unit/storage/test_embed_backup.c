@@ -154,6 +154,48 @@ static void a_sealed_backup_wants_the_same_key(void **state)
     assert_int_equal(world_start(&world, 1), ERR_DENIED);
 }
 
+/* What a channel says of itself, and which of its messages are gone, applied or not. */
+static void a_policy_and_the_deleted_are_in_it(void **state)
+{
+    (void)state;
+    struct world world;
+    struct thing thing;
+    start(&world, directory, 1, NULL);
+    thing_init(&thing, "room:1", 100, DAY_MS);
+    thing_open(&world, &thing, 10);
+    publish_many(&thing, 1, 4);
+    for (uint64_t round = 0; round < 2; round++) {
+        struct append policy = {.op = {.type = RECORD_CURSOR, .mark = CURSOR_POLICY}};
+        struct append deletes = {.op = {.type = RECORD_PUBLICATION}};
+        policy.op.offset = 3 + round;
+        deletes.op.publication =
+            (struct publication){.data = BYTES_LITERAL("notice"), .deletes = 1 + round * 2};
+        thing_append(&thing, &policy);
+        thing_append(&thing, &deletes);
+        assert_true(world_wait(&world, &deletes.is_done) && deletes.err == ERR_OK);
+        if (round > 0) break;
+        thing_close(&thing); /* the first ones go to the index */
+        world_stop(&world);
+        start(&world, directory, 1, NULL);
+        thing_open(&world, &thing, 10);
+    }
+    ask(7, target);
+    uint64_t end_ns = clock_mono_ns() + WORLD_WAIT_MS * 1000000ull;
+    while (!answered(7, BACKUP_DONE, NULL, 0) && clock_mono_ns() < end_ns) world_turn(&world);
+    thing_close(&thing);
+    world_stop(&world);
+    start(&world, target, 2, NULL);
+    thing_open(&world, &thing, 10);
+    assert_int_equal(thing.people.policy, 4);
+    static const char *const data[] = {DELETED_DATA, "m2", DELETED_DATA, "m4", "notice", "notice"};
+    assert_int_equal(thing.answer.count, array_count(data));
+    for (uint32_t i = 0; i < array_count(data); i++)
+        assert_string_equal(thing.answer.items[i].data, data[i]);
+    thing_close(&thing);
+    world_stop(&world);
+    thing_fini(&thing);
+}
+
 static void what_cannot_be_is_told(void **state)
 {
     (void)state;
@@ -272,6 +314,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_backup_is_made_while_publications_come, setup, teardown),
         cmocka_unit_test_setup_teardown(a_sealed_backup_wants_the_same_key, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_policy_and_the_deleted_are_in_it, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(half_a_backup_does_not_start, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_found_no_room_does_not_start, setup, teardown),

@@ -51,6 +51,29 @@ static void an_entry_comes_back_as_written(void **state)
     assert_true(bytes_equal_text(entry.body, "ann"));
 }
 
+static void a_publication_says_what_it_deletes(void **state)
+{
+    (void)state;
+    uint8_t buffer[256];
+    for (uint64_t deletes = 0; deletes < 79; deletes++) {
+        struct entry before = sample, after;
+        before.type = RECORD_PUBLICATION;
+        before.deletes = deletes;
+        struct writer writer = writer_of(buffer, sizeof buffer);
+        entry_write(&writer, &before, 4);
+        write_text(&writer, "body");
+        assert_int_equal(writer.used, entry_size(&before, 4));
+        struct reader reader = reader_of(writer_bytes(&writer));
+        /* Only what stands before it. */
+        bool is_good = deletes < sample.offset;
+        assert_int_equal(entry_read(&reader, &after), is_good ? ERR_OK : ERR_STORE_CORRUPT);
+        if (!is_good) continue;
+        assert_int_equal(after.deletes, deletes);
+        assert_int_equal(after.variant, 0);
+        assert_true(bytes_equal_text(after.body, "body"));
+    }
+}
+
 static void an_entry_cut_at_any_byte_is_refused(void **state)
 {
     (void)state;
@@ -81,6 +104,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_entry_comes_back_as_written),
+        cmocka_unit_test(a_publication_says_what_it_deletes),
         cmocka_unit_test(an_entry_cut_at_any_byte_is_refused),
         cmocka_unit_test(an_entry_of_another_type_is_refused),
     };

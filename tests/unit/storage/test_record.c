@@ -72,6 +72,62 @@ static void opaque_data_is_told_by_a_bit_of_the_flags(void **state)
     }
 }
 
+static void the_deleted_comes_back_as_nothing_else(void **state)
+{
+    (void)state;
+    for (int who = 0; who < 3; who++) {
+        struct publication before = sample(who), after;
+        uint8_t buffer[256];
+        size_t size = publication_size(&before);
+        before.taken_ms = 5;
+        publication_bury(&before);
+        assert_int_equal(before.taken_ms, 5);
+        assert_true(publication_size(&before) < size);
+        struct writer writer = writer_of(buffer, sizeof buffer);
+        publication_write(&writer, &before);
+        assert_int_equal(writer.used, publication_size(&before));
+        /* The least that anything else takes. */
+        assert_int_equal(writer.used, publication_size(&(struct publication){.offset = 1}));
+        struct reader reader = reader_of(writer_bytes(&writer));
+        assert_int_equal(publication_read(&reader, &after), ERR_OK);
+        assert_int_equal(reader.left, 0);
+        assert_true(after.is_deleted && !after.has_info && after.version == 0);
+        assert_int_equal(after.offset, 7);
+        assert_int_equal(after.time_ms, sample(0).time_ms);
+        assert_true(bytes_equal_text(after.data, DELETED_DATA));
+        assert_true(bytes_equal_text(after.tags, DELETED_TAGS));
+        /* It says nothing, and nothing else beside. */
+        for (int flag = 1; flag < 32; flag *= 2) {
+            buffer[1] = (uint8_t)(32 | flag);
+            reader = reader_of(bytes_of(buffer, sizeof buffer));
+            assert_int_equal(publication_read(&reader, &after), ERR_STORE_CORRUPT);
+        }
+        buffer[1] = 32;
+        buffer[18] = 1;
+        reader = reader_of(bytes_of(buffer, writer.used + 1));
+        assert_int_equal(publication_read(&reader, &after), ERR_STORE_CORRUPT);
+    }
+}
+
+static void what_is_deleted_comes_before_it(void **state)
+{
+    (void)state;
+    for (uint64_t deletes = 1; deletes < 9; deletes++) {
+        struct publication before = sample(2), after;
+        uint8_t buffer[256];
+        before.deletes = deletes;
+        struct writer writer = writer_of(buffer, sizeof buffer);
+        publication_write(&writer, &before);
+        assert_int_equal(writer.used, publication_size(&before));
+        struct reader reader = reader_of(writer_bytes(&writer));
+        /* Its own offset: that is not known yet. */
+        assert_int_equal(publication_read(&reader, &after),
+                         deletes <= 7 ? ERR_OK : ERR_STORE_CORRUPT);
+        if (deletes <= 7) assert_int_equal(after.deletes, deletes);
+        assert_true(!after.is_deleted && bytes_equal(after.data, before.data));
+    }
+}
+
 static void publication_cut_at_any_byte_is_refused(void **state)
 {
     (void)state;
@@ -147,6 +203,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(publication_comes_back_as_written),
         cmocka_unit_test(opaque_data_is_told_by_a_bit_of_the_flags),
+        cmocka_unit_test(the_deleted_comes_back_as_nothing_else),
+        cmocka_unit_test(what_is_deleted_comes_before_it),
         cmocka_unit_test(publication_cut_at_any_byte_is_refused),
         cmocka_unit_test(publication_of_unknown_version_or_flag_is_refused),
         cmocka_unit_test(a_flag_without_its_field_is_refused),

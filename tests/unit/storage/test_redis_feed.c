@@ -185,6 +185,43 @@ static void a_removal_reaches_the_other_node(void **state)
     world_end(world);
 }
 
+/* By its own node alone: the other one rests. */
+static void publish(struct room *room, uint64_t deletes)
+{
+    struct store_append op = {.channel = &room->channel,
+                              .type = RECORD_PUBLICATION,
+                              .publication = {.data = BYTES_LITERAL("7"), .deletes = deletes},
+                              .on_appended = on_appended};
+    is_appended = false;
+    store_append(room->node->store, &op);
+    while (!is_appended) node_turn(room->node, 1);
+}
+
+/* Who missed a message, and that it was deleted, finds its place, and no loss. */
+static void the_deleted_is_no_gap(void **state)
+{
+    (void)state;
+    struct world *world = world_begin();
+    struct room *here = &world->rooms[0][0], *there = &world->rooms[1][0];
+    for (int i = 0; i < 5; i++) publish(here, 0);
+    turn_until(world, there->channel.head == 5);
+    publish(here, 2);
+    turn_until(world, there->channel.head == 6);
+    assert_int_equal(there->numbers[2], 7); /* it was heard before */
+    redis_say(&world->redis, "CLIENT KILL TYPE pubsub");
+    for (int i = 0; i < 40; i++) node_turn(&world->nodes[0], 1);
+    publish(here, 0); /* 7 to 10: deleted are the first, the last and one between */
+    publish(here, 0);
+    publish(here, 7);
+    publish(here, 8);
+    publish(here, 10);
+    turn_until(world, there->channel.head == 11);
+    static const uint32_t numbers[] = {0, 0, 7, 0, 7};
+    for (uint64_t i = 0; i < 5; i++) assert_int_equal(there->numbers[7 + i], numbers[i]);
+    assert_true(there->count == 11 && here->count == 11 && there->lost + here->lost == 0);
+    world_end(world);
+}
+
 static void live_publications_reach_both_nodes_once(void **state)
 {
     (void)state;
@@ -315,6 +352,7 @@ int main(void)
         cmocka_unit_test(vanished_members_are_told_to_who_writes),
         cmocka_unit_test(changes_missed_by_the_feed_are_found),
         cmocka_unit_test(a_removal_reaches_the_other_node),
+        cmocka_unit_test(the_deleted_is_no_gap),
         cmocka_unit_test(live_publications_reach_both_nodes_once),
         cmocka_unit_test(the_sweep_finds_what_was_never_announced),
         cmocka_unit_test(a_silent_feed_turns_health_red),

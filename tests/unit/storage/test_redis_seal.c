@@ -63,6 +63,39 @@ static void each_reads_what_the_other_sealed(void **state)
     world_end(world);
 }
 
+static bool is_deleted;
+static void on_deleted(struct store_append *op, enum err err, uint64_t offset, bool is_repeat)
+{
+    (void)op, (void)offset;
+    is_deleted = err == ERR_OK && !is_repeat;
+}
+
+/* The script finds what goes without opening anything. */
+static void what_is_sealed_can_be_deleted(void **state)
+{
+    (void)state;
+    struct world *world = world_begin_with(with_key);
+    struct room late = {0}, *known = &world->rooms[1][2];
+    load(world, 30, NULL);
+    check_exactly_once(world);
+    uint64_t head = known->channel.head;
+    struct store_append op = {.channel = &world->rooms[0][2].channel,
+                              .type = RECORD_PUBLICATION,
+                              .publication = {.data = BYTES_LITERAL("7"), .deletes = 2},
+                              .on_appended = on_deleted};
+    store_append(world->nodes[0].store, &op);
+    turn_until(world, is_deleted && known->channel.head == head + 1);
+    store_close(world->nodes[1].store, &known->channel);
+    assert_int_equal(room_open(world, &world->nodes[1], &late, known->name, NUMBERS_MAX), ERR_OK);
+    assert_int_equal(late.numbers[1], known->numbers[1]);
+    assert_int_equal(late.numbers[2], 0);
+    assert_int_equal(late.numbers[3], known->numbers[3]);
+    assert_int_equal(late.numbers[head + 1], 7);
+    store_close(world->nodes[1].store, &late.channel);
+    assert_int_equal(room_open(world, &world->nodes[1], known, "room:2", NUMBERS_MAX), ERR_OK);
+    world_end(world);
+}
+
 static void waiting_for_replicas_changes_nothing(void **state)
 {
     (void)state;
@@ -246,6 +279,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_reads_what_the_other_sealed),
+        cmocka_unit_test(what_is_sealed_can_be_deleted),
         cmocka_unit_test(waiting_for_replicas_changes_nothing),
         cmocka_unit_test(no_file_shows_what_was_published),
         cmocka_unit_test(another_key_is_told),

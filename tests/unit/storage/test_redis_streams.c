@@ -184,14 +184,19 @@ static void members_and_cursors_tell_what_changed(void **state)
     world_end(world);
 }
 
-static void a_removal_takes_the_conversations_stream_along(void **state)
+static void what_is_removed_or_deleted_goes_from_the_conversation(void **state)
 {
     (void)state;
     struct world *world = world_begin_with(configure);
     struct store_append op = {.channel = &world->rooms[0][3].channel,
                               .type = RECORD_PUBLICATION,
                               .publication = {.data = BYTES_LITERAL("1")}};
+    for (int i = 0; i < 250; i++) append(world, op);
+    op.publication.deletes = 3; /* that one, and its copy is behind two pages of others */
     append(world, op);
+    const struct reply *all = entries(world, "stream:conversation:", ":room:3", "room:3");
+    assert_int_equal(all->count, 250);
+    assert_field(all->items[2], "sequence_number", "4");
     op.type = RECORD_REMOVE;
     append(world, op);
     assert_int_equal(entries(world, "stream:conversation:", ":room:3", "room:3")->count, 0);
@@ -475,7 +480,7 @@ int main(void)
         cmocka_unit_test(an_entry_says_who_what_where_and_when),
         cmocka_unit_test(a_pointer_leads_to_the_entry),
         cmocka_unit_test(members_and_cursors_tell_what_changed),
-        cmocka_unit_test(a_removal_takes_the_conversations_stream_along),
+        cmocka_unit_test(what_is_removed_or_deleted_goes_from_the_conversation),
         cmocka_unit_test(topics_need_no_more_than_the_prefix),
         cmocka_unit_test(without_the_right_to_conversations_nothing_is_touched),
         cmocka_unit_test(retention_ends_in_time_and_by_size),
