@@ -144,6 +144,31 @@ void letter_read_ask(const struct letter *letter, struct letter_ask *out)
     check(letter->size == HANDLE_SIZE + SIZED(out->channel));
 }
 
+/* message_delete · call · sized channel · u64 offset · epoch */
+struct letter *letter_pack_message_delete(struct post *post, uint32_t to,
+                                          const struct letter_message *in)
+{
+    struct writer w;
+    struct letter *letter =
+        letter_draft(post, to, LETTER_MESSAGE_DELETE,
+                     HANDLE_SIZE + 8 + SIZED(in->channel) + SIZED(in->epoch), &w);
+    write_handle(&w, in->call);
+    write_sized(&w, in->channel);
+    write_u64(&w, in->offset);
+    write_sized(&w, in->epoch);
+    return letter_packed(letter, &w);
+}
+
+void letter_read_message_delete(const struct letter *letter, struct letter_message *out)
+{
+    struct reader r = letter_opened(letter, LETTER_MESSAGE_DELETE);
+    out->call = read_handle(&r);
+    out->channel = read_sized(&r);
+    out->offset = read_u64(&r);
+    out->epoch = read_sized(&r);
+    letter_read_end(&r);
+}
+
 /* publish · call · sized channel · u8 flags · scope · key · publication */
 struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in)
 {

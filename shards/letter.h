@@ -59,6 +59,13 @@ struct letter_ask {
     struct handle call;
     struct bytes channel;
 };
+/* One message of a channel. */
+struct letter_message {
+    struct handle call;
+    struct bytes channel;
+    uint64_t offset;
+    struct bytes epoch; /* of the offset; empty: whatever the channel's is */
+};
 struct letter_publish {
     struct handle call;
     struct bytes channel;
@@ -100,6 +107,8 @@ struct letter *letter_pack_leave(struct post *post, uint32_t to, const struct le
 /* HISTORY_REMOVE, PRESENCE, PRESENCE_STATS, CHANNELS, PEERS. */
 struct letter *letter_pack_ask(struct post *post, uint32_t to, enum letter_kind kind,
                                const struct letter_ask *in);
+struct letter *letter_pack_message_delete(struct post *post, uint32_t to,
+                                          const struct letter_message *in);
 struct letter *letter_pack_publish(struct post *post, uint32_t to, const struct letter_publish *in);
 struct letter *letter_pack_history(struct post *post, uint32_t to, const struct letter_history *in);
 struct letter *letter_pack_survey(struct post *post, uint32_t to, struct handle call,
@@ -117,6 +126,7 @@ void letter_read_leave(const struct letter *letter, struct letter_leave *out);
 void letter_read_ask(const struct letter *letter, struct letter_ask *out);
 /* What every question about a channel begins with, whatever else it says. */
 void letter_read_question(const struct letter *letter, struct letter_ask *out);
+void letter_read_message_delete(const struct letter *letter, struct letter_message *out);
 void letter_read_publish(const struct letter *letter, struct letter_publish *out);
 void letter_read_history(const struct letter *letter, struct letter_history *out);
 void letter_read_survey(const struct letter *letter, struct handle *call, bool *with_users);

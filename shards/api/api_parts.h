@@ -45,6 +45,7 @@ enum err api_publish(const struct api *api);
 enum err api_broadcast(const struct api *api);
 enum err api_history(const struct api *api);
 enum err api_history_remove(const struct api *api);
+enum err api_message_delete(const struct api *api);
 enum err api_presence(const struct api *api);
 enum err api_presence_stats(const struct api *api);
 enum err api_channels(const struct api *api);
@@ -121,6 +122,11 @@ struct api_history_ask {
 };
 must_use enum err api_parse_history(struct bytes body, struct arena *arena,
                                     struct api_history_ask *out);
+
+/* {"channel","offset","epoch"} */
+struct letter_message;
+must_use enum err api_parse_message(struct bytes body, struct arena *arena,
+                                    struct letter_message *out);
 
 struct member_join;
 struct api_members {

@@ -179,6 +179,16 @@ void channel_trim(struct channel *channel)
                 store_now_ms(channel->shard->store));
 }
 
+/* What is opened with: also what is unread for nobody is to be found, so far as receipts
+ * reach (receipt_load). */
+static uint32_t snapshot_max(const struct channel *channel)
+{
+    const struct config *config = channel->shard->config;
+    uint32_t receipts = config->receipts_enabled ? config->receipts_window_size : 0;
+    return max_u32(channel_rule(channel).items_max,
+                   min_u32(receipts, channel->stored->store.history.size));
+}
+
 static void channel_on_opened(struct store_open *op, enum err err,
                               const struct store_snapshot *snapshot);
 
@@ -197,7 +207,7 @@ void channel_open(struct channel *channel)
     stored->store.name = channel_name(channel);
     stored->opening = (struct store_open){
         .channel = &stored->store,
-        .window_max = channel_rule(channel).items_max,
+        .window_max = snapshot_max(channel),
         .on_opened = channel_on_opened,
     };
     store_open(shard->store, &stored->opening);
@@ -237,6 +247,7 @@ static void channel_load(struct channel *channel, const struct store_snapshot *s
     channel->stored->removed = snapshot->removed;
     receipt_load(channel, snapshot->members, snapshot->members_count);
     channel_move(channel, CHANNEL_LIVE);
+    channel_trim(channel);
 }
 
 static void waiters_wake(struct channel *channel, enum err err)

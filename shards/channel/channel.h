@@ -146,6 +146,7 @@ void channel_on_leave(void *shard, struct letter *letter);
 void channel_on_publish(void *shard, struct letter *letter);
 void channel_on_history(void *shard, struct letter *letter);
 void channel_on_history_remove(void *shard, struct letter *letter);
+void channel_on_message_delete(void *shard, struct letter *letter);
 void channel_on_presence(void *shard, struct letter *letter);
 void channel_on_presence_stats(void *shard, struct letter *letter);
 void channel_on_list(void *shard, struct letter *letter);

@@ -26,7 +26,7 @@ struct channel_op {
     uint32_t rounds;       /* store reads of a recovery so far */
     struct handle call;
     /* history: the head when it was asked; receipt: the cursor to be; publish: the
-     * publisher's read cursor when it was asked */
+     * publisher's read cursor when it was asked; delete: the message */
     uint64_t offset;
     bool has_version;   /* publish: version_answered at its end */
     bool is_member;     /* publish: of a member */
@@ -50,6 +50,7 @@ must_use bool subscribe_ask(struct channel *channel, struct letter *letter);
 must_use bool publish_ask(struct channel *channel, struct letter *letter);
 must_use bool history_ask(struct channel *channel, struct letter *letter);
 must_use bool history_remove_ask(struct channel *channel, struct letter *letter);
+must_use bool delete_ask(struct channel *channel, struct letter *letter);
 must_use bool members_ask(struct channel *channel, struct letter *letter);
 must_use bool members_list_ask(struct channel *channel, struct letter *letter);
 must_use bool policy_ask(struct channel *channel, struct letter *letter);
@@ -91,6 +92,10 @@ struct channel_waiter {
 /* Opens the channel if it must be; on_ready may run inside the call, when it is LIVE
  * already, and else runs once, later. */
 void channel_await(struct channel *channel, struct channel_waiter *waiter);
+
+/* publish.c */
+/* A listening shard is behind: what would have to be delivered there is refused. */
+must_use bool publish_is_backlogged(struct channel *channel);
 
 /* question.c */
 /* Keeps a question until the channel is LIVE or FAILED.  `is_kept`: letter_keep

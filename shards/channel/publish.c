@@ -83,7 +83,7 @@ static void publish_on_appended(struct store_append *append, enum err err, uint6
     op_end(op);
 }
 
-static bool is_backlogged(struct channel *channel)
+bool publish_is_backlogged(struct channel *channel)
 {
     for (uint32_t i = 0; i < channel->listeners_count; i++)
         if (fanout_backlog_bytes(channel->shard, channel_listeners(channel)[i].shard) >
@@ -135,7 +135,7 @@ static enum err publish_check(struct channel *channel, const struct letter_publi
     /* The server itself publishes anywhere. */
     if (in->publication.has_info && !in->is_head && receipt_is_members_only(channel))
         TRY(receipt_member(channel, in->publication.user));
-    return is_backlogged(channel) ? ERR_BACKLOG : ERR_OK;
+    return publish_is_backlogged(channel) ? ERR_BACKLOG : ERR_OK;
 }
 
 /* Publishes in a channel that may be asked; the store copies everything. */
@@ -236,6 +236,7 @@ void channel_on_publication(void *context, struct store_channel *store,
     if (publication->offset > 0) {
         check(publication->offset == store->head);
         window_push(&channel->stored->window, publication);
+        if (publication->deletes > 0) window_bury(&channel->stored->window, publication->deletes);
         version_note(channel, publication);
         receipt_post(channel, publication);
         channel_trim(channel);

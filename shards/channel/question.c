@@ -17,6 +17,7 @@ static question_fn question_of(uint16_t kind)
     case LETTER_PUBLISH: return publish_ask;
     case LETTER_HISTORY: return history_ask;
     case LETTER_HISTORY_REMOVE: return history_remove_ask;
+    case LETTER_MESSAGE_DELETE: return delete_ask;
     case LETTER_MEMBERS: return members_ask;
     case LETTER_MEMBERS_LIST: return members_list_ask;
     case LETTER_POLICY: return policy_ask;
@@ -132,6 +133,10 @@ void channel_on_history_remove(void *context, struct letter *letter)
 {
     struct shard *shard = context;
     metric_add(&shard->metrics, METRIC_ACTIONS_HISTORY_REMOVE, 1);
+    question_on_letter(shard, letter);
+}
+void channel_on_message_delete(void *shard, struct letter *letter)
+{
     question_on_letter(shard, letter);
 }
 void channel_on_members_ask(void *shard, struct letter *letter)

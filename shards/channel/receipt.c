@@ -47,6 +47,14 @@ static bool is_of_system(const struct publication *publication)
     return json_close(&json) == ERR_OK && is_system;
 }
 
+/* What a publication is besides a message, or says of another one. */
+static void note_kind(struct cursor_index *cursors, const struct publication *publication)
+{
+    if (publication->is_deleted) cursor_delete(cursors, publication->offset);
+    if (publication->deletes > 0) cursor_delete(cursors, publication->deletes);
+    if (is_of_system(publication)) cursor_uncount(cursors, publication->offset);
+}
+
 /* What the window holds, and what was removed, may be older than the first member. */
 static struct cursor_index *index_make(struct channel *channel)
 {
@@ -58,7 +66,7 @@ static struct cursor_index *index_make(struct channel *channel)
     for (uint64_t offset = window_first(window); offset <= window->head; offset++) {
         struct publication publication;
         window_get(window, offset, &publication);
-        if (is_of_system(&publication)) cursor_uncount(cursors, offset);
+        note_kind(cursors, &publication);
     }
     channel->stored->cursors = cursors;
     return cursors;
@@ -321,7 +329,7 @@ void receipt_post(struct channel *channel, const struct publication *publication
     uint64_t before = publication->offset;
     if (channel->stored->live != NULL) receipt_cursor(channel, sender, &before);
     cursor_send(cursors, publication->offset, sender);
-    if (is_of_system(publication)) cursor_uncount(cursors, publication->offset);
+    note_kind(cursors, publication);
     /* That a sender has read its own message is no news. */
     if (before + 1 < publication->offset)
         live_moved(channel, sender, before, publication->offset, false);

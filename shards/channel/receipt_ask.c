@@ -28,6 +28,7 @@ static enum err sender_of(const struct channel *channel, uint64_t offset,
             after = middle;
     }
     if (first == count || stored[first].offset != offset) return ERR_RECEIPT_TOO_OLD;
+    if (stored[first].is_deleted) return ERR_RECEIPT_DELETED; /* the index reaches less far */
     *sender = stored[first].has_info ? stored[first].user : BYTES_NONE;
     return ERR_OK;
 }

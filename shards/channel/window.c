@@ -155,6 +155,24 @@ static const struct window_item *item_of(const struct window *window, uint64_t o
     return item_at(window, (uint32_t)(offset - window_first(window)));
 }
 
+void window_bury(struct window *window, uint64_t offset)
+{
+    struct publication publication;
+    if (offset < window_first(window) || offset > window->head) return;
+    window_get(window, offset, &publication);
+    publication_bury(&publication);
+    struct window_item *item = item_at(window, (uint32_t)(offset - window_first(window)));
+    /* It is never longer than what it takes the place of (storage/record.h). */
+    size_t size = publication_size(&publication);
+    check(size <= item->size);
+    memset(item->record, 0, item->size);
+    struct writer writer = writer_of(item->record, size);
+    publication_write(&writer, &publication);
+    check(!writer.failed);
+    window->bytes -= item->size - size;
+    item->size = (uint32_t)size;
+}
+
 void window_get(const struct window *window, uint64_t offset, struct publication *publication)
 {
     const struct window_item *item = item_of(window, offset);

@@ -85,6 +85,9 @@ void window_trim(struct window *window, struct window_rule rule, uint64_t now_ms
 /* Everything up to `offset` is kept nowhere any more; offset <= head. */
 void window_remove(struct window *window, uint64_t offset);
 
+/* Of the publication at `offset` only its place stays; nothing when it is not here. */
+void window_bury(struct window *window, uint64_t offset);
+
 /* The publication at `offset`, first <= offset <= head.  Views point into the
  * window, valid until the next push or trim. */
 void window_get(const struct window *window, uint64_t offset, struct publication *publication);

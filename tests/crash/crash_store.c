@@ -10,7 +10,8 @@
  * at its start what the store holds.  The judge kills it at a random moment and
  * holds the next life to the model: every acknowledged text stands at its
  * offset; offsets are gapless; every text was asked for, stands once and in its
- * channel; cursors never go back, and who published has read it.  What was asked with
+ * channel, or was deleted by a text that stands there; cursors never go back, and who
+ * published has read it.  What was asked with
  * a key and not answered is asked again in the next life and must then be there
  * exactly once.  Now and then a life ends in order, and the number of shards changes
  * with every life.
@@ -36,14 +37,17 @@ struct text {
     bool is_asked_for; /* acknowledged before the backup under way was asked for */
     uint32_t held;     /* times seen in this life's opening */
     uint64_t offset;   /* 0: not acknowledged */
+    uint64_t victim;   /* the number of the text that it deletes; 0: none */
     uint64_t next;     /* chain in the table, plus one */
 };
 
 static struct text *texts;
 static uint64_t texts_count, *table;
 static uint64_t cursors[CHANNELS][CURSOR_MARKS], heads[CHANNELS];
-static uint64_t backups_whole, backups_half; /* that were found */
-static bool is_backup_asked, is_copy;        /* is_copy: what is told now is of a backup */
+static uint64_t backups_whole, backups_half;    /* that were found */
+static bool is_backup_asked, is_copy;           /* is_copy: what is told now is of a backup */
+static uint64_t *graves, graves_count, deleted; /* in this life's opening, and of them found */
+#define GRAVES_MAX (1u << 20)
 #define TABLE_SIZE (1u << 22)
 
 static struct text *text_find(uint64_t number, bool is_made, uint32_t channel)
@@ -70,6 +74,26 @@ static bool failed;
         }                                                                                          \
     } while (0)
 
+static uint64_t grave_of(uint32_t channel, uint64_t offset)
+{
+    return offset * CHANNELS + channel;
+}
+
+/* A text that deletes stands there, so what it deletes does not, but for its place. */
+static void judge_victim(const struct text *by)
+{
+    struct text *victim = text_find(by->victim, false, 0);
+    uint64_t found = 0;
+    check(victim != NULL && victim->offset > 0);
+    judge(victim->held++ == 0, "text %llu was deleted, and is there",
+          (unsigned long long)victim->number);
+    for (uint64_t i = 0; i < graves_count; i++)
+        found += graves[i] == grave_of(victim->channel, victim->offset);
+    judge(found == 1, "text %llu was deleted, and its place is gone",
+          (unsigned long long)victim->number);
+    deleted++;
+}
+
 static void judge_line(const struct line *line)
 {
     struct text *text = NULL;
@@ -85,7 +109,14 @@ static void judge_line(const struct line *line)
               offset);
         text->offset = line->offset;
         break;
+    case STORY_DELETES: text_find(line->text, false, 0)->victim = line->offset; break;
     case STORY_HELD:
+        if (line->text == 0) {
+            check(graves_count < GRAVES_MAX);
+            judge(line->offset == ++heads[line->channel], "channel %u has a hole", line->channel);
+            graves[graves_count++] = grave_of(line->channel, line->offset);
+            break;
+        }
         text = text_find(line->text, false, 0);
         judge(text != NULL, "phantom text %llu at %llu", number, offset);
         judge(line->offset == ++heads[line->channel], "channel %u has %llu after %llu",
@@ -96,6 +127,7 @@ static void judge_line(const struct line *line)
         judge(text->offset == 0 || text->offset == line->offset, "text %llu at %llu, was %llu",
               number, offset, (unsigned long long)text->offset);
         if (!is_copy) text->offset = line->offset;
+        if (text->victim > 0) judge_victim(text);
         break;
     case STORY_CURSOR_ACKED:
         check(line->offset < CURSOR_MARKS);
@@ -109,6 +141,8 @@ static void judge_line(const struct line *line)
               "cursor %llu of channel %u went back to %llu", offset, line->channel, number);
         break;
     case STORY_READY:
+        judge(deleted == graves_count, "%llu are deleted, by %llu",
+              (unsigned long long)graves_count, (unsigned long long)deleted);
         for (uint64_t i = 0; i < texts_count; i++) {
             bool is_owed = is_copy ? texts[i].is_asked_for : texts[i].offset > 0;
             judge(!is_owed || texts[i].held == 1, "text %llu acknowledged at %llu is missing%s",
@@ -169,6 +203,7 @@ static void judge_again(const char *directory)
     }
     fclose(file);
     memset(heads, 0, sizeof heads);
+    graves_count = deleted = 0;
 }
 
 /* Runs a life, which is killed after a while; its exit code. */
@@ -240,6 +275,7 @@ static int judge_lives(const char *self, uint64_t lives, uint64_t seed)
     check(system(command) == 0);
     texts = calloc(TEXTS_MAX, sizeof *texts);
     table = calloc(TABLE_SIZE, sizeof *table);
+    graves = calloc(GRAVES_MAX, sizeof *graves);
     for (uint64_t life = 1; life <= lives && !failed; life++) {
         judge_again(directory);
         if (keys < KEYS_MAX && rng_chance(&rng, keys == 0 ? 30 : 15)) keys++;
@@ -255,11 +291,12 @@ static int judge_lives(const char *self, uint64_t lives, uint64_t seed)
     judge_end(words, keys);
     uint64_t acked = 0;
     for (uint64_t i = 0; i < texts_count; i++) acked += texts[i].offset > 0;
-    printf("%s: %llu lives, %llu texts asked, %llu acknowledged or found, %u keys, %llu backups "
-           "whole, %llu not (seed %llu)\n",
+    printf("%s: %llu lives, %llu texts asked, %llu acknowledged or found, %llu deleted, %u keys, "
+           "%llu backups whole, %llu not (seed %llu)\n",
            failed ? "FAILED" : "ok", (unsigned long long)lives, (unsigned long long)texts_count,
-           (unsigned long long)acked, keys, (unsigned long long)backups_whole,
-           (unsigned long long)backups_half, (unsigned long long)seed);
+           (unsigned long long)acked, (unsigned long long)deleted, keys,
+           (unsigned long long)backups_whole, (unsigned long long)backups_half,
+           (unsigned long long)seed);
     if (!failed) check(system(command) == 0);
     return failed;
 }

@@ -23,14 +23,15 @@ enum story {
     STORY_CURSOR_ACKED,
     STORY_CURSOR_HELD,
     STORY_READY,
-    STORY_BACKUP_ASKED
+    STORY_BACKUP_ASKED,
+    STORY_DELETES
 };
 
 struct line {
     uint32_t story;
     uint32_t channel;
-    uint64_t text;   /* its number; CURSOR: the offset */
-    uint64_t offset; /* CURSOR: which mark */
+    uint64_t text;   /* its number; HELD: 0 for one that was deleted; CURSOR: the offset */
+    uint64_t offset; /* CURSOR: which mark; DELETES: the number of the text that goes */
 };
 
 static int tell_fd = 3;
@@ -54,6 +55,17 @@ struct flight {
 
 static struct flight flights[IN_FLIGHT];
 
+/* The newest text of each channel that was acknowledged in this life and may be deleted:
+ * none of cid's, and none that deletes. */
+static struct {
+    uint64_t text, offset;
+} victims[CHANNELS];
+
+static bool text_deletes(uint64_t text)
+{
+    return text % 22 == 7; /* none of them has a key, so none is asked again */
+}
+
 static void flight_on_appended(struct store_append *op, enum err err, uint64_t offset,
                                bool is_repeat)
 {
@@ -65,6 +77,9 @@ static void flight_on_appended(struct store_append *op, enum err err, uint64_t o
     else
         tell(STORY_ACKED, flight->channel, flight->text, offset);
     flight->is_busy = false;
+    if (flight->is_cursor || flight->text % 5 == 0 || text_deletes(flight->text)) return;
+    victims[flight->channel].text = flight->text;
+    victims[flight->channel].offset = offset;
 }
 
 static struct flight *flight_free(void)
@@ -78,7 +93,7 @@ static struct flight *flight_free(void)
 }
 
 /* Text n is "n " and filler that depends on n, of a size that depends on n; even
- * numbers have a key, those that five divides are by cid, a member. */
+ * numbers have a key, those that five divides are by cid, a member, and some delete. */
 static void fly(uint32_t channel, uint64_t text)
 {
     static const uint32_t sizes[SIZES] = {20, 300, 8000};
@@ -101,6 +116,11 @@ static void fly(uint32_t channel, uint64_t text)
     if (text % 2 == 0) flight->op.key = bytes_of_text(flight->key);
     flight->op.on_appended = flight_on_appended;
     tell(STORY_ASKED, channel, text, 0);
+    if (text_deletes(text) && victims[channel].offset > 0) {
+        flight->op.publication.deletes = victims[channel].offset;
+        tell(STORY_DELETES, channel, text, victims[channel].text);
+        victims[channel].offset = 0; /* once */
+    }
     store_append(things[channel].shard->store, &flight->op);
 }
 
@@ -132,7 +152,7 @@ static void tell_held(uint32_t channel)
     for (uint32_t i = 0; i < thing->answer.count; i++) {
         const struct heard *heard = &thing->answer.items[i];
         uint64_t text = strtoull(heard->data, NULL, 10);
-        if (text % 5 == 0) published = heard->offset;
+        if (text > 0 && text % 5 == 0) published = heard->offset;
         tell(STORY_HELD, channel, text, heard->offset);
     }
     if (ann == NULL) return; /* they join together, before anything is published */

@@ -85,9 +85,10 @@ static const char *const requests[] = {
 };
 
 /* Calls that mean no user. */
-static const char *const methods[] = {"publish",        "broadcast", "history",        "presence",
-                                      "presence_stats", "channels",  "history_remove", "info",
-                                      "batch",          "rpc",       "members_set"};
+static const char *const methods[] = {
+    "publish",  "broadcast",      "history", "presence",       "presence_stats",
+    "channels", "history_remove", "info",    "message_delete", "batch",
+    "rpc",      "members_set"};
 
 static const char *const user_methods[] = {"disconnect", "subscribe", "unsubscribe", "refresh"};
 

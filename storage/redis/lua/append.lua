@@ -70,6 +70,7 @@ end
 
 local function delete(channel, m, offset, least)
   local graves, id = base .. 'x:' .. channel, digits(offset) .. '-0'
+  m.must_save, has_written = true, true -- whatever comes, the publication is in the stream
   if m.deleted == 0 then call('UNLINK', graves) end -- of an earlier life
   local entry = call('XRANGE', m.stream, id, id)[1]
   if not entry then return end -- it was, or is kept no longer

@@ -125,7 +125,8 @@ local function with_graves(found, least, most, is_reverse)
     local offset = tonumber(string.sub(grave, 9))
     while found[at] do
       local there = offset_of(found[at])
-      if is_reverse and there < offset or not is_reverse and there > offset then break end
+      -- A member list of that offset stands behind the publication.
+      if is_reverse and there < offset or not is_reverse and there >= offset then break end
       merged[#merged + 1] = found[at]
       at = at + 1
     end

@@ -236,6 +236,18 @@ static void pages_and_heads_come_back_as_they_were(void **state)
         assert_true(e.seq == e2.seq && e.has_seq == e2.has_seq);
         letter_post(office, letter);
 
+        struct letter_message d = {.call = some_handle(),
+                                   .channel = some(255),
+                                   .offset = rng_next(&rng),
+                                   .epoch = some(EPOCH_MAX)},
+                              d2;
+        letter = letter_pack_message_delete(office, 0, &d);
+        letter_read_message_delete(letter, &d2);
+        assert_same(d.channel, d2.channel);
+        assert_same(d.epoch, d2.epoch);
+        assert_true(d.offset == d2.offset);
+        letter_post(office, letter);
+
         struct letter_policy p = {.call = some_handle(),
                                   .channel = some(255),
                                   .own = (uint32_t)rng_next(&rng),

@@ -76,6 +76,35 @@ static void what_is_removed_moves_the_floor(void **state)
     window_fini(&window);
 }
 
+static void what_was_deleted_keeps_its_place(void **state)
+{
+    (void)state;
+    struct window window = {0};
+    struct publication publication;
+    window_init(&window, 41);
+    for (int i = 0; i < 40; i++) push(&window, 1);
+    uint64_t bytes = window.bytes;
+    const uint64_t deleted[] = {42, 81, 60, 60};
+    for (size_t i = 0; i < sizeof deleted / sizeof *deleted; i++) {
+        window_bury(&window, deleted[i]);
+        window_verify(&window);
+        window_get(&window, deleted[i], &publication);
+        assert_true(publication.is_deleted && bytes_equal_text(publication.data, DELETED_DATA));
+        assert_true(window.bytes < bytes && window.count == 40);
+    }
+    window_bury(&window, 41); /* not here */
+    window_bury(&window, 82);
+    for (uint64_t offset = 43; offset < 60; offset++)
+        assert_int_equal(number_at(&window, offset), offset);
+    push(&window, 2);
+    struct window_rule rule = {.items_max = 10, .history_max = 1000, .ttl_ms = 1000};
+    window_trim(&window, rule, 2);
+    window_verify(&window);
+    assert_int_equal(window_first(&window), 73);
+    assert_int_equal(number_at(&window, 82), 82);
+    window_fini(&window);
+}
+
 static void a_window_from_the_first_offset_is_whole(void **state)
 {
     (void)state;
@@ -188,6 +217,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(window_ends_at_the_head),
         cmocka_unit_test(what_is_removed_moves_the_floor),
+        cmocka_unit_test(what_was_deleted_keeps_its_place),
         cmocka_unit_test(a_window_from_the_first_offset_is_whole),
         cmocka_unit_test(age_moves_the_floor_and_size_does_not),
         cmocka_unit_test(no_history_keeps_nothing),

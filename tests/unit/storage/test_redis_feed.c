@@ -186,15 +186,20 @@ static void a_removal_reaches_the_other_node(void **state)
 }
 
 /* By its own node alone: the other one rests. */
+static void append_alone(struct room *room, struct store_append *op)
+{
+    op->channel = &room->channel;
+    op->on_appended = on_appended;
+    is_appended = false;
+    store_append(room->node->store, op);
+    while (!is_appended) node_turn(room->node, 1);
+}
+
 static void publish(struct room *room, uint64_t deletes)
 {
-    struct store_append op = {.channel = &room->channel,
-                              .type = RECORD_PUBLICATION,
-                              .publication = {.data = BYTES_LITERAL("7"), .deletes = deletes},
-                              .on_appended = on_appended};
-    is_appended = false;
-    store_append(room->node->store, &op);
-    while (!is_appended) node_turn(room->node, 1);
+    struct store_append op = {.type = RECORD_PUBLICATION,
+                              .publication = {.data = BYTES_LITERAL("7"), .deletes = deletes}};
+    append_alone(room, &op);
 }
 
 /* Who missed a message, and that it was deleted, finds its place, and no loss. */
@@ -210,7 +215,10 @@ static void the_deleted_is_no_gap(void **state)
     assert_int_equal(there->numbers[2], 7); /* it was heard before */
     redis_say(&world->redis, "CLIENT KILL TYPE pubsub");
     for (int i = 0; i < 40; i++) node_turn(&world->nodes[0], 1);
+    struct bytes ann = BYTES_LITERAL("ann");
+    struct store_append members = {.type = RECORD_MEMBERS, .members = {.users = &ann, .count = 1}};
     publish(here, 0); /* 7 to 10: deleted are the first, the last and one between */
+    append_alone(here, &members);
     publish(here, 0);
     publish(here, 7);
     publish(here, 8);
@@ -219,6 +227,7 @@ static void the_deleted_is_no_gap(void **state)
     static const uint32_t numbers[] = {0, 0, 7, 0, 7};
     for (uint64_t i = 0; i < 5; i++) assert_int_equal(there->numbers[7 + i], numbers[i]);
     assert_true(there->count == 11 && here->count == 11 && there->lost + here->lost == 0);
+    assert_int_equal(there->members_count, 1);
     world_end(world);
 }
 
