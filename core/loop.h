@@ -14,7 +14,7 @@
  * nothing.  Otherwise on_send tells how many bytes went (possibly 0) and the
  * caller keeps the rest, and uses loop_send_wait, which completes once, when
  * all of it went or the socket failed.  At most one send of either sort is
- * under way per socket: two would interleave (io_uring.md, must 10).
+ * under way per socket: two would interleave.
  * After loop_enter returns every failed loop_send_now of the turn before is
  * reported by the following loop_run before that socket may send again.
  *

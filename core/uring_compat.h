@@ -16,5 +16,5 @@
 #define URING_SOCKET_GETSOCKOPT 2
 #define URING_SOCKET_SETSOCKOPT 3
 /* How many task works one enter runs when it waits for fewer (all kernels so
- * far; io_uring.md 1.3). */
+ * far). */
 #define URING_TASK_WORKS_MIN    20

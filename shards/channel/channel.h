@@ -18,7 +18,7 @@
  * subscription becomes live in one turn here: read the window up to the head
  * T, register the listening shard, post the answer; every later frame has an
  * offset above T, and letters between two shards are one FIFO, so nothing is
- * ever held back (design.md decision 7).  A recovery that reaches below the
+ * ever held back.  A recovery that reaches below the
  * window reads the store first, then takes that step in the turn of the answer.
  *
  * A channel that keeps no history needs nothing of the store but for keys, members

@@ -4,9 +4,9 @@
  * The answer is a position and, when the recovery succeeds, every publication
  * between the asker's offset O and the head T.  T is read and the listener is
  * entered in the same turn, and frames follow the answer on the same FIFO, so
- * the asker's stream has neither hole nor double (design.md decision 7).
+ * the asker's stream has neither hole nor double.
  *
- * Decision (protocol.md 3.2), with L the recovery limit and `floor` the oldest
+ * Decision, with L the recovery limit and `floor` the oldest
  * offset that is kept:
  *
  *    epoch given and not ours            no
@@ -19,7 +19,7 @@
  *
  * and a yes becomes a no when the answer would be larger than HISTORY_BYTES_MAX.
  *
- * Cache recovery (protocol.md 3.3) brings the newest publication and nothing else:
+ * Cache recovery brings the newest publication and nothing else:
  *
  *    at T in our epoch, T > 0          yes, nothing to send
  *    T is still kept                   yes, T

@@ -6,8 +6,8 @@
  * subscribers' rights, the connection's subscriptions.
  *
  * Thread:  the connection's shard.
- * Source:  protocol.md of Centrifugo's behaviour: namespace, name, private
- *          channels, tokens, allow_… options, insecure mode.
+ * Source:  Centrifugo's behaviour: namespace, name, private channels, tokens,
+ *          allow_… options, insecure mode.
  * Tests:   tests/unit/shards/test_rules.c, tests/conformance
  */
 #pragma once
