@@ -12,6 +12,12 @@ static const struct store_engine *const engines[] = {
     [CONFIG_ENGINE_MEMORY] = &store_engine_memory,
 };
 
+uint64_t store_meta_ttl_ms(const struct config *config, struct bytes channel)
+{
+    const struct config_namespace *space = config_namespace_of(config, channel);
+    return space == NULL ? config->channel_history_meta_ttl_ms : space->history_meta_ttl_ms;
+}
+
 enum err store_node_open(const struct config *config, struct workers *workers,
                          uint32_t shards_count, struct store_node **node)
 {

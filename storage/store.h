@@ -231,8 +231,10 @@ struct store_sink {
                       const struct store_cursor *cursor);
     /* Publications at or below `offset` are kept nowhere any more; <= channel->head. */
     void (*on_removed)(void *context, struct store_channel *channel, uint64_t offset);
-    /* The epoch changed under us; positions before are void.  channel->epoch and
-     * head are the new ones; the owner tells its listeners and reopens. */
+    /* What listeners count on is gone: the epoch changed under us and positions before are
+     * void, or, in the same epoch, what stands up to the head cannot be had.
+     * channel->epoch and head are the new ones; the owner tells its listeners and reopens,
+     * and may hear more of the channel until it has closed it. */
     void (*on_lost)(void *context, struct store_channel *channel);
     const struct store_peer_sink *peers; /* what other nodes say (storage/peers.h); or NULL */
 };
@@ -322,6 +324,9 @@ static inline uint64_t store_now_ms(const struct store *store)
     return store->age_base_ms == 0 ? clock->wall_ms : store->age_base_ms + clock_turn_ms(clock);
 }
 
+/* How long epoch and offset of the channel outlive its last use. */
+uint64_t store_meta_ttl_ms(const struct config *config, struct bytes channel);
+
 /* Opens the engine that config->storage_engine names; blocking: recovery and
  * its progress lines happen here.  Before shards start. */
 must_use enum err store_node_open(const struct config *config, struct workers *workers,
@@ -351,6 +356,7 @@ static inline void store_append(struct store *store, struct store_append *op)
 }
 static inline void store_read(struct store *store, struct store_read *op)
 {
+    op->has_holes = false;
     store->engine->read(store, op);
 }
 static inline void store_moves(struct store *store, struct store_moves *op)

@@ -172,9 +172,7 @@ static struct embed_channel *channel_create(struct embed_store *store, struct by
     struct embed_channel *channel = mem_alloc(sizeof *channel + name.size);
     memcpy(channel->text, name.at, name.size);
     channel->name = bytes_of(channel->text, name.size);
-    const struct config_namespace *space = config_namespace_of(store->store.env.config, name);
-    channel->meta_ttl_ms = space == NULL ? store->store.env.config->channel_history_meta_ttl_ms
-                                         : space->history_meta_ttl_ms;
+    channel->meta_ttl_ms = store_meta_ttl_ms(store->store.env.config, name);
     list_init(&channel->records);
     keys_own(&store->keys, &channel->keys);
     map_put(&store->channels, channel->name, channel);

@@ -3,8 +3,8 @@
  *
  * What a turn asks for waits in one queue and is answered by the next submit,
  * in order, so callers meet the same life as with a disk behind it.  A channel
- * that was closed keeps its records until its publications are past their time
- * and nobody has opened it for channel.history_meta_ttl.
+ * that was closed keeps its records until its publications and keys are past their
+ * time and nobody has opened it for history_meta_ttl.
  *
  * Memory:  a heap block per stored publication; bounded by the history rules.
  */
@@ -482,6 +482,16 @@ static void memory_on_wake(struct timer *timer)
     memory_submit(&container_of(timer, struct memory_store, wake)->store);
 }
 
+/* Keys hold offsets of the channel's epoch, so they keep it as well. */
+static bool channel_is_over(const struct memory_store *memory, const struct memory_channel *channel,
+                            uint64_t now_ms)
+{
+    uint64_t ttl_ms = store_meta_ttl_ms(memory->store.env.config, channel->name);
+    bool is_empty = channel->count == 0 && channel->members.map.count == 0 &&
+                    channel->members.policy == 0 && list_is_empty(&channel->keys.entries);
+    return channel->open == NULL && is_empty && channel->time_ms + ttl_ms <= now_ms;
+}
+
 /* Forgets closed channels whose time is over; the walk is O(channels), rare. */
 static void memory_on_sweep(struct timer *timer)
 {
@@ -490,16 +500,14 @@ static void memory_on_sweep(struct timer *timer)
     struct memory_channel *gone[1024];
     uint64_t now_ms = store_now_ms(&memory->store);
     uint32_t at = 0, count = 0;
+    keys_expire(&memory->keys, now_ms, 10000);
     for (struct memory_channel *channel; (channel = map_next(&memory->channels, &at)) != NULL;) {
         kept_trim(channel, now_ms);
         moves_trim(&channel->moves, now_ms);
-        bool is_over = channel->open == NULL && channel->count == 0 &&
-                       channel->members.map.count == 0 && channel->members.policy == 0 &&
-                       channel->time_ms + env->config->channel_history_meta_ttl_ms <= now_ms;
-        if (is_over && count < array_count(gone)) gone[count++] = channel;
+        if (count < array_count(gone) && channel_is_over(memory, channel, now_ms))
+            gone[count++] = channel;
     }
     for (uint32_t i = 0; i < count; i++) channel_destroy(memory, gone[i]);
-    keys_expire(&memory->keys, now_ms, 10000);
     wheel_arm(env->wheel, timer, clock_turn_ms(env->clock) + MEMORY_SWEEP_MS, memory_on_sweep);
 }
 

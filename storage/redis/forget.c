@@ -40,10 +40,7 @@ uint64_t forget_least_ms(const struct redis_store *redis)
 static bool is_over(const struct redis_store *redis, struct bytes channel, uint64_t idle_ms)
 {
     const struct config *config = redis->store.env.config;
-    const struct config_namespace *space = config_namespace_of(config, channel);
-    uint64_t meta_ttl_ms =
-        space == NULL ? config->channel_history_meta_ttl_ms : space->history_meta_ttl_ms;
-    return idle_ms >= idle_max_ms(config, meta_ttl_ms);
+    return idle_ms >= idle_max_ms(config, store_meta_ttl_ms(config, channel));
 }
 
 /* --- the calls ------------------------------------------------------------------------------- */

@@ -469,7 +469,6 @@ void redis_read(struct store *store, struct store_read *op)
     call->op = op;
     call->since = op->since;
     call->page = min_u32(READ_PAGE, op->limit);
-    op->has_holes = false;
     op->engine = call;
     redis->pending++;
     redis_call(redis, call->partition, &call->call);

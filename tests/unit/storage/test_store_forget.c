@@ -7,14 +7,16 @@
 #include "unit/storage/store_engines.h"
 
 #define LIFE_MS 100
+#define DAY_MS  86400000
 
-static void begin_short(struct world *world, void **state)
+/* `ttl_ms`: of channels in namespaces that nobody configured; ours are in none. */
+static void begin_short(struct world *world, void **state, uint64_t horizon_ms, uint64_t ttl_ms)
 {
     world_config(world, engine_of(state), path);
     if (engine_of(state) == CONFIG_ENGINE_REDIS) redis_configure(&redis, &world->config);
     world->config.redis_partitions = 4;
-    world->config.storage_dedup_horizon_ms = LIFE_MS;
-    world->config.channel_history_meta_ttl_ms = LIFE_MS;
+    world->config.storage_dedup_horizon_ms = horizon_ms;
+    world->config.channel_history_meta_ttl_ms = ttl_ms;
     world->config.without_namespace.history_meta_ttl_ms = LIFE_MS;
     assert_int_equal(world_start(world, 1), ERR_OK);
 }
@@ -60,11 +62,11 @@ static void what_nobody_uses_is_forgotten(void **state)
     struct thing gone, people, kept, heard;
     struct thing *things[] = {&gone, &people, &kept, &heard};
     char epochs[4][EPOCH_MAX + 1], first[EPOCH_MAX + 1];
-    begin_short(&world, state);
-    thing_init(&gone, "room:gone", 100, LIFE_MS / 2);
-    thing_init(&people, "room:people", 100, LIFE_MS / 2);
-    thing_init(&kept, "room:kept", 100, FOREVER);
-    thing_init(&heard, "room:heard", 100, LIFE_MS / 2);
+    begin_short(&world, state, LIFE_MS, DAY_MS);
+    thing_init(&gone, "gone", 100, LIFE_MS / 2);
+    thing_init(&people, "people", 100, LIFE_MS / 2);
+    thing_init(&kept, "kept", 100, FOREVER);
+    thing_init(&heard, "heard", 100, LIFE_MS / 2);
     for (int i = 0; i < 4; i++) {
         thing_open(&world, things[i], 10);
         publish_many(things[i], 1, 2);
@@ -101,12 +103,34 @@ static void what_nobody_uses_is_forgotten(void **state)
     world_stop(&world);
 }
 
+static void a_key_keeps_its_channel(void **state)
+{
+    struct world world;
+    struct thing thing;
+    char epoch[EPOCH_MAX + 1];
+    begin_short(&world, state, DAY_MS, LIFE_MS);
+    thing_init(&thing, "keyed", 100, LIFE_MS / 2);
+    thing_open(&world, &thing, 10);
+    assert_int_equal(thing_publish(&thing, "key", "m1"), 1);
+    memcpy(epoch, thing.channel.epoch, sizeof epoch);
+    thing_close(&thing);
+    time_passes(&world, state, 3 * LIFE_MS);
+    thing_open(&world, &thing, 10);
+    assert_string_equal(thing.channel.epoch, epoch);
+    assert_int_equal(thing.answer.count, 0);
+    assert_int_equal(thing_publish(&thing, "key", "m1"), 1);
+    assert_int_equal(thing_publish(&thing, "other", "m2"), 2);
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(what_nobody_uses_is_forgotten, MEMORY),
-        CASE(what_nobody_uses_is_forgotten, EMBEDDED),
-        CASE(what_nobody_uses_is_forgotten, REDIS),
+        CASE(what_nobody_uses_is_forgotten, MEMORY), CASE(what_nobody_uses_is_forgotten, EMBEDDED),
+        CASE(what_nobody_uses_is_forgotten, REDIS),  CASE(a_key_keeps_its_channel, MEMORY),
+        CASE(a_key_keeps_its_channel, EMBEDDED),     CASE(a_key_keeps_its_channel, REDIS),
     };
     const struct CMUnitTest others[] = {CASE(what_nobody_uses_is_forgotten, REDIS)};
     return engines_run(ENGINE_CASES(tests), ENGINE_CASES(others), false);
