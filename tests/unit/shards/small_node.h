@@ -376,6 +376,30 @@ static inline void ask_members(struct small *small, struct bytes channel, const 
     call_post(shard, letter_pack_members(shard->post, small_home(channel), &in));
 }
 
+/* A node on the heap, where most tests want it; ended by small_end. */
+static inline struct small *small_new(const char *options)
+{
+    struct small *small = malloc(sizeof *small);
+    small_init(small, options);
+    return small;
+}
+/* The same with a channel whose members are those. */
+static inline struct small *small_new_with(const char *options, struct bytes channel,
+                                           const struct bytes *users, uint32_t count)
+{
+    struct small *small = small_new(options);
+    struct told told;
+    ask_members(small, channel, users, count, &told);
+    small_run(small);
+    check(told.is_here && told.err == ERR_OK);
+    return small;
+}
+static inline void small_end(struct small *small)
+{
+    small_fini(small);
+    free(small);
+}
+
 static inline void ask_policy(struct small *small, struct bytes channel, bool is_set, uint32_t own,
                               struct told *told)
 {

@@ -15,27 +15,14 @@
 #define A       BYTES_LITERAL("ann")
 #define B       BYTES_LITERAL("bob")
 
-static struct small *small_new(const char *window)
+static struct small *begin(const char *window)
 {
     char options[200];
     snprintf(options, sizeof options,
              "storage: {window_size: %s}\n"
              "channel: {without_namespace: {history_size: 500, history_ttl: 60s}}\n",
              window);
-    struct small *small = malloc(sizeof *small);
-    small_init(small, options);
-    struct told told;
-    struct bytes users[] = {A, B};
-    ask_members(small, CHANNEL, users, 2, &told);
-    small_run(small);
-    assert_int_equal(told.err, ERR_OK);
-    return small;
-}
-
-static void small_end(struct small *small)
-{
-    small_fini(small);
-    free(small);
+    return small_new_with(options, CHANNEL, (struct bytes[]){A, B}, 2);
 }
 
 static void ask_head(struct small *small, uint64_t seq, const char *id, struct bytes sender,
@@ -91,7 +78,7 @@ static struct told read_to(struct small *small, uint64_t seq)
 static void numbers_are_offsets(void **state)
 {
     (void)state;
-    struct small *small = small_new("64");
+    struct small *small = begin("64");
     assert_int_equal(head_of(small, false, 0).offset, 0);
     assert_int_equal(read_to(small, 5).offset, 0);
     uint64_t seqs[200], seq = 0;
@@ -121,7 +108,7 @@ static void numbers_are_offsets(void **state)
 static void what_left_the_window_is_too_old(void **state)
 {
     (void)state;
-    struct small *small = small_new("8");
+    struct small *small = begin("8");
     for (uint64_t seq = 1; seq <= 20; seq++) put(small, 10 * seq, NULL, A);
     assert_int_equal(head_of(small, true, 130).offset, 13);
     assert_int_equal(head_of(small, true, 129).err, ERR_RECEIPT_TOO_OLD);
@@ -133,7 +120,7 @@ static void what_left_the_window_is_too_old(void **state)
 static void a_number_does_not_fall(void **state)
 {
     (void)state;
-    struct small *small = small_new("64");
+    struct small *small = begin("64");
     assert_int_equal(put(small, 100, NULL, A).offset, 1);
     assert_int_equal(put(small, 99, NULL, A).err, ERR_SEQ_BELOW_HEAD);
     assert_int_equal(put(small, 100, NULL, A).offset, 2);
@@ -152,7 +139,7 @@ static void a_number_does_not_fall(void **state)
 static void numbers_begin_anew_when_the_data_is_lost(void **state)
 {
     (void)state;
-    struct small *small = small_new("64");
+    struct small *small = begin("64");
     struct told told;
     assert_int_equal(put(small, 100, NULL, A).offset, 1);
     ask_clear(small, CHANNEL, &told);
@@ -168,7 +155,7 @@ static void numbers_begin_anew_when_the_data_is_lost(void **state)
 static void the_same_id_is_the_same_message(void **state)
 {
     (void)state;
-    struct small *small = small_new("64");
+    struct small *small = begin("64");
     assert_int_equal(put(small, 7, "p1", A).offset, 1);
     assert_int_equal(put(small, 7, "p2", A).offset, 2);
     assert_int_equal(put(small, 7, "p1", A).offset, 1);
@@ -184,7 +171,7 @@ static void the_same_id_is_the_same_message(void **state)
 static void what_clients_publish_is_no_number(void **state)
 {
     (void)state;
-    struct small *small = small_new("64");
+    struct small *small = begin("64");
     put(small, 10, NULL, A);
     static const char *const texts[] = {
         "{\"seq\":99}", "{\"seq\":99,\"x\":1}", "{\"seq\":}", "{\"seq\":9",
@@ -207,7 +194,7 @@ static void what_clients_publish_is_no_number(void **state)
 static void members_come_in_pages(void **state)
 {
     (void)state;
-    struct small *small = small_new("64");
+    struct small *small = begin("64");
     char names[10][4];
     struct bytes users[10];
     struct told told;

@@ -18,19 +18,6 @@
 static const char plain[] = "storage: {window_size: 4}\n"
                             "channel: {without_namespace: {history_size: 50, history_ttl: 60s}}\n";
 
-static struct small *small_new(void)
-{
-    struct small *small = malloc(sizeof *small);
-    small_init(small, plain);
-    return small;
-}
-
-static void small_end(struct small *small)
-{
-    small_fini(small);
-    free(small);
-}
-
 static void set_members(struct small *small, const struct bytes *users, uint32_t count)
 {
     struct told told;
@@ -102,7 +89,7 @@ static void check_counts(struct small *small, uint64_t offset, uint32_t readers,
 static void readers_are_counted_without_the_sender(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = small_new(plain);
     set_members(small, (struct bytes[]){A, B, C}, 3);
     say(small, A);
     say(small, BYTES_LITERAL("a guest"));
@@ -120,7 +107,7 @@ static void readers_are_counted_without_the_sender(void **state)
 static void a_cursor_only_grows_and_stops_at_the_head(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = small_new(plain);
     set_members(small, (struct bytes[]){A, B}, 2);
     for (int i = 0; i < 3; i++) say(small, A);
     assert_int_equal(read_up_to(small, B, 99).offset, 3);
@@ -136,7 +123,7 @@ static void a_cursor_only_grows_and_stops_at_the_head(void **state)
 static void only_members_mark_and_ask(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = small_new(plain);
     say(small, A);
     assert_int_equal(read_up_to(small, A, 1).err, ERR_NOT_MEMBER); /* no members at all */
     assert_int_equal(counts_of(small, A, 1).err, ERR_NOT_MEMBER);
@@ -153,7 +140,7 @@ static void only_members_mark_and_ask(void **state)
 static void joining_and_leaving_change_who_is_eligible(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = small_new(plain);
     set_members(small, (struct bytes[]){A, B, A}, 3); /* a name twice is one member */
     say(small, A);
     assert_int_equal(read_up_to(small, B, 1).offset, 1);
@@ -174,7 +161,7 @@ static void joining_and_leaving_change_who_is_eligible(void **state)
 static void senders_below_the_window_come_from_the_store(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = small_new(plain);
     set_members(small, (struct bytes[]){A, B, C}, 3);
     for (int i = 0; i < 10; i++) say(small, i % 2 ? A : BYTES_LITERAL("a guest"));
     assert_int_equal(read_up_to(small, B, 2).offset, 2);
@@ -220,7 +207,7 @@ static struct told list_of(struct small *small, enum receipt_verb verb, struct b
 static void readers_and_the_others_are_listed_by_pages(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = small_new(plain);
     set_members(small, (struct bytes[]){A, B, C, BYTES_LITERAL("dan"), BYTES_LITERAL("eve")}, 5);
     for (int i = 0; i < 8; i++) say(small, A);
     assert_int_equal(read_up_to(small, B, 2).offset, 2);
@@ -276,7 +263,7 @@ static void the_policy_says_who_sees_names(void **state)
 static void removed_and_system_messages_are_told_apart(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = small_new(plain);
     set_members(small, (struct bytes[]){A, B}, 2);
     say(small, A);
     say(small, A);
@@ -307,7 +294,7 @@ static void removed_and_system_messages_are_told_apart(void **state)
 static void a_mark_of_unread_begins_at_the_join(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = small_new(plain);
     set_members(small, (struct bytes[]){A, B}, 2);
     for (int i = 0; i < 3; i++) say(small, A);
     set_members(small, (struct bytes[]){A, B, C}, 3);
@@ -324,7 +311,7 @@ static void a_mark_of_unread_begins_at_the_join(void **state)
 static void members_and_cursors_outlive_a_closing(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = small_new(plain);
     set_members(small, (struct bytes[]){A, B}, 2);
     say(small, A);
     say(small, A);

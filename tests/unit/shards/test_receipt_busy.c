@@ -15,23 +15,11 @@
 #define A       BYTES_LITERAL("ann")
 #define B       BYTES_LITERAL("bob")
 
-static struct small *small_new(void)
+static struct small *begin(void)
 {
-    struct small *small = malloc(sizeof *small);
-    small_init(small, "storage: {window_size: 4}\n"
-                      "channel: {without_namespace: {history_size: 50, history_ttl: 60s}}\n");
-    struct told told;
-    struct bytes users[] = {A, B};
-    ask_members(small, CHANNEL, users, 2, &told);
-    small_run(small);
-    assert_int_equal(told.err, ERR_OK);
-    return small;
-}
-
-static void small_end(struct small *small)
-{
-    small_fini(small);
-    free(small);
+    return small_new_with("storage: {window_size: 4}\n"
+                          "channel: {without_namespace: {history_size: 50, history_ttl: 60s}}\n",
+                          CHANNEL, (struct bytes[]){A, B}, 2);
 }
 
 static void say(struct small *small, uint32_t count)
@@ -83,7 +71,7 @@ static uint32_t eligible_at(struct small *small, uint64_t offset)
 static void the_last_word_about_hiding_counts(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = begin();
     struct told first, second;
     say(small, 1);
     assert_int_equal(eligible_at(small, 1), 1);
@@ -104,7 +92,7 @@ static void the_last_word_about_hiding_counts(void **state)
 static void a_mark_is_taken_off_while_it_is_put_on(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = begin();
     struct told first, second;
     say(small, 3);
     ask(small, RECEIPT_READ, 3, &first);
@@ -126,7 +114,7 @@ static void a_mark_is_taken_off_while_it_is_put_on(void **state)
 static void what_is_being_read_can_be_marked(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = begin();
     struct told first, second;
     say(small, 3);
     ask(small, RECEIPT_READ, 2, &first);
@@ -149,7 +137,7 @@ static void what_is_being_read_can_be_marked(void **state)
 static void one_that_cannot_be_read_spoils_no_other_count(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = begin();
     struct told told;
     say(small, 10);
     ask(small, RECEIPT_READ, 5, &told);
@@ -177,7 +165,7 @@ static void every_credit_may_ask_for_readers(void **state)
 {
     (void)state;
     enum { ASKED = SMALL_SHARDS * MESH_CREDITS };
-    struct small *small = small_new();
+    struct small *small = begin();
     struct told *told = calloc(ASKED, sizeof *told);
     say(small, 10);
     struct gate *gate = &small->gates[small_home(CHANNEL)];

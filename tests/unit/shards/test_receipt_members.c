@@ -15,18 +15,8 @@
 #define B       BYTES_LITERAL("bob")
 #define C       BYTES_LITERAL("cleo")
 
-static struct small *small_new(void)
-{
-    struct small *small = malloc(sizeof *small);
-    small_init(small, "channel: {without_namespace: {history_size: 5000, history_ttl: 1h}}\n");
-    return small;
-}
-
-static void small_end(struct small *small)
-{
-    small_fini(small);
-    free(small);
-}
+static const char options[] =
+    "channel: {without_namespace: {history_size: 5000, history_ttl: 1h}}\n";
 
 static void change_members(struct small *small, struct letter_members in)
 {
@@ -75,7 +65,7 @@ static void a_full_list_takes_the_place_of_another(void **state)
     enum { PIECES = 25, PIECE = MEMBERS_MAX / PIECES };
     static char names[2][MEMBERS_MAX][8];
     static struct store_member lists[2][MEMBERS_MAX];
-    struct small *small = small_new();
+    struct small *small = small_new(options);
     change_members(small, (struct letter_members){.users = &A, .count = 1});
     for (uint32_t i = 0; i < MEMBERS_MAX; i++)
         for (uint32_t list = 0; list < 2; list++) {
@@ -105,7 +95,7 @@ static void a_full_list_takes_the_place_of_another(void **state)
 static void messages_of_the_system_stay_so_when_members_come(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = small_new(options);
     struct told told;
     ask_publish(
         small, 0,
@@ -131,7 +121,7 @@ static void messages_of_the_system_stay_so_when_members_come(void **state)
 static void the_removed_stays_read(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = small_new(options);
     struct told told;
     struct member_join join = {.joined = 1};
     change_members(small, (struct letter_members){
@@ -157,7 +147,7 @@ static void the_removed_stays_read(void **state)
 static void a_member_keeps_the_place_in_lists(void **state)
 {
     (void)state;
-    struct small *small = small_new();
+    struct small *small = small_new(options);
     struct told told;
     change_members(small, (struct letter_members){.users = &A, .count = 1});
     small_publish(small, 0, CHANNEL, 1);
