@@ -21,7 +21,7 @@
 -- Answers { position, offset, revision … }: for each record 2 * offset, plus 1 for
 -- a repeat, and the revision that anything but a publication made; the offset of
 -- a member list or a removal is the head at which it came into force.  -1 or -2 in the
--- place of the offset: damage, and nothing was changed (damage_of).  With
+-- place of the offset: damage, and nothing was changed (records.lua).  With
 -- ARGV[8] three numbers a record: the last two are the position to be confirmed,
 -- revision and head.  Behind all of them the number, from 1, and the birth of each record
 -- whose channel is not in its first.
@@ -42,7 +42,7 @@ local horizon, must_hold = ARGV[7], ARGV[8] == '1'
 -- A key belongs to the epoch that it was answered in: what came before other
 -- letters is void, and its offsets are given again.
 local letters = string.match(epoch, '^%a+')
-local results, births = { '' }, {}
+local births = {}
 
 -- Where the last record of each channel stands that may go to its stream: trimming walks
 -- through a node of the stream, so only that one trims.
@@ -204,11 +204,7 @@ take_all(10, 8, must_hold, function(at)
     births[#births + 1] = (at - 2) / 8
     births[#births + 1] = m.birth
   end
-end, function(damage)
-  results[#results + 1] = damage
-  results[#results + 1] = 0
-  if must_hold then results[#results + 1] = 0 end
-end)
+end, must_hold and 3 or 2)
 results[1] = position()
 for _, value in ipairs(births) do results[#results + 1] = value end
 return results

@@ -10,7 +10,6 @@
 --
 -- Answers { position, number … }: what was announced of a cursor or a mark as its number.
 -- What another node has confirmed meanwhile is announced already.
-local results = { '' }
 changes_begin()
 
 take_all(7, 5, true, function(at)

@@ -90,44 +90,39 @@ local function has_changed()
   return has_written
 end
 
--- The record at hand has changed something.
-local has_begun
+-- The answer; and whether the record at hand has changed something.
+local results, has_begun = { '' }, false
 
--- -1 or -2: an error that speaks of what stands there, a meta that is none or a key of another
--- type, and not of the server; else nil.
-local function damage_of(failure)
-  if type(failure) == 'table' then failure = failure.err end
-  return string.find(failure, '^DAMAGED ') and -1 or string.find(failure, '^WRONGTYPE ') and -2
-end
-
--- Takes the records that begin at `first` and every `step` arguments.  One that meets damage
--- before it changed anything is handed to `pass_over`, if there is one, with the number of the
--- damage: the others are of other channels.  When one fails in another way those before it stay
--- as they are, with their metas: offsets are never given twice.
+-- Takes the records that begin at `first` and every `step` arguments.  `width`: of a record in
+-- the answer, where one that meets damage before it changed anything is passed over, for the
+-- others are of other channels: -1 or -2 says that a meta is none or a key has another type.
+-- When one fails in another way those before it stay as they are, with their metas: offsets
+-- are never given twice.
 -- Where nothing was changed the error begins with a word that nodes take for a refusal.  pcall
 -- makes a string of Redis' error; a table keeps Redis from putting ERR before ours.
-local function take_all(first, step, must_confirm, take, pass_over)
-  local is_done, failure = pcall(function()
-    for at = first, #ARGV, step do
-      has_begun = false
-      local is_taken, why = pcall(take, at)
-      if not is_taken then
-        local damage = pass_over and not has_begun and damage_of(why)
-        if not damage then error(why, 0) end
-        if taken then call('DEL', taken) end
-        taken = nil
-        pass_over(damage)
-      end
+local function take_all(first, step, must_confirm, take, width)
+  local is_done, failure = true, nil
+  for at = first, #ARGV, step do
+    has_begun = false
+    is_done, failure = pcall(take, at)
+    if not is_done then
+      if type(failure) == 'table' then failure = failure.err end
+      local damage = string.find(failure, '^DAMAGED ') and -1 or
+        string.find(failure, '^WRONGTYPE ') and -2
+      if not damage or has_begun or not width then break end
+      if taken then redis.pcall('DEL', taken) end
+      taken, is_done = nil, true
+      results[#results + 1] = damage
+      for _ = 2, width do results[#results + 1] = 0 end
     end
-  end)
+  end
   local is_saved, unsaved = pcall(save_all, must_confirm)
   if is_done and is_saved then return end
-  failure = failure or unsaved
-  if type(failure) == 'table' then failure = failure.err end
+  if is_done then failure = type(unsaved) == 'table' and unsaved.err or unsaved end
   local word = 'REFUSED '
   if has_changed() or taken and not is_saved then
     word = 'ERR it stopped at a record: '
-  elseif damage_of(failure) then
+  elseif string.find(failure, '^DAMAGED ') or string.find(failure, '^WRONGTYPE ') then
     word = '' -- what stands there, not the server
   end
   error({ err = word .. failure }, 0)
