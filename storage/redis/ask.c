@@ -148,6 +148,8 @@ static enum err ask_once(struct ask *ask, char problem[HELLO_PROBLEM_MAX])
     ask->error = ask->fd < 0 ? errno : ask_connect(ask->place, ask->fd, ask->due_ms);
     if (ask->error == 0) err = ask_dialogue(ask);
     if (ask->fd >= 0) close(ask->fd);
+    if (ask->error != 0 && ask->problem[0] == 0 && ask->wrap.is_begun)
+        wrap_tell(&ask->wrap, ask->place, "lost Redis", ask->error, ask->problem);
     resp_in_destroy(ask->in);
     wrap_end(&ask->wrap);
     if (ask->error != 0) err = ERR_STORE_DOWN;

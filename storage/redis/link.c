@@ -174,8 +174,7 @@ void link_drop(struct link *link, const char *problem)
 static void link_drop_errno(struct link *link, const char *what, int error)
 {
     char problem[HELLO_PROBLEM_MAX];
-    snprintf(problem, sizeof problem, "%s at %s: %s", what, link->place->text,
-             error == 0 ? "it closed the connection" : strerror(error));
+    wrap_tell(&link->wrap, link->place, what, error, problem);
     link_drop(link, problem);
 }
 
@@ -353,7 +352,7 @@ static bool link_hear(void *context, struct bytes plain)
         if (err == ERR_OK && reply == NULL) return true;
         if (err == ERR_OK) link_take(link, reply);
     }
-    if (err != ERR_OK) link_drop(link, "what the server says is not the Redis protocol");
+    if (err != ERR_OK) link_drop_errno(link, "no Redis", EPROTO);
     return false;
 }
 

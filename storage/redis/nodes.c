@@ -16,6 +16,7 @@
 #include "core/mem.h"
 #include "storage/redis/peers_parts.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #define LEASE_BEAT_MS     3000
@@ -150,6 +151,21 @@ static void graves_take(struct redis_peers *peers, const struct reply *graves)
     }
 }
 
+/* A lease that ran out, or one that is not there. */
+static void nodes_tell_gone(struct redis_store *redis)
+{
+    uint64_t away_ms = redis_now_ms(redis) - redis->peers->lived_ms;
+    if (away_ms >= LEASE_MS)
+        log_warn("this shard could not renew its lease at Redis, and others took it for dead; who "
+                 "attends channels is told again away_ms=%" PRIu64,
+                 away_ms);
+    else
+        log_warn("the lease of this shard is gone from Redis before its time: keys were removed, "
+                 "as by FLUSHALL, or Redis has other data or another clock than before; who "
+                 "attends channels is told again renewed_before_ms=%" PRIu64,
+                 away_ms);
+}
+
 static void beat_on_end(struct link_call *base, enum err err, const struct reply *reply)
 {
     struct redis_peers *peers = container_of(base, struct redis_peers, beat_call);
@@ -170,12 +186,12 @@ static void beat_on_end(struct link_call *base, enum err err, const struct reply
     peers->replaced[0] = 0;
     cleaning_begin(redis, reply_text(reply->items[2]));
     if (!is_alive) {
-        log_warn("this shard was away for so long that others took it for dead; who attends "
-                 "channels is told again");
+        nodes_tell_gone(redis);
         nodes_renew(redis);
         return;
     }
     peers->is_alive = true;
+    peers->lived_ms = peers->beat_asked_ms;
     peers->beat_ms = redis_now_ms(redis) + LEASE_BEAT_MS;
     /* Several at once: the fleet has just restarted. */
     if (peers->graves_count > 0 && peers->cleaning == NULL)

@@ -69,6 +69,7 @@ struct redis_peers {
     struct link_call beat_call;
     uint64_t beat_ms; /* next one */
     uint64_t beat_asked_ms;
+    uint64_t lived_ms; /* the last that renewed was asked for */
     char graves[GRAVES_MAX][LIFE_MAX + 1];
     uint32_t graves_count;
     struct cleaning *cleaning;

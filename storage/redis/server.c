@@ -21,6 +21,8 @@
 static const char evicting[] =
     "Redis gives keys away for want of memory; set its maxmemory-policy to noeviction";
 static const char silence[] = "what is published does not come back from Redis";
+static const char mute[] = "Redis answers nothing, though the connection stands: it hangs, is "
+                           "stopped or overloaded, or the network loses what is sent";
 
 /* --- the probe ------------------------------------------------------------------------------- */
 
@@ -67,6 +69,12 @@ static bool server_waits(const struct redis_server *server)
     return server->redis->node->options.wait_replicas > 0;
 }
 
+/* A probe that was not even answered says more than one that was not heard. */
+static const char *server_silence(const struct redis_server *server)
+{
+    return server->is_probe_calling ? mute : silence;
+}
+
 static void probe_on_timer(struct timer *timer)
 {
     struct redis_server *server = container_of(timer, struct redis_server, probe_timer);
@@ -77,7 +85,7 @@ static void probe_on_timer(struct timer *timer)
     if (is_off || !link_is_ready(&server->commands) || !link_is_ready(&server->feed)) {
         server->probe_heard_ms = now_ms;
     } else if (now_ms - server->probe_heard_ms >= silence_ms) {
-        link_drop(&server->feed, silence);
+        link_drop(&server->feed, server_silence(server));
     } else if (!server->is_probe_calling) {
         server->is_probe_calling = true;
         link_call(&server->commands, &server->probe_call, link_due_ms(&server->commands));
@@ -295,7 +303,7 @@ const char *server_problem(struct redis_server *server)
     if (server_is_beginning(server)) return NULL;
     if (!link_is_ready(&server->commands)) return server->commands.problem;
     if (!link_is_ready(&server->feed)) return server->feed.problem;
-    if (now_ms - server->probe_heard_ms >= PROBE_SILENCE_MS) return silence;
+    if (now_ms - server->probe_heard_ms >= PROBE_SILENCE_MS) return server_silence(server);
     if (server->evicted_ms > 0 && now_ms - server->evicted_ms < EVICTED_MS) return evicting;
     return server_append_problem(server);
 }

@@ -1,6 +1,7 @@
 /* A trusted certificate, our own and its key are given as files or as PEM texts. */
 #include "storage/redis/wrap.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "core/check.h"
@@ -108,6 +109,7 @@ bool wrap_begin(struct wrap *wrap, const struct redis_options *options,
 {
     char host[sizeof place->text];
     check(wrap->secure == NULL && wrap->sealed.used == 0);
+    wrap->is_begun = true;
     if (options->secure == NULL) return true;
     host_of(place, host, sizeof host);
     bool has_name = options->server_name[0] != 0;
@@ -142,6 +144,8 @@ enum secure_result wrap_open(struct wrap *wrap, struct bytes input,
     uint8_t plain[PLAIN_MAX];
     enum secure_result result;
     size_t size;
+    if (!wrap->has_heard && input.size > 0) wrap->first = input.at[0];
+    wrap->has_heard = wrap->has_heard || input.size > 0;
     if (!wrap_is_on(wrap)) {
         hear(context, input);
         return SECURE_MORE;
@@ -151,7 +155,12 @@ enum secure_result wrap_open(struct wrap *wrap, struct bytes input,
         result = secure_read(wrap->secure, plain, sizeof plain, &size);
         if (result == SECURE_READ && !hear(context, bytes_of(plain, size))) return SECURE_MORE;
     } while (result == SECURE_READ);
-    if (result == SECURE_FAILED)
+    if (result == SECURE_FAILED && strchr("+-:$*", wrap->first) != NULL)
+        snprintf(problem, HELLO_PROBLEM_MAX,
+                 "the server at %s speaks no TLS; set redis.tls.enabled to false, or give its port "
+                 "for TLS",
+                 place->text);
+    else if (result == SECURE_FAILED)
         snprintf(problem, HELLO_PROBLEM_MAX, "TLS with Redis at %s failed: %s; see redis.tls",
                  place->text, secure_failure(wrap->secure));
     return result;
@@ -160,4 +169,41 @@ enum secure_result wrap_open(struct wrap *wrap, struct bytes input,
 void wrap_clear(struct wrap *wrap)
 {
     resp_clear(&wrap->sealed);
+}
+
+/* RFC 8446 5.1: the types of the records that begin an answer, alert and handshake. */
+static bool is_tls(uint8_t first)
+{
+    return first == 21 || first == 22;
+}
+
+/* What it is, by what came or did not; NULL: only the error tells. */
+static const char *reason_of(const struct wrap *wrap, int error)
+{
+    bool is_late = error == ETIMEDOUT;
+    if (wrap_is_on(wrap) && !wrap->has_heard)
+        return is_late ? "takes the connection and answers no TLS: it hangs, or that is a port "
+                         "without TLS; see redis.tls.enabled"
+                       : "closes the connection at the first word of TLS; if that is a port "
+                         "without TLS, set redis.tls.enabled to false";
+    if (!wrap_is_on(wrap) && wrap->has_heard && is_tls(wrap->first))
+        return "speaks TLS; set redis.tls.enabled to true, or give its port without TLS";
+    if (is_late)
+        return "answers nothing, though the connection stands: it hangs, is stopped or "
+               "overloaded, or the network loses what is sent";
+    if (!wrap->has_heard)
+        return "closes the connection at the first word; if that is a port for TLS, set "
+               "redis.tls.enabled to true";
+    return error == EPROTO ? "does not speak the Redis protocol" : NULL;
+}
+
+void wrap_tell(const struct wrap *wrap, const struct redis_place *place, const char *what,
+               int error, char problem[HELLO_PROBLEM_MAX])
+{
+    const char *reason = wrap->is_begun ? reason_of(wrap, error) : NULL;
+    if (reason != NULL)
+        snprintf(problem, HELLO_PROBLEM_MAX, "the server at %s %s", place->text, reason);
+    else
+        snprintf(problem, HELLO_PROBLEM_MAX, "%s at %s: %s", what, place->text,
+                 error == 0 ? "it closed the connection" : strerror(error));
 }

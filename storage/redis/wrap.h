@@ -18,6 +18,9 @@
 struct wrap {
     struct secure *secure;
     struct resp_out sealed; /* with the kernel, until wrap_clear */
+    bool is_begun;          /* the connection stands */
+    bool has_heard;         /* something came, and that was … */
+    uint8_t first;          /* … its first byte */
 };
 
 /* What redis.tls.* say, as a context; NULL in it without TLS.  Files are read.
@@ -50,3 +53,8 @@ enum secure_result wrap_open(struct wrap *wrap, struct bytes input,
                              const struct redis_place *place, char problem[HELLO_PROBLEM_MAX]);
 /* The kernel has what wrap_seal gave. */
 void wrap_clear(struct wrap *wrap);
+/* Why a connection that fails with `error` does, as a sentence; 0: the other side closed it.
+ * `what` failed, where nothing more is known: a server that hangs, and one that wants TLS or
+ * has none, say so by what comes, or by silence. */
+cold void wrap_tell(const struct wrap *wrap, const struct redis_place *place, const char *what,
+                    int error, char problem[HELLO_PROBLEM_MAX]);

@@ -44,7 +44,12 @@ test('Redis stands still for ten seconds: health is red, nothing is lost, nothin
   const began = Date.now();
   await until(async () => !(await isHealthy(gateways[0])) && !(await isHealthy(gateways[1])), 'both say so');
   assert.ok(Date.now() - began < 10000, 'found within ten seconds');
+  // The link stands, and neither 'unreachable' nor 'refused' is true; whatever was found first.
   await sleep(10000 - (Date.now() - began));
+  const { store } = await (await fetch(`${gateways[0].http}/health`)).json();
+  assert.match(store.detail, /answers nothing, though the connection stands/);
+  assert.match(gateways[0].log, /link to Redis is lost .*reason="[^"]*answers nothing, though the connection stands: it hangs/);
+  assert.doesNotMatch(gateways[0].log, /cannot reach Redis/);
   redis.child.kill('SIGCONT');
   await until(async () => await isHealthy(gateways[0]) && await isHealthy(gateways[1]), 'both are healthy again');
   await end(ledger);

@@ -146,6 +146,8 @@ test('three nodes over one Redis', async (t) => {
     say(redis, 'FLUSHALL');
     await everyone(async (gateway) => String(await users(gateway, 'room:1').catch(() => '')) === 'ann,cid', 'both are back');
     await until(() => lives(redis).length === 6, 'every shard lives again');
+    assert.match(gateways[0].log, /lease of this shard is gone from Redis before its time: keys were removed, as by FLUSHALL/);
+    assert.doesNotMatch(gateways[0].log, /could not renew its lease/);
   });
 
   await t.test('a lease that ended is found out by its own node', async () => {

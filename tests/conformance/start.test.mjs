@@ -2,11 +2,13 @@
 // the way out; 2 is a wrong command line or configuration, 1 is a failed try.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
+import { createServer as createSecureServer } from 'node:tls';
+import { certificate } from './certificates.mjs';
 import { BINARY, Gateway } from './gateway.mjs';
 
 const NOBODY = 65534;
@@ -153,6 +155,32 @@ test('starting', { concurrency: true }, async (t) => {
     told(await serve(config), 1, /redis/, /127\.0\.0\.1:1\b/, /Connection refused/, /redis\.address/);
     const noname = file('noname.yaml', 'storage:\n  engine: redis\nredis:\n  address: redis://no-such-host.invalid:6379\n');
     told(await serve(noname), 1, /redis/, /no-such-host\.invalid/, /redis\.address/);
+  });
+
+  check('a Redis with TLS where none is asked for, without where it is, and one that says nothing', async () => {
+    const { cert, key } = certificate(dir, 'redis');
+    const listening = async (server) => {
+      await new Promise((done) => server.listen(0, '127.0.0.1', done));
+      t.after(() => server.close());
+      return server.address().port;
+    };
+    const answers = (text) => createServer((socket) => socket.on('error', () => {}).on('data', () => text && socket.write(text)));
+    const asked = (port, tls) => {
+      const config = file(`wire${port}${tls}.yaml`, `storage:\n  engine: redis\nredis:\n  address: redis://127.0.0.1:${port}\n  connect_timeout: 3s\n  tls:\n    enabled: ${tls}\n`);
+      return serve(config);
+    };
+    const secure = await listening(createSecureServer({ cert: readFileSync(cert), key: readFileSync(key) }).on('tlsClientError', () => {}));
+    const plain = await listening(answers("-ERR unknown command\r\n")), mute = await listening(answers(''));
+    const shut = await listening(createServer((socket) => socket.on('error', () => {}).on('data', () => socket.destroy())));
+    const mistakes = [
+      [secure, false, /speaks TLS; set redis\.tls\.enabled to true|closes the connection at the first word; if that is a port for TLS, set redis\.tls\.enabled to true/],
+      [plain, true, /speaks no TLS; set redis\.tls\.enabled to false/],
+      [mute, true, /answers no TLS: it hangs, or that is a port without TLS; see redis\.tls\.enabled/],
+      [mute, false, /answers nothing, though the connection stands: it hangs/],
+      [shut, true, /closes the connection at the first word of TLS; if that is a port without TLS, set redis\.tls\.enabled to false/],
+      [shut, false, /closes the connection at the first word; if that is a port for TLS/],
+    ];
+    await Promise.all(mistakes.map(async ([port, tls, pattern]) => told(await asked(port, tls), 1, new RegExp(`error .*the server at 127\\.0\\.0\\.1:${port} `), pattern)));
   });
 
   check('an ordinary user with the usual limits runs it', { skip: process.getuid() !== 0 && 'only root can become somebody else' }, async () => {
