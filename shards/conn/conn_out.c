@@ -466,45 +466,49 @@ static struct bytes out_pending(struct shard *shard, const struct conn *conn, st
     return bytes_of(gather->bytes, gather->size);
 }
 
-static void flush_one(struct shard *shard, struct conn *conn, uint32_t index, struct gather *gather)
-{
-    struct bytes pending = out_pending(shard, conn, gather);
-    conn->out_flight = (uint32_t)pending.size;
-    loop_send_now(shard->loop, index, pending.at, conn->out_flight);
-    indexes_add(&shard->flushed, index);
-}
-
 /* A dying connection sends its last words of TLS and nothing else. */
-static void flush_tls(struct shard *shard, struct conn *conn, struct gather *gather)
+static bool flush_tls(struct shard *shard, struct conn *conn, struct gather *gather)
 {
-    if (conn->flags & CONN_BLOCKED) return;
+    if (conn->flags & CONN_BLOCKED) return false;
     struct bytes plain = BYTES_NONE;
     if (conn->state != CONN_DYING && conn->out_bytes > 0) plain = out_pending(shard, conn, gather);
     if (plain.size > SEND_GATHER_MAX) plain.size = SEND_GATHER_MAX;
-    if (!conn_tls_send(shard, conn, plain)) return;
+    if (!conn_tls_send(shard, conn, plain)) return false;
     conn->out_flight = (uint32_t)plain.size;
-    indexes_add(&shard->flushed, conn_index(shard, conn));
+    return true;
 }
 
+/* True when something left, whose fate is known after the enter. */
+static bool flush_one(struct shard *shard, struct conn *conn, uint32_t index, struct gather *gather)
+{
+    conn->flags &= ~(uint32_t)CONN_DIRTY;
+    if (unlikely(conn->flags & CONN_TLS)) return flush_tls(shard, conn, gather);
+    if (conn->state == CONN_DYING || conn->flags & CONN_BLOCKED || conn->out_bytes == 0)
+        return false;
+    check(conn->out_flight == 0);
+    struct bytes pending = out_pending(shard, conn, gather);
+    conn->out_flight = (uint32_t)pending.size;
+    loop_send_now(shard->loop, index, pending.at, conn->out_flight);
+    return true;
+}
+
+/* The list of who is dirty becomes, in place, the list of whose send left. */
 void conn_flush(struct shard *shard)
 {
+    check(shard->flushed.count == 0);
+    struct indexes *dirty = &shard->dirty, empty = shard->flushed;
     struct gather gather;
     gather.count = 0;
-    for (uint32_t i = 0; i < shard->dirty.count; i++) {
-        fetch_ahead(shard, shard->dirty.items, shard->dirty.count, i);
-        struct conn *conn = conn_at(shard, shard->dirty.items[i]);
-        if (conn == NULL) continue;
-        conn->flags &= ~(uint32_t)CONN_DIRTY;
-        if (unlikely(conn->flags & CONN_TLS)) {
-            flush_tls(shard, conn, &gather);
-            continue;
-        }
-        if (conn->state == CONN_DYING || conn->flags & CONN_BLOCKED || conn->out_bytes == 0)
-            continue;
-        check(conn->out_flight == 0);
-        flush_one(shard, conn, shard->dirty.items[i], &gather);
+    uint32_t sent = 0;
+    for (uint32_t i = 0; i < dirty->count; i++) {
+        fetch_ahead(shard, dirty->items, dirty->count, i);
+        uint32_t index = dirty->items[i];
+        struct conn *conn = conn_at(shard, index);
+        if (conn != NULL && flush_one(shard, conn, index, &gather)) dirty->items[sent++] = index;
     }
-    shard->dirty.count = 0;
+    shard->flushed = *dirty;
+    shard->flushed.count = sent;
+    *dirty = empty;
 }
 
 /* True when a send of the last turn went whole: what did not has been in
