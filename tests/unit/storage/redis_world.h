@@ -221,11 +221,14 @@ static inline void redis_begin(struct redis_world *redis, const char *password)
     redis_begin_with(redis, &(struct redis_world){.password = password});
 }
 
-/* Until the primary counts on its replica. */
+/* Until the primary counts on a replica; WAIT tells of more when there are. */
 static inline void redis_await_replica(const struct redis_world *primary)
 {
     uint64_t end_ns = clock_mono_ns() + 30000000000ull;
-    while (strcmp(redis_say(primary, "WAIT 1 100"), ":1") != 0) check(clock_mono_ns() < end_ns);
+    for (const char *said = ""; said[0] != ':' || said[1] < '1';) {
+        check(clock_mono_ns() < end_ns);
+        said = redis_say(primary, "WAIT 1 100");
+    }
 }
 
 static inline void redis_begin_replica(struct redis_world *redis, const struct redis_world *primary)
