@@ -130,6 +130,15 @@ void receipt_users_write(struct json_out *out, const struct answer *answer)
     json_out_object_end(out);
 }
 
+void receipt_removed_write(struct json_out *out, struct bytes channel)
+{
+    json_out_member_text(out, "channel", channel);
+    json_out_key(out, "unread");
+    json_out_u64(out, 0);
+    json_out_key(out, "removed");
+    json_out_bool(out, true);
+}
+
 void receipt_state_write(struct json_out *out, const struct receipt_state *state, bool with_channel)
 {
     json_out_object(out);

@@ -57,7 +57,8 @@ struct letter_receipt {
 };
 
 /* What is new for `user` in channels of one home, at most RECEIPT_STATES_MAX: as many states
- * in the same order. */
+ * in the same order.  Without channels: answered once the memberships that this home has
+ * answered are listed (store_settle). */
 struct letter_receipt_states {
     struct handle call;
     struct bytes user;
@@ -95,6 +96,10 @@ struct json_out;
  * "first_unread"}; an error as {"error": {"code", "message"}}. */
 void receipt_state_write(struct json_out *out, const struct receipt_state *state,
                          bool with_channel);
+
+/* The members of an object about a channel whose member somebody is no longer: "channel",
+ * "unread": 0, "removed": true. */
+void receipt_removed_write(struct json_out *out, struct bytes channel);
 
 /* {"counts": […], "eligible": […]}, one of each per offset. */
 void receipt_counts_write(struct json_out *out, const struct answer *answer);

@@ -185,8 +185,8 @@ struct store_moves {
 };
 
 /* The channels that a user is a member of.  What was answered in the last moments may be
- * missing, or still there (STORE_LISTED_LATE_MS): where it matters, a channel's own
- * members decide. */
+ * missing, or still there (STORE_LISTED_LATE_MS), unless every shard has settled before
+ * (store_settle); where it matters, a channel's own members decide. */
 struct store_memberships {
     struct bytes user;  /* alive until the callback, as is `after` */
     struct bytes after; /* names above it, byte by byte; empty: from the first */
@@ -198,6 +198,14 @@ struct store_memberships {
     struct list link;
     struct job job;
     void *engine;
+};
+
+/* Memberships that this shard has answered are to be listed. */
+struct store_settle {
+    void (*on_settled)(struct store_settle *op);
+    /* private to the engine */
+    struct list link;
+    uint64_t batch;
 };
 
 #define STORE_MOVES_MS          (7u * 24 * 3600 * 1000)
@@ -299,6 +307,7 @@ struct store_engine {
     void (*read)(struct store *store, struct store_read *op);
     void (*moves)(struct store *store, struct store_moves *op);
     void (*memberships)(struct store *store, struct store_memberships *op);
+    bool (*settle)(struct store *store, struct store_settle *op); /* NULL: nothing is late */
     void (*submit)(struct store *store);
     uint32_t (*pending)(const struct store *store);
     void (*health)(const struct store *store, struct store_health *health);
@@ -367,6 +376,17 @@ static inline void store_moves(struct store *store, struct store_moves *op)
 static inline void store_memberships(struct store *store, struct store_memberships *op)
 {
     store->engine->memberships(store, op);
+}
+/* Are there memberships that store_memberships may not know yet, by what shards answer? */
+static inline bool store_settles(const struct store *store)
+{
+    return store->engine->settle != NULL;
+}
+/* True: every membership that this shard has answered is listed.  False: it will be in a
+ * moment, and on_settled tells so; also when the engine is in trouble, as it is then. */
+must_use static inline bool store_settle(struct store *store, struct store_settle *op)
+{
+    return store->engine->settle == NULL || store->engine->settle(store, op);
 }
 /* Step 6 of the turn: what the turn appended leaves as one batch. */
 static inline void store_submit(struct store *store)

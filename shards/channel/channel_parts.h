@@ -211,6 +211,7 @@ struct live {
     struct live_move *moves;   /* to be told, one per member and sort */
     uint32_t moves_count, moves_room;
     bool has_members;                        /* members came or left since that was told */
+    bool is_silent;                          /* it had too many members then */
     bool has_policy;                         /* the policy is another one since that was told */
     struct live_count told[LIVE_COUNTS_MAX]; /* by offset, in a ring */
 };

@@ -10,7 +10,8 @@
  *    <= small_channel (8)       each move                        every one
  *    <= large_channel (256)     moves, put together              each 200 ms
  *    <= huge_channel (2,000)    counts of the newest 20          each second
- *    above                      nothing: counts on request       -
+ *    above                      its members, once; then counts   -
+ *                               on request
  *
  *    {"moves": [{"user", "from", "to"}], "delivered": [the same]}
  *    {"counts": [{"offset", "readers", "eligible"}]}       those that changed
@@ -132,12 +133,19 @@ static bool write_counts(struct json_out *out, struct live *live)
     return is_begun;
 }
 
+/* A channel that grows beyond what is told says so once: from then on clients ask. */
+static bool is_heard(const struct live *live, enum live_rung rung)
+{
+    if (rung != LIVE_SILENT) return true;
+    return !live->is_silent && receipt_policy(live->channel) != CONFIG_RECEIPTS_OFF;
+}
+
 static void live_tell(struct live *live)
 {
     struct channel *channel = live->channel;
     struct shard *shard = channel->shard;
     enum live_rung rung = rung_of(channel);
-    bool is_news = live->has_policy || (live->has_members && rung != LIVE_SILENT);
+    bool is_news = live->has_policy || (live->has_members && is_heard(live, rung));
     struct json_out out = {0};
     json_out_object(&out);
     if (has_names(channel, rung)) {
@@ -157,6 +165,7 @@ static void live_tell(struct live *live)
     json_out_object_end(&out);
     moves_forget(live);
     live->has_members = live->has_policy = false;
+    live->is_silent = rung == LIVE_SILENT;
     live->next_ms = clock_turn_ms(&shard->clock) + pause_ms(rung);
     if (is_news && live->companion->listeners_count > 0) {
         struct publication publication = {.data = json_out_bytes(&out),
@@ -211,7 +220,10 @@ void live_moved(struct channel *channel, struct bytes user, uint64_t from, uint6
     struct live *live = channel->stored->live;
     if (live == NULL) return;
     enum live_rung rung = rung_of(channel);
-    if (rung == LIVE_SILENT) return;
+    if (rung == LIVE_SILENT) {
+        live_members_changed(channel); /* a threshold may be another one since a reload */
+        return;
+    }
     struct cursor_member member;
     if (cursor_find(channel->stored->cursors, user, &member) != ERR_OK || member.is_hidden) return;
     if (has_names(channel, rung)) {
@@ -227,7 +239,7 @@ void live_moved(struct channel *channel, struct bytes user, uint64_t from, uint6
 void live_members_changed(struct channel *channel)
 {
     struct live *live = channel->stored->live;
-    if (live == NULL || rung_of(channel) == LIVE_SILENT) return;
+    if (live == NULL || !is_heard(live, rung_of(channel))) return;
     live->has_members = true;
     live_wake(live);
 }
@@ -258,6 +270,7 @@ void live_subscribe(struct channel *channel, uint32_t to, const struct letter_su
         live = channel->stored->live = mem_alloc(sizeof *live);
         live->channel = channel;
         live->companion = companion;
+        live->is_silent = rung_of(channel) == LIVE_SILENT;
     }
     check(live->companion == companion);
     listener_enter(companion, to, in);

@@ -19,6 +19,9 @@
 #include "shards/json_out.h"
 #include "shards/user/act.h"
 
+/* More who leave by one record are not told one by one: a letter and a message each. */
+#define LEAVERS_TOLD_MAX 1000
+
 static struct cursor_rules rules_of(const struct channel *channel)
 {
     const struct config *config = channel->shard->config;
@@ -188,11 +191,28 @@ void receipt_tell_devices(struct channel *channel, struct bytes user, const uint
     json_out_fini(&out);
 }
 
-/* Who is no member any more does not listen any more, where membership was the permission.
- * Every node hears of it by the feed and acts on its own connections. */
-static void tell_left(struct channel *channel, struct bytes user)
+/* {"receipt": {"channel", "unread": 0, "removed": true}} */
+static void tell_removed(struct channel *channel, struct bytes user)
+{
+    struct json_out out = {0};
+    json_out_object(&out);
+    json_out_key(&out, "receipt");
+    json_out_object(&out);
+    receipt_removed_write(&out, channel_name(channel));
+    json_out_object_end(&out);
+    json_out_object_end(&out);
+    struct act act = {.verb = ACT_MESSAGE, .user = user, .data.bytes = json_out_bytes(&out)};
+    tell(channel, &act, true);
+    json_out_fini(&out);
+}
+
+/* Who is no member any more has nothing unread here, and does not listen any more where
+ * membership was the permission.  Every node hears of it by the feed and acts on its own
+ * connections; of a crowd that leaves at once their digests tell. */
+static void tell_left(struct channel *channel, struct bytes user, bool is_crowd)
 {
     struct act act = {.verb = ACT_UNSUBSCRIBE, .user = user};
+    if (!is_crowd) tell_removed(channel, user);
     if (channel->listeners_count > 0 && receipt_is_members_only(channel)) {
         act.channel = channel_name(channel);
         tell(channel, &act, true);
@@ -225,11 +245,11 @@ static void leavers_add(void *context, const struct cursor_member *member)
         leavers->users[leavers->count++] = arena_copy(leavers->arena, member->user);
 }
 
-static void member_leave(struct channel *channel, struct bytes user)
+static void member_leave(struct channel *channel, struct bytes user, bool is_crowd)
 {
     enum err err = cursor_leave(channel->stored->cursors, user);
     check(err == ERR_OK);
-    tell_left(channel, user);
+    tell_left(channel, user, is_crowd);
 }
 
 static void members_leave(struct channel *channel, const struct members_change *change)
@@ -245,7 +265,8 @@ static void members_leave(struct channel *channel, const struct members_change *
     leavers.users =
         arena_get(arena, (cursor_members(channel->stored->cursors) + 1) * sizeof(struct bytes));
     cursor_each(channel->stored->cursors, leavers_add, &leavers);
-    for (uint32_t i = 0; i < leavers.count; i++) member_leave(channel, leavers.users[i]);
+    for (uint32_t i = 0; i < leavers.count; i++)
+        member_leave(channel, leavers.users[i], leavers.count > LEAVERS_TOLD_MAX);
     map_fini(&stay);
 }
 
@@ -269,8 +290,9 @@ static bool member_bring(struct channel *channel, const struct store_member *sto
 
 /* One who is named by a change. */
 static void member_take(struct channel *channel, const struct store_member *stored,
-                        enum members_kind kind)
+                        const struct members_change *change)
 {
+    enum members_kind kind = change->kind;
     bool is_here = cursor_is_member(channel->stored->cursors, stored->user);
     bool must_leave = kind == MEMBERS_REMOVE;
     if (is_here && kind == MEMBERS_STATE) must_leave = !member_bring(channel, stored);
@@ -278,7 +300,8 @@ static void member_take(struct channel *channel, const struct store_member *stor
         enum err err = cursor_leave(channel->stored->cursors, stored->user);
         check(err == ERR_OK);
         is_here = false;
-        if (kind == MEMBERS_REMOVE) tell_left(channel, stored->user);
+        if (kind == MEMBERS_REMOVE)
+            tell_left(channel, stored->user, change->count > LEAVERS_TOLD_MAX);
     }
     if (!is_here && kind != MEMBERS_REMOVE) member_add(channel->stored->cursors, stored);
 }
@@ -296,8 +319,7 @@ void channel_on_members(void *shard, struct store_channel *store,
         index_make(channel);
     }
     if (!is_delta) members_leave(channel, change);
-    for (uint32_t i = 0; i < change->count; i++)
-        member_take(channel, &change->list[i], change->kind);
+    for (uint32_t i = 0; i < change->count; i++) member_take(channel, &change->list[i], change);
     if (cursor_members(stored->cursors) == 0) {
         cursor_destroy(stored->cursors);
         stored->cursors = NULL;

@@ -15,6 +15,14 @@ struct states_wait {
     uint32_t index;
 };
 
+/* A question about no channel, while the store settles. */
+struct settle_ask {
+    struct store_settle settle;
+    struct shard *shard;
+    struct handle call;
+    uint32_t to;
+};
+
 /* One question under way; it keeps its letter for the names in it. */
 struct states_ask {
     struct shard *shard;
@@ -83,11 +91,30 @@ static void states_await(struct states_ask *ask, uint32_t index)
     channel_settle(channel);
 }
 
+static void on_settled(struct store_settle *op)
+{
+    struct settle_ask *ask = container_of(op, struct settle_ask, settle);
+    call_answer_to(ask->shard, ask->to, &(struct answer){.call = ask->call});
+    mem_free(ask);
+}
+
+static void settle_ask(struct shard *shard, uint32_t to, struct handle call)
+{
+    struct settle_ask *ask = mem_alloc(sizeof *ask);
+    *ask = (struct settle_ask){
+        .settle.on_settled = on_settled, .shard = shard, .call = call, .to = to};
+    if (store_settle(shard->store, &ask->settle)) on_settled(&ask->settle);
+}
+
 void channel_on_receipt_states(void *context, struct letter *letter)
 {
     struct shard *shard = context;
     struct letter_receipt_states in;
     letter_read_receipt_states(letter, &shard->arena, &in);
+    if (in.channels_count == 0) {
+        settle_ask(shard, letter->from, in.call);
+        return;
+    }
     uint32_t count = in.channels_count;
     struct states_ask *ask = mem_alloc(sizeof *ask + count * sizeof ask->waits[0]);
     ask->shard = shard;

@@ -29,6 +29,7 @@ static struct store *embed_attach(struct store_node *node, const struct store_en
     arena_init(&store->arena, ANSWERS_ARENA_KEEP);
     list_init(&store->answers);
     list_init(&store->queries);
+    list_init(&store->settles);
     struct log_hooks hooks = {store, on_durable, on_failed};
     shardlog_init(&store->log, &store->store.env, &hooks, store->node->log_path,
                   store->node->incarnation, store->node->generation);
@@ -73,6 +74,7 @@ static void embed_detach(struct store *base)
     struct embed_store *store = embed_of(base);
     check(store->pending == 0 && !store->apply.is_under_way);
     check(list_is_empty(&store->answers) && list_is_empty(&store->queries));
+    check(list_is_empty(&store->settles));
     wheel_disarm(base->env.wheel, &store->wake);
     wheel_disarm(base->env.wheel, &store->apply_timer);
     wheel_disarm(base->env.wheel, &store->sweep);
@@ -373,6 +375,7 @@ static void feed_live(struct embed_store *store, struct embed_record *record)
 
 static void record_feed(struct embed_store *store, struct embed_record *record)
 {
+    if (record->type == RECORD_MEMBERS) store->members_batch = record->batch->number;
     if (record->type == RECORD_KEY) {
         feed_live(store, record);
         return;
@@ -537,6 +540,7 @@ const struct store_engine store_engine_embed = {
     .read = embed_read,
     .moves = embed_moves,
     .memberships = embed_memberships,
+    .settle = embed_settle,
     .submit = embed_submit,
     .pending = embed_pending,
     .health = embed_health,

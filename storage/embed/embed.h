@@ -43,6 +43,8 @@
  * SQLite's cache (sql.c). */
 #define EMBED_APPLY_BYTES_MAX   (32u << 20)
 #define EMBED_APPLY_BATCHES_MAX 8192
+/* Who waits for the index (embed_settle) lets so much come together for one transaction. */
+#define EMBED_SETTLE_MS         20
 /* After the index failed, and while a worker's queue is full. */
 #define EMBED_RETRY_MS          1000
 #define EMBED_BUSY_MS           2
@@ -201,10 +203,13 @@ struct embed_store {
     struct opener opener; /* for what memory keeps, into … */
     struct arena opened;  /* … until the callback that it is for has run */
     struct list answers, queries;
+    struct list settles;    /* who waits for the index to have a batch */
+    uint64_t members_batch; /* the newest one that has a list of members and was answered */
     struct embed_apply apply;
     struct timer wake, apply_timer, sweep, mark, look;
-    struct timer backup; /* of shard 0 */
-    uint64_t wake_ms;    /* while `wake` is armed */
+    struct timer backup;   /* of shard 0 */
+    uint64_t wake_ms;      /* while `wake` is armed */
+    uint64_t apply_due_ms; /* while `apply_timer` is armed */
     uint32_t pending;
     bool is_submitting, is_index_failing;
     bool is_damaged;                  /* something in the index is not what was written */
@@ -268,6 +273,8 @@ void embed_members_merge(struct embed_channel *channel, const struct query *quer
 
 /* embed_apply.c */
 void embed_apply_later(struct embed_store *store);
+/* store_settle: the index takes what is waited for without delay. */
+bool embed_settle(struct store *store, struct store_settle *op);
 /* The index looks for what is over. */
 void embed_apply_sweep(struct embed_store *store);
 void embed_on_apply_timer(struct timer *timer);

@@ -106,8 +106,38 @@ static void apply_arm(struct embed_store *store, uint64_t delay_ms)
 {
     const struct store_env *env = &store->store.env;
     if (timer_is_armed(&store->apply_timer)) return;
-    wheel_arm(env->wheel, &store->apply_timer, clock_turn_ms(env->clock) + delay_ms,
-              embed_on_apply_timer);
+    store->apply_due_ms = clock_turn_ms(env->clock) + delay_ms;
+    wheel_arm(env->wheel, &store->apply_timer, store->apply_due_ms, embed_on_apply_timer);
+}
+
+/* Those whom the index has reached; after a failure all: they go on with what there is. */
+static void settles_wake(struct embed_store *store, uint64_t batch)
+{
+    struct list waiting;
+    list_init(&waiting);
+    for (struct list *node; (node = list_take(&store->settles)) != NULL;)
+        list_append(&waiting, node);
+    for (struct list *node; (node = list_take(&waiting)) != NULL;) {
+        struct store_settle *op = container_of(node, struct store_settle, link);
+        if (op->batch > batch) {
+            list_append(&store->settles, node);
+            continue;
+        }
+        store->pending--;
+        op->on_settled(op);
+    }
+}
+
+bool embed_settle(struct store *base, struct store_settle *op)
+{
+    struct embed_store *store = embed_of(base);
+    check(op->on_settled != NULL);
+    if (store->members_batch <= store->apply.applied || store->is_index_failing) return true;
+    op->batch = store->members_batch;
+    list_append(&store->settles, &op->link);
+    store->pending++;
+    embed_apply_later(store);
+    return false;
 }
 
 static void apply_failed(struct embed_store *store)
@@ -120,6 +150,7 @@ static void apply_failed(struct embed_store *store)
     if (store->apply.err == ERR_STORE_CORRUPT) store->is_damaged = true;
     metric_add(store->store.env.metrics, METRIC_STORE_ERRORS, 1);
     apply_arm(store, EMBED_RETRY_MS);
+    settles_wake(store, UINT64_MAX);
 }
 
 /* The next slice of a backup soon, when there is one. */
@@ -153,6 +184,7 @@ static void apply_done(struct job *job, void *shard)
     store->is_index_failing = false;
     shardlog_recycle(&store->log, apply->checkpointed);
     if (apply->is_sweeping) apply->wants_sweep = true;
+    settles_wake(store, apply->applied);
     embed_apply_later(store);
 }
 
@@ -174,6 +206,16 @@ static void apply_collect(struct embed_store *store)
             batch->number, bytes_of(log_batch_at(batch, BATCH_HEAD), batch->size - BATCH_HEAD)};
         apply->bytes += batch->size;
     }
+}
+
+/* Nobody waits longer because the index had time. */
+static void apply_hasten(struct embed_store *store)
+{
+    const struct store_env *env = &store->store.env;
+    uint64_t due_ms = clock_turn_ms(env->clock) + EMBED_SETTLE_MS;
+    if (timer_is_armed(&store->apply_timer) && store->apply_due_ms <= due_ms) return;
+    wheel_disarm(env->wheel, &store->apply_timer);
+    apply_arm(store, EMBED_SETTLE_MS);
 }
 
 static void apply_start(struct embed_store *store)
@@ -247,6 +289,8 @@ void embed_apply_later(struct embed_store *store)
         apply_start(store);
     else if (store->apply.wants_sweep)
         apply_arm(store, EMBED_BUSY_MS);
+    else if (!list_is_empty(&store->settles))
+        apply_hasten(store);
     else if (!list_is_empty(&store->log.kept))
         apply_arm(store, EMBED_APPLY_MS);
     else if (shardlog_has_full(&store->log))

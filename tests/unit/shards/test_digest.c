@@ -18,7 +18,7 @@ static struct bytes written(struct json_out *out, const uint32_t parts[PARTS_MAX
                             uint32_t channels)
 {
     json_out_object(out);
-    version_write(out, parts, channels);
+    version_write(out, parts, channels, BYTES_NONE);
     json_out_object_end(out);
     static const char head[] = "{\"version\":\"";
     struct bytes all = json_out_bytes(out);
@@ -35,12 +35,14 @@ static void a_version_is_read_as_it_was_written(void **state)
     struct rng rng;
     rng_seed(&rng, 3);
     uint32_t parts[PARTS_MAX], read[PARTS_MAX], folded[PARTS_MAX], log;
+    uint8_t set[SET_MAX];
+    size_t size;
     for (uint32_t i = 0; i < PARTS_MAX; i++) parts[i] = (uint32_t)rng_next(&rng);
     for (size_t i = 0; i < array_count(rows); i++) {
         struct json_out out = {0};
         struct bytes version = written(&out, parts, rows[i].channels);
         assert_true(digest_is_version(version));
-        assert_true(version_parse(version, &log, read));
+        assert_true(version_parse(version, &log, read, set, &size));
         assert_int_equal(log, rows[i].log);
         fold(parts, log, folded);
         assert_memory_equal(read, folded, sizeof(uint32_t) << log);
@@ -52,6 +54,8 @@ static void what_is_no_version_is_refused(void **state)
 {
     (void)state;
     uint32_t parts[PARTS_MAX] = {7}, log;
+    uint8_t set[SET_MAX];
+    size_t set_size;
     struct json_out out = {0};
     struct bytes version = written(&out, parts, 4);
     for (size_t size = 1; size < version.size; size++)
@@ -68,7 +72,7 @@ static void what_is_no_version_is_refused(void **state)
     }
     assert_false(digest_is_version(BYTES_LITERAL("9.AAAA")));
     assert_true(digest_is_version(BYTES_NONE));
-    assert_true(version_parse(BYTES_NONE, &log, parts));
+    assert_true(version_parse(BYTES_NONE, &log, parts, set, &set_size));
     assert_int_equal(log, PARTS_LOG + 1); /* everything is new */
     json_out_fini(&out);
 }
@@ -92,11 +96,44 @@ static void any_change_of_a_channel_shows_in_every_fold(void **state)
     }
 }
 
+/* Sums, then what the user's channels were: well formed, or no version. */
+static void a_version_may_name_channels(void **state)
+{
+    (void)state;
+    static const struct {
+        struct bytes set;
+        bool is_good;
+    } rows[] = {{BYTES_LITERAL("1234"), true},
+                {BYTES_LITERAL("1234\001a\003b:c"), true},
+                {BYTES_LITERAL("123"), false},
+                {BYTES_LITERAL("1234\002a"), false},
+                {BYTES_LITERAL("1234\001a\000"), false}};
+    uint32_t parts[PARTS_MAX] = {7}, log;
+    uint8_t set[SET_MAX];
+    size_t size;
+    for (size_t i = 0; i < array_count(rows); i++) {
+        struct json_out out = {0};
+        json_out_object(&out);
+        version_write(&out, parts, 1, rows[i].set);
+        json_out_object_end(&out);
+        struct bytes version = bytes_of(out.at + 12, out.used - 14);
+        assert_int_equal(digest_is_version(version), rows[i].is_good);
+        if (rows[i].is_good) {
+            assert_true(version_parse(version, &log, parts, set, &size));
+            assert_int_equal(size, rows[i].set.size);
+            assert_memory_equal(set, rows[i].set.at, size);
+        }
+        json_out_fini(&out);
+    }
+    assert_false(digest_is_version(BYTES_LITERAL("0.AAAABw.")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_version_is_read_as_it_was_written),
         cmocka_unit_test(what_is_no_version_is_refused),
+        cmocka_unit_test(a_version_may_name_channels),
         cmocka_unit_test(any_change_of_a_channel_shows_in_every_fold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@
 #define PLAIN "channel: {without_namespace: {history_size: 50, history_ttl: 60s%s}}\n%s\n"
 
 static struct small small;
-static uint32_t heard_count, tells_count;
+static uint32_t heard_count, tells_count, removed_count;
 static char heard_text[512];
 static char tell_data[512], tell_channel[64], tell_user[64];
 static uint8_t tell_verb;
@@ -41,6 +41,11 @@ static void put(char *out, size_t room, struct bytes in)
 
 static void on_tell(const struct letter_user_tell *tell)
 {
+    if (memmem(tell->act.data.bytes.at, tell->act.data.bytes.size, "\"removed\":true", 14) !=
+        NULL) {
+        removed_count++; /* on the user's own devices */
+        return;
+    }
     tells_count++;
     tell_verb = tell->act.verb;
     tell_is_here = tell->is_of_this_node;
@@ -53,7 +58,7 @@ static void open_with(const char *namespace_options, const char *options)
 {
     char text[400];
     snprintf(text, sizeof text, PLAIN, namespace_options, options);
-    heard_count = tells_count = 0;
+    heard_count = tells_count = removed_count = 0;
     small_on_tell = on_tell;
     small_init(&small, text);
     small.on_heard = on_heard;
@@ -159,6 +164,7 @@ static void only_members_listen_and_only_until_they_leave(void **state)
     assert_int_equal(listen(BYTES_NONE), ERR_NOT_MEMBER);
     assert_int_equal(listen(ANN), ERR_OK);
     members(1);
+    assert_int_equal(removed_count, 1);
     assert_int_equal(tells_count, 1);
     assert_int_equal(tell_verb, ACT_UNSUBSCRIBE);
     assert_string_equal(tell_user, "bob");

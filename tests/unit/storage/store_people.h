@@ -178,6 +178,26 @@ static inline struct listed ask_listed(struct world *world, uint32_t shard, cons
     return listed;
 }
 
+struct settled {
+    struct store_settle op; /* first */
+    bool is_done;
+};
+
+static inline void on_settled(struct store_settle *op)
+{
+    ((struct settled *)op)->is_done = true;
+}
+
+/* Every shard says that what it answered is listed. */
+static inline void settle(struct world *world)
+{
+    for (uint32_t shard = 0; shard < world->shards_count; shard++) {
+        struct settled settled = {.op.on_settled = on_settled};
+        settled.is_done = store_settle(world->shards[shard].store, &settled.op);
+        assert_true(world_wait(world, &settled.is_done));
+    }
+}
+
 /* Sooner or later that is what is said, on every shard. */
 static inline void assert_listed(struct world *world, const char *user, const char *names)
 {

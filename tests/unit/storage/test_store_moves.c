@@ -40,6 +40,29 @@ static void moves_have_their_times(void **state)
     end_room(&world, &thing);
 }
 
+/* Redis lists by itself within a moment; where shards settle, nothing is late. */
+static void settled_shards_list_what_they_have_answered(void **state)
+{
+    struct world world;
+    struct thing thing;
+    if (engine_of(state) == CONFIG_ENGINE_REDIS) return;
+    begin(&world, state, 2);
+    thing_init(&thing, "room:a", 100, FOREVER);
+    thing_open(&world, &thing, 10);
+    settle(&world); /* there is nothing */
+    for (int round = 0; round < 5; round++) {
+        change_members(&thing, MEMBERS_ADD, "u", NULL);
+        settle(&world);
+        assert_string_equal(ask_listed(&world, 1, "u", "", 10).names, "room:a ");
+        change_members(&thing, MEMBERS_REMOVE, "u", NULL);
+        settle(&world);
+        assert_string_equal(ask_listed(&world, 0, "u", "", 10).names, "");
+    }
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+}
+
 static void channels_of_a_user_are_listed(void **state)
 {
     static const char *const names[] = {"room:b", "room:a", "c", "room:d"};
@@ -169,7 +192,8 @@ static void members_outlive_a_restart(void **state)
 }
 
 #define CASES(engine)                                                                              \
-    CASE(moves_have_their_times, engine), CASE(channels_of_a_user_are_listed, engine)
+    CASE(moves_have_their_times, engine), CASE(channels_of_a_user_are_listed, engine),             \
+        CASE(settled_shards_list_what_they_have_answered, engine)
 
 int main(void)
 {
