@@ -42,6 +42,7 @@ static void move_apply(struct channel_op *op)
     case RECEIPT_VIEW:
         receipt_move(channel, op->user, op->offset, false);
         receipt_state_of(channel, op->user, &state);
+        if (state.err == ERR_OK) op->offset = max_u64(op->offset, state.read); /* the answer */
         break;
     case RECEIPT_MARK_UNREAD: state_to_be(op, &state); break;
     case RECEIPT_DELIVERED: receipt_move(channel, op->user, op->offset, true); return;
@@ -108,9 +109,11 @@ static bool is_settled(const struct channel *channel, uint8_t verb)
     return is_mark(verb) ? channel->stored->moves == 0 : channel->stored->marks == 0;
 }
 
-/* From where to where; the same twice: nothing moves. */
+/* Where it stands, where it is to go, and whether anything moves by that.  A record carries what was asked, cut
+ * to the head, and not what is read already: a mark that comes before it, and that nobody
+ * here knows of yet, ends only when the user asked for its offset or above. */
 static enum err move_check(struct channel *channel, const struct letter_receipt *in,
-                           uint64_t *current, uint64_t *wanted)
+                           uint64_t *current, uint64_t *wanted, bool *moves)
 {
     uint64_t head = channel->stored->window.head;
     struct cursor_member member;
@@ -121,10 +124,9 @@ static enum err move_check(struct channel *channel, const struct letter_receipt 
     case RECEIPT_READ:
     case RECEIPT_VIEW:
         *wanted = in->verb == RECEIPT_VIEW ? head : min_u64(in->offset, head);
-        *wanted = max_u64(*wanted, member.read);
+        *current = member.read;
         /* Reading ends a mark at or below, also where nothing else moves. */
-        *current =
-            member.unread_from > 0 && member.unread_from <= *wanted ? *wanted + 1 : member.read;
+        *moves = *wanted > member.read || (member.unread_from > 0 && member.unread_from <= *wanted);
         return ERR_OK;
     case RECEIPT_DELIVERED:
         receipt_configure(channel);
@@ -132,30 +134,33 @@ static enum err move_check(struct channel *channel, const struct letter_receipt 
             return ERR_CHANNEL_TOO_BIG;
         *current = member.delivered;
         *wanted = max_u64(min_u64(in->offset, head), member.delivered);
-        return ERR_OK;
+        break;
     case RECEIPT_MARK_UNREAD:
         if (in->offset > head) return ERR_BAD_REQUEST;
         *current = member.unread_from;
         *wanted = in->offset == 0 ? 0 : max_u64(in->offset, member.joined);
         if (*wanted > member.read && is_settled(channel, in->verb)) *wanted = 0;
-        return ERR_OK;
+        break;
     default:
         check(in->verb == RECEIPT_HIDE);
         if (in->is_hidden && !receipt_may_hide(channel)) return ERR_RECEIPT_DISABLED;
         *current = member.is_hidden;
         *wanted = in->is_hidden;
-        return ERR_OK;
+        break;
     }
+    *moves = *wanted != *current;
+    return ERR_OK;
 }
 
 enum err receipt_move_ask(struct channel *channel, const struct letter *letter,
                           const struct letter_receipt *in)
 {
     uint64_t current = 0, wanted = 0;
+    bool moves = false;
     struct letter_receipt asked = *in;
     if (in->is_seq) TRY(head_of_seq(channel, in->offset, &asked.offset));
-    TRY(move_check(channel, &asked, &current, &wanted));
-    if (wanted != current || !is_settled(channel, in->verb))
+    TRY(move_check(channel, &asked, &current, &wanted, &moves));
+    if (moves || !is_settled(channel, in->verb))
         move_append(channel, letter, in, wanted);
     else /* what is read stays read */
         call_answer_to(channel->shard, letter->from,

@@ -133,6 +133,34 @@ static void what_is_being_read_can_be_marked(void **state)
     small_end(small);
 }
 
+/* A device that is behind says what it has read: that ends no mark above it, whether the mark
+ * is there or on its way. */
+static void a_lower_read_leaves_a_mark_of_unread_alone(void **state)
+{
+    (void)state;
+    struct small *small = begin();
+    struct told first, second;
+    say(small, 10);
+    ask(small, RECEIPT_READ, 10, &first);
+    small_run(small);
+    ask(small, RECEIPT_MARK_UNREAD, 8, &first);
+    ask(small, RECEIPT_READ, 7, &second);
+    small_run(small);
+    assert_int_equal(second.offset, 10);
+    assert_int_equal(state_of(small).first_unread, 8);
+    ask(small, RECEIPT_READ, 3, &first);
+    ask(small, RECEIPT_READ, 0, &second);
+    small_run(small);
+    assert_int_equal(first.offset, 10);
+    assert_int_equal(second.offset, 10);
+    assert_int_equal(state_of(small).unread, 3);
+    ask(small, RECEIPT_READ, 8, &first); /* not lower than the mark */
+    small_run(small);
+    assert_int_equal(first.offset, 10);
+    assert_int_equal(state_of(small).unread, 0);
+    small_end(small);
+}
+
 /* What damage has taken away costs the counts of no other. */
 static void one_that_cannot_be_read_spoils_no_other_count(void **state)
 {
@@ -193,6 +221,7 @@ int main(void)
         cmocka_unit_test(the_last_word_about_hiding_counts),
         cmocka_unit_test(a_mark_is_taken_off_while_it_is_put_on),
         cmocka_unit_test(what_is_being_read_can_be_marked),
+        cmocka_unit_test(a_lower_read_leaves_a_mark_of_unread_alone),
         cmocka_unit_test(one_that_cannot_be_read_spoils_no_other_count),
         cmocka_unit_test(every_credit_may_ask_for_readers),
     };
