@@ -44,13 +44,6 @@ uint64_t cursor_joined_of(const struct cursor_index *index, uint32_t slot)
     return joined <= cursor_low(index) ? 1 : joined;
 }
 
-uint64_t cursor_delivered_of(const struct cursor_index *index, uint32_t slot)
-{
-    uint64_t read = cursor_read_of(index, slot);
-    if (index->delivered == NULL) return read;
-    return max_u64(read, lane_get(index->delivered, index->origin, slot));
-}
-
 /* Lets a member with these numbers count. */
 static void slot_enter(struct cursor_index *index, uint32_t slot, uint64_t joined, uint64_t read)
 {
@@ -90,53 +83,25 @@ struct cursor_index *cursor_create(uint64_t head)
     return index;
 }
 
-static void delivered_drop(struct cursor_index *index)
-{
-    if (index->delivered == NULL) return;
-    lane_fini(index->delivered);
-    mem_free(index->delivered);
-    index->delivered = NULL;
-}
-
 void cursor_destroy(struct cursor_index *index)
 {
     if (index == NULL) return;
-    delivered_drop(index);
+    cursor_delivered_free(index);
     lane_fini(&index->reads);
     tally_destroy(index->tally);
     late_destroy(index->late);
     hidden_destroy(index->hidden);
-    mem_free(index->marks.list);
+    cursor_marks_clear(&index->marks);
     mem_free(index->voids);
     roster_fini(&index->roster);
     mem_free(index);
-}
-
-/* Delivered cursors are there, or not, as the number of members asks. */
-static void delivered_fit(struct cursor_index *index)
-{
-    uint32_t members = cursor_members(index);
-    if (members > index->rules.delivered_max || members == 0) {
-        delivered_drop(index);
-        return;
-    }
-    if (index->delivered != NULL) return;
-    index->delivered = mem_alloc(sizeof *index->delivered);
-    lane_init(index->delivered);
-    lane_grow(index->delivered, 0, index->slots_max);
-    for (uint32_t slot = 0; slot < index->roster.slots; slot++) {
-        if (roster_name(&index->roster, slot).size == 0)
-            lane_put_hole(index->delivered, slot);
-        else
-            lane_put(index->delivered, index->origin, slot, cursor_read_of(index, slot));
-    }
 }
 
 void cursor_configure(struct cursor_index *index, const struct cursor_rules *rules)
 {
     check(rules->window >= 1 && rules->window <= RECEIPT_WINDOW);
     index->rules = *rules;
-    delivered_fit(index);
+    cursor_delivered_fit(index);
 }
 
 const struct cursor_rules *cursor_rules(const struct cursor_index *index)
@@ -201,10 +166,8 @@ enum err cursor_add(struct cursor_index *index, const struct cursor_member *memb
     uint64_t joined = min_u64(max_u64(member->joined, 1), index->head + 1);
     uint64_t read = max_u64(min_u64(member->read, index->head), joined - 1);
     slot_enter(index, slot, joined, read);
-    delivered_fit(index);
-    if (index->delivered != NULL)
-        lane_put(index->delivered, index->origin, slot,
-                 max_u64(read, min_u64(member->delivered, index->head)));
+    cursor_delivered_put(index, slot, max_u64(read, min_u64(member->delivered, index->head)));
+    cursor_delivered_fit(index);
     if (member->unread_from != 0) TRY(cursor_mark_unread(index, member->user, member->unread_from));
     return member->is_hidden ? cursor_hide(index, member->user, true) : ERR_OK;
 }
@@ -229,7 +192,8 @@ static void cursor_compact(struct cursor_index *index)
     if (index->delivered != NULL) lane_renumber(index->delivered, slots, renumbered);
     if (index->late != NULL) late_renumber(index->late, renumbered);
     if (index->hidden != NULL) hidden_renumber(index->hidden, renumbered);
-    cursor_marks_renumber(index, renumbered);
+    cursor_marks_renumber(&index->marks, renumbered);
+    cursor_marks_renumber(&index->delivered_still, renumbered);
     mem_free(renumbered);
     roster_compact(&index->roster);
     check(index->roster.slots == to);
@@ -255,10 +219,11 @@ enum err cursor_leave(struct cursor_index *index, struct bytes user)
     if (slot == ROSTER_NONE) return ERR_NOT_MEMBER;
     if (hidden_has(index->hidden, slot)) slot_reveal(index, slot);
     slot_leave(index, slot);
-    cursor_mark_put(index, slot, 0);
+    cursor_mark_put(&index->marks, slot, 0);
+    cursor_mark_put(&index->delivered_still, slot, 0);
     if (index->delivered != NULL) lane_put_hole(index->delivered, slot);
     roster_remove(&index->roster, slot);
-    delivered_fit(index);
+    cursor_delivered_fit(index);
     uint32_t holes = index->roster.holes;
     if (holes > HOLES_MAX && holes > index->roster.slots / 4) cursor_compact(index);
     return ERR_OK;
@@ -288,7 +253,7 @@ void cursor_at(const struct cursor_index *index, uint32_t slot, struct cursor_me
         .joined = cursor_joined_of(index, slot),
         .read = cursor_read_of(index, slot),
         .delivered = cursor_delivered_of(index, slot),
-        .unread_from = cursor_mark_of(index, slot),
+        .unread_from = cursor_mark_of(&index->marks, slot),
         .is_hidden = hidden_has(index->hidden, slot),
     };
     check(member->user.size > 0);
@@ -350,8 +315,8 @@ static void slot_move(struct cursor_index *index, uint32_t slot, uint64_t offset
                       uint64_t *after)
 {
     check(offset <= index->head);
-    if (unlikely(index->marks.count > 0) && cursor_mark_of(index, slot) <= offset)
-        cursor_mark_put(index, slot, 0);
+    if (unlikely(index->marks.count > 0) && cursor_mark_of(&index->marks, slot) <= offset)
+        cursor_mark_put(&index->marks, slot, 0);
     *before = cursor_read_of(index, slot);
     *after = max_u64(*before, offset);
     if (*after == *before) return;
@@ -383,18 +348,6 @@ void cursor_send(struct cursor_index *index, uint64_t offset, struct bytes sende
     if (slot != ROSTER_NONE) slot_move(index, slot, min_u64(offset, index->head), &before, &after);
 }
 
-enum err cursor_deliver(struct cursor_index *index, struct bytes user, uint64_t offset,
-                        uint64_t *before, uint64_t *after)
-{
-    uint32_t slot = roster_find(&index->roster, user);
-    if (slot == ROSTER_NONE) return ERR_NOT_MEMBER;
-    if (index->delivered == NULL) return ERR_CHANNEL_TOO_BIG;
-    *before = cursor_delivered_of(index, slot);
-    *after = max_u64(*before, min_u64(offset, index->head));
-    if (*after > *before) lane_put(index->delivered, index->origin, slot, *after);
-    return ERR_OK;
-}
-
 enum err cursor_read(const struct cursor_index *index, struct bytes user, uint64_t *offset)
 {
     uint32_t slot = roster_find(&index->roster, user);
@@ -415,6 +368,7 @@ size_t cursor_bytes(const struct cursor_index *index)
     if (index->late != NULL) bytes += late_bytes(index->late);
     if (index->hidden != NULL) bytes += hidden_bytes(index->hidden);
     if (index->voids != NULL) bytes += sizeof *index->voids;
+    bytes += index->delivered_still.max * sizeof *index->delivered_still.list;
     return bytes + index->marks.max * sizeof *index->marks.list;
 }
 
@@ -431,7 +385,7 @@ static void slot_verify(const struct cursor_index *index, uint32_t slot)
     check(read <= index->head);
     check(read + 1 >= joined);
     check(cursor_delivered_of(index, slot) <= index->head);
-    check(cursor_mark_of(index, slot) <= read);
+    check(cursor_mark_of(&index->marks, slot) <= read);
     check(joined == 1 || is_hidden || joined <= index->joined_max);
     if (is_hidden && index->late != NULL) check(late_joined(index->late, slot) == 0);
 }

@@ -41,7 +41,7 @@ struct cursor_index;
 struct cursor_rules {
     uint32_t window;        /* offsets that can be asked about: 1 .. RECEIPT_WINDOW */
     uint32_t lists_max;     /* no lists of readers with more members than that */
-    uint32_t delivered_max; /* no delivered cursors with more members than that */
+    uint32_t delivered_max; /* no delivered cursor moves with more members than that */
     bool deleted_is_unread; /* deleted messages stay in unread counts */
     /* Room for 2 * MEMBERS_MAX: a list that comes in pieces stands beside the one that it
      * takes the place of until its last piece. */
@@ -67,8 +67,8 @@ must_use struct cursor_index *cursor_create(uint64_t head);
 /* Accepts NULL. */
 void cursor_destroy(struct cursor_index *index);
 /* To begin with: RECEIPT_WINDOW, 2,000, 256, false, false.  Delivered cursors that a lower
- * delivered_max, or a join, makes too many are forgotten; they begin again at the read
- * cursors when there are few enough. */
+ * delivered_max, or a join, makes too many stand still, and go on from there when there are few
+ * enough again. */
 void cursor_configure(struct cursor_index *index, const struct cursor_rules *rules);
 const struct cursor_rules *cursor_rules(const struct cursor_index *index);
 /* Makes room for exactly that many members: before many joins, so that no room is
@@ -122,8 +122,8 @@ must_use enum err cursor_move(struct cursor_index *index, struct bytes user, uin
 must_use enum err cursor_deliver(struct cursor_index *index, struct bytes user, uint64_t offset,
                                  uint64_t *before, uint64_t *after);
 /* `user` wants everything from `offset` on to count as unread again; readers see no
- * difference.  Reaches back to the join, if that is within the window; 0, or above what is
- * read: no mark.  ERR_NOT_MEMBER. */
+ * difference.  Reaches back to the join, if that is within the window: of who may have
+ * joined before it, who calls has asked the store.  0, or above what is read: no mark.  ERR_NOT_MEMBER. */
 must_use enum err cursor_mark_unread(struct cursor_index *index, struct bytes user,
                                      uint64_t offset);
 /* The highest offset that `user` has read; a late joiner has read what was

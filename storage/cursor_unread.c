@@ -27,11 +27,11 @@ static uint32_t mark_find(const struct cursor_marks *marks, uint32_t slot)
     return first;
 }
 
-uint64_t cursor_mark_of(const struct cursor_index *index, uint32_t slot)
+uint64_t cursor_mark_of(const struct cursor_marks *marks, uint32_t slot)
 {
-    uint32_t at = mark_find(&index->marks, slot);
-    if (at == index->marks.count || index->marks.list[at].slot != slot) return 0;
-    return index->marks.list[at].from;
+    uint32_t at = mark_find(marks, slot);
+    if (at == marks->count || marks->list[at].slot != slot) return 0;
+    return marks->list[at].offset;
 }
 
 static void mark_insert(struct cursor_marks *marks, uint32_t at, uint32_t slot)
@@ -45,27 +45,32 @@ static void mark_insert(struct cursor_marks *marks, uint32_t at, uint32_t slot)
     marks->count++;
 }
 
-void cursor_mark_put(struct cursor_index *index, uint32_t slot, uint64_t from)
+void cursor_mark_put(struct cursor_marks *marks, uint32_t slot, uint64_t offset)
 {
-    struct cursor_marks *marks = &index->marks;
     uint32_t at = mark_find(marks, slot);
     bool is_there = at < marks->count && marks->list[at].slot == slot;
-    if (from > 0) {
+    if (offset > 0) {
         if (!is_there) mark_insert(marks, at, slot);
-        marks->list[at].from = from;
+        marks->list[at].offset = offset;
     } else if (is_there) {
         marks->count--;
         memmove(marks->list + at, marks->list + at + 1, (marks->count - at) * sizeof *marks->list);
     }
 }
 
-void cursor_marks_renumber(struct cursor_index *index, const uint32_t *renumbered)
+void cursor_marks_renumber(struct cursor_marks *marks, const uint32_t *renumbered)
 {
-    for (uint32_t i = 0; i < index->marks.count; i++) {
-        uint32_t slot = renumbered[index->marks.list[i].slot];
-        check(slot <= index->marks.list[i].slot); /* who left has no mark any more */
-        index->marks.list[i].slot = slot;
+    for (uint32_t i = 0; i < marks->count; i++) {
+        uint32_t slot = renumbered[marks->list[i].slot];
+        check(slot <= marks->list[i].slot); /* who left has no mark any more */
+        marks->list[i].slot = slot;
     }
+}
+
+void cursor_marks_clear(struct cursor_marks *marks)
+{
+    mem_free(marks->list);
+    *marks = (struct cursor_marks){0};
 }
 
 enum err cursor_mark_unread(struct cursor_index *index, struct bytes user, uint64_t offset)
@@ -73,7 +78,7 @@ enum err cursor_mark_unread(struct cursor_index *index, struct bytes user, uint6
     uint32_t slot = roster_find(&index->roster, user);
     if (slot == ROSTER_NONE) return ERR_NOT_MEMBER;
     if (offset > 0) offset = max_u64(offset, cursor_joined_of(index, slot));
-    cursor_mark_put(index, slot, offset > cursor_read_of(index, slot) ? 0 : offset);
+    cursor_mark_put(&index->marks, slot, offset > cursor_read_of(index, slot) ? 0 : offset);
     return ERR_OK;
 }
 
@@ -174,7 +179,7 @@ enum err cursor_unread(const struct cursor_index *index, struct bytes user,
     uint32_t slot = roster_find(&index->roster, user);
     if (slot == ROSTER_NONE) return ERR_NOT_MEMBER;
     uint64_t read = cursor_read_of(index, slot);
-    uint64_t mark = index->marks.count == 0 ? 0 : cursor_mark_of(index, slot);
+    uint64_t mark = index->marks.count == 0 ? 0 : cursor_mark_of(&index->marks, slot);
     check(mark <= read);
     uint64_t seen = mark > 0 ? mark - 1 : read;
     if (!index->rules.deleted_is_unread) seen = max_u64(seen, index->floor);

@@ -53,10 +53,7 @@ static void model_begin(uint32_t users_count, uint64_t head)
 /* As after each change of who is a member. */
 static void model_fit(void)
 {
-    bool is_tracked = model.members > 0 && model.members <= model.rules.delivered_max;
-    for (uint32_t i = 0; is_tracked && !model.is_tracked && i < model.users_count; i++)
-        model.users[i].delivered = model.users[i].read;
-    model.is_tracked = is_tracked;
+    model.is_tracked = model.members > 0 && model.members <= model.rules.delivered_max;
 }
 
 static uint64_t model_joined(const struct model_user *user)
@@ -115,7 +112,7 @@ static void model_move(uint32_t i, uint64_t offset)
 
 static uint64_t model_delivered(const struct model_user *user)
 {
-    return model.is_tracked ? max_u64(user->read, user->delivered) : user->read;
+    return max_u64(user->read, user->delivered);
 }
 
 static bool model_is_deleted(uint64_t offset)
