@@ -115,7 +115,7 @@ uint64_t cursor_head(const struct cursor_index *index);
 
 /* Moves the cursor of `user` to `offset`, cut to the head; a lower offset
  * changes nothing (*before == *after).  Ends a mark of unread messages at or below
- * `offset` in any case.  Reading delivers.  ERR_NOT_MEMBER. */
+ * `offset`, as it was asked, in any case.  Reading delivers.  ERR_NOT_MEMBER. */
 must_use enum err cursor_move(struct cursor_index *index, struct bytes user, uint64_t offset,
                               uint64_t *before, uint64_t *after);
 /* The same for what is on a device.  ERR_CHANNEL_TOO_BIG above delivered_max. */
@@ -123,7 +123,8 @@ must_use enum err cursor_deliver(struct cursor_index *index, struct bytes user, 
                                  uint64_t *before, uint64_t *after);
 /* `user` wants everything from `offset` on to count as unread again; readers see no
  * difference.  Reaches back to the join, if that is within the window: of who may have
- * joined before it, who calls has asked the store.  0, or above what is read: no mark.  ERR_NOT_MEMBER. */
+ * joined before it, who calls has asked the store.  0, or above what is read: no mark.
+ * ERR_NOT_MEMBER. */
 must_use enum err cursor_mark_unread(struct cursor_index *index, struct bytes user,
                                      uint64_t offset);
 /* The highest offset that `user` has read; a late joiner has read what was

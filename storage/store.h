@@ -156,9 +156,10 @@ struct store_read {
     void *engine;
 };
 
-/* When did these members move to or past an offset?  Known for STORE_MOVES_MS, of
- * channels that had at most STORE_MOVES_MEMBERS_MAX members at the time. */
+/* When did these members move to or past an offset, since they joined?  Known for
+ * STORE_MOVES_MS, of channels that had at most STORE_MOVES_MEMBERS_MAX members at the time. */
 struct store_moved {
+    uint64_t joined;                /* the first offset that is for this member; 0: is none */
     uint64_t read_ms, delivered_ms; /* store time; 0: not known.  Reading delivers. */
 };
 /* Takes a move in: the first one of each kind counts. */

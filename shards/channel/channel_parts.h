@@ -40,6 +40,7 @@ struct channel_op {
         struct store_append append;
         struct store_change change;
         struct store_read read;
+        struct store_moves moves;
     };
 };
 
@@ -192,9 +193,10 @@ void receipt_state_of(const struct channel *channel, struct bytes user,
 void receipt_tell_devices(struct channel *channel, struct bytes user, const uint8_t client[16],
                           const struct receipt_state *state);
 
-/* receipt_move.c: a question that moves a cursor or a mark; the error is the caller's to answer. */
-must_use enum err receipt_move_ask(struct channel *channel, const struct letter *letter,
-                                   const struct letter_receipt *in);
+/* receipt_move.c: a question that moves a cursor or a mark; the error is the caller's to answer.
+ * *is_kept: an op needs the letter until its end. */
+must_use enum err receipt_move_ask(struct channel *channel, struct letter *letter,
+                                   const struct letter_receipt *in, bool *is_kept);
 
 /* live.c: receipts:<name>, while somebody listens to it. */
 struct live_move;

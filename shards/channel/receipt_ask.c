@@ -111,6 +111,7 @@ struct list_wait {
     struct answer answer;
     struct receipt_user *users;
     struct bytes *names;
+    bool is_of_readers;
 };
 
 static void list_on_moves(struct store_moves *moves, enum err err, const struct store_moved *moved)
@@ -120,7 +121,8 @@ static void list_on_moves(struct store_moves *moves, enum err err, const struct 
     /* Who has read is known in any case, and when is better not told than nothing. */
     if (err != ERR_OK) wait->answer.has_times = false;
     for (uint32_t i = 0; err == ERR_OK && i < wait->answer.receipt_users_count; i++) {
-        wait->users[i].read_ms = moved[i].read_ms;
+        /* Who had not read it may have done so meanwhile. */
+        if (wait->is_of_readers) wait->users[i].read_ms = moved[i].read_ms;
         wait->users[i].delivered_ms = moved[i].delivered_ms;
     }
     call_answer_to(op->channel->shard, op->to, &wait->answer);
@@ -147,6 +149,7 @@ static void list_await(struct channel_op *op, const struct letter_receipt *in,
         at += user.size;
     }
     wait->of = op;
+    wait->is_of_readers = in->verb == RECEIPT_READERS;
     wait->answer = *answer;
     wait->answer.receipt_users = wait->users;
     wait->op = (struct store_moves){
@@ -279,12 +282,13 @@ bool receipt_ask(struct channel *channel, struct letter *letter)
     struct letter_receipt in;
     letter_read_receipt(letter, &channel->shard->arena, &in);
     enum err err = ERR_OK;
+    bool is_kept = false;
     switch ((enum receipt_verb)in.verb) {
     case RECEIPT_READ:
     case RECEIPT_VIEW:
     case RECEIPT_DELIVERED:
     case RECEIPT_MARK_UNREAD:
-    case RECEIPT_HIDE: err = receipt_move_ask(channel, letter, &in); break;
+    case RECEIPT_HIDE: err = receipt_move_ask(channel, letter, &in, &is_kept); break;
     case RECEIPT_COUNTS:
     case RECEIPT_READERS:
     case RECEIPT_NONREADERS:
@@ -294,5 +298,5 @@ bool receipt_ask(struct channel *channel, struct letter *letter)
     case RECEIPT_VERB_COUNT: impossible("a verb is one of those above");
     }
     if (err != ERR_OK) question_refuse(channel->shard, letter->from, in.call, err);
-    return false;
+    return is_kept;
 }

@@ -81,10 +81,9 @@ static void move_on_appended(struct store_append *append, enum err err, uint64_t
     op_end(op);
 }
 
-static void move_append(struct channel *channel, const struct letter *letter,
-                        const struct letter_receipt *in, uint64_t offset)
+static void move_append(struct channel_op *op, const struct letter_receipt *in, uint64_t offset)
 {
-    struct channel_op *op = op_begin(channel, letter, in->call);
+    struct channel *channel = op->channel;
     op->offset = offset;
     op->verb = in->verb;
     op->name = mem_text(in->user.at, in->user.size);
@@ -109,9 +108,9 @@ static bool is_settled(const struct channel *channel, uint8_t verb)
     return is_mark(verb) ? channel->stored->moves == 0 : channel->stored->marks == 0;
 }
 
-/* Where it stands, where it is to go, and whether anything moves by that.  A record carries what was asked, cut
- * to the head, and not what is read already: a mark that comes before it, and that nobody
- * here knows of yet, ends only when the user asked for its offset or above. */
+/* Where it stands, where it is to go, and whether anything moves by that.  A record carries
+ * what was asked, cut to the head, and not what is read already: a mark that comes before it,
+ * and that nobody here knows of yet, ends only when the user asked for its offset or above. */
 static enum err move_check(struct channel *channel, const struct letter_receipt *in,
                            uint64_t *current, uint64_t *wanted, bool *moves)
 {
@@ -152,18 +151,74 @@ static enum err move_check(struct channel *channel, const struct letter_receipt 
     return ERR_OK;
 }
 
-enum err receipt_move_ask(struct channel *channel, const struct letter *letter,
-                          const struct letter_receipt *in)
+/* `op`: of the question, NULL while it has none; it goes with the append. */
+static enum err move_go(struct channel *channel, uint32_t to, const struct letter_receipt *in,
+                        struct channel_op **op)
 {
     uint64_t current = 0, wanted = 0;
     bool moves = false;
+    TRY(move_check(channel, in, &current, &wanted, &moves));
+    if (moves || !is_settled(channel, in->verb)) {
+        move_append(*op == NULL ? op_for(channel, to, in->call) : *op, in, wanted);
+        *op = NULL;
+    } else { /* what is read stays read */
+        call_answer_to(channel->shard, to, &(struct answer){.call = in->call, .offset = current});
+    }
+    return ERR_OK;
+}
+
+/* --- marks from before the window ---------------------------------------------------- */
+
+static void on_joined(struct store_moves *moves, enum err err, const struct store_moved *moved)
+{
+    struct channel_op *op = container_of(moves, struct channel_op, moves);
+    struct channel *channel = op->channel;
+    if (op_failed(op, err)) return;
+    struct letter_receipt in;
+    letter_read_receipt(op->letter, &channel->shard->arena, &in);
+    in.offset = max_u64(in.offset, moved[0].joined);
+    err = move_go(channel, op->to, &in, &op);
+    if (err != ERR_OK) question_refuse(channel->shard, op->to, in.call, err);
+    if (op != NULL) op_end(op);
+}
+
+/* The index knows when somebody joined for the window only, and nothing before the join may
+ * ever be unread: of a mark further back the store is asked first. */
+static bool must_know_join(const struct channel *channel, const struct letter_receipt *in)
+{
+    struct cursor_member member;
+    const struct cursor_index *cursors = channel->stored->cursors;
+    if (in->verb != RECEIPT_MARK_UNREAD || cursors == NULL) return false;
+    uint64_t head = cursor_head(cursors);
+    return in->offset > 0 && head >= RECEIPT_WINDOW && in->offset <= head - RECEIPT_WINDOW &&
+           cursor_find(cursors, in->user, &member) == ERR_OK && member.joined == 1 &&
+           channel->shard->store->engine->moves != NULL;
+}
+
+static void join_ask(struct channel *channel, struct letter *letter,
+                     const struct letter_receipt *in)
+{
+    struct channel_op *op = op_begin(channel, letter, in->call);
+    op->letter = letter;
+    op->moves = (struct store_moves){
+        .channel = &channel->stored->store,
+        .offset = channel->stored->window.head,
+        .since_ms = store_now_ms(channel->shard->store), /* no times are asked for */
+        .users = &in->user,
+        .users_count = 1,
+        .on_moves = on_joined,
+    };
+    store_moves(channel->shard->store, &op->moves);
+}
+
+enum err receipt_move_ask(struct channel *channel, struct letter *letter,
+                          const struct letter_receipt *in, bool *is_kept)
+{
     struct letter_receipt asked = *in;
+    struct channel_op *op = NULL;
     if (in->is_seq) TRY(head_of_seq(channel, in->offset, &asked.offset));
-    TRY(move_check(channel, &asked, &current, &wanted, &moves));
-    if (moves || !is_settled(channel, in->verb))
-        move_append(channel, letter, in, wanted);
-    else /* what is read stays read */
-        call_answer_to(channel->shard, letter->from,
-                       &(struct answer){.call = in->call, .offset = current});
+    *is_kept = must_know_join(channel, &asked);
+    if (!*is_kept) return move_go(channel, letter->from, &asked, &op);
+    join_ask(channel, letter, &asked);
     return ERR_OK;
 }

@@ -28,7 +28,7 @@ static void entry_merge(const struct entry *entry, struct members *members, stru
     struct entry_move move = entry_move(entry);
     if (move.user.size == 0 && !is_of_channel) return;
     bool has_moved = members_move(members, move.user, move.mark, move.offset, UINT64_MAX);
-    if (query == NULL || !has_moved || move.mark > CURSOR_DELIVERED) return;
+    if (query == NULL || query->is_cut || !has_moved || move.mark > CURSOR_DELIVERED) return;
     if (move.offset < query->since) return;
     for (uint32_t i = 0; i < query->users_count; i++)
         if (bytes_equal(query->users[i], move.user))
@@ -105,16 +105,29 @@ void embed_memberships(struct store *base, struct store_memberships *op)
     query_submit(query);
 }
 
+/* Coming back is a new join: what was moved before it is nobody's. */
+static void moves_on_member(void *context, struct bytes user, bool is_leave)
+{
+    struct query *query = context;
+    for (uint32_t i = 0; is_leave && i < query->users_count; i++)
+        if (bytes_equal(query->users[i], user)) query->moved[i] = (struct store_moved){0};
+}
+
 /* Later than anything SQLite knows. */
 static void moves_merge(struct embed_query *query)
 {
     struct members members;
-    if (query->query.is_cut) return;
     members_init(&members, query->store->channels.seed);
     for (uint32_t i = 0; i < query->query.members_count; i++)
         if (members_find(&members, query->query.members[i].user) == NULL)
             members_load(&members, &query->query.members[i]);
+    members.on_change = moves_on_member;
+    members.context = &query->query;
     records_merge(query->channel, query->query.applied, &members, &query->query);
+    for (uint32_t i = 0; i < query->query.users_count; i++) {
+        const struct store_member *member = members_find(&members, query->query.users[i]);
+        query->query.moved[i].joined = member == NULL ? 0 : member->joined;
+    }
     members_fini(&members);
 }
 

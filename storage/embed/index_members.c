@@ -33,19 +33,34 @@ static enum err members_round(struct index *index, uint64_t channel, uint64_t *r
     return ERR_OK;
 }
 
-/* Who was there and was not named. */
+/* Who was there and was not named; first, when they moved, which is told by who they are. */
 static enum err members_cut(struct index *index, uint64_t channel,
                             const struct members_change *change, uint64_t round)
 {
-    enum statement by = STATEMENT_MEMBER_CUT;
-    if (change->kind == MEMBERS_SET_BETWEEN)
-        by = change->upto.size > 0 ? STATEMENT_MEMBER_CUT_BETWEEN : STATEMENT_MEMBER_CUT_FROM;
-    sqlite3_stmt *cut = index->statements[by];
-    sql_bind(cut, 1, channel);
-    sql_bind(cut, 2, round);
-    if (by != STATEMENT_MEMBER_CUT) sql_bind_bytes(cut, 3, change->after);
-    if (by == STATEMENT_MEMBER_CUT_BETWEEN) sql_bind_bytes(cut, 4, change->upto);
-    return sql_do(cut);
+    static const enum statement all[] = {STATEMENT_MOVES_GONE_CUT, STATEMENT_MEMBER_CUT};
+    static const enum statement from[] = {STATEMENT_MOVES_GONE_CUT_FROM, STATEMENT_MEMBER_CUT_FROM};
+    static const enum statement between[] = {STATEMENT_MOVES_GONE_CUT_BETWEEN,
+                                             STATEMENT_MEMBER_CUT_BETWEEN};
+    bool is_part = change->kind == MEMBERS_SET_BETWEEN;
+    const enum statement *by = is_part ? change->upto.size > 0 ? between : from : all;
+    for (uint32_t i = 0; i < 2; i++) {
+        sqlite3_stmt *cut = index->statements[by[i]];
+        sql_bind(cut, 1, channel);
+        sql_bind(cut, 2, round);
+        if (by != all) sql_bind_bytes(cut, 3, change->after);
+        if (by == between) sql_bind_bytes(cut, 4, change->upto);
+        TRY(sql_do(cut));
+    }
+    return ERR_OK;
+}
+
+/* Who comes back joins anew, and did nothing yet. */
+static enum err moves_gone(struct index *index, uint64_t channel, struct bytes user)
+{
+    sqlite3_stmt *gone = index->statements[STATEMENT_MOVES_GONE];
+    sql_bind(gone, 1, channel);
+    sql_bind_bytes(gone, 2, user);
+    return sql_do(gone);
 }
 
 static enum err members_take(struct index *index, uint64_t channel,
@@ -70,6 +85,7 @@ static enum err members_take(struct index *index, uint64_t channel,
         }
         if (is_list) sql_bind(each, 5, round);
         TRY(sql_do(each));
+        if (change->kind == MEMBERS_REMOVE) TRY(moves_gone(index, channel, change->list[i].user));
     }
     return is_list ? members_cut(index, channel, change, round) : ERR_OK;
 }

@@ -87,7 +87,8 @@ static struct store *memory_attach(struct store_node *node, const struct store_e
 
 static void channel_on_member(void *context, struct bytes user, bool is_leave)
 {
-    const struct memory_channel *channel = context;
+    struct memory_channel *channel = context;
+    if (is_leave) moves_forget(&channel->moves, user);
     lister_note(channel->lister, user, channel->name, is_leave);
 }
 
@@ -330,8 +331,12 @@ static void memory_answer_moves(struct memory_entry *entry)
 {
     struct store_moves *op = entry->op;
     struct store_moved moved[STORE_MOVES_MEMBERS_MAX] = {{0}};
-    moves_find(&entry->channel->moves, op->offset, (const struct bytes *)(void *)entry->bytes,
-               op->users_count, moved);
+    const struct bytes *users = (const struct bytes *)(void *)entry->bytes;
+    moves_find(&entry->channel->moves, op->offset, users, op->users_count, moved);
+    for (uint32_t i = 0; i < op->users_count; i++) {
+        const struct store_member *member = members_find(&entry->channel->members, users[i]);
+        moved[i].joined = member == NULL ? 0 : member->joined;
+    }
     op->on_moves(op, ERR_OK, moved);
 }
 

@@ -43,6 +43,19 @@ void moves_trim(struct moves *moves, uint64_t now_ms)
     memmove(moves->list, moves->list + gone, moves->count * sizeof *moves->list);
 }
 
+void moves_forget(struct moves *moves, struct bytes user)
+{
+    uint32_t left = 0;
+    for (uint32_t at = 0; at < moves->count; at++) {
+        struct move *move = &moves->list[at];
+        if (bytes_equal(user, bytes_of(move->user, move->user_size)))
+            mem_free(move->user);
+        else
+            moves->list[left++] = *move;
+    }
+    moves->count = left;
+}
+
 void moves_find(const struct moves *moves, uint64_t offset, const struct bytes *users,
                 uint32_t users_count, struct store_moved *moved)
 {

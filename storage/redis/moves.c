@@ -41,14 +41,17 @@ static void moves_write(struct link_call *base, struct link *link, struct resp_o
     const struct moves_call *call = container_of(base, struct moves_call, call);
     const struct store_moves *op = call->op;
     char key[REDIS_KEY_MAX], kind[EPOCH_MAX + 4];
-    size_t letters = strcspn(op->channel->epoch, ".");
-    snprintf(kind, sizeof kind, "v:%.*s:", (int)letters, op->channel->epoch);
+    int letters = (int)strcspn(op->channel->epoch, ".");
     struct reader reader = reader_of(bytes_of(call->users, call->size));
-    resp_begin(out, 7 + moves_left(call));
+    resp_begin(out, 9 + moves_left(call));
     resp_text(out, "EVAL");
     resp_bytes(out, bytes_of(script_text_moves, sizeof script_text_moves));
-    resp_text(out, "1");
-    resp_bytes(out, redis_key(call->redis, key, call->partition, kind, op->channel->name));
+    resp_text(out, "3");
+    for (const char *each = "vl"; *each != 0; each++) {
+        snprintf(kind, sizeof kind, "%c:%.*s:", *each, letters, op->channel->epoch);
+        resp_bytes(out, redis_key(call->redis, key, call->partition, kind, op->channel->name));
+    }
+    resp_bytes(out, redis_key(call->redis, key, call->partition, "m:", op->channel->name));
     resp_text(out, call->from);
     resp_number(out, MOVES_PAGE);
     resp_number(out, op->offset);
@@ -63,17 +66,20 @@ static void moves_write(struct link_call *base, struct link *link, struct resp_o
 static enum err moves_take(struct moves_call *call, const struct reply *reply, bool *is_last)
 {
     uint32_t at = 1;
-    if (reply->type != REPLY_ARRAY || reply->count != 1 + 2 * moves_left(call))
+    if (reply->type != REPLY_ARRAY || reply->count != 1 + 3 * moves_left(call))
         return ERR_STORE_DOWN;
     for (uint32_t i = 0; i < call->op->users_count; i++) {
         struct store_moved *moved = &call->moved[i];
         if (moved->read_ms != 0) continue;
-        const struct reply *read = reply->items[at++], *delivered = reply->items[at++];
-        bool is_good = read->type == REPLY_INTEGER && read->integer >= 0 &&
-                       delivered->type == REPLY_INTEGER && delivered->integer >= 0;
-        if (!is_good) return ERR_STORE_CORRUPT;
-        moved->read_ms = (uint64_t)read->integer;
-        if (moved->delivered_ms == 0) moved->delivered_ms = (uint64_t)delivered->integer;
+        uint64_t numbers[3];
+        for (uint32_t n = 0; n < 3; n++, at++) {
+            const struct reply *number = reply->items[at];
+            if (number->type != REPLY_INTEGER || number->integer < 0) return ERR_STORE_CORRUPT;
+            numbers[n] = (uint64_t)number->integer;
+        }
+        moved->read_ms = numbers[0];
+        if (moved->delivered_ms == 0) moved->delivered_ms = numbers[1];
+        moved->joined = numbers[2];
     }
     struct bytes next = reply_text(reply->items[0]);
     if (next.size >= sizeof call->from) return ERR_STORE_CORRUPT;
@@ -117,6 +123,8 @@ void redis_moves(struct store *store, struct store_moves *op)
     call->partition = redis_partition_of(redis, op->channel->name);
     call->size = (uint32_t)size;
     uint64_t since_ms = op->since_ms > MOVES_SLACK_MS ? op->since_ms - MOVES_SLACK_MS : 0;
+    uint64_t now_ms = store_now_ms(store); /* what is trimmed later is told no longer */
+    if (now_ms > STORE_MOVES_MS) since_ms = max_u64(since_ms, now_ms - STORE_MOVES_MS);
     snprintf(call->from, sizeof call->from, "%llu", (unsigned long long)since_ms);
     call->call.write = moves_write;
     call->call.on_end = moves_on_end;

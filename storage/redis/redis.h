@@ -43,6 +43,7 @@
  *                              or '' ▶ "none", or "lost"
  *   <prefix>:{p<k>}:t:<ch>     sorted set: members, while a list in pieces replaces them
  *   <prefix>:{p<k>}:v:<letters>:<ch>   stream: when cursors moved (lua/records.lua)
+ *   <prefix>:{p<k>}:l:<letters>:<ch>   sorted set: up to where moves are of who left
  *   <prefix>:{p<k>}:o          stream: who came and went, until it is carried to …
  *   <prefix>:{p<k>}:b:<user>   hash: channel ▶ "<ms> <number> 1", or 0 when left (lua/belongs.lua)
  *   <prefix>:{p<k>}:k:<letters>:<n>:<ch>:<n>:<scope><key>   "<offset>", for the horizon

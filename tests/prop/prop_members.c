@@ -84,6 +84,16 @@ static void join(struct model *model, int user, uint64_t joined, uint64_t read)
     person->delivered = person->read;
 }
 
+/* With the times: a rejoin is a new join. */
+static void leave(struct model *model, int user)
+{
+    uint32_t kept = 0;
+    model->people[user].is_member = false;
+    for (uint32_t i = 0; i < model->moves_count; i++)
+        if (model->moves[i].user != (uint32_t)user) model->moves[kept++] = model->moves[i];
+    model->moves_count = kept;
+}
+
 static bool is_between(int user, int after, int upto)
 {
     return strcmp(users[user], after < 0 ? "" : users[after]) > 0 &&
@@ -109,7 +119,7 @@ static void step_members(uint32_t channel)
         if (is_named && kind != MEMBERS_REMOVE)
             join(model, i, joins[count].joined, joins[count].read);
         if ((is_named && kind == MEMBERS_REMOVE) || (is_list && is_meant && !is_named))
-            model->people[i].is_member = false;
+            leave(model, i);
         if (is_named) list[count++] = bytes_of_text(users[i]);
     }
     struct append append = {0};
@@ -249,9 +259,8 @@ static void step_moves(uint32_t channel)
     store_moves(things[channel].shard->store, &moves.op);
     expect(world_wait(&world, &moves.is_done));
     for (uint32_t i = 0; i < USERS; i++) {
-        const struct person *person = &model->people[i];
-        /* Of others, and of who came back, nothing is promised. */
-        if (!person->is_member || person->joined > moves.op.offset) continue;
+        same(moves.moved[i].joined, model->people[i].is_member ? model->people[i].joined : 0);
+        if (!model->people[i].is_member) continue; /* nothing is promised */
         check_move(model, i, moves.op.offset, true, moves.moved[i].read_ms);
         check_move(model, i, moves.op.offset, false, moves.moved[i].delivered_ms);
     }

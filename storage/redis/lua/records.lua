@@ -215,6 +215,28 @@ local function changes_begin()
     call('PEXPIRE', stream, moves_ms)
   end
 
+  -- Who comes back joins anew: of the moves of who left, moves.lua passes over those up to
+  -- the last one there was by then, which "<prefix>:{p<k>}:l:<letters>:<channel>" says.  Kept
+  -- for longer than any move is told.
+  local function note_left(channel, left)
+    if not left[1] then return end
+    local key = string.match(epoch, '^%a+') .. ':' .. channel
+    local last = call('XREVRANGE', base .. 'v:' .. key, '+', '-', 'COUNT', 1)[1]
+    if not last then return end
+    local ms, number = string.match(last[1], '^(%d+)-(%d+)$')
+    local place, words = digits(ms * 1024 + math.min(number, 1023)), {}
+    for at, user in ipairs(left) do
+      words[#words + 1] = place
+      words[#words + 1] = user
+      if #words == 4000 or at == #left then
+        call('ZADD', base .. 'l:' .. key, unpack(words))
+        words = {}
+      end
+    end
+    call('ZREMRANGEBYSCORE', base .. 'l:' .. key, '-inf', digits((now_ms() - 2 * moves_ms) * 1024))
+    call('PEXPIRE', base .. 'l:' .. key, 2 * moves_ms)
+  end
+
   -- Who came and who went, for the users' own lists of channels, which are kept in other
   -- partitions: the stream "<prefix>:{p<k>}:o" holds it until a node has carried it there
   -- (belongs.lua).  Entries: channel ▶ users, each behind '+' or '-' and its size.
@@ -325,6 +347,7 @@ local function changes_begin()
     members_mark(hash, kind == 0)
     copy_members(channel, m, joined, left)
     note_members(channel, joined, left)
+    note_left(channel, left)
   end
 
   -- Announced in any case, as it was asked: whoever sent it waits for that, and what it moves

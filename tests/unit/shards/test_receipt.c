@@ -290,6 +290,30 @@ static void removed_and_system_messages_are_told_apart(void **state)
     small_end(small);
 }
 
+/* Also when that is so long ago that the index has forgotten when it was. */
+static void a_mark_from_before_the_window_begins_at_the_join(void **state)
+{
+    (void)state;
+    struct small *small = small_new(plain);
+    set_members(small, (struct bytes[]){A}, 1);
+    for (int i = 0; i < 5; i++) say(small, A);
+    set_members(small, (struct bytes[]){A, C}, 2);
+    for (uint32_t i = 0; i < 2 * RECEIPT_WINDOW; i++) say(small, A);
+    uint64_t head = 5 + 2 * RECEIPT_WINDOW;
+    assert_int_equal(read_up_to(small, C, head).offset, head);
+    assert_int_equal(unread_from(small, C, 1).offset, 6);
+    struct told told;
+    struct bytes channel = CHANNEL;
+    ask_states(small, C, &channel, 1, &told);
+    small_run(small);
+    assert_int_equal(told.states[0].unread, 2 * RECEIPT_WINDOW);
+    assert_int_equal(told.states[0].first_unread, 6);
+    assert_int_equal(unread_from(small, C, 100).offset, 100);
+    assert_int_equal(unread_from(small, C, head).offset, head);
+    assert_int_equal(unread_from(small, BYTES_LITERAL("a guest"), 1).err, ERR_NOT_MEMBER);
+    small_end(small);
+}
+
 /* What was said before somebody came is not for them, read or unread. */
 static void a_mark_of_unread_begins_at_the_join(void **state)
 {
@@ -337,6 +361,7 @@ int main(void)
         cmocka_unit_test(the_policy_says_who_sees_names),
         cmocka_unit_test(removed_and_system_messages_are_told_apart),
         cmocka_unit_test(a_mark_of_unread_begins_at_the_join),
+        cmocka_unit_test(a_mark_from_before_the_window_begins_at_the_join),
         cmocka_unit_test(members_and_cursors_outlive_a_closing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -134,6 +134,12 @@ static inline struct moves ask_moves(struct world *world, struct thing *thing, u
     assert_true(world_wait(world, &moves.is_done));
     assert_int_equal(moves.err, ERR_OK);
     assert_true(moves.moved[2].read_ms == 0 && moves.moved[2].delivered_ms == 0);
+    for (int i = 0; i < 3; i++) {
+        const struct store_member *member =
+            members_find(&thing->people, (struct bytes[]){BYTES_LITERAL("a"), BYTES_LITERAL("b"),
+                                                          BYTES_LITERAL("x")}[i]);
+        assert_int_equal(moves.moved[i].joined, member == NULL ? 0 : member->joined);
+    }
     return moves;
 }
 
