@@ -137,6 +137,8 @@ must_use enum err cursor_read(const struct cursor_index *index, struct bytes use
 /* The message at `offset` was deleted: counts and lists say so, and it is unread for
  * nobody (unless the rules say otherwise).  Known while it is within the window. */
 void cursor_delete(struct cursor_index *index, uint64_t offset);
+/* What is below `offset` is kept nowhere any more; a lower value changes nothing. */
+void cursor_keep_from(struct cursor_index *index, uint64_t offset);
 /* Everything up to `offset` was deleted; known for ever. */
 void cursor_delete_to(struct cursor_index *index, uint64_t offset);
 /* The message at `offset` is the system's (somebody joined, a name changed): unread for
@@ -190,8 +192,10 @@ struct cursor_unread {
     uint64_t first;  /* the first of them; 0: none */
 };
 
-/* Computed from head and cursor.  What was deleted, or the system's, before the window
- * counts.  ERR_NOT_MEMBER. */
+/* Computed from head and cursor.  What was deleted, or the system's, counts for nobody while it
+ * is kept (cursor_keep_from) and among the newest `window` of the rules, and like any other
+ * message from then on: that is what an index made anew can find out, so all say the same.
+ * ERR_NOT_MEMBER. */
 must_use enum err cursor_unread(const struct cursor_index *index, struct bytes user,
                                 struct cursor_unread *unread);
 

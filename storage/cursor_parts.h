@@ -46,6 +46,7 @@ struct cursor_index {
     uint64_t head;
     uint64_t origin;
     uint64_t floor;      /* everything up to here was deleted */
+    uint64_t kept_from;  /* nothing below is kept anywhere */
     uint64_t joined_max; /* nobody in `late` joined later; 0: nobody is */
     const struct scan *scan;
     struct tally *tally; /* cursors of who is not hidden; NULL exactly when counts are scans */

@@ -126,6 +126,11 @@ void cursor_delete(struct cursor_index *index, uint64_t offset)
     if (voids != NULL) bit_set(voids->deleted, offset);
 }
 
+void cursor_keep_from(struct cursor_index *index, uint64_t offset)
+{
+    index->kept_from = max_u64(index->kept_from, offset);
+}
+
 void cursor_delete_to(struct cursor_index *index, uint64_t offset)
 {
     index->floor = max_u64(index->floor, min_u64(offset, index->head));
@@ -158,7 +163,9 @@ static uint64_t void_word(const struct cursor_index *index, uint64_t offset)
  * one of them, head + 1 for none. */
 static uint64_t voids_count(const struct cursor_index *index, uint64_t first, uint64_t *counting)
 {
-    uint64_t count = 0, from = max_u64(first, cursor_low(index));
+    uint64_t window = index->rules.window, low = max_u64(cursor_low(index), index->kept_from);
+    if (index->head > window) low = max_u64(low, index->head - window + 1);
+    uint64_t count = 0, from = max_u64(first, low);
     *counting = first < from ? first : 0;
     for (uint64_t offset = from; offset <= index->head;) {
         uint64_t end = min_u64(offset | 63, index->head); /* of this word */

@@ -58,6 +58,44 @@ static void note_kind(struct cursor_index *cursors, const struct publication *pu
     if (is_of_system(publication)) cursor_uncount(cursors, publication->offset);
 }
 
+/* What memory no longer held when the index was made. */
+struct older {
+    struct store_read read;
+    struct channel *channel;
+};
+
+static void on_older(struct store_read *read, enum err err, const struct publication *publications,
+                     uint32_t count)
+{
+    struct older *older = container_of(read, struct older, read);
+    struct channel *channel = older->channel;
+    struct cursor_index *cursors = channel->stored->cursors;
+    bool is_of_use = err == ERR_OK && channel->state == CHANNEL_LIVE && cursors != NULL;
+    for (uint32_t i = 0; is_of_use && i < count; i++) note_kind(cursors, &publications[i]);
+    mem_free(older);
+    channel->stored->ops--;
+    channel_settle(channel);
+}
+
+/* Members who came while the channel was open see what those see who load it later. */
+static void older_ask(struct channel *channel)
+{
+    const struct window *window = &channel->stored->window;
+    uint64_t reach = channel->shard->config->receipts_window_size, low = window->floor;
+    if (window->head > reach) low = max_u64(low, window->head - reach + 1);
+    if (low >= window_first(window)) return;
+    struct older *older = mem_alloc(sizeof *older);
+    older->channel = channel;
+    older->read = (struct store_read){
+        .channel = &channel->stored->store,
+        .since = low - 1,
+        .limit = (uint32_t)(window_first(window) - low),
+        .on_read = on_older,
+    };
+    channel->stored->ops++; /* it stays until then */
+    store_read(channel->shard->store, &older->read);
+}
+
 /* What the window holds, and what was removed, may be older than the first member. */
 static struct cursor_index *index_make(struct channel *channel)
 {
@@ -317,6 +355,7 @@ void channel_on_members(void *shard, struct store_channel *store,
     if (stored->cursors == NULL) {
         if (change->count == 0) return;
         index_make(channel);
+        older_ask(channel);
     }
     if (!is_delta) members_leave(channel, change);
     for (uint32_t i = 0; i < change->count; i++) member_take(channel, &change->list[i], change);
@@ -384,6 +423,7 @@ void receipt_state_of(const struct channel *channel, struct bytes user, struct r
 {
     const struct stored *stored = channel->stored;
     struct cursor_unread unread = {0};
+    if (stored->cursors != NULL) cursor_keep_from(stored->cursors, stored->window.floor);
     *state = (struct receipt_state){.channel = channel_name(channel), .err = ERR_NOT_MEMBER};
     if (stored->cursors == NULL || cursor_unread(stored->cursors, user, &unread) != ERR_OK) return;
     *state = (struct receipt_state){

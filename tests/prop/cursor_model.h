@@ -25,6 +25,7 @@ static struct model {
     struct model_user users[MODEL_USERS];
     uint32_t users_count, members;
     uint64_t head, floor, turns;
+    uint64_t kept_from;
     bool is_tracked; /* delivered cursors */
     struct cursor_rules rules;
     bool deleted[MODEL_FLAGS], uncounted[MODEL_FLAGS];
@@ -45,7 +46,7 @@ static void model_begin(uint32_t users_count, uint64_t head)
     model.users_count = users_count;
     model.members = 0;
     model.head = head;
-    model.floor = model.turns = 0;
+    model.floor = model.kept_from = model.turns = 0;
     model.is_tracked = false;
     model.rules = (struct cursor_rules){RECEIPT_WINDOW, 2000, 256, false, false};
 }
@@ -162,6 +163,8 @@ static uint32_t model_list(enum cursor_side side, uint64_t offset, uint32_t send
 static struct cursor_unread model_unread(const struct model_user *user)
 {
     uint64_t seen = user->mark > 0 ? user->mark - 1 : user->read, low = model_low();
+    if (model.head > model.rules.window) low = max_u64(low, model.head - model.rules.window + 1);
+    low = max_u64(low, model.kept_from);
     if (!model.rules.deleted_is_unread) seen = max_u64(seen, model.floor);
     struct cursor_unread unread = {.head = model.head, .read = user->read};
     unread.delivered = model_delivered(user);

@@ -286,8 +286,10 @@ static void step_void(struct rng *rng)
 {
     uint64_t offset = any_offset(rng), low = model_low();
     uint32_t what = (uint32_t)rng_below(rng, 20);
+    uint64_t kept_from = rng_chance(rng, 3) ? min_u64(offset, model.head + 1) : 0;
     bool is_known = offset >= low && offset <= model.head;
     for (uint32_t t = 0; t < TWINS; t++) {
+        cursor_keep_from(twins[t], kept_from);
         if (what == 0)
             cursor_delete_to(twins[t], offset);
         else if (what < 8)
@@ -295,6 +297,7 @@ static void step_void(struct rng *rng)
         else
             cursor_uncount(twins[t], offset);
     }
+    model.kept_from = max_u64(model.kept_from, kept_from);
     if (what == 0)
         model.floor = max_u64(model.floor, min_u64(offset, model.head));
     else if (is_known && what < 8)

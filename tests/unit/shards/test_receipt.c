@@ -290,6 +290,70 @@ static void removed_and_system_messages_are_told_apart(void **state)
     small_end(small);
 }
 
+static struct receipt_state state_of(struct small *small, struct bytes user)
+{
+    struct told told;
+    struct bytes channel = CHANNEL;
+    ask_states(small, user, &channel, 1, &told);
+    small_run(small);
+    return told.states[0];
+}
+
+static void say_for_the_system(struct small *small)
+{
+    struct told told;
+    struct letter_publish in = {.channel = CHANNEL,
+                                .publication = {.data = BYTES_LITERAL("1"),
+                                                .tags = BYTES_LITERAL("{\"system\":\"true\"}")}};
+    ask_publish(small, 0, in, &told);
+    small_run(small);
+    assert_int_equal(told.err, ERR_OK);
+}
+
+/* Whoever loads the channel later can know it of what is kept, so that is what holds for who
+ * has it in memory all the while: 50 messages here. */
+static void a_system_message_that_is_kept_no_more_counts(void **state)
+{
+    (void)state;
+    struct small *small = small_new(plain);
+    set_members(small, (struct bytes[]){A, B}, 2);
+    say_for_the_system(small);
+    say(small, A);
+    say_for_the_system(small);
+    for (int i = 3; i < 50; i++) say(small, A);
+    assert_int_equal(state_of(small, B).unread, 48);
+    assert_int_equal(state_of(small, B).first_unread, 2);
+    say(small, A);
+    assert_int_equal(state_of(small, B).unread, 50);
+    assert_int_equal(state_of(small, B).first_unread, 1);
+    say(small, A);
+    say(small, A);
+    assert_int_equal(state_of(small, B).unread, 53);
+    small_end(small);
+}
+
+/* Memory has four messages; the first member comes when what the system said is older. */
+static void the_first_member_knows_what_the_store_keeps(void **state)
+{
+    (void)state;
+    struct small *small = small_new(plain);
+    struct told told;
+    say_for_the_system(small);
+    for (int i = 0; i < 8; i++) say(small, A);
+    struct shard *shard = small->shards[0];
+    struct bytes users[] = {B};
+    struct member_join joins[] = {{.joined = 1}};
+    struct letter_members in = {
+        .channel = CHANNEL, .kind = MEMBERS_ADD, .users = users, .joins = joins, .count = 1};
+    in.call = small_call(small, 0, CHANNEL, &told);
+    call_post(shard, letter_pack_members(shard->post, small_home(CHANNEL), &in));
+    small_run(small);
+    assert_int_equal(told.err, ERR_OK);
+    assert_int_equal(state_of(small, B).unread, 8);
+    assert_int_equal(state_of(small, B).first_unread, 2);
+    small_end(small);
+}
+
 /* Also when that is so long ago that the index has forgotten when it was. */
 static void a_mark_from_before_the_window_begins_at_the_join(void **state)
 {
@@ -362,6 +426,8 @@ int main(void)
         cmocka_unit_test(removed_and_system_messages_are_told_apart),
         cmocka_unit_test(a_mark_of_unread_begins_at_the_join),
         cmocka_unit_test(a_mark_from_before_the_window_begins_at_the_join),
+        cmocka_unit_test(a_system_message_that_is_kept_no_more_counts),
+        cmocka_unit_test(the_first_member_knows_what_the_store_keeps),
         cmocka_unit_test(members_and_cursors_outlive_a_closing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
