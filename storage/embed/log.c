@@ -253,7 +253,7 @@ static enum err files_make(struct log_files *files)
     if (files->recycled != NULL) TRY(files_tell(files, files->first, files->told.last));
     TRY(segment_prepare(made, log->directory, log->incarnation, files->recycled));
     /* Needed before a batch is in it.  If that fails it stays: it may have been told. */
-    return files_tell(files, files->first, made->number);
+    return files_tell(files, files->first, files->named = made->number);
 }
 
 static void files_run(struct job *job, uint32_t thread)
@@ -347,12 +347,14 @@ static void shardlog_prepare(struct shardlog *log, uint64_t needed)
     /* "written": the kernel is to have it, not the device. */
     made->is_direct = log->is_durable;
     made->number = before + 1;
+    made->is_told = made->number == log->files.named;
     made->size = SEGMENT_SIZE_MAX;
     if (growth < 8)
         made->size = min_u64(SEGMENT_SIZE_MAX, (uint64_t)SEGMENT_SIZE_MIN << 2 * growth);
     made->size = max_u64(made->size, round_up(needed + SEGMENT_STEP, 4096));
     log->files.made = made;
-    struct list *spare = list_is_empty(&log->spare) ? NULL : log->spare.next;
+    bool has_spare = !made->is_told && !list_is_empty(&log->spare);
+    struct list *spare = has_spare ? log->spare.next : NULL;
     if (spare != NULL && container_of(spare, struct segment, link)->size == made->size) {
         list_remove(spare);
         log->spares--;

@@ -95,6 +95,7 @@ struct log_files {
     struct made told;         /* as it is on disk; the job's own */
     uint64_t first;           /* files below are not needed any more */
     uint64_t acked;           /* the last batch that was acknowledged */
+    uint64_t named;           /* the newest file that the record may name */
     enum err err;
     bool is_under_way;
     bool is_gone; /* the file `gone` is not where it was made, or was not; for good */

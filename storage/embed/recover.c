@@ -179,18 +179,22 @@ static void recover_mark(struct recover *recover, const struct segment *segment,
                          struct bytes rest)
 {
     static const uint8_t zeroes[BATCH_HEAD];
-    if (recover->is_bad) return; /* the first place is the one to tell */
     size_t size = min_u64(rest.size, sizeof zeroes);
     struct reader reader = reader_of(rest);
     (void)read_u64(&reader); /* magic, size */
     uint64_t log = read_u64(&reader);
     uint64_t number = read_u64(&reader);
-    recover->is_bad = true;
-    recover->bad_at = at;
-    memcpy(recover->bad_path, segment->path, sizeof recover->bad_path);
     /* Zeroes, or what a recycled file held before: nothing was torn there. */
     bool is_stale = !reader.failed && log == recover->log && number < recover->wanted;
-    recover->is_torn = size > 0 && memcmp(rest.at, zeroes, size) != 0 && !is_stale;
+    bool is_torn = size > 0 && memcmp(rest.at, zeroes, size) != 0 && !is_stale;
+    /* The first place is the one to tell; but where a file was only not filled to its end
+     * it is at the begin of the next that something is not whole. */
+    bool is_later = is_torn && !recover->is_torn && strcmp(recover->bad_path, segment->path) != 0;
+    if (recover->is_bad && !is_later) return;
+    recover->is_bad = true;
+    recover->is_torn = is_torn;
+    recover->bad_at = at;
+    memcpy(recover->bad_path, segment->path, sizeof recover->bad_path);
 }
 
 /* Whole batches, and yet they cannot be: written by something else, or behind an

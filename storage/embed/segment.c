@@ -79,7 +79,7 @@ static enum err segment_fail(struct segment *segment, const char *what, int64_t 
               strerrordesc_np((int)-result));
     if (segment->file >= 0) disk_close(segment->file);
     segment->file = -1;
-    (void)!disk_unlink(segment->path);
+    if (!segment->is_told) (void)!disk_unlink(segment->path);
     return ERR_IO;
 }
 

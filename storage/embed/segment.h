@@ -49,6 +49,9 @@ struct segment {
     const uint8_t *salt; /* of a sealed log, else NULL */
     bool is_stepped;     /* batches stand at multiples of SEGMENT_STEP */
     bool is_direct;      /* its batches are to go past the page cache, where that is possible */
+    /* DIR/made may name it: it stays when it cannot be prepared, and comes from no recycled
+     * one, whose head counts only once it is written. */
+    bool is_told;
     char path[SEGMENT_PATH_SIZE];
 };
 

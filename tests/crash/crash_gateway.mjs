@@ -27,6 +27,7 @@ import { flip, tear } from './damage.mjs';
 
 const CHANNELS = 6;
 const OVERLAP = 50; // of what an audit read before
+const PREVIOUS_KEYS = 8; // that a gateway takes; no round is long enough for it to need one no more
 
 /** What each planted fault must be called. */
 const FAULTS = {
@@ -96,7 +97,8 @@ class Scene {
       ? { storage: { engine: 'redis' }, redis: this.redis.patient }
       : { storage: { engine: 'embedded', path: join(this.gateway.dir, 'data') } };
     // In some runs sealed from a life on, and the key rotates.
-    if (this.isSealing && this.random(this.keys.length === 0 ? 3 : 20) === 0) this.keys.unshift(randomBytes(32).toString('hex'));
+    if (this.isSealing && this.keys.length <= PREVIOUS_KEYS && this.random(this.keys.length === 0 ? 3 : 20) === 0)
+      this.keys.unshift(randomBytes(32).toString('hex'));
     if (this.keys.length > 0) Object.assign(storage.storage, { key: this.keys[0], previous_keys: this.keys.slice(1).join(',') });
     Object.assign(storage.storage, {
       window_size: [1, 50, 1000][this.random(3)],

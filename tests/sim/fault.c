@@ -47,7 +47,7 @@ void __wrap_letter_post(struct post *post, struct letter *letter);
 void __wrap_letter_post(struct post *post, struct letter *letter)
 {
     if (letter->kind == LETTER_FRAME && letter->to != letter->from &&
-        strikes(FAULT_DROP_LETTER, 500))
+        strikes(FAULT_DROP_LETTER, 100))
         return;
     __real_letter_post(post, letter);
 }
