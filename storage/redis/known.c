@@ -1,6 +1,9 @@
-/* Out of order an answer may bring an older lineage or generation than the one that is
- * known; that proves no more than it did. */
+/* Out of order an answer may bring an older lineage than the one that is known; that proves
+ * no more than it did.  One of an older epoch is passed over: of what was replaced a script
+ * that knows it makes another generation, so this one did not know it yet. */
 #include "storage/redis/known.h"
+
+#include <stdlib.h>
 
 #include "core/check.h"
 #include "core/mem.h"
@@ -59,6 +62,53 @@ void known_write(const struct link *link, uint32_t partition, struct writer *wri
     write_text(writer, known->lineage);
     write_text(writer, " ");
     write_decimal(writer, known->count);
+    const struct replaced *replaced = redis->partitions[partition].replaced;
+    for (uint32_t i = 0; replaced != NULL && i < replaced->count; i++) {
+        write_text(writer, " ");
+        write_text(writer, replaced->epochs[i]);
+    }
+}
+
+static bool is_of_letters(const char *epoch, const char *other)
+{
+    size_t size = strcspn(epoch, ".");
+    return size == strcspn(other, ".") && memcmp(epoch, other, size) == 0;
+}
+
+static uint64_t generation_of(const char *epoch)
+{
+    const char *at = epoch + strcspn(epoch, ".");
+    return *at == '.' ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+/* Data of other letters took the place of `epoch`: the latest stands last. */
+static void replaced_note(struct redis_partition *partition, const char *epoch)
+{
+    if (partition->replaced == NULL) partition->replaced = mem_alloc(sizeof *partition->replaced);
+    struct replaced *replaced = partition->replaced;
+    uint32_t at = 0;
+    while (at < replaced->count && !is_of_letters(replaced->epochs[at], epoch)) at++;
+    if (at == replaced->count && at == KNOWN_REPLACED_MAX) at = 0;
+    if (at < replaced->count) {
+        size_t left = replaced->count - at - 1;
+        memmove(replaced->epochs[at], replaced->epochs[at + 1], left * sizeof *replaced->epochs);
+        replaced->count--;
+    }
+    check(replaced->count < KNOWN_REPLACED_MAX);
+    memcpy(replaced->epochs[replaced->count++], epoch, strlen(epoch) + 1);
+}
+
+/* What the script would have made another generation of, had it known what we know now. */
+static bool is_outdated(const struct redis_partition *partition, const char *epoch)
+{
+    const struct replaced *replaced = partition->replaced;
+    const char *known = partition->known->epoch;
+    if (is_of_letters(known, epoch)) return generation_of(epoch) < generation_of(known);
+    for (uint32_t i = 0; replaced != NULL && i < replaced->count; i++) {
+        if (is_of_letters(replaced->epochs[i], epoch))
+            return generation_of(epoch) <= generation_of(replaced->epochs[i]);
+    }
+    return false;
 }
 
 static bool is_same_life(const struct position *a, const struct position *b)
@@ -69,12 +119,17 @@ static bool is_same_life(const struct position *a, const struct position *b)
 void known_learn(struct redis_store *redis, uint32_t partition, const struct position *position,
                  uint64_t count)
 {
-    struct position **known = &redis->partitions[partition].known;
+    struct redis_partition *at = &redis->partitions[partition];
     check(position->epoch[0] != 0 && position->lineage[0] != 0);
-    if (*known == NULL) *known = mem_alloc(sizeof **known);
-    if (is_same_life(*known, position)) count = max_u64(count, (*known)->count);
-    **known = *position;
-    (*known)->count = count;
+    if (at->known == NULL)
+        at->known = mem_alloc(sizeof *at->known);
+    else if (is_outdated(at, position->epoch))
+        return;
+    else if (!is_of_letters(at->known->epoch, position->epoch))
+        replaced_note(at, at->known->epoch);
+    if (is_same_life(at->known, position)) count = max_u64(count, at->known->count);
+    *at->known = *position;
+    at->known->count = count;
 }
 
 bool known_doubts(const struct redis_store *redis, uint32_t partition,
@@ -101,6 +156,8 @@ void known_vouch(struct redis_server *server)
 
 void known_fini(struct redis_store *redis)
 {
-    for (uint32_t i = 0; i < redis->node->options.partitions; i++)
+    for (uint32_t i = 0; i < redis->node->options.partitions; i++) {
         mem_free(redis->partitions[i].known);
+        mem_free(redis->partitions[i].replaced);
+    }
 }

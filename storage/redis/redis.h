@@ -165,6 +165,7 @@ struct redis_partition {
     uint32_t appends;            /* calls of records under way, but for those of flights */
     struct list held;            /* struct append_call, behind them; empty while there is none */
     struct position *known;      /* known.c; NULL: nothing */
+    struct replaced *replaced;   /* known.c; NULL: nothing was */
     uint64_t looked_ms;          /* the last look of the sweep; 0: none yet */
     bool is_arrived;             /* the server is another one for it since it was vouched for */
 };

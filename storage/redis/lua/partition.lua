@@ -30,7 +30,8 @@
 --         was waited for; r and its run id when it took over from nobody: the same
 --         process, once promoted, forgets that an hour after its last replica went.
 --         What was restarted unseen may hold older data.  Behind it the epoch,
---         lineage and count that the node knows, unless it knows none
+--         lineage and count that the node knows, unless it knows none, and behind
+--         that the last epochs of other letters that it saw replaced
 -- ARGV[3] letters for a new epoch, or generation
 -- ARGV[4] '1': the lineage was read moments ago, so a difference is the server's
 --         doing; otherwise the node must read it again first.  Behind the 1, each
@@ -43,8 +44,8 @@ local meta = KEYS[1]
 local base = string.sub(meta, 1, -5)
 local call = redis.call
 
-local partitions, vouched, known_epoch, known_lineage, known_count =
-  string.match(ARGV[2], '^(%d+) ?(%S*) ?(%S*) ?(%S*) ?(%d*)$')
+local partitions, vouched, known_epoch, known_lineage, known_count, gone =
+  string.match(ARGV[2], '^(%d+) ?(%S*) ?(%S*) ?(%S*) ?(%d*)(.*)$')
 known_count = tonumber(known_count)
 
 local epoch, lineage, count, sure, waits, made_with, past
@@ -76,13 +77,26 @@ local function position()
 end
 
 -- The number alone would not do: it is stored with the data, and older data that took
--- over counts from an older one, to what another server has given before.
+-- over counts from an older one, to what another server has given before.  `highest` is
+-- what a node knows of these letters.
+local highest = 0
 local function raise_generation()
   local letters, generation = string.match(epoch, '^(%a+)%.(%d+)')
-  epoch = letters .. '.' .. digits(generation + 1) .. ARGV[3]
+  epoch = letters .. '.' .. digits(math.max(generation, highest) + 1) .. ARGV[3]
   count = count + 1
   sure, waits, past = count, 'w', ''
   write_epoch()
+end
+
+-- The node saw this replaced by data of other letters: that is gone, if this is here again.
+local function is_gone(letters, generation)
+  for gone_letters, gone_generation in string.gmatch(gone, ' (%a+)%.(%d+)') do
+    if gone_letters == letters then
+      highest = tonumber(gone_generation)
+      return highest >= tonumber(generation)
+    end
+  end
+  return false
 end
 
 -- The node knows more than there is, or what came after this.  Without a loss a count
@@ -99,8 +113,12 @@ local function is_short()
   if known_epoch == epoch then return known_count > least end
   local letters, generation = string.match(epoch, '^(%a+)%.(%d+)')
   local known_letters, known_generation = string.match(known_epoch, '^(%a+)%.(%d+)')
-  if known_letters == letters then return tonumber(known_generation) > tonumber(generation) end
-  return was_before -- emptied since, unless this was here before that
+  if known_letters == letters then
+    highest = tonumber(known_generation)
+    return highest > tonumber(generation)
+  end
+  -- Emptied since, unless this was here before that.
+  return was_before or is_gone(letters, generation)
 end
 
 -- The same data on another server.

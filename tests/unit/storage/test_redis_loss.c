@@ -136,6 +136,108 @@ static void data_from_before_it_was_emptied_is_told(void **state)
     world_end(world);
 }
 
+/* --- other data for a while ------------------------------------------------------------------ */
+
+static uint32_t losses(const struct world *world)
+{
+    uint32_t count = 0;
+    for (uint32_t n = 0; n < NODES; n++)
+        for (uint32_t r = 0; r < ROOMS; r++) count += world->rooms[n][r].lost;
+    return count;
+}
+
+static void say_port(struct redis_world *redis, uint16_t port)
+{
+    char text[64];
+    snprintf(text, sizeof text, "CONFIG SET port %u", port);
+    assert_string_equal(redis_say(redis, text), "+OK");
+    redis->port = port;
+}
+
+/* The other server takes this one's port; both run on. */
+static void change_places(struct world *world, struct redis_world *other)
+{
+    struct redis_world *here = &world->redis;
+    const uint16_t port = here->port, aside = redis_free_port();
+    struct redis_world was = *here;
+    say_port(&was, aside);
+    say_port(other, port);
+    here->pid = other->pid;
+    memcpy(here->path, other->path, sizeof here->path);
+    *other = was;
+    redis_say(other, "CLIENT KILL TYPE normal SKIPME yes");
+    redis_say(other, "CLIENT KILL TYPE pubsub");
+}
+
+static void load_unchecked(struct world *world)
+{
+    world->next_number = 0; /* in no data that is kept */
+    memset(world->offsets, 0, sizeof world->offsets);
+    load(world, 60, NULL);
+}
+
+/* Everybody was told, and all go on in one epoch that is not the old one, once. */
+static void check_went_on(struct world *world, char epochs[ROOMS][EPOCH_MAX + 1])
+{
+    turn_until(world, losses(world) >= 2 * NODES * ROOMS);
+    turn_for(world, 1200);
+    char after[ROOMS][EPOCH_MAX + 1];
+    for (uint32_t r = 0; r < ROOMS; r++) {
+        const struct store_channel *here = &world->rooms[0][r].channel;
+        assert_string_not_equal(epochs[r], here->epoch);
+        assert_string_equal(here->epoch, world->rooms[1][r].channel.epoch);
+        memcpy(after[r], here->epoch, sizeof after[r]);
+    }
+    uint32_t count = losses(world);
+    load_unchecked(world);
+    turn_for(world, 1200);
+    assert_int_equal(losses(world), count);
+    for (uint32_t r = 0; r < ROOMS; r++)
+        assert_string_equal(after[r], world->rooms[0][r].channel.epoch);
+}
+
+/* What was acknowledged by the other one is gone, and so is who trusted the first meanwhile. */
+static void a_server_that_was_replaced_and_comes_back_is_told(void **state)
+{
+    (void)state;
+    struct redis_world other;
+    char epochs[ROOMS][EPOCH_MAX + 1];
+    struct world *world = world_begin();
+    redis_begin_with(&other, &(struct redis_world){0});
+    load(world, 60, NULL);
+    check_exactly_once(world);
+    for (uint32_t r = 0; r < ROOMS; r++)
+        memcpy(epochs[r], world->rooms[0][r].channel.epoch, sizeof epochs[r]);
+    change_places(world, &other);
+    turn_until(world, losses(world) == NODES * ROOMS);
+    load_unchecked(world);
+    change_places(world, &other);
+    check_went_on(world, epochs);
+    world_end(world);
+    redis_end(&other);
+}
+
+/* Into the process that runs, key by key, when everybody has seen that it was empty. */
+static void older_data_that_is_restored_without_a_restart_is_told(void **state)
+{
+    (void)state;
+    char epochs[ROOMS][EPOCH_MAX + 1];
+    struct world *world = world_begin();
+    load(world, 60, NULL);
+    check_exactly_once(world);
+    redis_say(&world->redis, "EVAL for\t_,k\tin\tipairs(redis.call('KEYS','*'))do\t"
+                             "redis.call('COPY',k,k,'DB',1)end 0");
+    load(world, 60, NULL);
+    check_exactly_once(world);
+    for (uint32_t r = 0; r < ROOMS; r++)
+        memcpy(epochs[r], world->rooms[0][r].channel.epoch, sizeof epochs[r]);
+    assert_string_equal(redis_say(&world->redis, "FLUSHDB"), "+OK");
+    turn_until(world, losses(world) == NODES * ROOMS);
+    assert_string_equal(redis_say(&world->redis, "SWAPDB 0 1"), "+OK");
+    check_went_on(world, epochs);
+    world_end(world);
+}
+
 /* --- fail-overs ------------------------------------------------------------------------------ */
 
 /* The replica takes the primary's place and its port; the primary comes back behind it. */
@@ -153,14 +255,6 @@ static void fail_over(struct world *world)
     memcpy(world->replica.path, dead.path, sizeof dead.path);
     world->replica.primary_port = dead.port;
     redis_start(&world->replica);
-}
-
-static uint32_t losses(const struct world *world)
-{
-    uint32_t count = 0;
-    for (uint32_t n = 0; n < NODES; n++)
-        for (uint32_t r = 0; r < ROOMS; r++) count += world->rooms[n][r].lost;
-    return count;
 }
 
 static void who_waits_for_every_replica_is_told_of_no_fail_over(void **state)
@@ -358,6 +452,8 @@ int main(void)
         cmocka_unit_test(older_data_is_told_where_nothing_was_open),
         cmocka_unit_test(whoever_knows_more_tells_the_others),
         cmocka_unit_test(data_from_before_it_was_emptied_is_told),
+        cmocka_unit_test(a_server_that_was_replaced_and_comes_back_is_told),
+        cmocka_unit_test(older_data_that_is_restored_without_a_restart_is_told),
         cmocka_unit_test(who_waits_for_every_replica_is_told_of_no_fail_over),
         cmocka_unit_test(a_first_replica_that_takes_over_soon_is_no_loss),
         cmocka_unit_test(what_is_there_is_confirmed_for_who_opens),
