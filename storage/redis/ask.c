@@ -10,6 +10,8 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "storage/redis/refusal.h"
+#include "storage/redis/slots.h"
 #include "storage/redis/wrap.h"
 
 static uint64_t now_ms(void)
@@ -52,7 +54,11 @@ struct ask {
     struct wrap wrap;
     struct hello hello;
     struct resp_in *in;
-    char problem[HELLO_PROBLEM_MAX]; /* of TLS, or "" */
+    bool is_asking;          /* the key is on its way to this server: ASKING comes first */
+    bool is_elsewhere;       /* the key is not here … */
+    struct redis_place next; /* … but there; an address of no size: nobody says where */
+    bool is_next_asking;
+    char problem[HELLO_PROBLEM_MAX]; /* of TLS, or what the server refused, or "" */
 };
 
 static void ask_send(struct ask *ask, struct resp_out *out)
@@ -117,6 +123,32 @@ static const struct reply *ask_reply(struct ask *ask)
     return NULL;
 }
 
+static void ask_write(const struct ask *ask, struct resp_out *out)
+{
+    if (ask->is_asking) {
+        resp_begin(out, 1);
+        resp_text(out, "ASKING");
+    }
+    ask->question->write(ask->options, out);
+}
+
+static enum err ask_take(struct ask *ask, const struct reply *reply)
+{
+    const struct ask_question *question = ask->question;
+    uint32_t slot;
+    enum err err = ERR_STORE_DOWN;
+    ask->is_elsewhere = question->is_keyed && refusal_of(reply) == REFUSAL_ELSEWHERE;
+    if (!ask->is_elsewhere) {
+        err = question->take(question->context, ask->place, reply);
+    } else if (slots_moved_read(reply->text, ask->place, &slot, &ask->next) != ERR_OK) {
+        ask->is_next_asking = slots_ask_read(reply->text, ask->place, &slot, &ask->next) == ERR_OK;
+        if (!ask->is_next_asking) ask->next = (struct redis_place){0};
+    }
+    if (err != ERR_OK && reply->type == REPLY_ERROR)
+        refusal_write(ask->place->text, reply->text, ask->problem, sizeof ask->problem);
+    return err;
+}
+
 static enum err ask_dialogue(struct ask *ask)
 {
     struct resp_out out = {0};
@@ -126,15 +158,16 @@ static enum err ask_dialogue(struct ask *ask)
     if (ask->error != 0) return ERR_STORE_DOWN;
     hello_write(&ask->hello, ask->options, ask->place,
                 question == NULL ? LINK_COMMANDS : question->role, false, &out);
-    if (question != NULL) question->write(ask->options, &out);
+    if (question != NULL) ask_write(ask, &out);
     ask_send(ask, &out);
     resp_fini(&out);
     const struct reply *reply = NULL;
     while (!hello_is_done(&ask->hello) && (reply = ask_reply(ask)) != NULL)
         TRY(hello_take(&ask->hello, reply));
     if (question == NULL || ask->error != 0) return ERR_OK;
+    if (ask->is_asking && ask_reply(ask) == NULL) return ERR_OK;
     reply = ask_reply(ask);
-    return reply == NULL ? ERR_OK : question->take(question->context, ask->place, reply);
+    return reply == NULL ? ERR_OK : ask_take(ask, reply);
 }
 
 static enum err ask_once(struct ask *ask, char problem[HELLO_PROBLEM_MAX])
@@ -163,6 +196,9 @@ static enum err ask_once(struct ask *ask, char problem[HELLO_PROBLEM_MAX])
                  ask->options->mode == CONFIG_REDIS_STANDALONE ? "address" : "addresses");
     } else if (err != ERR_OK) {
         memcpy(problem, ask->hello.problem, HELLO_PROBLEM_MAX);
+        if (problem[0] == 0)
+            snprintf(problem, HELLO_PROBLEM_MAX, "Redis at %s gave an answer of no use: %s",
+                     ask->place->text, err_text(err));
     }
     return err;
 }
@@ -170,9 +206,21 @@ static enum err ask_once(struct ask *ask, char problem[HELLO_PROBLEM_MAX])
 enum err ask_question(const struct redis_options *options, const struct redis_place *place,
                       const struct ask_question *question, char problem[HELLO_PROBLEM_MAX])
 {
-    struct ask ask = {.options = options, .place = place, .question = question};
+    uint64_t due_ms = now_ms() + options->connect_timeout_ms;
+    struct redis_place at = *place;
+    bool is_asking = false, is_away = false;
     check(question->write != NULL && question->take != NULL);
-    return ask_once(&ask, problem);
+    for (;;) {
+        struct ask ask = {
+            .options = options, .place = &at, .question = question, .is_asking = is_asking};
+        enum err err = ask_once(&ask, problem);
+        bool may_change = err == ERR_STORE_DOWN && (ask.is_elsewhere || is_away);
+        if (!may_change || now_ms() >= due_ms) return err;
+        is_away = ask.next.address.size > 0;
+        is_asking = is_away && ask.is_next_asking;
+        at = is_away ? ask.next : *place;
+        poll(NULL, 0, ASK_MOVING_MS);
+    }
 }
 
 enum err ask_hello(const struct redis_options *options, const struct redis_place *place,

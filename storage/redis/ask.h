@@ -6,7 +6,7 @@
  *
  * Thread:  any; blocks for at most `patience_ms`, longer only while the server
  *          says that it is loading its data (ASK_LOADING_MS).
- * Tests:   tests/unit/storage/test_redis.c
+ * Tests:   tests/unit/storage/test_redis.c, tests/unit/storage/test_redis_cluster.c
  */
 #pragma once
 
@@ -14,6 +14,8 @@
 
 #define ASK_LOADING_MS 60000
 #define ASK_PAUSE_MS   50
+/* The same for a key whose slot is on the move. */
+#define ASK_MOVING_MS  20
 
 /* One question of one word list, after the hello of its role. */
 struct ask_question {
@@ -22,6 +24,9 @@ struct ask_question {
     /* Takes the answer, borrowed; what it returns is what ask_question returns. */
     enum err (*take)(void *context, const struct redis_place *place, const struct reply *reply);
     void *context;
+    /* It names a key: in a Cluster it goes where MOVED or ASK say that this is, and is asked
+     * again while nobody takes it, for redis.connect_timeout. */
+    bool is_keyed;
 };
 
 /* Connects, says hello, fills `server` and hangs up; a server that does not answer is asked
@@ -29,7 +34,7 @@ struct ask_question {
 must_use enum err ask_hello(const struct redis_options *options, const struct redis_place *place,
                             uint64_t patience_ms, struct hello_server *server,
                             char problem[HELLO_PROBLEM_MAX]);
-/* Connects, asks once and hangs up; `problem` is filled when it cannot be asked. */
+/* Connects, asks once and hangs up; with an error there is a sentence in `problem`. */
 must_use enum err ask_question(const struct redis_options *options, const struct redis_place *place,
                                const struct ask_question *question,
                                char problem[HELLO_PROBLEM_MAX]);

@@ -51,7 +51,7 @@ static enum err take_primary(void *context, const struct redis_place *asked,
 
 static enum err find_primary(struct redis_node *node, char problem[HELLO_PROBLEM_MAX])
 {
-    struct ask_question question = {LINK_SENTINEL, sentinel_write, take_primary, node};
+    struct ask_question question = {LINK_SENTINEL, sentinel_write, take_primary, node, false};
     const struct redis_options *options = &node->options;
     enum err err = ERR_STORE_DOWN;
     node->place = (struct redis_place){0};
@@ -93,12 +93,36 @@ static enum err partitions_take(void *context, const struct redis_place *asked,
     return hello_hear_partitions(answer->options, asked, reply, answer->problem);
 }
 
+static void witness_write(const struct redis_options *options, struct resp_out *out)
+{
+    hello_ask_witness(options, out);
+}
+
+static enum err witness_take(void *context, const struct redis_place *asked,
+                             const struct reply *reply)
+{
+    struct partitions_answer *answer = context;
+    return hello_hear_witness(answer->options, asked, reply, answer->problem);
+}
+
+/* A hello passes over a key that is elsewhere (hello.c); a slot on the move has it where only
+ * ASK leads to. */
+static enum err witness_ask(struct redis_node *node, char problem[HELLO_PROBLEM_MAX])
+{
+    struct partitions_answer answer = {.options = &node->options};
+    struct ask_question question = {LINK_COMMANDS, witness_write, witness_take, &answer, true};
+    enum err err = ask_question(&node->options, &node->witness, &question, problem);
+    if (answer.problem[0] != 0) memcpy(problem, answer.problem, HELLO_PROBLEM_MAX);
+    return err;
+}
+
 /* Everything that could speak against our number was asked before. */
 static enum err partitions_fix(struct redis_node *node, char problem[HELLO_PROBLEM_MAX])
 {
     struct partitions_answer answer = {.options = &node->options};
     if (node->options.mode != CONFIG_REDIS_CLUSTER) node->witness = node->place;
-    struct ask_question question = {LINK_COMMANDS, partitions_write, partitions_take, &answer};
+    struct ask_question question = {LINK_COMMANDS, partitions_write, partitions_take, &answer,
+                                    true};
     enum err err = ask_question(&node->options, &node->place, &question, problem);
     if (answer.problem[0] != 0) memcpy(problem, answer.problem, HELLO_PROBLEM_MAX);
     return err;
@@ -146,13 +170,14 @@ static enum err owners_ask(struct redis_node *node, const struct redis_place *se
     node->place = owner->place;
     node->witness = witness->place;
     if (witness != owner) TRY(ask_hello(&node->options, &witness->place, 0, &said, problem));
-    return ask_hello(&node->options, &node->place, 0, &node->server, problem);
+    TRY(ask_hello(&node->options, &node->place, 0, &node->server, problem));
+    return witness_ask(node, problem);
 }
 
 static enum err view_ask(struct redis_node *node, const struct redis_place *seed,
                          char problem[HELLO_PROBLEM_MAX])
 {
-    struct ask_question question = {LINK_SEED, write_nodes, take_view, node};
+    struct ask_question question = {LINK_SEED, write_nodes, take_view, node, false};
     enum err err = ask_question(&node->options, seed, &question, problem);
     if (err == ERR_UNSUPPORTED)
         snprintf(problem, HELLO_PROBLEM_MAX,

@@ -72,7 +72,7 @@ static void write_partitions(const struct redis_options *options, struct resp_ou
 }
 
 /* Every partition knows the number too; this one is written to as soon as a node runs. */
-static void write_witness(const struct redis_options *options, struct resp_out *out)
+void hello_ask_witness(const struct redis_options *options, struct resp_out *out)
 {
     resp_begin(out, 3);
     resp_text(out, "HGET");
@@ -120,7 +120,7 @@ static void write_step(enum step step, const struct hello *hello, struct resp_ou
     case STEP_INFO: hello_ask_info(out); return;
     case STEP_CONFIG: hello_ask_config(out); return;
     case STEP_PARTITIONS: write_partitions(options, out); return;
-    case STEP_WITNESS: write_witness(options, out); return;
+    case STEP_WITNESS: hello_ask_witness(options, out); return;
     default:
         check(step >= STEP_LOAD && step < STEP_COUNT);
         resp_begin(out, 3);
@@ -312,15 +312,15 @@ enum err hello_hear_partitions(const struct redis_options *options, const struct
 }
 
 /* "<epoch> <lineage> <count> <sure> <letter><partitions> …"; lua/partition.lua */
-static enum err take_witness(struct hello *hello, const struct reply *reply)
+enum err hello_hear_witness(const struct redis_options *options, const struct redis_place *place,
+                            const struct reply *reply, char problem[HELLO_PROBLEM_MAX])
 {
     struct bytes text = reply_text(reply);
     size_t at = 0, end;
     for (uint32_t words = 0; at < text.size && words < 4; at++) words += text.at[at] == ' ';
     for (end = ++at; end < text.size && text.at[end] != ' ';) end++;
     if (at >= text.size) return ERR_OK;
-    return judge_partitions(hello->options, hello->place, bytes_of(text.at + at, end - at),
-                            hello->problem);
+    return judge_partitions(options, place, bytes_of(text.at + at, end - at), problem);
 }
 
 static enum err take_digest(struct hello *hello, enum script script, const struct reply *reply)
@@ -379,7 +379,9 @@ enum err hello_take(struct hello *hello, const struct reply *reply)
     case STEP_PARTITIONS:
         TRY(judge_partitions(hello->options, hello->place, reply_text(reply), hello->problem));
         break;
-    case STEP_WITNESS: TRY(take_witness(hello, reply)); break;
+    case STEP_WITNESS:
+        TRY(hello_hear_witness(hello->options, hello->place, reply, hello->problem));
+        break;
     default:
         if (step >= STEP_LOAD) TRY(take_digest(hello, (enum script)(step - STEP_LOAD), reply));
         break;

@@ -95,3 +95,8 @@ void hello_ask_partitions(const struct redis_options *options, struct resp_out *
 must_use enum err hello_hear_partitions(const struct redis_options *options,
                                         const struct redis_place *place, const struct reply *reply,
                                         char problem[HELLO_PROBLEM_MAX]);
+/* The same of what the first partition says; nothing there is no objection. */
+void hello_ask_witness(const struct redis_options *options, struct resp_out *out);
+must_use enum err hello_hear_witness(const struct redis_options *options,
+                                     const struct redis_place *place, const struct reply *reply,
+                                     char problem[HELLO_PROBLEM_MAX]);

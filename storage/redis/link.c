@@ -214,7 +214,8 @@ static void note_refusal(struct link *link, const struct link_call *call, struct
 /* The call did not run, and nobody can help it. */
 static void take_down(struct link *link, struct link_call *call, const struct reply *reply)
 {
-    note_refusal(link, call, reply->text);
+    if (!call->is_roaming || refusal_of(reply) != REFUSAL_ELSEWHERE)
+        note_refusal(link, call, reply->text);
     call_end(link, call, ERR_STORE_DOWN, NULL);
 }
 

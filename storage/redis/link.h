@@ -47,6 +47,7 @@ struct link_call {
     uint64_t limit_ms; /* of route.c: however often it is written, it ends by then */
     bool is_single;    /* of route.c: it names one key, which is whole wherever it is */
     bool is_optional;  /* Redis may refuse it, and nobody minds */
+    bool is_roaming;   /* without a route: that its key is elsewhere is no refusal */
     uint64_t due_ms;   /* while unwritten: ERR_STORE_DOWN from then on; then: when it was written */
     /* Writes exactly one command; may run again when the first had no effect. */
     void (*write)(struct link_call *call, struct link *link, struct resp_out *out);

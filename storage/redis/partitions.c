@@ -17,6 +17,7 @@ static void call_on_end(struct link_call *call, enum err err, const struct reply
     char problem[HELLO_PROBLEM_MAX] = "";
     bool was_other = redis->is_partitions_other;
     redis->is_partitions_calling = false;
+    if (err != ERR_OK) route_want(redis);                    /* its slot may have moved */
     if (err != ERR_OK || reply->type == REPLY_ERROR) return; /* asked again soon */
     redis->is_partitions_other =
         hello_hear_partitions(&redis->node->options, &redis->root->place, reply, problem) != ERR_OK;
@@ -30,6 +31,6 @@ void partitions_look(struct redis_store *redis)
     if (redis->is_partitions_calling) return;
     redis->is_partitions_calling = true;
     redis->partitions_call =
-        (struct link_call){.route = 0, .write = call_write, .on_end = call_on_end};
+        (struct link_call){.is_roaming = true, .write = call_write, .on_end = call_on_end};
     link_call(link, &redis->partitions_call, link_due_ms(link));
 }

@@ -57,7 +57,7 @@ static enum err check_take(void *context, const struct redis_place *asked,
 enum err sealed_check(struct redis_node *node, char problem[HELLO_PROBLEM_MAX])
 {
     struct sealed_answer answer = {.node = node};
-    struct ask_question question = {LINK_COMMANDS, check_write, check_take, &answer};
+    struct ask_question question = {LINK_COMMANDS, check_write, check_take, &answer, true};
     enum err err = ask_question(&node->options, &node->witness, &question, problem);
     if (answer.problem[0] != 0) memcpy(problem, answer.problem, HELLO_PROBLEM_MAX);
     return err;

@@ -48,36 +48,49 @@ static void load_for(struct world *world, uint32_t turns)
     for (uint32_t i = 0; i < turns; i++) load_turn(world, ASKS_MAX);
 }
 
+static void slot_say(struct redis_world *redis, uint32_t slot, const char *word,
+                     struct redis_world *other)
+{
+    char text[256], id[64];
+    snprintf(id, sizeof id, "%.40s", redis_cli(other, "CLUSTER MYID"));
+    snprintf(text, sizeof text, "CLUSTER SETSLOT %u %s %s", slot, word, id);
+    assert_string_equal(redis_cli(redis, text), "OK");
+}
+
+/* From now on the slot is on its way. */
+static void slot_begin(uint32_t slot, struct redis_world *from, struct redis_world *to)
+{
+    slot_say(to, slot, "IMPORTING", from);
+    slot_say(from, slot, "MIGRATING", to);
+}
+
+/* Takes up to `count` of its keys along. */
+static void slot_carry(uint32_t slot, struct redis_world *from, struct redis_world *to, int count)
+{
+    char text[256];
+    snprintf(text, sizeof text,
+             "MIGRATE 127.0.0.1 %u \"\" 0 5000 KEYS $(redis-cli -p %u CLUSTER GETKEYSINSLOT %u %d)",
+             to->port, from->port, slot, count);
+    assert_string_equal(redis_cli(from, text), "OK");
+}
+
 /* Moves a slot as an operator's tool does, with load between the steps. */
 static void slot_move(struct world *world, uint32_t slot, struct redis_world *from,
                       struct redis_world *to)
 {
-    char from_id[64], to_id[64], text[1024];
-    snprintf(from_id, sizeof from_id, "%.40s", redis_cli(from, "CLUSTER MYID"));
-    snprintf(to_id, sizeof to_id, "%.40s", redis_cli(to, "CLUSTER MYID"));
-    snprintf(text, sizeof text, "CLUSTER SETSLOT %u IMPORTING %s", slot, from_id);
-    assert_string_equal(redis_cli(to, text), "OK");
-    snprintf(text, sizeof text, "CLUSTER SETSLOT %u MIGRATING %s", slot, to_id);
-    assert_string_equal(redis_cli(from, text), "OK");
+    char text[64];
+    slot_begin(slot, from, to);
     load_for(world, 30);
     snprintf(text, sizeof text, "CLUSTER COUNTKEYSINSLOT %u", slot);
     int left = atoi(redis_cli(from, text));
     assert_true(left > 0);
     for (int step = left / 3 + 1; left > 0; left = atoi(redis_cli(from, text))) {
-        char move[256];
-        snprintf(move, sizeof move,
-                 "MIGRATE 127.0.0.1 %u '\"\"' 0 5000 KEYS $(redis-cli -p %u CLUSTER "
-                 "GETKEYSINSLOT %u %d)",
-                 to->port, from->port, slot, step);
-        char *quotes = strstr(move, "'\"\"'");
-        memcpy(quotes, "\"\"  ", 4);
-        assert_string_equal(redis_cli(from, move), "OK");
+        slot_carry(slot, from, to, step);
         load_for(world, 30);
     }
-    snprintf(text, sizeof text, "CLUSTER SETSLOT %u NODE %s", slot, to_id);
-    assert_string_equal(redis_cli(to, text), "OK");
+    slot_say(to, slot, "NODE", to);
     load_for(world, 30);
-    assert_string_equal(redis_cli(from, text), "OK");
+    slot_say(from, slot, "NODE", to);
     load_for(world, 30);
 }
 
@@ -230,7 +243,7 @@ static void a_key_is_followed_while_its_slot_moves(void **state)
 {
     (void)state;
     struct room *room;
-    char text[256], from_id[64], to_id[64];
+    char text[256];
     everybody_says("FLUSHALL");
     everybody_says("CONFIG SET appendfsync always");
     struct world *world = world_begin_on(&many.entry, NULL);
@@ -240,12 +253,7 @@ static void a_key_is_followed_while_its_slot_moves(void **state)
     uint32_t slot = room_slot(room);
     struct redis_world *from = owner_of(slot);
     struct redis_world *to = &many.at[((uint32_t)(from - many.at) + 1) % MANY_PRIMARIES];
-    snprintf(from_id, sizeof from_id, "%.40s", redis_cli(from, "CLUSTER MYID"));
-    snprintf(to_id, sizeof to_id, "%.40s", redis_cli(to, "CLUSTER MYID"));
-    snprintf(text, sizeof text, "CLUSTER SETSLOT %u IMPORTING %s", slot, from_id);
-    assert_string_equal(redis_cli(to, text), "OK");
-    snprintf(text, sizeof text, "CLUSTER SETSLOT %u MIGRATING %s", slot, to_id);
-    assert_string_equal(redis_cli(from, text), "OK");
+    slot_begin(slot, from, to);
     assert_int_equal(sync_user(world, room->name, true), ERR_OK); /* a new key: it is there */
     assert_int_equal(sync_user(world, room->name, false), ERR_OK);
     assert_int_equal(sync_count, 1);
@@ -258,6 +266,48 @@ static void a_key_is_followed_while_its_slot_moves(void **state)
     snprintf(text, sizeof text, "CLUSTER SETSLOT %u STABLE", slot);
     assert_string_equal(redis_cli(to, text), "OK");
     world_end_nodes(world);
+}
+
+static enum err opened_with(uint32_t partitions)
+{
+    struct node node = {0};
+    redis_configure(&many.entry, &node.config);
+    node.config.redis_partitions = partitions;
+    node.workers = workers_create();
+    enum err err = store_node_open(&node.config, node.workers, 1, &node.node);
+    if (err == ERR_OK) store_node_close(node.node);
+    workers_destroy(node.workers);
+    return err;
+}
+
+/* Where the keys are that a start asks for, and however far their slot has come. */
+static void a_start_follows_what_moves(void **state)
+{
+    (void)state;
+    static const char *const tags[] = {"p0", "test:partitions"};
+    everybody_says("FLUSHALL");
+    everybody_says("CONFIG SET appendfsync always");
+    struct world *world = world_begin_on(&many.entry, NULL);
+    turn_until(world, all_are_healthy(world));
+    load(world, 60, NULL);
+    world_end_nodes(world);
+    for (uint32_t i = 0; i < array_count(tags); i++) {
+        uint32_t slot = slots_of(bytes_of_text(tags[i]));
+        struct redis_world *from = owner_of(slot);
+        struct redis_world *to = &many.at[((uint32_t)(from - many.at) + 1) % MANY_PRIMARIES];
+        slot_begin(slot, from, to);
+        assert_int_equal(opened_with(64), ERR_OK);
+        assert_int_equal(opened_with(65), ERR_CONFLICT);
+        slot_carry(slot, from, to, 1000);
+        assert_int_equal(opened_with(64), ERR_OK);
+        assert_int_equal(opened_with(65), ERR_CONFLICT);
+        /* Then only the first partition knows it. */
+        if (i == 0) redis_cli(owner_of(slots_of(bytes_of_text(tags[1]))), "DEL test:partitions");
+        assert_int_equal(opened_with(65), ERR_CONFLICT);
+        assert_int_equal(opened_with(64), ERR_OK);
+        slot_say(to, slot, "NODE", to);
+        slot_say(from, slot, "NODE", to);
+    }
 }
 
 static void mistakes_are_told(void **state)
@@ -289,6 +339,7 @@ int main(void)
         cmocka_unit_test_prestate(slots_that_move_lose_and_double_nothing, NULL),
         cmocka_unit_test_prestate(slots_that_move_lose_and_double_nothing, (void *)(uintptr_t)1),
         cmocka_unit_test(a_key_is_followed_while_its_slot_moves),
+        cmocka_unit_test(a_start_follows_what_moves),
         cmocka_unit_test(a_fail_over_of_what_was_waited_for_is_told_to_nobody),
         cmocka_unit_test(a_dead_primary_is_replaced_and_told),
         cmocka_unit_test(mistakes_are_told),
