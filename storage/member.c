@@ -47,7 +47,7 @@ static struct store_member change_next(struct reader *reader, enum members_kind 
 enum err members_change_read(struct bytes body, enum members_kind kind, uint64_t head,
                              struct members_change *change)
 {
-    if (kind >= MEMBERS_STATE) return ERR_STORE_CORRUPT;
+    if (kind >= MEMBERS_STATE || head == UINT64_MAX) return ERR_STORE_CORRUPT;
     struct reader reader = reader_of(body);
     *change = (struct members_change){.kind = kind};
     if (kind == MEMBERS_SET_BETWEEN) {

@@ -99,6 +99,12 @@ static void pause_for(int call, uint64_t file, uint64_t bytes)
     fiber_wait(world.now_ns + 1000 + chance_skewed(&world.rng_disk, 0, disk.options.pause_ns_max));
 }
 
+bool disk_sim_is_open(int handle)
+{
+    check(handle >= HANDLE_FIRST && handle < HANDLE_FIRST + HANDLES_MAX);
+    return disk.handles[handle - HANDLE_FIRST].file != NULL;
+}
+
 static struct file *file_of(int handle)
 {
     check(handle >= HANDLE_FIRST && handle < HANDLE_FIRST + HANDLES_MAX);

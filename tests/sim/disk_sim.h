@@ -50,6 +50,7 @@ bool disk_sim_has_struck(void);
 /* A write of a loop: the errno to fail with, or 0. */
 int disk_sim_write_error(void);
 
+bool disk_sim_is_open(int file);
 /* The pieces of loop_write_sync, at once and without giving way. */
 void disk_sim_put(int file, const uint8_t *data, uint32_t size, uint64_t offset);
 /* What a sync that begins now will cover. */

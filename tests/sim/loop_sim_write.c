@@ -46,15 +46,21 @@ static void write_end(struct write_sim *write, int error)
     free(write);
 }
 
+/* The process is gone; or the file is, which whoever was answered early need not keep. */
+static bool write_is_void(struct write_sim *write)
+{
+    bool is_alive = loop_sim_is_alive(write->loop, write->life);
+    if (is_alive && (!write->is_early || disk_sim_is_open(write->file))) return false;
+    free(write->early);
+    free(write);
+    return true;
+}
+
 static void write_synced(void *context, uint64_t number)
 {
     (void)number;
     struct write_sim *write = context;
-    if (!loop_sim_is_alive(write->loop, write->life)) {
-        free(write->early);
-        free(write);
-        return;
-    }
+    if (write_is_void(write)) return;
     if (write->is_failing) {
         disk_sim_sync_fail(write->file);
         write_end(write, EIO);
@@ -67,11 +73,7 @@ static void write_synced(void *context, uint64_t number)
 static void write_piece(void *context, uint64_t number)
 {
     struct write_sim *write = context;
-    if (!loop_sim_is_alive(write->loop, write->life)) {
-        free(write->early);
-        free(write);
-        return;
-    }
+    if (write_is_void(write)) return;
     const uint8_t *data = write->is_early ? write->early : write->op->data;
     if (!write->is_early && hash_bytes(bytes_of(data, write->size), 1) != write->hash)
         world_fail("bytes of a write stay valid until on_done", "loop %u", write->number);
