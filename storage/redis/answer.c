@@ -30,7 +30,8 @@ static bool pair_read(struct bytes text, char mark, struct bytes *first, uint64_
 
 static bool epoch_is_valid(struct bytes epoch)
 {
-    return epoch.size > 0 && epoch.size <= EPOCH_MAX - BIRTH_MAX;
+    return epoch.size > 0 && epoch.size <= EPOCH_MAX - BIRTH_MAX &&
+           memchr(epoch.at, 0, epoch.size) == NULL;
 }
 
 enum err birth_read(struct bytes text, char birth[BIRTH_MAX + 1])
