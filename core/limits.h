@@ -60,6 +60,8 @@
 #define RECEIPT_BATCH_MAX   1000 /* of one question to a home */
 #define RECEIPT_LIST_MAX    1000 /* users of one page of readers */
 #define RECEIPT_STATES_MAX  100  /* channels of one receipt.unread */
+/* A chat server's own number of a message: what every JSON keeps exactly. */
+#define HEAD_SEQ_MAX        ((1ull << 53) - 1)
 /* Users that one record of a member list names: what a Redis does in some 10 ms, in
  * which it serves nobody else. */
 #define MEMBERS_RECORD_MAX  (VERIFY ? 16 : 4096)

@@ -120,6 +120,9 @@ struct store_append {
                                        empty for a mark of the channel */
     enum cursor_mark mark;          /* RECORD_CURSOR */
     uint64_t offset;                /* RECORD_CURSOR: cut to the head */
+    /* RECORD_PUBLICATION with a key: nothing is appended, it is the first one's answer that
+     * is asked for; ERR_NOT_FOUND when the key was not seen. */
+    bool is_look_up;
     bool is_live_only; /* RECORD_PUBLICATION: deliver it, keep nothing but its key; offset 0 */
     /* Answer, for the callback: what `offset` is of.  Empty: of the channel's epoch;
      * else of the one that has followed it, and on_lost is on its way. */

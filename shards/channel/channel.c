@@ -200,6 +200,7 @@ void channel_open(struct channel *channel)
         check(channel->stored != NULL); /* as many as there are channels */
         channel->stored->channel = channel;
         list_init(&channel->stored->waiters);
+        list_init(&channel->stored->heads);
     }
     channel_move(channel, CHANNEL_OPENING);
     struct stored *stored = channel->stored;
@@ -299,7 +300,7 @@ static void channel_forget(struct channel *channel)
     version_forget(channel);
     cursor_destroy(channel->stored->cursors);
     channel->stored->cursors = NULL;
-    channel->stored->seq_asked = 0;
+    channel->stored->seq_answered = 0;
     members_account(channel);
 }
 

@@ -90,7 +90,8 @@ struct stored {
     struct cursor_index *cursors; /* NULL until it has members */
     uint64_t cursors_bytes;       /* of them, as the metrics know it (members.c) */
     uint64_t removed;          /* publications up to it were removed, and are unread for nobody */
-    uint64_t seq_asked;        /* the newest number that a head under way has (head.c) */
+    uint64_t seq_answered;     /* the newest number of a head that was recorded (head.c) */
+    struct list heads;         /* struct channel_op: those under way */
     struct live *live;         /* NULL while nobody listens to receipts:<name> (live.c) */
     struct versions *versions; /* NULL until a publication has one (version.c) */
     uint32_t ops;              /* store ops under way, the opening not counted */

@@ -34,6 +34,8 @@ struct channel_op {
     uint8_t verb;       /* receipt: enum receipt_verb */
     uint8_t client[16]; /* receipt, publish: the connection that asked */
     uint64_t time_ms;   /* publish: when it was asked */
+    uint64_t seq;       /* publish of a head: its number */
+    struct list heads;  /* the same: in stored->heads until it is answered */
     struct bytes user;  /* receipt, publish: whose, in the mem block `name` */
     char *name;
     union {
@@ -158,11 +160,18 @@ void policy_take(struct channel *channel, uint64_t own);
 /* The last offset whose number is not above `seq`, 0 when there is none;
  * ERR_RECEIPT_TOO_OLD when it may have left the window. */
 must_use enum err head_of_seq(const struct channel *channel, uint64_t seq, uint64_t *offset);
-/* May this be the next message?  ERR_SEQ_BELOW_HEAD.  *offset: it is there already, as a
- * repeated request with an id finds it; 0: it is under way until head_answered. */
-must_use enum err head_take(struct channel *channel, const struct publication *publication,
-                            bool has_id, uint64_t *offset);
-void head_answered(struct channel *channel, enum err err);
+/* What becomes of a head. */
+struct head_fate {
+    uint64_t seq;
+    uint64_t offset; /* it is there already; 0: it is not */
+    bool is_late;    /* below the newest: nothing but a repeat of what has its id */
+};
+/* ERR_SEQ_BELOW_HEAD: it cannot be the next message, and has no id to be a repeat by. */
+must_use enum err head_take(const struct channel *channel, const struct publication *publication,
+                            bool has_id, struct head_fate *fate);
+/* It is under way, until it is answered. */
+void head_begin(struct channel_op *op, const struct head_fate *fate);
+void head_answered(struct channel_op *op, enum err err, bool is_repeat);
 
 /* receipt.c: members and their cursors. */
 void receipt_load(struct channel *channel, const struct store_member *members, uint32_t count);

@@ -9,6 +9,9 @@
  * on: who reads is near the head, and two nodes may have written out of order.
  * Publications that tell of no number are passed over.
  *
+ * A repeat with an id is known by that alone: its number neither has to be the newest, nor
+ * makes it so.
+ *
  * Bound:   a look at each publication of the window, 30 ns each.
  */
 #include "shards/channel/channel_parts.h"
@@ -32,7 +35,8 @@ static bool seq_read(const struct publication *publication, uint64_t *seq)
     size_t end = size;
     while (end < data.size && data.at[end] >= '0' && data.at[end] <= '9') end++;
     if (end == data.size || (data.at[end] != '}' && data.at[end] != ',')) return false;
-    return is_of_backend(publication) && bytes_to_u64(bytes_of(data.at + size, end - size), seq);
+    return is_of_backend(publication) && bytes_to_u64(bytes_of(data.at + size, end - size), seq) &&
+           *seq <= HEAD_SEQ_MAX;
 }
 
 enum err head_of_seq(const struct channel *channel, uint64_t seq, uint64_t *offset)
@@ -51,17 +55,21 @@ enum err head_of_seq(const struct channel *channel, uint64_t seq, uint64_t *offs
     return first <= 1 ? ERR_OK : ERR_RECEIPT_TOO_OLD;
 }
 
-/* The newest number that was told of, those under way included; 0: none. */
+/* The newest number that was told of, those under way included; 0: none.  One that turned
+ * out to be a repeat, or failed, was never told of. */
 static uint64_t seq_newest(const struct channel *channel)
 {
     const struct window *window = &channel->stored->window;
+    uint64_t newest = channel->stored->seq_answered;
+    list_each (node, &channel->stored->heads)
+        newest = max_u64(newest, container_of(node, struct channel_op, heads)->seq);
     for (uint64_t at = window->head; at >= window_first(window) && at > 0; at--) {
         struct publication publication;
         uint64_t found;
         window_get(window, at, &publication);
-        if (seq_read(&publication, &found)) return max_u64(channel->stored->seq_asked, found);
+        if (seq_read(&publication, &found)) return max_u64(newest, found);
     }
-    return channel->stored->seq_asked;
+    return newest;
 }
 
 /* The same message: number, id and sender. */
@@ -78,25 +86,33 @@ static uint64_t find_same(const struct channel *channel, const struct publicatio
     return 0;
 }
 
-enum err head_take(struct channel *channel, const struct publication *publication, bool has_id,
-                   uint64_t *offset)
+/* Below the newest it may still be a repeat, of one that has left the window too: the store
+ * knows its id for as long as any key. */
+enum err head_take(const struct channel *channel, const struct publication *publication,
+                   bool has_id, struct head_fate *fate)
 {
-    uint64_t seq;
-    bool is_one = seq_read(publication, &seq);
+    *fate = (struct head_fate){0};
+    bool is_one = seq_read(publication, &fate->seq);
     check(is_one);
-    *offset = 0;
-    if (seq < seq_newest(channel)) {
-        if (has_id) *offset = find_same(channel, publication);
-        return *offset > 0 ? ERR_OK : ERR_SEQ_BELOW_HEAD;
-    }
-    channel->stored->seq_asked = seq;
-    return ERR_OK;
+    fate->is_late = fate->seq < seq_newest(channel);
+    if (!fate->is_late) return ERR_OK;
+    if (has_id) fate->offset = find_same(channel, publication);
+    return has_id ? ERR_OK : ERR_SEQ_BELOW_HEAD;
 }
 
-/* What failed may never be there, so only what is there counts from now on. */
-void head_answered(struct channel *channel, enum err err)
+void head_begin(struct channel_op *op, const struct head_fate *fate)
 {
-    if (err != ERR_OK && channel->stored != NULL) channel->stored->seq_asked = 0;
+    op->is_head = true;
+    op->seq = fate->seq;
+    if (fate->is_late) op->seq = 0;
+    list_append(&op->channel->stored->heads, &op->heads);
+}
+
+void head_answered(struct channel_op *op, enum err err, bool is_repeat)
+{
+    struct stored *stored = op->channel->stored;
+    list_remove(&op->heads);
+    if (err == ERR_OK && !is_repeat) stored->seq_answered = max_u64(stored->seq_answered, op->seq);
 }
 
 bool head_ask(struct channel *channel, struct letter *letter)

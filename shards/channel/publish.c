@@ -61,7 +61,8 @@ static void publish_on_appended(struct store_append *append, enum err err, uint6
     struct channel *channel = op->channel;
     struct metrics *metrics = &channel->shard->metrics;
     if (op->has_version) version_answered(channel);
-    if (op->is_head) head_answered(channel, err);
+    if (op->is_head) head_answered(op, err, is_repeat);
+    if (err == ERR_NOT_FOUND) err = ERR_SEQ_BELOW_HEAD;
     if (err != ERR_OK) {
         metric_add(metrics, METRIC_PUBLISH_ERRORS, 1);
         question_refuse(channel->shard, op->to, op->call, err);
@@ -166,18 +167,18 @@ static void publish_take(struct channel *channel, uint32_t from, const struct le
         answer_covered(channel, from, in->call);
         return;
     }
-    uint64_t known = 0;
-    if (in->is_head) err = head_take(channel, &in->publication, in->key.size > 0, &known);
+    struct head_fate fate = {0};
+    if (in->is_head) err = head_take(channel, &in->publication, in->key.size > 0, &fate);
     if (err != ERR_OK) {
         question_refuse(channel->shard, from, in->call, err);
         return;
     }
-    if (known > 0) {
-        answer_known(channel, from, in->call, known);
+    if (fate.offset > 0) {
+        answer_known(channel, from, in->call, fate.offset);
         return;
     }
     struct channel_op *op = op_for(channel, from, in->call);
-    op->is_head = in->is_head;
+    if (in->is_head) head_begin(op, &fate);
     op->has_version = has_version;
     const struct shard *shard = channel->shard;
     /* As the store takes it: by its server's clock where there is one. */
@@ -190,6 +191,7 @@ static void publish_take(struct channel *channel, uint32_t from, const struct le
         .publication = in->publication,
         .scope = in->scope,
         .key = in->key,
+        .is_look_up = fate.is_late,
         .is_live_only = in->is_live_only,
         .on_appended = publish_on_appended,
     };

@@ -31,12 +31,13 @@ static bool is_printable(struct bytes channel)
 enum err rules_channel(struct shard *shard, struct bytes channel,
                        const struct config_namespace **options)
 {
-    if (channel.size == 0 || channel.size > shard->config->channel_max_length)
+    struct bytes base;
+    home_is_receipts(channel, &base); /* the prefix is ours and does not count */
+    if (base.size == 0 || base.size > shard->config->channel_max_length ||
+        channel.size > CHANNEL_NAME_MAX)
         return ERR_BAD_CHANNEL;
     const struct config_namespace *found = config_namespace_of(shard->config, channel);
     if (found == NULL) return ERR_UNKNOWN_CHANNEL;
-    struct bytes base;
-    home_is_receipts(channel, &base);
     bool is_fine = found->channel_regex[0] == '\0'
                        ? is_printable(channel)
                        : pattern_match(&shard->patterns, found->channel_regex,

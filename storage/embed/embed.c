@@ -310,6 +310,10 @@ static void embed_append(struct store *base, struct store_append *op)
     check(channel != NULL && channel->open == op->channel && channel->is_loaded);
     check(op->on_appended != NULL && op->scope.size <= KEY_PART_MAX);
     if (append_repeat(store, op)) return;
+    if (op->is_look_up) {
+        append_refuse(store, op, ERR_NOT_FOUND);
+        return;
+    }
     bool is_kept = history_is_kept(op->channel->history) && !op->is_live_only;
     bool is_live = op->type == RECORD_PUBLICATION && !is_kept;
     if (is_live && op->key.size == 0) {

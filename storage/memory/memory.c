@@ -229,13 +229,11 @@ static void memory_append(struct store *store, struct store_append *op)
     }
     bool is_repeat = key != NULL;
     struct memory_entry *entry =
-        memory_ask(memory, MEMORY_APPEND, op, is_repeat ? 0 : append_size(op));
+        memory_ask(memory, MEMORY_APPEND, op, is_repeat || op->is_look_up ? 0 : append_size(op));
     entry->channel = channel;
     entry->is_repeat = is_repeat;
-    if (is_repeat) {
-        entry->publication.offset = key->offset;
-        return;
-    }
+    if (is_repeat) entry->publication.offset = key->offset;
+    if (is_repeat || op->is_look_up) return;
     entry_copy(entry, op, append_size(op));
     entry->time_ms = now_ms;
     if (op->type == RECORD_PUBLICATION) {
@@ -432,6 +430,10 @@ static bool memory_answer_append(struct memory_store *memory, struct memory_entr
     struct metrics *metrics = memory->store.env.metrics;
     if (entry->is_repeat) {
         op->on_appended(op, ERR_OK, entry->publication.offset, true);
+        return false;
+    }
+    if (op->is_look_up) {
+        op->on_appended(op, ERR_NOT_FOUND, 0, false);
         return false;
     }
     enum record_type type = op->type;

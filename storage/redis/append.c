@@ -177,7 +177,8 @@ static void record_end(const struct append_call *call, const struct append_recor
     struct bytes epoch = bytes_of_text(text);
     bool is_repeat = append_is_repeat(record);
     if (record->is_damaged) err = ERR_STORE_CORRUPT;
-    bool has_offset = record->kind == 'p' || record->kind == 'l' || record->kind == 'r';
+    if (err == ERR_OK && record->kind == 'k' && !is_repeat) err = ERR_NOT_FOUND;
+    bool has_offset = memchr("plrk", record->kind, 4) != NULL;
     bool is_list = record->kind == 'm' && err == ERR_OK && !is_repeat;
     if (err == ERR_OK && record->kind == 'p' && !is_repeat)
         note_epoch(redis, op->channel, epoch, number);

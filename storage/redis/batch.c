@@ -24,6 +24,7 @@ static bool is_kept(const struct store_append *op)
 
 static size_t body_size(const struct redis_store *redis, const struct store_append *op)
 {
+    if (op->is_look_up) return 0;
     if (op->type == RECORD_PUBLICATION) return redis_seals_size(&redis->seals, op, is_kept(op));
     if (op->type == RECORD_CURSOR) return op->user.size;
     if (op->type == RECORD_REMOVE) return 0;
@@ -34,6 +35,7 @@ static size_t body_size(const struct redis_store *redis, const struct store_appe
 static void body_write(struct redis_store *redis, struct writer *writer,
                        const struct store_append *op)
 {
+    if (op->is_look_up) return;
     if (op->type == RECORD_PUBLICATION) {
         redis_seals_write(&redis->seals, writer, op, is_kept(op), store_now_ms(&redis->store));
     } else if (op->type == RECORD_CURSOR) {
@@ -47,6 +49,7 @@ static void body_write(struct redis_store *redis, struct writer *writer,
 static char record_kind(const struct store_append *op)
 {
     static const char marks[CURSOR_MARKS] = {'c', 'd', 'u', 'x', 's'};
+    if (op->is_look_up) return 'k';
     switch (op->type) {
     case RECORD_PUBLICATION: return is_kept(op) ? 'p' : 'l';
     case RECORD_MEMBERS: return 'm';

@@ -104,7 +104,7 @@ static uint32_t call_held(const struct append_call *call)
 
 static void record_write(const struct append_record *record, struct resp_out *out)
 {
-    bool is_position = append_is_repeat(record) || record->op == NULL;
+    bool is_position = append_is_repeat(record) || record->op == NULL || record->kind == 'k';
     bool has_body = !is_position && record->kind == 'p';
     resp_bytes(out, is_position ? BYTES_LITERAL("h") : bytes_of(&record->kind, 1));
     resp_bytes(out, append_channel(record));

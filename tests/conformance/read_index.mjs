@@ -5,7 +5,8 @@ import { KEY } from './gateway.mjs';
 export const serving = (more = {}) => ({
   read_index: { enabled: true, address: '127.0.0.1', port: 0 },
   channel: { without_namespace: { history_size: 2000, history_ttl: '1h' },
-    namespaces: [{ name: 'dm', history_size: 100, history_ttl: '1h' }, { name: 'live' }] },
+    namespaces: [{ name: 'dm', history_size: 100, history_ttl: '1h' }, { name: 'live' },
+      { name: 'brief', history_size: 5, history_ttl: '1h' }] },
   ...more,
 });
 

@@ -66,6 +66,28 @@ test('read-index service', async (t) => {
     assert.equal((await index.ask('GET', '/channels/ms/head')).offset, 5);
   });
 
+  await t.test('an id is a message, whatever number its repeat has', async () => {
+    const put = (seq, id) => index.ask('PUT', '/channels/ids/head', { seq, id });
+    await index.ask('PUT', '/channels/ids/members', { users: ['u', 'v'] });
+    const first = await put(100, 'a');
+    assert.equal(first.offset, 1);
+    assert.deepEqual(await put(1000000, 'a'), first);
+    assert.equal((await put(101, 'b')).offset, 2); // the newest is 100 all the same
+    assert.deepEqual(await put(90, 'a'), first);
+    assert.equal(await index.fault('PUT', '/channels/ids/head', { seq: 90, id: 'c' }), '409 SEQ_BELOW_HEAD');
+    assert.deepEqual(await Promise.all([put(200, 'd'), put(300, 'd'), put(1, 'a')]).then((all) => all.map(({ offset }) => offset)), [3, 3, 1]);
+    for (const seq of [2 ** 53, '18446744073709551615', 1e300])
+      assert.equal(await index.fault('PUT', '/channels/ids/head', `{"seq":${seq}}`), '400 BAD_REQUEST');
+    assert.equal((await put(2 ** 53 - 1, 'e')).offset, 4);
+  });
+
+  await t.test('an id is known when its message is kept no longer', async () => {
+    await index.ask('PUT', '/channels/brief%3Ax/members', { users: ['u', 'v'] });
+    for (const n of range(1, 20)) await index.ask('PUT', '/channels/brief%3Ax/head', { seq: n, id: `p${n}` });
+    for (const n of [1, 10, 20]) assert.equal((await index.ask('PUT', '/channels/brief%3Ax/head', { seq: n, id: `p${n}` })).offset, n);
+    assert.equal((await index.ask('GET', '/channels/brief%3Ax/head')).offset, 20);
+  });
+
   await t.test('members come, go and are brought along', async () => {
     const path = '/channels/dm%3Aa%2Fb/members';
     const list = async () => (await index.ask('GET', path)).users.map(({ user, joined, read }) => [user, joined, read]);

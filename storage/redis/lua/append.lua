@@ -9,7 +9,8 @@
 --   kind          p publication that is kept, l live publication, m members, c read and
 --                 d delivered up to an offset, u unread from one, x hidden (1) or not (0),
 --                 s the channel's own mark,
---                 r removal of everything up to the head, t nothing: to confirm what is held
+--                 r removal of everything up to the head, t nothing: to confirm what is held,
+--                 k nothing: what was the key answered
 --   channel
 --   known epoch, known head
 --   a, b          p, m: history size and ttl in ms; c, d, u, x: the offset, 0; s: the number, 0
@@ -169,7 +170,7 @@ take_all(10, 8, must_hold, function(at)
   local revision = 0
   -- By it a node learns whether records are taken again: it is refused as they would be.
   if kind == 't' and not must_hold then write_epoch() end
-  if seen or kind == 't' then
+  if seen or kind == 't' or kind == 'k' then
     results[#results + 1] = seen and tonumber(seen) * 2 + 1 or 0
     -- WAIT speaks of what its own connection has written: whoever repeats what another
     -- wrote must write something behind it.

@@ -75,6 +75,45 @@ static void a_key_publishes_once(void **state)
     world_stop(&world);
 }
 
+/* Asks what the key was answered: nothing is appended. */
+static void look_up(struct thing *thing, struct append *append, const char *key)
+{
+    *append = (struct append){0};
+    append->op.type = RECORD_PUBLICATION;
+    append->op.publication.data = BYTES_LITERAL("never");
+    append->op.scope = BYTES_LITERAL("api");
+    append->op.key = bytes_of_text(key);
+    append->op.is_look_up = true;
+    thing_append(thing, append);
+}
+
+static void a_key_is_looked_up(void **state)
+{
+    struct world world;
+    struct thing thing;
+    struct append first, known, unknown;
+    begin(&world, state, 1);
+    thing_init(&thing, "room:1", 3, FOREVER);
+    thing_open(&world, &thing, 10);
+    thing_ask(&thing, &first, "k1", "one");
+    look_up(&thing, &known, "k1"); /* while it is under way */
+    look_up(&thing, &unknown, "k2");
+    world_settle(&world);
+    assert_true(known.err == ERR_OK && known.offset == 1 && known.is_repeat);
+    assert_true(unknown.err == ERR_NOT_FOUND && !unknown.is_repeat);
+    for (int i = 0; i < 9; i++) thing_publish(&thing, NULL, "more"); /* it is kept no longer */
+    look_up(&thing, &known, "k1");
+    look_up(&thing, &unknown, "k2");
+    world_settle(&world);
+    assert_true(known.err == ERR_OK && known.offset == 1 && known.is_repeat);
+    assert_int_equal(unknown.err, ERR_NOT_FOUND);
+    assert_int_equal(thing_publish(&thing, "k2", "two"), 11); /* looking has not taken it */
+    thing_hear(&thing, 11);
+    thing_close(&thing);
+    thing_fini(&thing);
+    world_stop(&world);
+}
+
 static void without_history_publications_are_live_only(void **state)
 {
     struct world world;
@@ -376,6 +415,7 @@ static void a_key_outlives_what_nobody_keeps(void **state)
 
 #define CASES(engine)                                                                              \
     CASE(offsets_are_gapless_and_the_feed_follows, engine), CASE(a_key_publishes_once, engine),    \
+        CASE(a_key_is_looked_up, engine),                                                          \
         CASE(without_history_publications_are_live_only, engine),                                  \
         CASE(reads_go_forward_and_back, engine), CASE(history_keeps_its_size, engine),             \
         CASE(history_keeps_its_time, engine),                                                      \
