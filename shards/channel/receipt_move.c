@@ -45,7 +45,10 @@ static void move_apply(struct channel_op *op)
         if (state.err == ERR_OK) op->offset = max_u64(op->offset, state.read); /* the answer */
         break;
     case RECEIPT_MARK_UNREAD: state_to_be(op, &state); break;
-    case RECEIPT_DELIVERED: receipt_move(channel, op->user, op->offset, true); return;
+    case RECEIPT_DELIVERED:
+        receipt_move(channel, op->user, op->offset, true);
+        receipt_state_of(channel, op->user, &state);
+        break;
     default: return; /* hidden or not, one's own view is the same */
     }
     receipt_tell_devices(channel, op->user, op->client, &state);

@@ -12,12 +12,14 @@
 #include "proto/handshake.h"
 #include "shards/api/api.h"
 #include "shards/conn/conn.h"
+#include "shards/json_out.h"
 #include "shards/ops/health.h"
 #include "shards/ops/metrics.h"
 #include "shards/reads/reads.h"
 #include "shards/shard.h"
 
 #define PLAIN_TYPE "text/plain; charset=utf-8"
+#define JSON_TYPE  "application/json"
 
 static void push_bytes(struct shard *shard, struct conn *conn, struct bytes head, struct bytes body)
 {
@@ -64,6 +66,13 @@ void conn_refuse(struct shard *shard, struct conn *conn, uint16_t status, const 
     check(conn->state == CONN_HTTP);
     metric_add(&shard->metrics, status == 408 ? METRIC_HTTP_TIMEOUTS : METRIC_HTTP_REFUSED, 1);
     if (conn->input != NULL) conn->input->size = 0;
+    if (conn->flags & CONN_INDEX) {
+        struct json_out out = {0};
+        reads_fault_write(&out, status, reason);
+        respond(shard, conn, status, JSON_TYPE, json_out_bytes(&out), false, NULL);
+        json_out_fini(&out);
+        return;
+    }
     respond(shard, conn, status, PLAIN_TYPE, bytes_of_text(reason), false, NULL);
 }
 

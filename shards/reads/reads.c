@@ -52,16 +52,26 @@ static void observe(struct shard *shard, enum reads_kind kind, uint64_t began_ns
         metric_observe(&shard->metrics, FAMILY_READ_INDEX_QUERY_MS, took_ns);
 }
 
+static void error_write(struct json_out *out, enum err err, const char *message)
+{
+    json_out_object(out);
+    json_out_member_text(out, "error", bytes_of_text(err_name(err)));
+    json_out_member_u64(out, "code", outcome_of(err)->code);
+    json_out_member_text(out, "message", bytes_of_text(message));
+    json_out_object_end(out);
+}
+
+void reads_fault_write(struct json_out *out, uint16_t status, const char *reason)
+{
+    error_write(out, status == 413 ? ERR_LIMIT_SIZE : ERR_BAD_REQUEST, reason);
+}
+
 static void respond_error(struct shard *shard, struct conn *conn, enum err err, uint16_t status,
                           const char *extra)
 {
     check(err != ERR_OK);
     struct json_out out = {0};
-    json_out_object(&out);
-    json_out_member_text(&out, "error", bytes_of_text(err_name(err)));
-    json_out_member_u64(&out, "code", outcome_of(err)->code);
-    json_out_member_text(&out, "message", bytes_of_text(err_text(err)));
-    json_out_object_end(&out);
+    error_write(&out, err, err_text(err));
     conn_respond(shard, conn, status, JSON_TYPE, json_out_bytes(&out), extra);
     json_out_fini(&out);
 }

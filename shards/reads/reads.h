@@ -26,5 +26,8 @@ struct conn;
 void reads_start(struct shard *shard);
 /* Answers a request, now or later. */
 void reads_on_request(struct shard *shard, struct conn *conn, const struct http_request *request);
+/* The body of an answer to what is no request that could be read. */
+struct json_out;
+void reads_fault_write(struct json_out *out, uint16_t status, const char *reason);
 /* May its path and method have a body that is read? */
 bool reads_has_body(const struct http_request *request);

@@ -2,9 +2,9 @@
  * reads_head: messages that are kept elsewhere.
  *
  * PUT head {seq, sender, id} → {"offset","epoch"}: a message was posted; the next offset
- * is its.  `seq` is the chat server's own number and does not fall; the same one twice is
- * two messages, unless both name the same `id`; above HEAD_SEQ_MAX it is none.  GET head → the newest; ?seq= → the last
- * one whose number is not above it.
+ * is its.  `seq` is the chat server's own number, up to HEAD_SEQ_MAX, and does not fall; the
+ * same one twice is two messages, unless both name the same `id`.  GET head → the newest;
+ * ?seq= → the last one whose number is not above it.
  */
 #include "core/check.h"
 #include "proto/json.h"
@@ -18,7 +18,8 @@ enum err reads_head_put(const struct reads_ask *ask)
 {
     struct reads_mark mark;
     TRY(reads_parse_mark(ask, &mark));
-    if (!mark.has_seq || mark.seq > HEAD_SEQ_MAX || mark.has_offset || mark.user.size > USER_ID_MAX) return ERR_BAD_REQUEST;
+    if (!mark.has_seq || mark.seq > HEAD_SEQ_MAX || mark.has_offset || mark.user.size > USER_ID_MAX)
+        return ERR_BAD_REQUEST;
     size_t room = sizeof("{\"seq\":18446744073709551615,\"id\":}") + json_text_bound(mark.id);
     struct writer data = writer_of(arena_get(&ask->shard->arena, room), room);
     write_text(&data, "{\"seq\":");

@@ -170,7 +170,8 @@ static bool append_repeat(struct embed_store *store, struct store_append *op)
     if (op->key.size == 0) return false;
     struct key_entry *key =
         keys_find(&store->keys, &channel->keys, op->scope, op->key, store_now_ms(&store->store));
-    if (key == NULL) return false;
+    if (key == NULL && op->is_look_up) append_refuse(store, op, ERR_NOT_FOUND);
+    if (key == NULL) return op->is_look_up;
     if (key->state == KEY_PENDING) {
         list_append(&key->waiters, &op->link);
         store->pending++;
@@ -310,10 +311,6 @@ static void embed_append(struct store *base, struct store_append *op)
     check(channel != NULL && channel->open == op->channel && channel->is_loaded);
     check(op->on_appended != NULL && op->scope.size <= KEY_PART_MAX);
     if (append_repeat(store, op)) return;
-    if (op->is_look_up) {
-        append_refuse(store, op, ERR_NOT_FOUND);
-        return;
-    }
     bool is_kept = history_is_kept(op->channel->history) && !op->is_live_only;
     bool is_live = op->type == RECORD_PUBLICATION && !is_kept;
     if (is_live && op->key.size == 0) {
