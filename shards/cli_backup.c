@@ -164,9 +164,35 @@ static int copy_running(struct ask *ask)
     return ask_follow(ask);
 }
 
+/* The gateway makes one copy at a time and has one place for a request: a second command would
+ * take the first one's away.  A handle, or -errno: -EWOULDBLOCK is another command. */
+static int turn_begin(const char *path)
+{
+    for (;;) {
+        int turn = disk_lock(path);
+        if (turn < 0 || disk_is_at(turn, path)) return turn;
+        disk_close(turn); /* its owner ended, and removed it, in between */
+    }
+}
+
+static void turn_end(int turn, const char *path)
+{
+    if (turn < 0) return;
+    (void)!disk_unlink(path);
+    disk_close(turn);
+}
+
 static int ask_all(struct ask *ask)
 {
+    char path[PATH_SIZE];
+    path_in(path, ask->data, BACKUP_LOCK);
+    int turn = turn_begin(path);
+    if (turn == -EWOULDBLOCK)
+        return failed(ask->data,
+                      "another backup of it is under way; ask again when that has ended");
+    /* Any other error meets what follows too, which tells it. */
     int exit = is_served(ask) ? copy_running(ask) : copy_still(ask);
+    turn_end(turn, path);
     if (exit == CLI_DONE)
         printf("%s: complete, %" PRIu64 " MiB and %s\n", ask->target, ask->all_bytes >> 20,
                ask->text);

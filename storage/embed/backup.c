@@ -396,7 +396,8 @@ bool embed_backup_run(struct embed_node *node)
 
 void embed_backup_forget(struct embed_node *node)
 {
-    static const char *const names[] = {BACKUP_REQUEST, BACKUP_STATUS, BACKUP_STATUS ".next"};
+    static const char *const names[] = {BACKUP_REQUEST, BACKUP_STATUS, BACKUP_STATUS ".next",
+                                        BACKUP_LOCK};
     char path[BACKUP_PATH_SIZE];
     check(node->backup.copy == NULL);
     for (uint32_t i = 0; i < array_count(names); i++) {

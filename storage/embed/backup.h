@@ -6,6 +6,7 @@
  *
  *   backup.request   "<id>\n<absolute path>"               written by the command, taken here
  *   backup.status    "<id> <state> <done> <all>\n<text>"   written here; bytes of the database
+ *   backup.lock      empty; locked by a command until it ends, so that one asks at a time
  *
  * The index writer looks for it each second and works in slices of 20 ms between its
  * transactions: first the database into DIR/index.db.part, then, without a transaction
@@ -35,6 +36,7 @@ struct index;
 
 #define BACKUP_REQUEST    "backup.request"
 #define BACKUP_STATUS     "backup.status"
+#define BACKUP_LOCK       "backup.lock"
 #define BACKUP_PART       "index.db.part"
 #define BACKUP_PATH_MAX   400
 #define BACKUP_TEXT_MAX   1024

@@ -100,6 +100,20 @@ test('what it says when it cannot be', async (t) => {
   assert.ok(!existsSync(join(data, 'backup.request')) && !existsSync(`${copy}2`) && !existsSync(join(data, 'none')));
 });
 
+test('of several at once each is complete, or told that another is under way', async (t) => {
+  const gateway = new Gateway();
+  t.after(() => gateway.end());
+  await gateway.start({ shards: 1 });
+  const data = join(gateway.dir, 'data');
+  const all = await Promise.all(range(1, 4).map((n) => backup(join(gateway.dir, `copy${n}`), '--data', data)));
+  assert.ok(all.some(({ code }) => code === 0));
+  for (const [n, { code, out, err }] of all.entries()) {
+    assert.match(code === 0 ? out : err, code === 0 ? /: complete, / : /another backup of it is under way/);
+    assert.equal(existsSync(join(gateway.dir, `copy${n + 1}`, 'index.db')), code === 0);
+  }
+  assert.equal((await backup(join(gateway.dir, 'later'), '--data', data)).code, 0);
+});
+
 for (const how of ['stop', 'kill']) test(`a copy after a ${how}, put back later, parts from what it lacks`, async (t) => {
   const gateway = new Gateway();
   t.after(() => gateway.end());
