@@ -272,7 +272,8 @@ struct store_env {
 struct store_group {
     char topic[24];
     char name[STORE_GROUP_NAME_MAX + 1]; /* '_' for what is not printable, quotes, backslashes */
-    uint64_t lag;                        /* entries that the group has not read */
+    uint64_t lag;                        /* entries that the group has not read … */
+    bool is_lag_unknown;                 /* … where the server knows that of every partition */
     uint64_t pending;                    /* read and not acknowledged */
 };
 

@@ -60,6 +60,8 @@ static void write_groups(struct writer *writer, const struct survey *survey, con
     write_text(writer, " gauge\n");
     for (uint32_t i = 0; i < survey->groups_count; i++) {
         const struct store_group *group = &survey->groups[i];
+        bool is_lag = value_at == offsetof(struct store_group, lag);
+        if (is_lag && group->is_lag_unknown) continue; /* a number would be a lie */
         uint64_t value;
         memcpy(&value, (const uint8_t *)group + value_at, sizeof value);
         write_text(writer, "sluice_");
@@ -83,9 +85,11 @@ static void on_survey(struct shard *shard, struct conn *conn, const struct api_s
     struct writer writer = writer_of(arena_get(&shard->arena, size), size);
     prom_write(&writer, &survey->metrics, SLUICE_VERSION);
     write_own(&writer, survey);
-    write_groups(&writer, survey, "store_group_lag",
-                 " Entries of the worker streams that the consumer group has not read.",
-                 offsetof(struct store_group, lag));
+    write_groups(
+        &writer, survey, "store_group_lag",
+        " Entries of the worker streams that the consumer group has not read; left out while "
+        "Redis does not know it, as after its restart until the group has read all.",
+        offsetof(struct store_group, lag));
     write_groups(&writer, survey, "store_group_pending",
                  " Entries that the group's consumers have read and not acknowledged.",
                  offsetof(struct store_group, pending));

@@ -87,7 +87,11 @@ static void call_take(struct groups_call *call, const struct reply *reply)
         struct store_group *row =
             name == NULL ? NULL : row_of(groups, topics[call->topic], reply_text(name));
         if (row == NULL) continue;
-        row->lag += number_of(value_of(reply->items[i], "lag"));
+        /* Of a group between two entries a server knows no lag after its restart, until the
+         * group has read to the end.  Counting would read the entries themselves. */
+        const struct reply *lag = value_of(reply->items[i], "lag");
+        row->is_lag_unknown |= lag == NULL || lag->type != REPLY_INTEGER;
+        row->lag += number_of(lag);
         row->pending += number_of(value_of(reply->items[i], "pending"));
     }
 }
