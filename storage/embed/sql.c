@@ -122,9 +122,12 @@ void embed_sqlite_forget(void)
 static enum err failed_at(sqlite3 *db, const char *what, const char *path)
 {
     int code = sqlite3_extended_errcode(db);
-    log_error("sqlite failed code=%d text=\"%s\" file=%s at=\"%s\"", code, sqlite3_errmsg(db),
-              path == NULL ? "" : path, what);
-    if ((code & 0xff) == SQLITE_FULL) return ERR_DISK_FULL;
+    bool is_full = (code & 0xff) == SQLITE_FULL;
+    log_error("sqlite failed%s code=%d text=\"%s\" file=%s at=\"%s\"",
+              is_full ? ", its disk is full: make room there; if the gateway ended, start it again"
+                      : "",
+              code, sqlite3_errmsg(db), path == NULL ? "" : path, what);
+    if (is_full) return ERR_DISK_FULL;
     bool is_corrupt = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB ||
                       code == SQLITE_IOERR_DATA;
     return is_corrupt ? ERR_STORE_CORRUPT : ERR_IO;
