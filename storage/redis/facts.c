@@ -6,6 +6,20 @@
 
 #define FACTS_MS 1000
 
+/* One that another took the place of may have less, and take over: it goes on to count. */
+static uint32_t count_places(struct lineage *now, const struct hello_server *said)
+{
+    uint32_t count = 0;
+    while (count < REPLICAS_MAX && now->replica_places[count] != 0) count++;
+    for (uint32_t i = 0; i < REPLICAS_MAX && said->replica_places[i] != 0; i++) {
+        uint32_t at = 0;
+        while (at < count && now->replica_places[at] != said->replica_places[i]) at++;
+        if (at == count && count < REPLICAS_MAX)
+            now->replica_places[count++] = said->replica_places[i];
+    }
+    return count;
+}
+
 void facts_take(struct redis_server *server, const struct hello_server *said)
 {
     struct redis_store *redis = server->redis;
@@ -22,7 +36,8 @@ void facts_take(struct redis_server *server, const struct hello_server *said)
     }
     memcpy(now->replication_id, said->replication_id, sizeof now->replication_id);
     now->is_durable = said->is_durable;
-    now->replicas_most = max_u32(now->replicas_most, said->replicas);
+    uint32_t replicas = max_u32(said->replicas, count_places(now, said));
+    now->replicas_most = max_u32(now->replicas_most, replicas);
 }
 
 /* Not while another hello says it all. */

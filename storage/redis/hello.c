@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/check.h"
+#include "core/hash.h"
 #include "storage/redis/refusal.h"
 
 enum step {
@@ -254,6 +255,22 @@ static enum err take_info(struct hello *hello, const struct reply *reply)
     return ERR_OK;
 }
 
+/* "slave0:ip=…,port=…,state=…": the address tells one from another that takes its place. */
+static void take_replicas(struct hello_server *said, struct bytes info)
+{
+    static const char end[] = ",state=";
+    memset(said->replica_places, 0, sizeof said->replica_places);
+    for (uint32_t i = 0; i < REPLICAS_MAX; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "slave%u", i);
+        struct bytes value = info_value(info, name);
+        const uint8_t *at =
+            value.size == 0 ? NULL : memmem(value.at, value.size, end, sizeof end - 1);
+        if (at == NULL) return;
+        said->replica_places[i] = hash_bytes(bytes_of(value.at, (size_t)(at - value.at)), 0) | 1;
+    }
+}
+
 void hello_hear_info(struct hello_server *said, const struct reply *reply)
 {
     struct bytes info = reply_text(reply);
@@ -267,6 +284,7 @@ void hello_hear_info(struct hello_server *said, const struct reply *reply)
     if (!said->has_log || !had_log) said->is_durable = false; /* until the next look at its pace */
     if (bytes_to_u64(info_value(info, "connected_slaves"), &replicas))
         said->replicas = (uint32_t)min_u64(replicas, UINT32_MAX);
+    take_replicas(said, info);
     bytes_to_u64(info_value(info, "evicted_keys"), &said->evicted);
 }
 

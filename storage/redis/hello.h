@@ -48,6 +48,9 @@ enum link_role {
 
 const char *link_role_name(enum link_role role);
 
+/* One more than may be waited for. */
+#define REPLICAS_MAX 17
+
 /* What the server said of itself. */
 struct hello_server {
     /* Run id and, of a replica that was promoted, replication id, else zeros: changes with
@@ -61,6 +64,7 @@ struct hello_server {
     bool is_evicting;  /* it gives away what was acknowledged when its memory is full */
     uint64_t evicted;  /* keys that it has given away since it was started */
     uint32_t replicas; /* linked to it */
+    uint64_t replica_places[REPLICAS_MAX]; /* hashes of their addresses; 0: no more */
     char digests[SCRIPT_COUNT][SCRIPT_DIGEST_SIZE + 1];
 };
 

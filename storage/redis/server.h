@@ -36,7 +36,8 @@ struct lineage {
     char text[LINEAGE_MAX + 1];
     char replication_id[LINEAGE_MAX / 2 + 1]; /* as it was last */
     bool is_durable;                          /* as it said last */
-    uint32_t replicas_most;                   /* that it ever had */
+    uint32_t replicas_most;                   /* that it ever had, one after another too */
+    uint64_t replica_places[REPLICAS_MAX];    /* of these, as far as it names them */
 };
 
 struct redis_server {

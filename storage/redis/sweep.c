@@ -16,7 +16,7 @@
 #define SWEEP_CALLS_MAX 8
 /* Each so often one shard looks at all partitions, so that every node knows how far each
  * one is (known.h). */
-#define WIDE_ROUNDS     16
+#define WIDE_ROUNDS     2
 
 struct sweep_call {
     struct link_call call;

@@ -43,6 +43,12 @@ static void put_back(struct world *world)
     redis_start(&world->redis);
 }
 
+static void copy_epochs(const struct world *world, char epochs[ROOMS][EPOCH_MAX + 1])
+{
+    for (uint32_t r = 0; r < ROOMS; r++)
+        memcpy(epochs[r], world->rooms[0][r].channel.epoch, EPOCH_MAX + 1);
+}
+
 /* Nobody has the channels open when the data goes back; who was away learns it: at once from
  * a node that knows what was there, else when one that does is linked again.  Of two rooms the
  * first node knows nothing: all of their second half went through the other one. */
@@ -56,8 +62,7 @@ static void older_data_is_told_where_nothing_was_open(void **state)
     copy(&world->redis, false);
     load(world, 120, NULL);
     check_exactly_once(world);
-    for (uint32_t r = 0; r < ROOMS; r++)
-        memcpy(epochs[r], world->rooms[0][r].channel.epoch, sizeof epochs[r]);
+    copy_epochs(world, epochs);
     for (uint32_t n = 0; n < NODES; n++) close_rooms(world, n);
     put_back(world);
     for (uint32_t n = 0; n < NODES; n++) open_rooms(world, n);
@@ -181,19 +186,15 @@ static void check_went_on(struct world *world, char epochs[ROOMS][EPOCH_MAX + 1]
 {
     turn_until(world, losses(world) >= 2 * NODES * ROOMS);
     turn_for(world, 1200);
-    char after[ROOMS][EPOCH_MAX + 1];
     for (uint32_t r = 0; r < ROOMS; r++) {
         const struct store_channel *here = &world->rooms[0][r].channel;
         assert_string_not_equal(epochs[r], here->epoch);
         assert_string_equal(here->epoch, world->rooms[1][r].channel.epoch);
-        memcpy(after[r], here->epoch, sizeof after[r]);
     }
     uint32_t count = losses(world);
     load_unchecked(world);
     turn_for(world, 1200);
     assert_int_equal(losses(world), count);
-    for (uint32_t r = 0; r < ROOMS; r++)
-        assert_string_equal(after[r], world->rooms[0][r].channel.epoch);
 }
 
 /* What was acknowledged by the other one is gone, and so is who trusted the first meanwhile. */
@@ -206,8 +207,7 @@ static void a_server_that_was_replaced_and_comes_back_is_told(void **state)
     redis_begin_with(&other, &(struct redis_world){0});
     load(world, 60, NULL);
     check_exactly_once(world);
-    for (uint32_t r = 0; r < ROOMS; r++)
-        memcpy(epochs[r], world->rooms[0][r].channel.epoch, sizeof epochs[r]);
+    copy_epochs(world, epochs);
     change_places(world, &other);
     turn_until(world, losses(world) == NODES * ROOMS);
     load_unchecked(world);
@@ -229,8 +229,7 @@ static void older_data_that_is_restored_without_a_restart_is_told(void **state)
                              "redis.call('COPY',k,k,'DB',1)end 0");
     load(world, 60, NULL);
     check_exactly_once(world);
-    for (uint32_t r = 0; r < ROOMS; r++)
-        memcpy(epochs[r], world->rooms[0][r].channel.epoch, sizeof epochs[r]);
+    copy_epochs(world, epochs);
     assert_string_equal(redis_say(&world->redis, "FLUSHDB"), "+OK");
     turn_until(world, losses(world) == NODES * ROOMS);
     assert_string_equal(redis_say(&world->redis, "SWAPDB 0 1"), "+OK");
@@ -333,6 +332,38 @@ static void a_fail_over_among_more_replicas_is_told(void **state)
     redis_end(&second);
     load(world, 100, fail_over);
     turn_until(world, losses(world) == NODES * ROOMS);
+    world_end(world);
+}
+
+/* One after another: the first has less than the second, and whoever wrote that is gone. */
+static void a_fail_over_to_a_replica_from_before_is_told(void **state)
+{
+    (void)state;
+    struct redis_world second;
+    struct world *world = world_begin_waiting(1, 300);
+    struct node *writer = &world->nodes[1];
+    char epoch[EPOCH_MAX + 1];
+    load(world, 60, NULL);
+    close_rooms(world, 0);
+    memcpy(epoch, world->rooms[0][0].channel.epoch, sizeof epoch);
+    kill(world->replica.pid, SIGSTOP);
+    redis_say(&world->redis, "CLIENT KILL TYPE replica");
+    redis_begin_replica(&second, &world->redis);
+    turn_for(world, 2200); /* they look who is there */
+    publish_alone(world, &world->rooms[1][0], 5);
+    while (store_pending(writer->store) > 0) node_turn(writer, 1);
+    for (uint32_t r = 0; r < ROOMS; r++) store_close(writer->store, &world->rooms[1][r].channel);
+    node_stop(writer);
+    *writer = (struct node){0};
+    kill(world->redis.pid, SIGSTOP);
+    redis_end(&second);
+    kill(world->replica.pid, SIGCONT);
+    fail_over(world);
+    uint64_t until_ns = clock_mono_ns() + 2000000000u;
+    while (clock_mono_ns() < until_ns) node_turn(&world->nodes[0], 1); /* first */
+    node_start(writer, &world->redis, 9);
+    for (uint32_t n = 0; n < NODES; n++) open_rooms(world, n);
+    assert_string_not_equal(world->rooms[0][0].channel.epoch, epoch);
     world_end(world);
 }
 
@@ -458,6 +489,7 @@ int main(void)
         cmocka_unit_test(a_first_replica_that_takes_over_soon_is_no_loss),
         cmocka_unit_test(what_is_there_is_confirmed_for_who_opens),
         cmocka_unit_test(a_fail_over_among_more_replicas_is_told),
+        cmocka_unit_test(a_fail_over_to_a_replica_from_before_is_told),
         cmocka_unit_test(a_fail_over_after_somebody_did_not_wait_is_told),
         cmocka_unit_test(durability_is_what_the_server_does_now),
         cmocka_unit_test(another_replication_id_of_one_process_is_no_loss),
