@@ -163,12 +163,12 @@ static bool starts_number(struct bytes text)
 enum err meta_read(struct bytes text, struct meta *meta)
 {
     uint64_t members_revision, removed;
+    *meta = (struct meta){0};
     bool is_good = number_take(&text, &meta->head) && number_take(&text, &meta->revision) &&
                    number_take(&text, &members_revision) &&
                    (!starts_number(text) || number_take(&text, &removed));
     meta->confirmed_head = meta->head;
     meta->confirmed_revision = meta->revision;
-    meta->birth[0] = 0;
     if (is_good && starts_number(text))
         is_good = number_take(&text, &meta->confirmed_head) &&
                   number_take(&text, &meta->confirmed_revision);

@@ -33,7 +33,9 @@ static void try_text(struct bytes text)
     }
     if (position_read(text, &position) == ERR_OK) check(position.epoch[0] != 0);
     if (meta_read(text, &meta) == ERR_OK) {
-        digest_add(&meta, sizeof meta);
+        digest_add(&meta.head, sizeof meta.head);
+        digest_add(&meta.confirmed_head, sizeof meta.confirmed_head);
+        digest_add(meta.birth, strlen(meta.birth));
     }
 }
 
