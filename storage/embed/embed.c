@@ -61,7 +61,7 @@ static void embed_leave(struct embed_store *store)
         }
         list_append(&left->batches, node);
     }
-    if (store->log.is_failed) store->node->is_failed = true;
+    left->is_failed = store->log.is_failed;
     left->told = store->log.files.told;
     left->told.acked = store->log.acked;
     if (list_is_empty(&left->batches)) return;

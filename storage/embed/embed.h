@@ -76,6 +76,7 @@ struct embed_left {
     struct shardlog *log;
     struct list batches;
     struct made told; /* what is to be told of its files when they stay */
+    bool is_failed;   /* its log is, so files stay */
 };
 
 struct embed_node {

@@ -415,7 +415,7 @@ void embed_node_close(struct store_node *base)
         node->readers[i] = NULL;
     }
     for (uint32_t i = 0; i < node->shards_count; i++) {
-        if (node_apply_left(node, i) != ERR_OK) node->is_failed = true;
+        if (node_apply_left(node, i) != ERR_OK || node->left[i].is_failed) node->is_failed = true;
     }
     const char *missing = held_missing(&node->held);
     if (missing != NULL) node->is_failed = true;
