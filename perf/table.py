@@ -175,7 +175,7 @@ def largest(run):
     if free < clients * 12000:
         raise RuntimeError(f"{clients:,} connections and their clients take {clients * 12 // 10**6} GB; "
                            f"{free // 10**9} GB are free")
-    shards = max(2, -(-clients // 17000))
+    shards = max(2, -(-clients // 16000))
     figures = fleet.run(argparse.Namespace(build=run.options.build, shards=shards), "base", clients,
                         5 if run.options.short else 60)
     return {"ours": clients, "rounds": 1,
