@@ -3,6 +3,7 @@
  * started on; what was acknowledged before it was asked for is in it.
  */
 #include "store_world.h"
+#include "unit/storage/shell.h"
 
 #include <inttypes.h>
 #include <sys/mount.h>
@@ -14,16 +15,6 @@
 #define DAY_MS 86400000ull
 
 static char directory[64], target[80];
-
-static printf_like(1, 2) void shell(const char *format, ...)
-{
-    char command[256];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(command, sizeof command, format, list);
-    va_end(list);
-    assert_int_equal(system(command), 0);
-}
 
 static int setup(void **state)
 {

@@ -3,19 +3,10 @@
  * and refuses, and what is put back is as it was.
  */
 #include "storage/embed/embed.h"
+#include "unit/storage/shell.h"
 #include "unit/storage/store_world.h"
 
 static char base[64], data[80], epoch[EPOCH_MAX + 1];
-
-static printf_like(1, 2) void shell(const char *format, ...)
-{
-    char command[512];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(command, sizeof command, format, list);
-    va_end(list);
-    assert_int_equal(system(command), 0);
-}
 
 static int setup(void **state)
 {

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 
 #include "storage/embed/embed.h"
+#include "unit/storage/shell.h"
 #include "unit/storage/store_world.h"
 
 #define FILES_MAX 16
@@ -15,16 +16,6 @@ static char epoch[EPOCH_MAX + 1], text[100001];
 static char names[FILES_MAX][64]; /* of the image's log files, ascending */
 static uint32_t names_count;
 static uint64_t head;
-
-static printf_like(1, 2) void shell(const char *format, ...)
-{
-    char command[512];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(command, sizeof command, format, list);
-    va_end(list);
-    assert_int_equal(system(command), 0);
-}
 
 static void names_read(void)
 {
